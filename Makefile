@@ -1,0 +1,84 @@
+# Everything that a fresh checkout needs: `make run` starts the product, `make test` proves it.
+# Nothing is needed but GNU make and a Python >= 3.11 with the venv module.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
+# Only wheels, and only those that the lock file has a hash of: no compiler, no surprise.
+INSTALL_LOCKED := $(PIP) install --require-hashes --only-binary=:all: -r
+INSTALL_PROJECT := $(PIP) install --no-deps --no-build-isolation --no-index --editable .
+
+# PYTHON=/path/to/python chooses another one.
+PYTHON ?= python3.13 python3.12 python3.11 python3
+USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+
+# More arguments for pytest, serve or the benchmarks: make test ARGS="-k settings -n 2"
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format bench lock reference clean
+.DELETE_ON_ERROR:
+
+help: ## show what make can do
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+run: $(VENV)/run.stamp ## install what is missing and start pondflight (Ctrl-C stops it)
+	@exec $(BIN)/pondflight serve $(ARGS)
+
+test: $(VENV)/dev.stamp ## install what is missing and run the tests
+	@$(BIN)/pytest tests $(ARGS)
+
+lint: $(VENV)/dev.stamp ## ruff, ruff format and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict
+
+format: $(VENV)/dev.stamp ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/dev.stamp ## measure, and print the figures side by side
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+# Keeps the versions that are locked already; make lock ARGS=--upgrade takes the newest.
+LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --custom-compile-command "make lock" $(ARGS)
+lock: $(VENV)/dev.stamp ## write requirements/*.txt anew from pyproject.toml
+	$(LOCK) --group build --group client --output-file requirements/run.txt
+	$(LOCK) --group dev --constraint requirements/run.txt --output-file requirements/dev.txt
+
+reference: $(VENV)/dev.stamp ## write config.example.yaml anew from the settings
+	$(BIN)/python -m pondflight.settings.reference > config.example.yaml.new
+	mv config.example.yaml.new config.example.yaml
+
+clean: ## remove .venv and everything that a tool left behind
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is younger than what it was made from, and is written last: an interrupted step runs again.
+
+$(VENV)/made.stamp:
+	@for python in $(PYTHON); do \
+	  if $$python -c '$(USABLE)' >/dev/null 2>&1; then \
+	    echo "creating $(VENV) with $$($$python --version)"; \
+	    $$python -m venv --clear $(VENV) && touch $@ && exit 0; \
+	    exit 1; \
+	  fi; \
+	done; \
+	echo "pondflight needs Python 3.11 or newer with its venv module; tried: $(PYTHON)." >&2; \
+	echo "On Debian or Ubuntu: apt-get install python3 python3-venv" >&2; \
+	echo "Elsewhere: make PYTHON=/path/to/python3.12 run" >&2; \
+	exit 1
+
+$(VENV)/run.stamp: requirements/run.txt pyproject.toml $(VENV)/made.stamp
+	@echo "installing requirements/run.txt into $(VENV)"
+	@$(INSTALL_LOCKED) requirements/run.txt
+	@$(INSTALL_PROJECT)
+	@touch $@
+
+# The development lock has the same versions and more, so it serves `make run` too.
+$(VENV)/dev.stamp: requirements/dev.txt requirements/run.txt pyproject.toml $(VENV)/made.stamp
+	@echo "installing requirements/dev.txt into $(VENV)"
+	@$(INSTALL_LOCKED) requirements/dev.txt
+	@$(INSTALL_PROJECT)
+	@touch $(VENV)/run.stamp $@

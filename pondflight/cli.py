@@ -1,0 +1,263 @@
+"""The command line: ``pondflight serve``, ``worker``, ``token`` and ``check``.
+
+Thin, and light to import: a command imports what it runs when it runs. ``worker`` is started once
+per user and its start is waited for; it must not pay for what only ``serve`` needs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pondflight import __version__
+from pondflight.errors import ConfigError, PondflightError
+from pondflight.units import DURATION, SIZE, parse_duration, parse_size
+
+if TYPE_CHECKING:
+    from pondflight.settings import Settings
+
+BAD_USAGE = 2
+"""Exit code where the command line or the configuration is wrong."""
+
+HOW_TO_SIGN = (
+    "JWT_SECRET is not set: set it to at least 32 random characters, such as\n"
+    '  export JWT_SECRET="$(openssl rand -base64 32)"\n'
+    "or\n"
+    "  export JWT_SECRET=\"$(python3 -c 'import secrets; print(secrets.token_urlsafe(32))')\"\n"
+    "or set JWT_SECRET_FILE to the name of a file with it"
+)
+
+
+class _Duration(click.ParamType[timedelta]):
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(f"{value!r} {error}; accepted: {DURATION}", param, ctx)
+
+
+class _Size(click.ParamType[int]):
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_size(value)
+        except ValueError as error:
+            self.fail(f"{value!r} {error}; accepted: {SIZE}", param, ctx)
+
+
+class _Digest(click.ParamType[str]):
+    name = "hex"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        digest = str(value).lower()
+        if len(digest) != 64 or set(digest) - set("0123456789abcdef"):  # noqa: PLR2004
+            self.fail("not a SHA-256 in 64 hexadecimal digits", param, ctx)
+        return digest
+
+
+class _Group(click.Group):
+    """Shows our own errors as what they are: sentences for a person, one a line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            for problem in error.problems:
+                click.echo(f"error: {problem}", err=True)
+            ctx.exit(BAD_USAGE)
+        except PondflightError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(1)
+
+
+class _WithVariables(click.Command):
+    """A command whose help ends with the environment variables that the settings have."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from pondflight.settings.schema import ROOT
+
+        super().format_epilog(ctx, formatter)
+        rows = [
+            (key.env.name, f"{key.description} [{key.name}]")
+            for key in ROOT.leaves()
+            if key.env is not None
+        ]
+        with formatter.section("Environment variables (before the file)"):
+            formatter.write_dl(rows)
+
+
+CONFIG = click.option(
+    "--config",
+    "config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="YAML file with the settings; config.example.yaml has every key.",
+)
+
+LOG_LEVEL = click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warn", "error"]),
+    default="info",
+    show_default=True,
+    help="Least level of the lines that are logged to stderr.",
+)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pondflight")
+def main() -> None:
+    """One Arrow Flight SQL address, and behind it a private DuckDB for every user."""
+
+
+@main.command(cls=_WithVariables, short_help="Start the proxy.")
+@CONFIG
+@LOG_LEVEL
+def serve(config: Path | None, log_level: str) -> None:
+    """Start the proxy: Flight SQL, HTTP and health, and a worker for each user who comes.
+
+    Without --config and without JWT_SECRET it starts a demonstration: with a secret that is
+    generated for this run, and a small sample database. With either of them it is the real thing,
+    and refuses to start without JWT_SECRET.
+
+    Ctrl-C or SIGTERM ends it, and all workers with it.
+    """
+    from pondflight import logs
+    from pondflight.settings import load
+
+    settings = load(config)
+    zero_config = config is None and settings.security.jwt_secret is None
+    if settings.security.jwt_secret is None and not zero_config:
+        raise ConfigError([HOW_TO_SIGN])
+    logs.configure(log_level)
+    from pondflight.serve import run
+
+    sys.exit(run(settings, zero_config=zero_config))
+
+
+@main.command(short_help="Run the DuckDB of one user (what a backend starts).")
+@click.option(
+    "--listen",
+    default="grpc://127.0.0.1:0",
+    show_default=True,
+    metavar="URI",
+    help="Where to listen; port 0 is any that is free.",
+)
+@click.option(
+    "--credential-sha256",
+    type=_Digest(),
+    required=True,
+    metavar="HEX",
+    help="SHA-256 of the one credential that is accepted.",
+)
+@click.option(
+    "--memory-limit",
+    type=_Size(),
+    default="512m",
+    show_default=True,
+    metavar="SIZE",
+    help="Memory that DuckDB may use.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Threads that DuckDB may use.",
+)
+@click.option(
+    "--scratch",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Directory for what does not fit into memory.",
+)
+@click.option(
+    "--lifeline",
+    is_flag=True,
+    help="End when standard input does: what started this holds the other end.",
+)
+@LOG_LEVEL
+def worker(
+    *,
+    listen: str,
+    credential_sha256: str,
+    memory_limit: int,
+    threads: int,
+    scratch: Path,
+    lifeline: bool,
+    log_level: str,
+) -> None:
+    """Run the private DuckDB of one user. A backend starts this, not a person."""
+    from pondflight import logs
+
+    logs.configure(log_level)
+    from pondflight.engine.main import run
+
+    sys.exit(
+        run(
+            listen=listen,
+            credential_sha256=credential_sha256,
+            memory_limit=memory_limit,
+            threads=threads,
+            scratch=scratch,
+            lifeline=lifeline,
+        )
+    )
+
+
+@main.command(short_help="Print a token for a user.")
+@click.option("--sub", required=True, metavar="NAME", help="The user whom the token is for.")
+@click.option(
+    "--ttl",
+    type=_Duration(),
+    default="1h",
+    show_default=True,
+    metavar="DURATION",
+    help="How long it is valid.",
+)
+@click.option("--admin", is_flag=True, help="Let it do what only an administrator may.")
+def token(sub: str, ttl: timedelta, *, admin: bool) -> None:
+    """Print a token (a JWT) for a user, made with JWT_SECRET or JWT_SECRET_FILE."""
+    from pondflight.settings import load
+    from pondflight.tokens import Tokens
+
+    # Of the environment the secret alone: no other setting, or mistake in one, matters here.
+    names = ("JWT_SECRET", "JWT_SECRET_FILE")
+    secret = load(
+        environ={name: os.environ[name] for name in names if name in os.environ}
+    ).security.jwt_secret
+    if secret is None:
+        raise ConfigError([HOW_TO_SIGN])
+    click.echo(Tokens(secret.get_secret_value()).mint(sub, ttl, admin=admin))
+
+
+@main.command(short_help="Validate the settings and print them.")
+@CONFIG
+def check(config: Path | None) -> None:
+    """Validate the settings and print those that are in effect, with secrets masked.
+
+    Ends with exit code 2 and a list of all mistakes if there are any.
+    """
+    import yaml
+
+    from pondflight.settings import load
+
+    settings: Settings = load(config)
+    click.echo(yaml.safe_dump(settings.masked(), sort_keys=False, allow_unicode=True), nl=False)
+    if settings.security.jwt_secret is None:
+        click.echo(f"warning: {HOW_TO_SIGN}", err=True)

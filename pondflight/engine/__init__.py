@@ -1,0 +1,1 @@
+"""What runs inside a worker: DuckDB behind Flight SQL, for one user."""

@@ -1,0 +1,102 @@
+"""The one place that knows how DuckDB fails and how it is opened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from pondflight.errors import (
+    Cancelled,
+    Internal,
+    NotSupported,
+    PondflightError,
+    SqlError,
+    Unavailable,
+)
+
+MEMORY_SHARE = 0.8
+"""Part of the worker's memory that DuckDB may use; the rest is Python, Arrow and gRPC."""
+
+_LINE = re.compile(r"\nLINE (\d+): ")
+# A stream that fails half way loses its exception class: pyarrow makes it an OSError.
+_PREFIX = re.compile(
+    r"^(?:[\w ]+Error: )?((?:[A-Z]\w*|INTERNAL|INTERRUPT|TransactionContext)[\w ]* Error): "
+)
+
+
+_LEAVES: tuple[tuple[type[Exception] | str, type[PondflightError]], ...] = (
+    ("INTERRUPT Error", Cancelled),
+    ("Connection already closed", Unavailable),
+    (duckdb.FatalException, Internal),
+    (duckdb.InternalException, Internal),
+    (duckdb.NotImplementedException, NotSupported),
+)
+"""Exceptions, or words in their message, that are not the statement's fault or not its syntax's."""
+
+
+def open_database(scratch: Path, *, memory_limit: int, threads: int) -> duckdb.DuckDBPyConnection:
+    """An empty in-memory DuckDB that keeps to its limits.
+
+    ``memory_limit`` is the worker's, in bytes; spilled data goes to ``scratch``.
+    """
+    connection = duckdb.connect(
+        config={
+            "memory_limit": f"{int(memory_limit * MEMORY_SHARE)}B",
+            "threads": str(threads),
+            "temp_directory": str(scratch / "spill"),
+            # Python variables of ours are not tables of the user's.
+            "python_enable_replacements": "false",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "allow_community_extensions": "false",
+        }
+    )
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    return connection
+
+
+@contextmanager
+def sql_errors(*, lines_above: int = 0) -> Iterator[None]:
+    """Turn DuckDB's exceptions into leaves, message intact.
+
+    ``lines_above``: lines that were put in front of the user's text; DuckDB's line numbers are
+    corrected by as much.
+    """
+    try:
+        yield
+    except PondflightError:
+        raise
+    except Exception as error:
+        leaf = sql_error(error, lines_above=lines_above)
+        if leaf is None:
+            raise
+        raise leaf from error
+
+
+def sql_error(error: BaseException, *, lines_above: int = 0) -> PondflightError | None:
+    """The leaf for an exception of DuckDB; ``None`` if it is not one."""
+    text = str(error)
+    if not isinstance(error, duckdb.Error) and not _PREFIX.match(text):
+        return None
+    if lines_above:
+        text = _LINE.sub(lambda m: f"\nLINE {int(m[1]) - lines_above}: ", text)
+    if "No space left on device" in text:
+        return Internal("disk full: the statement could not write its temporary data")
+    for sign, leaf in _LEAVES:
+        if isinstance(error, sign) if isinstance(sign, type) else sign in text:
+            return leaf(text)
+    return SqlError(text)
+
+
+def quote(identifier: str) -> str:
+    """``identifier`` as a delimited identifier in SQL."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """``text`` as a string literal in SQL."""
+    return "'" + text.replace("'", "''") + "'"

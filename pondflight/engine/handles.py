@@ -1,0 +1,109 @@
+"""Handles of prepared statements and of results: self-contained where they can be.
+
+A handle carries the SQL and the parameters themselves, so it outlives a restart of the worker,
+and nothing has to be kept for clients that never come back. Handles are untrusted input: all
+they can say is what their sender could send as SQL anyway.
+
+Form: a line of JSON, then, if parameters are bound, an Arrow IPC stream.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TypeVar
+
+import pyarrow as pa
+
+from pondflight.errors import InvalidArgument, NotFound
+from pondflight.flightsql.commands import checked_sql
+
+T = TypeVar("T")
+
+INLINE_PARAMETERS = 256 << 10
+"""Parameters of more bytes than this are kept by the session, not by the handle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """A statement, ready to be run, or a result, ready to be fetched.
+
+    ``id``           under which the session keeps parameters that do not fit in here
+    ``query``        the SQL text; empty for a result
+    ``session``      the session it belongs to
+    ``transaction``  the transaction it was prepared in, if any
+    ``parameters``   bound rows, if any
+    ``result``       id of a result that the session holds
+    ``count``        a row count that is the result
+    """
+
+    id: str = ""
+    query: str = ""
+    session: str = ""
+    transaction: bytes | None = None
+    parameters: pa.Table | None = None
+    result: str | None = None
+    count: int | None = None
+
+    def encode(self) -> bytes:
+        """The bytes that go to the client."""
+        fields: dict[str, object] = {"i": self.id, "q": self.query, "s": self.session}
+        if self.transaction is not None:
+            fields["t"] = self.transaction.decode("ascii")
+        if self.result is not None:
+            fields["r"] = self.result
+        if self.count is not None:
+            fields["n"] = self.count
+        head = json.dumps(fields, separators=(",", ":")).encode() + b"\n"
+        return head if self.parameters is None else head + _ipc(self.parameters)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Handle:
+        """The handle in ``data``; ``NotFound`` for anything that is not one of ours."""
+        head, _, tail = data.partition(b"\n")
+        try:
+            fields = json.loads(head)
+            handle = cls(
+                id=_checked(fields["i"], str),
+                query=_checked(fields["q"], str),
+                session=_checked(fields["s"], str),
+                transaction=_checked(fields["t"], str).encode() if "t" in fields else None,
+                result=_checked(fields["r"], str) if "r" in fields else None,
+                count=_checked(fields["n"], int) if "n" in fields else None,
+                parameters=_table(tail) if tail else None,
+            )
+        except (ValueError, KeyError, TypeError, RecursionError, pa.ArrowException, OSError):
+            raise NotFound("unknown handle: prepare the statement again") from None
+        checked_sql(handle.query)
+        return handle
+
+    def require_session(self, session_id: str) -> None:
+        """Raise unless the handle may be used in that session.
+
+        What the default session made may be used from any of the user's: a client's first call
+        comes before it has its session.
+        """
+        if self.session not in ("", session_id):
+            raise InvalidArgument(
+                "this handle belongs to another session: prepare the statement again in this one"
+            )
+
+
+def _ipc(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def _table(data: bytes) -> pa.Table:
+    table = pa.ipc.open_stream(data).read_all()
+    table.validate(full=True)
+    return table
+
+
+def _checked(value: object, kind: type[T]) -> T:
+    if not isinstance(value, kind):
+        raise TypeError
+    return value

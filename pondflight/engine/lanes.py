@@ -1,0 +1,294 @@
+"""A DuckDB cursor, one user of it at a time, and rows that can be set aside.
+
+A cursor runs one statement at a time. Running a second while the first still streams ends the
+first: its reader reports a clean end of data, so rows would be lost in silence. Clients do that
+all the time (two cursors of one ADBC connection). So whoever takes a lane first sets aside the
+rows that still stream from it: they move to memory, and beyond that to the scratch directory.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import duckdb
+import pyarrow as pa
+
+from pondflight.engine.duck import sql_errors
+from pondflight.errors import InvalidArgument, PondflightError
+from pondflight.flightsql import Call
+from pondflight.flightsql.streams import slices
+
+_WAIT_SECONDS = 0.05
+_SPOOL_IN_MEMORY = 16 << 20
+_SPOOL_LIMIT = 4 << 30
+_BATCH_BYTES = 4 << 20
+_VECTOR = 2048
+_MAX_BATCH_ROWS = 60 * _VECTOR
+_VARIABLE_BATCH_ROWS = 4 * _VECTOR
+
+
+class Lane:
+    """A cursor and the right to use it."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, scratch: Path) -> None:
+        self.cursor = cursor
+        self.scratch = scratch
+        self.begin_first = False
+        """A transaction has to be begun before the next statement."""
+        self.in_transaction = False
+        """Whether a transaction is open. DuckDB cannot be asked: a BEGIN too many aborts it."""
+        self._turn = threading.Lock()
+        self._guard = threading.Lock()
+        self._user: Call | None = None
+        self._rows: Rows | None = None
+
+    @contextmanager
+    def use(self, call: Call) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The cursor, for ``call`` alone; its statement is interrupted if ``call`` is cancelled.
+
+        Waits for the statement that is running, and sets aside rows that still stream.
+        """
+        with self._taken(call):
+            if self._rows is not None:
+                self._rows.set_aside()
+                self._rows = None
+            with self._interruptible(call):
+                if self.begin_first:
+                    self.begin()
+                yield self.cursor
+
+    def begin(self, text: str = "BEGIN TRANSACTION") -> None:
+        """Begin a transaction; to be called inside ``use``. ``text``: the statement that does."""
+        self.begin_first = False
+        self.cursor.execute(text)
+        self.in_transaction = True
+
+    def end(self, *, commit: bool) -> None:
+        """COMMIT or ROLLBACK; to be called inside ``use``.
+
+        DuckDB rolls back an aborted transaction on COMMIT and says nothing; here that is an
+        error, since the caller believes that the work was kept.
+        """
+        was_open, self.in_transaction = self.in_transaction, False
+        if commit and was_open:
+            try:
+                self.cursor.execute("SELECT 1")
+            except duckdb.TransactionException:
+                self.cursor.execute("ROLLBACK")
+                raise
+        self.cursor.execute("COMMIT" if commit else "ROLLBACK")
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """All that runs inside, or nothing; part of the transaction that is open, if one is.
+
+        To be used inside ``use``.
+        """
+        if self.in_transaction:
+            yield
+            return
+        self.begin()
+        try:
+            yield
+        except BaseException:
+            self.end(commit=False)
+            raise
+        self.end(commit=True)
+
+    def rows(self, call: Call, reader: pa.RecordBatchReader) -> Rows:
+        """The rows of the statement just executed; to be called inside ``use``."""
+        self._rows = Rows(self, call, reader)
+        return self._rows
+
+    def next_batch(self, rows: Rows) -> pa.RecordBatch | None:
+        """The next batch of ``rows``, from the cursor or from where they were set aside."""
+        if not rows.is_set_aside:
+            with self._taken(rows.call):
+                if not rows.is_set_aside:
+                    with self._interruptible(rows.call):
+                        return rows.next_streamed()
+        return rows.next_set_aside()
+
+    def forget(self, rows: Rows) -> None:
+        """``rows`` are not wanted any more: whoever takes the lane next need not save them."""
+        if self._rows is rows:
+            self._rows = None
+
+    def close(self) -> None:
+        """Interrupt what runs and close the cursor."""
+        self.cursor.interrupt()
+        with self._turn:
+            self.cursor.close()
+
+    @contextmanager
+    def _taken(self, call: Call) -> Iterator[None]:
+        while not self._turn.acquire(timeout=_WAIT_SECONDS):
+            call.raise_if_cancelled()
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    @contextmanager
+    def _interruptible(self, call: Call) -> Iterator[None]:
+        with self._guard:
+            self._user = call
+        call.on_cancel(lambda: self._interrupt(call))
+        try:
+            call.raise_if_cancelled()
+            with sql_errors():
+                yield
+        except PondflightError:
+            call.raise_if_cancelled()  # an interrupted statement fails for the call's reason
+            raise
+        finally:
+            with self._guard:
+                self._user = None
+
+    def _interrupt(self, call: Call) -> None:
+        with self._guard:
+            if self._user is call:
+                self.cursor.interrupt()
+
+
+class Rows:
+    """The rows of one statement, in batches."""
+
+    def __init__(self, lane: Lane, call: Call, reader: pa.RecordBatchReader) -> None:
+        self.call = call
+        self.schema = reader.schema
+        self.count = 0
+        """Rows set aside so far."""
+        self.drained = False
+        """Whether DuckDB has made the last of them."""
+        self._lane = lane
+        self._reader = reader
+        self._spool: IO[bytes] | None = None
+        self._spooled: pa.RecordBatchReader | None = None
+        self._failure: PondflightError | None = None
+        self._on_close: Callable[[], None] | None = None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        while (batch := self._lane.next_batch(self)) is not None:
+            yield from slices(batch)
+
+    def adopt(self, call: Call) -> None:
+        """Another call fetches these rows, which were set aside."""
+        self.call = call
+        call.on_done(lambda _: self.close())
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Run ``callback`` when the rows are closed."""
+        self._on_close = callback
+
+    def close(self) -> None:
+        """Give up what is left. Call it when the call is over, however it ended."""
+        self._lane.forget(self)
+        if self._spool is not None:
+            self._spool.close()
+        if self._on_close is not None:
+            self._on_close()
+
+    @property
+    def is_set_aside(self) -> bool:
+        """Whether the rows have left the cursor."""
+        return self._spooled is not None or self._failure is not None
+
+    def next_streamed(self) -> pa.RecordBatch | None:
+        """The next batch that DuckDB makes."""
+        try:
+            return self._reader.read_next_batch()
+        except StopIteration:
+            self.drained = True
+            return None
+
+    def next_set_aside(self) -> pa.RecordBatch | None:
+        """The next batch of those that were set aside."""
+        if self._spooled is not None:
+            try:
+                return self._spooled.read_next_batch()
+            except StopIteration:
+                pass
+        self.raise_failure()
+        return None
+
+    def set_aside(self) -> None:
+        """Move all rows that are left off the cursor. An error among them is raised when due."""
+        spool: IO[bytes] = tempfile.SpooledTemporaryFile(  # noqa: SIM115  closed with the rows
+            max_size=_SPOOL_IN_MEMORY, dir=str(self._lane.scratch)
+        )
+        self._spool = spool
+        failure: PondflightError | None = None
+        with pa.ipc.new_stream(spool, self.schema) as writer:
+            try:
+                self._write(writer, spool)
+            except PondflightError as error:
+                failure = error
+        spool.seek(0)
+        self._failure = failure
+        self._spooled = pa.ipc.open_stream(spool)
+
+    def raise_failure(self) -> None:
+        """Raise the error that ended the rows, if one did."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _write(self, writer: pa.RecordBatchWriter, spool: IO[bytes]) -> None:
+        with sql_errors():
+            while (batch := self.next_streamed()) is not None:
+                self.call.raise_if_cancelled()
+                writer.write_batch(batch)
+                self.count += batch.num_rows
+                if spool.tell() > _SPOOL_LIMIT:
+                    raise InvalidArgument(
+                        "this result was given up: another statement ran on the same connection "
+                        "before it was read; use a second connection to run statements side by side"
+                    )
+
+
+def reader_of(cursor: duckdb.DuckDBPyConnection) -> pa.RecordBatchReader:
+    """The rows of the statement that ``cursor`` has just executed, as they are made."""
+    return cursor.to_arrow_reader(_batch_rows(cursor.description))
+
+
+_FIXED_WIDTH = {
+    "BOOLEAN": 1,
+    "TINYINT": 1,
+    "UTINYINT": 1,
+    "SMALLINT": 2,
+    "USMALLINT": 2,
+    "INTEGER": 4,
+    "UINTEGER": 4,
+    "DATE": 4,
+    "FLOAT": 4,
+    "BIGINT": 8,
+    "UBIGINT": 8,
+    "DOUBLE": 8,
+    "TIME": 8,
+    "TIMESTAMP": 8,
+    "TIMESTAMP WITH TIME ZONE": 8,
+    "HUGEINT": 16,
+    "INTERVAL": 16,
+    "UUID": 36,
+}
+
+
+def _batch_rows(description: Sequence[tuple[object, ...]] | None) -> int:
+    """How many rows DuckDB should put into a batch of a few megabytes.
+
+    A column of variable width may hold anything, so a batch with one is short.
+    """
+    width = 0
+    for column in description or []:
+        name = str(column[1])
+        size = 16 if name.startswith("DECIMAL") else _FIXED_WIDTH.get(name)
+        if size is None:
+            return _VARIABLE_BATCH_ROWS
+        width += size
+    vectors = _BATCH_BYTES // max(1, width) // _VECTOR
+    return max(_VECTOR, min(_MAX_BATCH_ROWS, vectors * _VECTOR))

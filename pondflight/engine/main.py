@@ -1,0 +1,57 @@
+"""The worker process: one DuckDB, one Flight SQL server, one user."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from pondflight import memory
+
+memory.tame()  # before pyarrow is imported
+
+from pondflight.engine.duck import open_database  # noqa: E402
+from pondflight.engine.server import EngineServer  # noqa: E402
+
+
+def run(
+    *,
+    listen: str,
+    credential_sha256: str,
+    memory_limit: int,
+    threads: int,
+    scratch: Path,
+    lifeline: bool,
+) -> int:
+    """Serve until told to stop; the exit code.
+
+    ``memory_limit`` is in bytes. When it listens, one line goes to standard output:
+    ``{"port": n}``. With ``lifeline``, the end of standard input is the end of the worker: the
+    process that started it holds the other end, and is gone.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    database = open_database(scratch, memory_limit=memory_limit, threads=threads)
+    server = EngineServer(
+        listen, database=database, credential_sha256=credential_sha256, scratch=scratch
+    )
+    sys.stdout.write(json.dumps({"port": server.port}) + "\n")
+    sys.stdout.flush()
+    if lifeline:
+        threading.Thread(target=_hold, args=(stopping,), daemon=True).start()
+    stopping.wait()
+    # A statement that will not be interrupted must not keep the process alive.
+    threading.Timer(3.0, os._exit, args=(0,)).start()
+    server.close()
+    os._exit(0)
+
+
+def _hold(stopping: threading.Event) -> None:
+    while sys.stdin.buffer.read(4096):
+        pass
+    stopping.set()

@@ -1,0 +1,214 @@
+"""What a SQL string is, before it is run: its statements, and what each will do.
+
+DuckDB's own tokenizer and parser decide; nothing here guesses at the grammar.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import duckdb
+
+from pondflight.engine.duck import sql_errors
+from pondflight.errors import InvalidArgument
+
+_OPERATOR = duckdb.token_type.operator
+_KEYWORD = duckdb.token_type.keyword
+_STRING = duckdb.token_type.string_const
+_Type = duckdb.StatementType
+
+_LAZY = {_Type.SELECT}
+_RETURNING = {_Type.INSERT, _Type.UPDATE, _Type.DELETE, _Type.MERGE_INTO}
+_COUNTED = _RETURNING | {_Type.COPY, _Type.CREATE}
+_ROWS = {_Type.SELECT, _Type.EXPLAIN, _Type.CALL, _Type.EXECUTE, _Type.RELATION, _Type.PRAGMA}
+_SESSION_STATE = {_Type.SET, _Type.VARIABLE_SET, _Type.TRANSACTION, _Type.PREPARE, _Type.EXECUTE}
+TransactionVerb = Literal["begin", "commit", "rollback"]
+_VERBS: dict[str, TransactionVerb] = {
+    "begin": "begin",
+    "start": "begin",
+    "commit": "commit",
+    "end": "commit",
+    "rollback": "rollback",
+    "abort": "rollback",
+}
+_TEMPORARY = re.compile(r"\btemp(orary)?\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement of a SQL string.
+
+    ``text``         the statement, to be run as it is; blank lines in front keep DuckDB's
+                     line numbers those of the whole string
+    ``describable``  the text to put into ``DESCRIBE (…)`` for its result schema
+    ``parameters``   names of its parameters: ``"1", "2", …`` for positional ones
+    ``lazy``         reads only, so it can be run when its rows are fetched, and again
+    ``returns_rows`` its result is rows, not a count
+    ``counted``      its result is the number of rows affected
+    ``session_state`` it changes, or needs, the state of the session's own connection
+    ``kind``         DuckDB's name for it: ``SELECT``, ``INSERT`` …
+    ``transaction``  what it does to the session's transaction
+    """
+
+    text: str
+    describable: str
+    parameters: tuple[str, ...]
+    lazy: bool
+    returns_rows: bool
+    counted: bool
+    session_state: bool
+    kind: str
+    transaction: TransactionVerb | None
+
+    @property
+    def is_update(self) -> bool:
+        """Whether clients should take it for an update."""
+        return not self.returns_rows
+
+
+def parse(parser: duckdb.DuckDBPyConnection, text: str) -> list[Statement]:
+    """The statements of ``text``, in order.
+
+    Raises ``SqlError`` for what DuckDB cannot parse and ``InvalidArgument`` where there is no
+    statement at all. ``parser`` is a connection that is not in use.
+    """
+    with sql_errors():
+        whole = parser.extract_statements(text)
+    if not whole:
+        raise InvalidArgument("the SQL text has no statement")
+    pieces = _split(text)
+    return [_statement(parser, piece) for piece in pieces]
+
+
+def _split(text: str) -> list[str]:
+    data = text.encode()
+    ends = [
+        position
+        for position, kind in duckdb.tokenize(text)
+        if kind == _OPERATOR and data[position : position + 1] == b";"
+    ]
+    pieces: list[str] = []
+    start = 0
+    for end in [*ends, len(data)]:
+        piece = data[start:end].decode()
+        if duckdb.tokenize(piece):
+            lines_before = data[:start].count(b"\n")
+            pieces.append("\n" * lines_before + piece)
+        start = end + 1
+    return pieces
+
+
+def _statement(parser: duckdb.DuckDBPyConnection, text: str) -> Statement:
+    with sql_errors():
+        parts = parser.extract_statements(text)
+    last = parts[-1]  # PIVOT becomes two statements, of which the last gives the rows
+    kind = last.type
+    names = sorted(last.named_parameters, key=lambda name: (len(name), name))
+    returns_rows = kind in _ROWS or (kind in _RETURNING and returning_clause(text) is not None)
+    rewritten = len(parts) == 1 and last.query.strip() != text.strip()  # PRAGMA becomes SELECT
+    return Statement(
+        text=text,
+        describable=last.query.rstrip("; \n") if rewritten and last.query else text,
+        parameters=tuple(names),
+        lazy=kind in _LAZY,
+        returns_rows=returns_rows,
+        counted=kind in _COUNTED and not returns_rows,
+        session_state=kind in _SESSION_STATE
+        or (kind == _Type.CREATE and bool(_TEMPORARY.search(text))),
+        kind=kind.name,
+        transaction=_VERBS[_first_word(text)] if kind == _Type.TRANSACTION else None,
+    )
+
+
+def _first_word(text: str) -> str:
+    tokens = duckdb.tokenize(text)
+    data = text.encode()[tokens[0][0] :]
+    return re.split(rb"\W", data, maxsplit=1)[0].decode().lower()
+
+
+def returning_clause(text: str) -> str | None:
+    """The text behind RETURNING, if the statement has that clause."""
+    previous = ""
+    for token in _top_level(text):
+        if token.keyword == "returning" and previous != "as":
+            return text.encode()[token.end :].decode()
+        previous = token.keyword
+    return None
+
+
+def target(text: str) -> str | None:
+    """The table that a statement writes to, as written there, with its alias if it has one."""
+    data = text.encode()
+    start = None
+    for token in _top_level(text):
+        if start is None:
+            if token.keyword in ("into", "from", "update"):
+                start = token.end
+        elif token.text == "(" or (token.keyword and token.keyword != "as"):
+            return data[start : token.start].decode().strip() or None
+    return None
+
+
+def bulk_insert(text: str, width: int) -> tuple[str, str] | None:
+    """What stands before and behind ``VALUES (?, ?, …)``, if that is all an INSERT's values are.
+
+    Many rows of parameters can then be inserted by one statement. ``width`` is the number of
+    parameters.
+    """
+    tokens = list(_tokens(text))
+    words = [token.text for token in tokens]
+    row = ["values", "(", *(", ".join("?" * width).split()), ")"]
+    flat = [part for word in row for part in _parts(word)]
+    starts = [i for i, token in enumerate(tokens) if token.keyword == "values"]
+    if words[:1] != ["insert"] or len(starts) != 1 or not width:
+        return None
+    (at,) = starts
+    found: list[str] = []
+    end = at
+    while end < len(tokens) and len(found) < len(flat):
+        found.extend(_parts(words[end]))
+        end += 1
+    if found != flat or (end < len(tokens) and words[end] != "on"):
+        return None
+    data = text.encode()
+    return data[: tokens[at].start].decode(), data[tokens[end - 1].end :].decode()
+
+
+def _parts(word: str) -> list[str]:
+    """Operators that the tokenizer gives in one piece, one by one: ``(?,?)`` is one of them."""
+    return [word] if word.isalnum() else [char for char in word if not char.isspace()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    text: str
+    keyword: str
+    start: int
+    end: int
+    depth: int
+
+
+def _tokens(text: str) -> Iterator[_Token]:
+    data = text.encode()
+    raw = duckdb.tokenize(text)
+    depth = 0
+    for index, (start, kind) in enumerate(raw):
+        limit = raw[index + 1][0] if index + 1 < len(raw) else len(data)
+        word = data[start:limit].rstrip().decode("utf-8", "replace")
+        if kind != _STRING and not word.startswith('"'):  # a comment may follow the token
+            word = re.split(r"\s|--|/\*", word, maxsplit=1)[0] or word
+        if kind == _OPERATOR:
+            depth += word.count("(") - word.count(")")
+        lowered = word.lower()
+        end = start + len(word.encode())
+        yield _Token(lowered, lowered if kind == _KEYWORD else "", start, end, depth)
+
+
+def _top_level(text: str) -> Iterator[_Token]:
+    """The tokens outside of parentheses, and the parentheses that open there."""
+    for token in _tokens(text):
+        if token.depth == 0 or (token.depth == 1 and token.text == "("):
+            yield token

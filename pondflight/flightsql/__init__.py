@@ -1,0 +1,15 @@
+"""Flight SQL for pyarrow's ``FlightServerBase``.
+
+pyarrow serves Flight but knows nothing of Flight SQL: the messages, their decoding, the fixed
+result schemas and the dispatch are missing. This package is that layer. It knows no proxy and
+no database, and can be used on its own: subclass ``FlightSqlServer`` and override one method per
+message.
+"""
+
+from __future__ import annotations
+
+from pondflight.flightsql.calls import Authenticator, Call
+from pondflight.flightsql.server import FlightSqlServer, PreparedStatement
+from pondflight.flightsql.streams import ResultStream
+
+__all__ = ["Authenticator", "Call", "FlightSqlServer", "PreparedStatement", "ResultStream"]

@@ -1,0 +1,239 @@
+"""A call, from its first header to its last byte; who makes it, and whether it still stands.
+
+pyarrow tells a handler nothing when its client goes away: ``is_cancelled()`` of the call's
+context has to be asked, and asking it after the call has ended is a segmentation fault. So one
+thread asks for all running calls, under a lock that the end of a call takes as well.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from pyarrow import flight
+
+from pondflight.errors import Cancelled, PondflightError
+from pondflight.flightsql.status import leaf_of, to_pyarrow
+
+Headers = Mapping[str, list[str]]
+"""Request headers: lower-case names, each with all its values."""
+
+POLL_SECONDS = 0.05
+
+
+class Authenticator(Protocol):
+    """Who is calling, and what the response headers tell them."""
+
+    def authenticate(self, method: str, headers: Headers) -> Any:
+        """The identity behind ``headers``; raises ``Unauthenticated`` or another leaf.
+
+        ``method`` is pyarrow's name of the RPC in lower case (``do_get``, ``handshake``).
+        """
+
+    def response_headers(self, method: str, headers: Headers, identity: Any) -> Mapping[str, str]:
+        """Headers to send back before the call's first byte."""
+
+
+class Anonymous:
+    """Lets everyone in. For tests and for servers behind something that authenticates."""
+
+    def authenticate(self, method: str, headers: Headers) -> Any:
+        """No identity."""
+        return None
+
+    def response_headers(self, method: str, headers: Headers, identity: Any) -> Mapping[str, str]:
+        """No headers."""
+        return {}
+
+
+class Call:
+    """One RPC.
+
+    ``identity`` is what the authenticator made of ``headers``. Handlers register what has to
+    happen when the client goes away (``on_cancel``) and when all is over (``on_done``).
+    """
+
+    def __init__(self, method: str, headers: Headers, identity: Any) -> None:
+        self.method = method
+        self.headers = headers
+        self.identity = identity
+        self.started = time.monotonic()
+        self.context: flight.ServerCallContext | None = None
+        self._lock = threading.Lock()
+        self._reason: PondflightError | None = None
+        self._done = False
+        self._on_cancel: list[Callable[[], None]] = []
+        self._on_done: list[Callable[[PondflightError | None], None]] = []
+
+    def header(self, name: str) -> str | None:
+        """The first value of a request header."""
+        values = self.headers.get(name)
+        return values[0] if values else None
+
+    @property
+    def cancelled(self) -> PondflightError | None:
+        """Why the call was cancelled: its client has gone away, or it was ended from elsewhere."""
+        return self._reason
+
+    def raise_if_cancelled(self) -> None:
+        """Raise the reason if the call was cancelled."""
+        if self._reason is not None:
+            raise self._reason
+
+    def still_connected(self) -> bool:
+        """Ask the transport now. Only inside a handler, or under the lock of the call table."""
+        if self._reason is None and self.context is not None and self.context.is_cancelled():
+            self.cancel()
+        return self._reason is None
+
+    def on_cancel(self, callback: Callable[[], None]) -> None:
+        """Run ``callback`` if the call is cancelled, every 50 ms until the call has ended.
+
+        Again and again, since what it interrupts may not have begun at the first time. It runs
+        in the watcher's thread and must not block.
+        """
+        with self._lock:
+            if not self._done:
+                self._on_cancel.append(callback)
+
+    def on_done(self, callback: Callable[[PondflightError | None], None]) -> None:
+        """Run ``callback`` with the outcome when the call's last byte is sent or given up."""
+        with self._lock:
+            if not self._done:
+                self._on_done.append(callback)
+                return
+        callback(None)
+
+    def cancel(self, reason: PondflightError | None = None) -> None:
+        """Mark the call as cancelled; the watcher does the rest. The first reason stands."""
+        with self._lock:
+            if self._reason is None and not self._done:
+                self._reason = reason or Cancelled("the call was cancelled")
+
+    def notify_cancelled(self) -> None:
+        """Run what was registered for cancellation. Called by the watcher."""
+        with self._lock:
+            callbacks = list(self._on_cancel)
+        for callback in callbacks:
+            callback()
+
+    def finish(self, error: PondflightError | None) -> None:
+        """Run what was registered for the end of the call. Called once, by the middleware."""
+        with self._lock:
+            if self._done:
+                return
+            self._done = True
+            callbacks, self._on_done = self._on_done, []
+            self._on_cancel = []
+        for callback in reversed(callbacks):
+            callback(error)
+
+
+class CallTable:
+    """The running calls of one server, and the thread that sees their clients go away."""
+
+    def __init__(self) -> None:
+        self._calls: set[Call] = set()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._watch, name="call-watcher", daemon=True)
+        self._thread.start()
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def running(self) -> list[Call]:
+        """The calls that are running now."""
+        with self._changed:
+            return list(self._calls)
+
+    def enter(self, call: Call, context: flight.ServerCallContext) -> None:
+        """Watch ``call`` from now on, until ``leave``."""
+        call.context = context
+        with self._changed:
+            self._calls.add(call)
+            self._changed.notify()
+
+    def leave(self, call: Call) -> None:
+        """Never touch the call's context again."""
+        with self._changed:
+            self._calls.discard(call)
+            call.context = None
+
+    def close(self) -> None:
+        """Stop the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join(timeout=5)
+
+    def _watch(self) -> None:
+        while True:
+            with self._changed:
+                while not self._calls and not self._closed:
+                    self._changed.wait()
+                if self._closed:
+                    return
+                cancelled = [call for call in self._calls if not call.still_connected()]
+            for call in cancelled:
+                call.notify_cancelled()
+            time.sleep(POLL_SECONDS)
+
+
+class CallMiddleware(flight.ServerMiddleware):
+    """Carries the ``Call`` through pyarrow's layers and sees it end."""
+
+    def __init__(self, call: Call, table: CallTable, headers: Mapping[str, str]) -> None:
+        super().__init__()
+        self.call = call
+        self._table = table
+        self._headers = headers
+
+    def sending_headers(self) -> dict[str, str]:
+        """Response headers; once, though pyarrow asks twice for unary calls."""
+        headers, self._headers = self._headers, {}
+        return dict(headers)
+
+    def call_completed(self, exception: BaseException | None) -> None:
+        """The end: pyarrow calls this before the call's context dies."""
+        self._table.leave(self.call)
+        self.call.finish(None if exception is None else leaf_of(exception))
+
+
+class CallMiddlewareFactory(flight.ServerMiddlewareFactory):
+    """Authenticates each RPC before anything else looks at it."""
+
+    def __init__(self, table: CallTable, authenticator: Authenticator) -> None:
+        super().__init__()
+        self._table = table
+        self._authenticator = authenticator
+
+    def start_call(self, info: flight.CallInfo, headers: dict[str, list[Any]]) -> CallMiddleware:
+        """Refuse the call, or give it its ``Call``. Values of binary headers are left out."""
+        method = info.method.name.lower()
+        lowered = {
+            name.lower(): [v for v in values if isinstance(v, str)]
+            for name, values in headers.items()
+        }
+        try:
+            identity = self._authenticator.authenticate(method, lowered)
+            response = self._authenticator.response_headers(method, lowered, identity)
+        except Exception as error:  # noqa: BLE001  whatever it is, no traceback leaves
+            raise to_pyarrow(leaf_of(error)) from None
+        return CallMiddleware(Call(method, lowered, identity), self._table, response)
+
+
+class NoHandshake(flight.ServerAuthHandler):
+    """Without an auth handler pyarrow answers Handshake with UNIMPLEMENTED.
+
+    The middleware has authenticated the call by its headers; there is nothing left to do.
+    """
+
+    def authenticate(self, outgoing: Any, incoming: Any) -> None:
+        """Nothing is exchanged in the body of a handshake."""
+
+    def is_valid(self, token: bytes) -> bytes:
+        """Every call that came past the middleware is valid."""
+        return b""

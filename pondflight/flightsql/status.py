@@ -1,0 +1,127 @@
+"""Between our error leaves and what pyarrow puts on, and reads from, the wire.
+
+pyarrow's server sends the full Python traceback of any exception that is not a ``FlightError``,
+and ``FlightError`` has no class for three statuses that clients need. A ``ValueError``,
+``KeyError`` or ``NotImplementedError`` gets those three; and an exception whose ``__cause__``
+cannot be read makes pyarrow give up formatting the traceback and send the class name alone.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+from typing import NoReturn
+
+import pyarrow as pa
+from pyarrow import flight
+
+from pondflight.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    FlightStatus,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    NotSupported,
+    PermissionDenied,
+    PondflightError,
+    Unauthenticated,
+    Unavailable,
+)
+
+
+class _Quiet(Exception):
+    """Mixin: no traceback can be made of this exception, so none is sent."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:  # KeyError's own would add quotes
+        return self.message
+
+    @property
+    def __cause__(self) -> NoReturn:  # type: ignore[override]
+        raise AttributeError("not for formatting")
+
+
+# Clients see these names behind the message, as "Detail: Python exception: InvalidArgument".
+_InvalidArgument = type("InvalidArgument", (_Quiet, ValueError), {})
+_NotFound = type("NotFound", (_Quiet, KeyError), {})
+_NotImplemented = type("NotImplemented", (_Quiet, NotImplementedError), {})
+_Other = type("Error", (_Quiet,), {})
+
+_QUIET: dict[FlightStatus, Callable[[str], Exception]] = {
+    FlightStatus.INVALID_ARGUMENT: _InvalidArgument,
+    FlightStatus.NOT_FOUND: _NotFound,
+    FlightStatus.UNIMPLEMENTED: _NotImplemented,
+}
+_FLIGHT: dict[FlightStatus, Callable[[str], Exception]] = {
+    FlightStatus.UNAUTHENTICATED: flight.FlightUnauthenticatedError,
+    FlightStatus.PERMISSION_DENIED: flight.FlightUnauthorizedError,
+    FlightStatus.UNAVAILABLE: flight.FlightUnavailableError,
+    FlightStatus.DEADLINE_EXCEEDED: flight.FlightTimedOutError,
+    FlightStatus.CANCELLED: flight.FlightCancelledError,
+    FlightStatus.INTERNAL: flight.FlightInternalError,
+}
+
+
+class ConnectionLost(Unavailable):
+    """The server cannot be reached, or stopped answering half way."""
+
+
+def leaf_of(error: BaseException) -> PondflightError:
+    """``error`` itself if it is a leaf; else an ``Internal`` that tells nothing but a reference."""
+    if isinstance(error, PondflightError):
+        return error
+    return Internal(f"internal error, reference {secrets.token_hex(4)}: see the server's log")
+
+
+def to_pyarrow(error: PondflightError, *, in_get_schema: bool = False) -> Exception:
+    """The exception that makes pyarrow's server send ``error``.
+
+    ``in_get_schema``: pyarrow loses every ``FlightError`` there (the client gets UNKNOWN with a
+    traceback); the statuses that only ``FlightError`` can carry go out as UNKNOWN, but clean.
+    """
+    kind = _QUIET.get(error.flight)
+    if kind is None:
+        kind = _Other if in_get_schema else _FLIGHT[error.flight]
+    return kind(error.message)
+
+
+_CONTEXT = ". gRPC client debug context: "
+_DETAIL = re.compile(r"\. (?:Detail: (?:Python exception: \w+|[A-Z]\w+)|Client context: OK)\s*$")
+_TRANSPORT = "Flight returned "
+
+
+def from_pyarrow(error: BaseException) -> PondflightError:
+    """The leaf that a Flight server of ours raised, from what pyarrow's client made of it.
+
+    An error of the connection itself, rather than of the server behind it, is
+    ``ConnectionLost`` and its text is replaced: gRPC's has addresses in it.
+    """
+    text = str(error).split(_CONTEXT, 1)[0]
+    if text.startswith(_TRANSPORT) and not isinstance(error, flight.FlightCancelledError):
+        if isinstance(error, flight.FlightTimedOutError):
+            return DeadlineExceeded("the server did not answer in time")
+        return ConnectionLost("the connection to the server was lost")
+    while match := _DETAIL.search(text):
+        text = text[: match.start()]
+    if isinstance(error, flight.FlightUnauthenticatedError):
+        return Unauthenticated()
+    for kind, leaf in _LEAVES:
+        if isinstance(error, kind):
+            return leaf(text)
+    return Internal(text)
+
+
+_LEAVES: tuple[tuple[type[BaseException], type[PondflightError]], ...] = (
+    (flight.FlightUnauthorizedError, PermissionDenied),
+    (flight.FlightUnavailableError, Unavailable),
+    (flight.FlightTimedOutError, DeadlineExceeded),
+    (flight.FlightCancelledError, Cancelled),
+    (pa.ArrowKeyError, NotFound),
+    (pa.ArrowNotImplementedError, NotSupported),
+    (pa.ArrowInvalid, InvalidArgument),
+)

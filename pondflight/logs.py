@@ -1,0 +1,154 @@
+"""Logging: one line of logfmt for each event, to stderr.
+
+::
+
+    level=info msg="Container spawned" user_id=abc123 container_id=def456
+
+Level and message come first, then the fields in the order of the call. There is no timestamp:
+whatever collects stderr (journald, Docker, Kubernetes) adds its own. What libraries log or warn
+comes out in the same form. A log that cannot be written is lost, and nothing else happens.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import MutableMapping
+from enum import StrEnum
+from typing import Any, Protocol, Self, cast
+
+import structlog
+
+from pondflight import logfmt
+
+LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+}
+_NAMES = {"warning": "warn", "critical": "error", "exception": "error"}
+
+
+class Event(StrEnum):
+    """Everything that is logged. Constants, so that a search for a line finds its source."""
+
+    CONTAINER_SPAWNED = "Container spawned"
+    CONTAINER_STOPPED = "Container stopped"
+    CONTAINER_SPAWN_FAILED = "Container spawn failed"
+    RATE_LIMIT_EXCEEDED = "Rate limit exceeded"
+    SECRET_GENERATED = "JWT secret generated for this run"  # noqa: S105 - says so, is none
+    STARTING = "Starting"
+    READY = "Ready"
+    STOPPING = "Stopping"
+    STOPPED = "Stopped"
+    INTERNAL_ERROR = "Internal error"
+    HTTP_ENDED = "HTTP process ended unasked"
+
+
+class Logger(Protocol):
+    """What ``get_logger`` gives: takes events only, and any fields.
+
+    With ``exc_info=True`` among the fields, the traceback of the current exception is added.
+    """
+
+    def bind(self, **fields: object) -> Self:
+        """Give a logger that has ``fields`` in each of its lines."""
+
+    def debug(self, event: Event, **fields: object) -> None:
+        """Log what helps to find a fault."""
+
+    def info(self, event: Event, **fields: object) -> None:
+        """Log what happened as it should."""
+
+    def warning(self, event: Event, **fields: object) -> None:
+        """Log what somebody may have to look at."""
+
+    def error(self, event: Event, **fields: object) -> None:
+        """Log what went wrong."""
+
+    def exception(self, event: Event, **fields: object) -> None:
+        """Log what went wrong, with the traceback of the current exception."""
+
+
+def get_logger(**fields: object) -> Logger:
+    """Give a logger; ``fields`` stand in each of its lines."""
+    return cast("Logger", structlog.get_logger(**fields))
+
+
+def configure(level: str = "info") -> None:
+    """Log from ``level`` (debug, info, warn, error) on. May be called again.
+
+    Libraries are heard from ``warn`` on, and from ``debug`` on where that is the level.
+    """
+    threshold = LEVELS[level]
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, _render],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=_Writer,
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        # What writes to a terminal already would write everything twice.
+        if isinstance(handler, _Handler) or type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)
+    root.addHandler(_Handler())
+    root.setLevel(threshold if threshold == logging.DEBUG else max(threshold, logging.WARNING))
+    logging.captureWarnings(capture=True)
+
+
+def _render(_: object, method: str, fields: MutableMapping[str, Any]) -> str:
+    event = fields.pop("event")
+    level = _NAMES.get(method, method)
+    # Nothing but the first two fields may have their names.
+    rest = ((f"{key}_" if key in {"level", "msg"} else key, fields[key]) for key in fields)
+    return logfmt.line([("level", level), ("msg", event), *rest])
+
+
+_lock = threading.Lock()
+
+
+def _write(text: str) -> None:
+    """Write one line to what stderr is now; a line that cannot be written is lost."""
+    try:
+        with _lock:
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        # A full disk or a broken pipe; a closed stderr or one of a narrow encoding; none at all.
+        pass
+
+
+class _Writer:
+    """What structlog calls with a rendered line, by the name of the level."""
+
+    def __init__(self, *_: object) -> None:
+        self.debug = self.info = self.warning = self.error = self.critical = _write
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - arguments that do not fit: what there is of it
+        return str(record.msg)
+
+
+class _Handler(logging.Handler):
+    """Writes what libraries log through the standard library."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            name = record.levelname.lower()
+            fields: list[tuple[str, object]] = [
+                ("level", _NAMES.get(name, name)),
+                ("msg", _message(record)),
+                ("logger", record.name),
+            ]
+            if record.exc_info:
+                trace = logging.Formatter().formatException(record.exc_info)
+                fields.append((logfmt.TRACE, trace))
+            _write(logfmt.line(fields))
+        except Exception:  # noqa: BLE001, S110 - a library's broken log call must break nothing
+            pass

@@ -1,0 +1,95 @@
+"""Who calls, and to which session the call belongs.
+
+The token alone decides the user, and with it the worker. The session is, in this order: the one
+in a session token, which the server hands out in the ``authorization`` response header and
+ADBC adopts for its connection; the one in the cookie, which JDBC keeps; else the default.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+
+from pondflight.errors import Unauthenticated
+from pondflight.flightsql.calls import Headers
+from pondflight.tokens import Identity, Tokens, bearer
+
+COOKIE = "arrow_flight_session_id"
+_SESSION = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls.
+
+    ``session`` is empty for the default session; ``offered`` is the one that the response hands
+    out, if it hands out any.
+    """
+
+    identity: Identity
+    token: str
+    session: str
+    offered: str | None
+
+
+class CallerCheck:
+    """The proxy's ``Authenticator``."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    def authenticate(self, method: str, headers: Headers) -> Caller:
+        """The caller behind a Bearer token, or behind a token as the password of Basic."""
+        token = _token(headers)
+        identity = self._tokens.verify(token)
+        session = identity.session or _cookie(headers) or ""
+        offered = None if session else secrets.token_urlsafe(16)
+        return Caller(identity, token, session, offered)
+
+    def response_headers(self, method: str, headers: Headers, caller: Caller) -> Mapping[str, str]:
+        """A session for a client that has none."""
+        if caller.offered is None:
+            return {"authorization": f"Bearer {caller.token}"} if method == "handshake" else {}
+        token = self._tokens.mint_session(caller.identity, caller.offered)
+        return {
+            "authorization": f"Bearer {token}",
+            "set-cookie": f"{COOKIE}={caller.offered}",
+        }
+
+
+def _token(headers: Headers) -> str:
+    for value in headers.get("authorization", []):
+        scheme, _, rest = value.partition(" ")
+        if scheme.lower() == "basic":
+            return _password(rest.strip())
+        return bearer(value)
+    raise Unauthenticated
+
+
+def _password(encoded: str) -> str:
+    """The password of Basic credentials; some clients leave out base64's padding."""
+    try:
+        padded = encoded + "=" * (-len(encoded) % 4)
+        _, colon, password = base64.b64decode(padded, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        raise Unauthenticated from None
+    if not colon:
+        raise Unauthenticated
+    return password
+
+
+def _cookie(headers: Headers) -> str | None:
+    for value in headers.get("cookie", []):
+        try:
+            # Java sends name="value";$Path="/"
+            morsel = SimpleCookie(value).get(COOKIE)
+        except CookieError:
+            continue
+        if morsel is not None and _SESSION.fullmatch(morsel.value):
+            return morsel.value
+    return None

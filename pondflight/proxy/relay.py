@@ -1,0 +1,188 @@
+"""From the client's call to the worker's and back, for each kind of RPC.
+
+Batches pass one at a time and are never collected. The client's going away is told to the
+worker by call id, since a Flight client can cancel neither a unary call nor a DoGet that waits
+for its first message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import pyarrow as pa
+from pyarrow import flight
+
+from pondflight.errors import Cancelled, Internal, PondflightError, Unauthenticated, Unavailable
+from pondflight.flightsql import Call, ResultStream
+from pondflight.flightsql import commands as c
+from pondflight.flightsql.status import ConnectionLost, from_pyarrow
+from pondflight.proxy.callers import Caller
+from pondflight.workers.pool import Pool
+from pondflight.workers.worker import Lease
+
+T = TypeVar("T")
+_EMPTY = pa.schema([])
+
+
+class Relay:
+    """Sends calls to the worker of their caller."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._cancels = ThreadPoolExecutor(4, thread_name_prefix="cancel")
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._cancels.shutdown(wait=False, cancel_futures=True)
+
+    def unary(
+        self,
+        call: Call,
+        request: Callable[[flight.FlightClient, flight.FlightCallOptions], T],
+    ) -> T:
+        """Make a call with one answer."""
+        lease, options = self._enter(call)
+        with _worker_errors(self._pool, lease, call):
+            return request(lease.worker.client, options)
+
+    def action(self, call: Call, kind: str, body: bytes) -> list[bytes]:
+        """DoAction."""
+        return self.unary(
+            call,
+            lambda client, options: [
+                result.body.to_pybytes()
+                for result in client.do_action(flight.Action(kind, body), options)
+            ],
+        )
+
+    def has_worker(self, call: Call) -> bool:
+        """Whether the caller's worker runs: what only ends things need not start it."""
+        lease = self._pool.lease_running(_subject(call))
+        if lease is None:
+            return False
+        lease.release()
+        return True
+
+    def stream(self, call: Call, ticket: flight.Ticket) -> ResultStream:
+        """DoGet: the worker's batches, as fast as the client takes them."""
+        lease, options = self._enter(call)
+        with _worker_errors(self._pool, lease, call):
+            reader = lease.worker.client.do_get(ticket, options)
+            schema = reader.schema
+        call.on_cancel(reader.cancel)
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            with _worker_errors(self._pool, lease, call):
+                for chunk in reader:
+                    yield chunk.data
+
+        return ResultStream(schema, batches())
+
+    def put(
+        self,
+        call: Call,
+        command: c.Command,
+        descriptor: flight.FlightDescriptor,
+        reader: flight.MetadataRecordBatchReader,
+        writer: flight.FlightMetadataWriter,
+    ) -> None:
+        """DoPut: the client's batches up, the worker's answers down."""
+        # The first message of a StatementUpdate has no schema, and asking for it would wait.
+        schema = _EMPTY if isinstance(command, c.StatementUpdate) else reader.schema
+        lease, options = self._enter(call)
+        with _worker_errors(self._pool, lease, call):
+            up, answers = lease.worker.client.do_put(descriptor, schema, options)
+            try:
+                if schema is not _EMPTY:
+                    self._upload(call, lease, reader, up)
+                up.done_writing()
+                while (answer := answers.read()) is not None:
+                    writer.write(answer)
+            finally:
+                up.close()
+
+    def _upload(
+        self,
+        call: Call,
+        lease: Lease,
+        reader: flight.MetadataRecordBatchReader,
+        up: flight.FlightStreamWriter,
+    ) -> None:
+        for chunk in reader:
+            if chunk.data is None:
+                up.write_metadata(chunk.app_metadata)
+            elif chunk.app_metadata is None:
+                up.write_batch(chunk.data)
+            else:
+                up.write_with_metadata(chunk.data, chunk.app_metadata)
+        if not call.still_connected():
+            # To pyarrow, a client that died looks like the end of its stream. The worker must
+            # hear the truth before it sees that end.
+            lease.cancel()
+            call.raise_if_cancelled()
+
+    def _enter(self, call: Call) -> tuple[Lease, flight.FlightCallOptions]:
+        caller: Caller = call.identity
+        lease = self._pool.lease(_subject(call), call.raise_if_cancelled)
+        call.on_done(lambda _: lease.release())
+        call.on_cancel(_Once(self._cancels, lease))
+        return lease, lease.worker.options(session=caller.session, call_id=lease.call_id)
+
+
+class _Once:
+    """Tells the worker of a cancellation, again and again, but not twice at the same time."""
+
+    def __init__(self, executor: ThreadPoolExecutor, lease: Lease) -> None:
+        self._executor = executor
+        self._lease = lease
+        self._under_way = threading.Lock()
+
+    def __call__(self) -> None:
+        if self._under_way.acquire(blocking=False):
+            with contextlib.suppress(RuntimeError):  # shut down
+                self._executor.submit(self._tell)
+
+    def _tell(self) -> None:
+        try:
+            self._lease.cancel()
+        finally:
+            self._under_way.release()
+
+
+def _subject(call: Call) -> str:
+    caller: Caller = call.identity
+    return caller.identity.sub
+
+
+class _worker_errors:  # noqa: N801  reads as a noun where it is used
+    """What the worker, or the connection to it, raised: as a leaf that tells the client enough."""
+
+    def __init__(self, pool: Pool, lease: Lease, call: Call) -> None:
+        self._pool = pool
+        self._lease = lease
+        self._call = call
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is None or isinstance(error, PondflightError | GeneratorExit):
+            return
+        if self._call.cancelled is not None:
+            raise self._call.cancelled from error
+        leaf = from_pyarrow(error)
+        if isinstance(leaf, ConnectionLost):
+            self._pool.lost(self._lease)
+            raise Unavailable(
+                "your worker ended while this call was running; what it held in memory is gone; "
+                "the next call starts a new one"
+            ) from error
+        if isinstance(leaf, Unauthenticated):
+            raise Internal("the worker does not accept this server's credential") from error
+        if isinstance(leaf, Cancelled):
+            raise Cancelled("the statement was cancelled") from error
+        raise leaf from error

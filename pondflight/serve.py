@@ -1,0 +1,189 @@
+"""``pondflight serve``: everything that one deployment needs, started and ended in order.
+
+The parts: the pool of workers, the Flight SQL proxy and the health service in this process; the
+HTTP app under gunicorn in another, since gunicorn forks and this process holds threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from pondflight import memory
+
+memory.tame()  # before pyarrow is imported
+
+from pondflight import banner, sample  # noqa: E402
+from pondflight.errors import Cancelled, ConfigError  # noqa: E402
+from pondflight.health import HealthServer  # noqa: E402
+from pondflight.logs import Event, get_logger  # noqa: E402
+from pondflight.proxy.server import ProxyServer  # noqa: E402
+from pondflight.settings import AttachedDatabase, DatabaseType, Settings  # noqa: E402
+from pondflight.tokens import Tokens  # noqa: E402
+from pondflight.web.process import WebProcess  # noqa: E402
+from pondflight.workers.backends.process import ProcessBackend  # noqa: E402
+from pondflight.workers.pool import Pool, PoolSettings  # noqa: E402
+
+log = get_logger()
+_POLL_SECONDS = 0.1
+_CUT_SECONDS = 5.0
+
+
+def run(settings: Settings, *, zero_config: bool) -> int:
+    """Serve until SIGINT or SIGTERM; the exit code.
+
+    ``zero_config``: nothing was configured, so a secret, a sample database and a token to try
+    are made for this run. Raises ``ConfigError`` where a port cannot be had.
+    """
+    signals = _Signals()
+    with ExitStack() as stack:
+        if zero_config:
+            folder = Path(tempfile.mkdtemp(prefix="pondflight-sample-"))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            settings = _with_sample(settings, folder)
+        _check_ports(settings)
+        secret = _secret(settings)
+        tokens = Tokens(secret)
+        host = settings.server.host
+        log.info(Event.STARTING, backend=settings.workers.backend)
+        health = stack.enter_context(closing(HealthServer(host, settings.server.health_port)))
+        pool = stack.enter_context(closing(Pool(ProcessBackend(), pool_settings(settings, secret))))
+        web = stack.enter_context(closing(WebProcess(settings, secret)))
+        proxy = ProxyServer(f"grpc://{host}:{settings.server.grpc_port}", pool=pool, tokens=tokens)
+        stack.callback(_drain, proxy, settings.server.drain_timeout.total_seconds(), signals)
+        web.wait_until_listening()
+        health.set_serving(serving=True)
+        stack.callback(health.set_serving, serving=False)
+        log.info(
+            Event.READY,
+            flight_sql=settings.server.grpc_port,
+            http=settings.server.port,
+            health=settings.server.health_port,
+        )
+        if zero_config:
+            banner.show(settings, tokens.mint("demo", timedelta(hours=1)))
+        signals.wait(while_true=web.alive)
+        log.info(Event.STOPPING)
+    if not signals.count:
+        log.error(Event.HTTP_ENDED)
+        return 1
+    log.info(Event.STOPPED)
+    return 0
+
+
+def pool_settings(settings: Settings, secret: str) -> PoolSettings:
+    """What the pool needs to know of the settings."""
+    instance = hmac.new(secret.encode(), b"instance", hashlib.sha256).hexdigest()[:12]
+    return PoolSettings(
+        instance=instance,
+        secret=secret,
+        memory_limit=settings.containers.memory_limit,
+        cpu_limit=settings.containers.cpu_limit,
+        idle_timeout=settings.containers.idle_timeout.total_seconds(),
+        max_workers=settings.containers.max_per_host,
+        configuration=worker_configuration(settings),
+    )
+
+
+def worker_configuration(settings: Settings) -> dict[str, Any]:
+    """What each worker is told after its start (``control.CONFIGURE``)."""
+    return {
+        "databases": [
+            {
+                "alias": database.alias,
+                "type": database.type.value,
+                "connection_string": database.connection_string.get_secret_value(),
+                "read_only": database.read_only,
+            }
+            for database in settings.duckdb.attached_databases
+        ],
+        "sessions": {
+            "idle_timeout": settings.sessions.idle_timeout.total_seconds(),
+            "max_sessions": settings.sessions.max_per_user,
+        },
+    }
+
+
+class _Signals:
+    """Counts the signals that ask to stop: the first drains, the second does not wait."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._add)
+
+    def wait(self, *, while_true: Callable[[], bool]) -> None:
+        """Wait for the first signal, as long as the condition holds."""
+        while not self.count and while_true():
+            time.sleep(_POLL_SECONDS)
+
+    def _add(self, *_: object) -> None:
+        self.count += 1
+
+
+def _drain(proxy: ProxyServer, seconds: float, signals: _Signals) -> None:
+    """Let running calls end, for a while; then end them, and the server."""
+    proxy.draining = True
+    deadline = time.monotonic() + seconds
+    while len(proxy.calls) and time.monotonic() < deadline and signals.count <= 1:
+        time.sleep(_POLL_SECONDS)
+    for call in proxy.calls.running():
+        call.cancel(Cancelled("the server is shutting down"))
+    # A client that has stopped reading holds its call for ever: it is cut off with the process.
+    closer = threading.Thread(target=proxy.close, daemon=True)
+    closer.start()
+    closer.join(_CUT_SECONDS)
+
+
+def _secret(settings: Settings) -> str:
+    configured = settings.security.jwt_secret
+    if configured is not None:
+        return configured.get_secret_value()
+    log.warning(
+        Event.SECRET_GENERATED, hint="tokens end with this run; set JWT_SECRET to keep them"
+    )
+    return secrets.token_urlsafe(32)
+
+
+def _with_sample(settings: Settings, folder: Path) -> Settings:
+    path = folder / "sample.db"
+    sample.build(path)
+    entry = AttachedDatabase(
+        alias=sample.ALIAS, type=DatabaseType.SQLITE, connection_string=SecretStr(str(path))
+    )
+    duckdb = settings.duckdb.model_copy(update={"attached_databases": (entry,)})
+    return settings.model_copy(update={"duckdb": duckdb})
+
+
+def _check_ports(settings: Settings) -> None:
+    """Find ports that are taken, before anything is started; name the key to change."""
+    server = settings.server
+    problems = []
+    for key in ("port", "grpc_port", "health_port"):
+        port = getattr(server, key)
+        try:
+            family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((server.host, port))
+        except OSError as error:
+            problems.append(
+                f"server.{key}: cannot listen on {server.host}:{port} ({error.strerror}); "
+                f"stop what uses it, or choose another port"
+            )
+    if problems:
+        raise ConfigError(problems)

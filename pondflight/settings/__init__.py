@@ -1,0 +1,37 @@
+"""One frozen tree of settings: defaults < YAML file < environment.
+
+``tree`` declares every key once, with its type, its default, its description and the name of its
+environment variable. What reads (``loading``) and what documents (``reference``) goes by that
+declaration, so that neither can forget a key.
+"""
+
+from __future__ import annotations
+
+from pondflight.settings.databases import AttachedDatabase, DatabaseType
+from pondflight.settings.loading import load
+from pondflight.settings.tree import (
+    AI,
+    Containers,
+    DuckDB,
+    RateLimit,
+    Security,
+    Server,
+    Sessions,
+    Settings,
+    Workers,
+)
+
+__all__ = [
+    "AI",
+    "AttachedDatabase",
+    "Containers",
+    "DatabaseType",
+    "DuckDB",
+    "RateLimit",
+    "Security",
+    "Server",
+    "Sessions",
+    "Settings",
+    "Workers",
+    "load",
+]

@@ -1,0 +1,52 @@
+"""Reading a YAML file: the safe loader, stricter, with errors that quote nothing of the file.
+
+Stricter because YAML itself takes the last of two equal keys in silence. Nothing is quoted
+because what stands beside a mistake may be a password.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pondflight.errors import ConfigError
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which constructs plain data only; two equal keys are an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key.value in seen:
+                problem = f"the key {key.value} stands twice in one mapping"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> Any:
+    """Give the data in the YAML file at ``path``; an empty one is an empty mapping."""
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path} is not a text file in UTF-8"]) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "its name is not one of a file"
+        raise ConfigError([f"{path} cannot be read: {reason}"]) from None
+    try:
+        data = yaml.load(text, _Loader)  # noqa: S506 - it is a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+        what = re.sub(r"'[^']*'|\"[^\"]*\"", "…", error.problem or "")
+        raise ConfigError([f"{path}{where} is not valid YAML: {what}"]) from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise ConfigError([f"{path} is not valid YAML"]) from None
+    return {} if data is None else data

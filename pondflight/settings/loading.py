@@ -1,0 +1,263 @@
+"""From a YAML file and the environment to ``Settings``, or to one error that lists all mistakes.
+
+The file is walked along the tree of known keys first: that finds the keys that do not exist,
+replaces ``${NAME}``, and remembers where each value came from. Then the environment is laid over
+it, and the models read the values. A mistake hides no other one: where values are refused, the
+rest is read again without them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from pondflight.errors import ConfigError
+from pondflight.settings import wording
+from pondflight.settings.files import read_yaml
+from pondflight.settings.kinds import Refused
+from pondflight.settings.schema import ROOT, Key, Shape
+from pondflight.settings.spelling import intended
+from pondflight.settings.tree import Settings
+from pondflight.settings.wording import SECRET_FILE, At
+
+_SECRET = ROOT.find(("security", "jwt_secret"))
+_VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}")
+_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class _Known:
+    """Stands for a value whose mistake is reported already."""
+
+
+_KNOWN: Final = _Known()
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings: defaults, then the YAML file at ``path``, then ``environ``.
+
+    ``environ`` is ``os.environ`` if not given. A variable that is empty counts as not set, as
+    Docker Compose passes variables that nobody has set; only JWT_SECRET must not be empty.
+    ``security.jwt_secret`` is None where the environment has no secret; whether that will do is
+    for the caller to say.
+
+    Raises ``ConfigError`` with one sentence for each mistake.
+    """
+    draft = _Draft(os.environ if environ is None else environ)
+    if path is not None:
+        draft.add_file(path)
+    draft.add_environment()
+    draft.add_secret_file()
+    return draft.settings()
+
+
+class _Draft:
+    """Values on their way to be settings: where each came from, and what is wrong so far."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._values: dict[str, Any] = {}
+        self._origins: dict[At, str] = {}
+        self._problems: list[str] = []
+
+    def add_file(self, path: Path) -> None:
+        try:
+            data = read_yaml(path)
+        except ConfigError as error:
+            self._problems += error.problems
+            return
+        section = self._section(ROOT, data, (), f"from {path}")
+        self._values = section if isinstance(section, dict) else {}
+
+    def add_environment(self) -> None:
+        for key in ROOT.leaves():
+            if key.env is None:
+                continue
+            value = self._variable(key.env.name)
+            if value is None:
+                continue
+            if key.env.bare_unit and re.fullmatch(r"[0-9]+", value.strip()):
+                value = f"{value.strip()}{key.env.bare_unit}"
+            self._put(key, value, wording.from_variable(key.env.name))
+
+    def add_secret_file(self) -> None:
+        path = self._variable(SECRET_FILE)
+        if path is None:
+            if "JWT_SECRET" in self._environ and self._variable("JWT_SECRET") is None:
+                # Of the secret alone, empty is not as good as not set: somebody meant to set it,
+                # and without it serve may start a demonstration.
+                self._put(_SECRET, "", wording.from_variable("JWT_SECRET"))
+            return
+        if self._variable("JWT_SECRET") is not None:
+            self._problems.append(f"JWT_SECRET and {SECRET_FILE} are both set: keep one of them")
+            return
+        try:
+            secret = Path(path).read_text("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            self._problems.append(f"{SECRET_FILE}: {path} is not a text file in UTF-8")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "its name is not one of a file"
+            self._problems.append(f"{SECRET_FILE}: {path} cannot be read: {reason}")
+        else:
+            self._put(_SECRET, secret, f"from the file that {SECRET_FILE} names")
+
+    def settings(self) -> Settings:
+        """Read the values, again and again without those that are refused, until none is."""
+        values, refused = self._values, set[At]()
+        while True:
+            try:
+                settings = Settings.model_validate(values)
+                break
+            except ValidationError as invalid:
+                errors = invalid.errors(include_url=False)
+            for error in errors:
+                at = error["loc"]
+                # A section whose values fell back to defaults proves nothing about the others.
+                if not any(isinstance(place[-1], str) and place[:-1] == at for place in refused):
+                    self._report(error)
+            places = {_whole_item(error["loc"]) for error in errors}
+            refused |= places
+            values = {} if () in places else _without(values, places)
+        if self._problems:
+            raise ConfigError(self._problems)
+        return settings
+
+    def _variable(self, name: str) -> str | None:
+        value = self._environ.get(name, "")
+        return value if value.strip() else None
+
+    def _put(self, key: Key, value: str, origin: str) -> None:
+        *sections, last = key.name.split(".")
+        target = self._values
+        for section in sections:
+            target = target.setdefault(section, {})
+        target[last] = value
+        self._origins[(*sections, last)] = origin
+
+    # walking the file
+
+    def _read(self, key: Key, value: Any, at: At, origin: str) -> Any:
+        """Give what the models shall read for ``key``, given what the file has."""
+        if key.shape is Shape.SECTION:
+            return self._section(key, value, at, origin)
+        if key.is_list:
+            if not isinstance(value, list):
+                return self._misfit(key, value, at, origin)
+            self._origins[at] = origin
+            read = self._section if key.shape is Shape.SECTIONS else self._scalar
+            return [read(key, item, (*at, index), origin) for index, item in enumerate(value)]
+        return self._scalar(key, value, at, origin)
+
+    def _section(self, key: Key, data: Any, at: At, origin: str) -> Any:
+        if not isinstance(data, Mapping):
+            return self._misfit(key, data, at, origin)
+        self._origins[at] = origin
+        section: dict[str, Any] = {}
+        for name, value in data.items():
+            child = key.children.get(name) if isinstance(name, str) else None
+            if child is None:
+                self._unknown(key, name, at, origin, section)
+            elif child.env is not None and child.env.only:
+                self._problems.append(wording.environment_only((*at, name), origin))
+            elif value is not None:  # `key:` with nothing after it leaves the default
+                section[name] = self._read(child, value, (*at, name), origin)
+        return section
+
+    def _misfit(self, key: Key, value: Any, at: At, origin: str) -> Any:
+        self._problems.append(wording.misfit(key, at, value, origin))
+        if at and isinstance(at[-1], int):
+            return _KNOWN  # an item keeps its place, for the indexes of those after it
+        return [] if key.is_list else {}
+
+    def _scalar(self, _: Key, value: Any, at: At, origin: str) -> Any:
+        self._origins[at] = origin
+        if not isinstance(value, str):
+            return value
+        problems: list[str] = []
+        names: list[str] = []
+
+        def replacement(match: re.Match[str]) -> str:
+            name = match[1]
+            if name is None:
+                return "${"
+            if _VARIABLE_NAME.fullmatch(name) is None:
+                problems.append(
+                    f"{wording.dotted(at)}: ${{...}} takes the name of an environment variable and"
+                    f" nothing else; $${{ stands for ${{ itself ({origin})"
+                )
+            elif name not in self._environ:
+                problems.append(
+                    f"{wording.dotted(at)}: the environment variable {name} is not set ({origin})"
+                )
+            names.append(f"${{{name}}}")
+            return self._environ.get(name, "")
+
+        text = _VARIABLE.sub(replacement, value)
+        if problems:
+            self._problems += problems
+            return _KNOWN
+        if names:
+            self._origins[at] = f"{origin}, with {' and '.join(names)} replaced"
+        return text
+
+    def _unknown(self, key: Key, name: Any, at: At, origin: str, section: dict[str, Any]) -> None:
+        meant = intended(str(name), key, ROOT)
+        if any(other is _SECRET for other in meant):
+            self._problems.append(wording.environment_only((*at, str(name)), origin))
+            return
+        self._problems.append(wording.unknown((*at, str(name)), key, meant, origin))
+        if key.shape is Shape.SECTIONS and len(meant) == 1:
+            # One mistake, one sentence: the key that was meant is not missing as well.
+            section.setdefault(meant[0].name.rpartition(".")[2], _KNOWN)
+
+    def _report(self, error: ErrorDetails) -> None:
+        at: At = error["loc"]
+        if error["input"] is _KNOWN:
+            return
+        cause = error.get("ctx", {}).get("error")
+        refused = cause if isinstance(cause, Refused) else Refused()
+        if error["type"] == "missing":
+            refused = Refused("is missing")
+        if refused.key:
+            at = (*at, refused.key)
+        key = ROOT.find(at)
+        value = "" if error["type"] == "missing" else wording.shown(key, error["input"])
+        self._problems.append(wording.refused(key, at, value, refused.why, self._origin(key, at)))
+
+    def _origin(self, key: Key, at: At) -> str:
+        """Say where the value at ``at`` came from, or else what it would stand in."""
+        if key.shape is Shape.SECTION:
+            inner = (origin for place, origin in self._origins.items() if place[:-1] == at)
+            return " and ".join(dict.fromkeys(inner))
+        while at not in self._origins:
+            at = at[:-1]
+        return self._origins[at]
+
+
+def _whole_item(at: At) -> At:
+    """Widen the place of a value in an item of a list to the item: half of one is of no use."""
+    for length, step in enumerate(at, 1):
+        if isinstance(step, int):
+            return at[:length]
+    return at
+
+
+def _without(value: Any, places: set[At]) -> Any:
+    """Copy ``value`` without what stands at ``places``."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = dict(enumerate(value)).items()
+    else:
+        return value
+    kept = {
+        step: _without(inner, {place[1:] for place in places if place[0] == step and place[1:]})
+        for step, inner in items
+        if (step,) not in places
+    }
+    return kept if isinstance(value, dict) else list(kept.values())

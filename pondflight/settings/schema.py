@@ -1,0 +1,136 @@
+"""The tree of keys that the settings have, read off the models in ``tree``.
+
+Loading needs it to find unknown keys and to word its errors; the reference is written from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from pondflight.settings.kinds import Accepts, Env
+from pondflight.settings.tree import Settings
+
+
+class Shape(Enum):
+    """What stands under a key."""
+
+    VALUE = auto()
+    VALUES = auto()
+    """A list of values."""
+    SECTION = auto()
+    """A mapping of keys that are known."""
+    SECTIONS = auto()
+    """A list of such mappings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of the settings, or the root of them all (whose name is empty).
+
+    ``name`` is dotted, and what stands in a list has ``[]`` in it:
+    ``duckdb.attached_databases[].alias``. ``accepts`` is about the value, or about each item of
+    a list. ``default`` is plain data, as a YAML file has it.
+    """
+
+    name: str
+    shape: Shape
+    description: str
+    accepts: str
+    secret: bool
+    env: Env | None
+    default: Any
+    children: Mapping[str, Key]
+
+    @property
+    def is_list(self) -> bool:
+        """Whether a list stands under it."""
+        return self.shape in {Shape.VALUES, Shape.SECTIONS}
+
+    @property
+    def accepts_in_all(self) -> str:
+        """What it accepts, the list that it may be included."""
+        return f"a list, each item {self.accepts}" if self.is_list else self.accepts
+
+    def find(self, path: tuple[str | int, ...]) -> Key:
+        """Give the key at ``path``; an index leads from a list to what each item of it is."""
+        key = self
+        for step in path:
+            if isinstance(step, str):
+                key = key.children[step]
+        return key
+
+    def leaves(self) -> Iterator[Key]:
+        """Give all keys with no keys of their own outside of lists, in the order of the tree."""
+        for child in self.children.values():
+            if child.shape is Shape.SECTION:
+                yield from child.leaves()
+            else:
+                yield child
+
+
+def _metadata(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Take apart an annotation: the bare type, and what ``Annotated`` says of it."""
+    if hasattr(annotation, "__metadata__"):
+        return annotation.__origin__, annotation.__metadata__
+    return annotation, ()
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _section(
+    model: type[BaseModel], name: str, shape: Shape, defaults: Any, description: str
+) -> Key:
+    prefix = f"{name}[]." if shape is Shape.SECTIONS else f"{name}." if name else ""
+    children = {
+        child: _key(field, f"{prefix}{child}", None if defaults is None else defaults[child])
+        for child, field in model.model_fields.items()
+    }
+    return Key(
+        name=name,
+        shape=shape,
+        description=description,
+        accepts=f"a mapping with the keys {', '.join(children)}",
+        # What stands there in place of keys may be anything, a connection string for one.
+        secret=True,
+        env=None,
+        default=[] if shape is Shape.SECTIONS else defaults,
+        children=children,
+    )
+
+
+def _key(field: FieldInfo, name: str, default: Any) -> Key:
+    annotation, metadata = field.annotation, tuple(field.metadata)
+    shape = Shape.VALUE
+    if _is_section(annotation):
+        description = (annotation.__doc__ or "").strip() if annotation is not None else ""
+        return _section(annotation, name, Shape.SECTION, default, description)  # type: ignore[arg-type]
+    if get_origin(annotation) is tuple:
+        inner, metadata = _metadata(get_args(annotation)[0])
+        if _is_section(inner):
+            return _section(inner, name, Shape.SECTIONS, None, field.description or "")
+        shape = Shape.VALUES
+    accepts = next(item for item in reversed(metadata) if isinstance(item, Accepts))
+    if default is None and not field.is_required():
+        default = field.default
+    return Key(
+        name=name,
+        shape=shape,
+        description=field.description or "",
+        accepts=accepts.text,
+        secret=accepts.secret,
+        env=next((item for item in metadata if isinstance(item, Env)), None),
+        default=default,
+        children={},
+    )
+
+
+ROOT = _section(Settings, "", Shape.SECTION, Settings().masked(), "")
+"""All keys."""

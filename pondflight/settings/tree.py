@@ -1,0 +1,179 @@
+"""The settings themselves: every key, once, with its type, default and description.
+
+Annotations carry the rest: the kind says what is accepted, ``Env`` names the environment variable.
+A program that needs other settings than it loaded takes a copy (``model_copy(update=...)``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from typing import Annotated, Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from pondflight import __version__
+from pondflight.settings.databases import AttachedDatabase, Extension
+from pondflight.settings.kinds import (
+    ApiKey,
+    Backend,
+    Cores,
+    Count,
+    Duration,
+    Env,
+    Host,
+    Image,
+    JwtSecret,
+    Memory,
+    Model,
+    Network,
+    Patience,
+    Port,
+    Refused,
+    Section,
+)
+
+
+class Server(Section):
+    """Where clients reach the proxy."""
+
+    host: Annotated[Host, Env("HOST")] = Field(
+        default="0.0.0.0",  # noqa: S104 - a server in a container listens on every interface
+        description="Address that HTTP, Flight SQL and health listen on.",
+    )
+    port: Annotated[Port, Env("PORT")] = Field(default=8080, description="Port of HTTP.")
+    grpc_port: Annotated[Port, Env("GRPC_PORT")] = Field(
+        default=8081, description="Port of Flight SQL."
+    )
+    health_port: Annotated[Port, Env("HEALTH_PORT")] = Field(
+        default=8082, description="Port of the gRPC health service."
+    )
+    drain_timeout: Patience = Field(
+        default=timedelta(seconds=30),
+        description="How long a shutdown waits for running statements.",
+    )
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        uses = Counter(port for port in (self.port, self.grpc_port, self.health_port) if port)
+        for port, times in uses.items():
+            if times > 1:
+                ports = "port, grpc_port and health_port"
+                raise Refused(f"{ports} must differ, but {port} stands {times} times")
+        return self
+
+
+class Workers(Section):
+    """What runs a user's DuckDB."""
+
+    backend: Annotated[Backend, Env("WORKER_BACKEND")] = Field(
+        default="process", description="How workers run: process (a subprocess of the proxy)."
+    )
+
+
+class Containers(Section):
+    """Each worker, whatever the backend runs it in."""
+
+    image: Annotated[Image, Env("CONTAINER_IMAGE")] = Field(
+        default=f"pondflight-worker:{__version__}",
+        description="Image of a worker. Unused by the backend process.",
+    )
+    idle_timeout: Annotated[Duration, Env("CONTAINER_IDLE_TIMEOUT", bare_unit="ms")] = Field(
+        default=timedelta(minutes=5),
+        description="A worker stops after this long without a statement.",
+    )
+    memory_limit: Annotated[Memory, Env("CONTAINER_MEMORY_LIMIT")] = Field(
+        default=512 << 20, description="Memory of a worker."
+    )
+    cpu_limit: Annotated[Cores, Env("CONTAINER_CPU_LIMIT")] = Field(
+        default=0.5, description="Cores of a worker."
+    )
+    max_per_host: Annotated[Count, Env("CONTAINER_MAX_PER_HOST")] = Field(
+        default=100, description="Workers that may run at once."
+    )
+    network: Annotated[Network, Env("CONTAINER_NETWORK")] = Field(
+        default="bridge", description="Network of the workers. Unused by the backend process."
+    )
+
+
+class Sessions(Section):
+    """Sessions: temporary tables, SET, USE and transactions of one connection."""
+
+    idle_timeout: Duration = Field(
+        default=timedelta(minutes=30),
+        description="A session ends after this long without a statement.",
+    )
+    max_per_user: Count = Field(default=64, description="Sessions that a user may have at once.")
+
+
+class DuckDB(Section):
+    """What every worker's DuckDB has."""
+
+    extensions: tuple[Extension, ...] = Field(
+        default=("arrow", "postgres", "mysql"),
+        description="Extensions to load. Those that an attached database needs are loaded anyway.",
+    )
+    attached_databases: tuple[AttachedDatabase, ...] = Field(
+        default=(), description="Databases that every worker attaches."
+    )
+
+    @field_validator("attached_databases")
+    @classmethod
+    def _aliases_differ(cls, value: tuple[AttachedDatabase, ...]) -> tuple[AttachedDatabase, ...]:
+        uses = Counter(database.alias.lower() for database in value)
+        for alias, times in uses.items():
+            if times > 1:
+                raise Refused(f"two databases must not have the alias '{alias}', in whatever case")
+        return value
+
+
+class RateLimit(Section):
+    """How many requests a user may send."""
+
+    requests_per_minute: Count = Field(
+        default=100, description="Requests that a user may send in a minute, on average."
+    )
+    burst_size: Count = Field(default=200, description="Requests that a user may send at once.")
+
+
+class Security(Section):
+    """Who may do what, how often."""
+
+    jwt_secret: Annotated[JwtSecret, Env("JWT_SECRET", only=True)] = Field(
+        default=None,
+        description="Signs and verifies every token (HS256). JWT_SECRET_FILE names a file with it.",
+    )
+    rate_limit: RateLimit = RateLimit()
+
+
+class AI(Section):
+    """The models behind /ai."""
+
+    claude_api_key: Annotated[ApiKey, Env("CLAUDE_API_KEY")] = Field(
+        default=None, description="API key for Claude models. Take it from ${NAME}."
+    )
+    openai_api_key: Annotated[ApiKey, Env("OPENAI_API_KEY")] = Field(
+        default=None, description="API key for OpenAI models. Take it from ${NAME}."
+    )
+    default_model: Annotated[Model, Env("AI_DEFAULT_MODEL")] = Field(
+        default="claude-sonnet-4-20250514", description="Model of a request that names none."
+    )
+
+
+class Settings(Section):
+    """All settings."""
+
+    server: Server = Server()
+    workers: Workers = Workers()
+    containers: Containers = Containers()
+    sessions: Sessions = Sessions()
+    duckdb: DuckDB = DuckDB()
+    security: Security = Security()
+    ai: AI = AI()
+
+    def masked(self) -> dict[str, Any]:
+        """Give the effective settings as plain data in the order of the tree, secrets as ``***``.
+
+        Durations and sizes are written as a configuration file has them.
+        """
+        return self.model_dump(mode="json")

@@ -1,0 +1,79 @@
+"""``python -m pondflight.web``: gunicorn with the app; started by ``serve``, not by a person."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+from pondflight import memory
+
+memory.tame()
+
+from gunicorn.app.base import BaseApplication  # noqa: E402
+
+from pondflight import logs  # noqa: E402
+
+_THREADS = 16
+
+
+class Server(BaseApplication):
+    """One gunicorn worker with threads: state is shared, and there is one of it."""
+
+    def __init__(self, configuration: dict[str, Any]) -> None:
+        self._configuration = configuration
+        super().__init__()
+
+    def load_config(self) -> None:
+        """What gunicorn needs to know."""
+        options = {
+            "bind": self._configuration["bind"],
+            "workers": 1,
+            "worker_class": "gthread",
+            "threads": _THREADS,
+            "graceful_timeout": 3,
+            "timeout": 60,
+            "loglevel": "warning",
+            "logger_class": "pondflight.web.gunicorn_log.Logger",
+            "post_fork": _die_with_serve,
+            "proc_name": "pondflight-web",
+            "control_socket_disable": True,
+        }
+        for name, value in options.items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """The app; loaded after the fork, since pyarrow has threads."""
+        from pondflight.web.app import create_app  # noqa: PLC0415
+
+        return create_app(self._configuration)
+
+
+def _die_with_serve(_arbiter: Any, _worker: Any) -> None:
+    """End gunicorn when the pipe from ``serve`` ends. In the worker: the arbiter forks."""
+
+    def hold() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getppid(), signal.SIGTERM)
+
+    threading.Thread(target=hold, name="lifeline", daemon=True).start()
+
+
+def main() -> None:
+    """Read the settings from the pipe, and serve."""
+    logs.configure()
+    line = bytearray()
+    while not line.endswith(b"\n"):  # unbuffered: the rest of the pipe is the lifeline
+        byte = os.read(0, 1)
+        if not byte:
+            sys.exit(1)
+        line += byte
+    Server(json.loads(line)).run()
+
+
+main()

@@ -1,0 +1,20 @@
+"""gunicorn's messages in our log's form."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from gunicorn.glogging import Logger as GunicornLogger
+
+
+class Logger(GunicornLogger):
+    """Leaves formatting and output to the root logger."""
+
+    def setup(self, cfg: Any) -> None:
+        """No handlers of gunicorn's own."""
+        super().setup(cfg)
+        for logger in (self.error_log, self.access_log):
+            logger.handlers.clear()
+            logger.propagate = True
+        self.error_log.setLevel(logging.WARNING)

@@ -1,0 +1,85 @@
+"""The HTTP process, as ``serve`` sees it: started by exec, told its settings through a pipe.
+
+The pipe stays open. When ``serve`` is gone, however it went, the pipe ends and so does the
+HTTP process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import Any
+
+from pondflight.errors import ConfigError
+from pondflight.settings import Settings
+
+_START_SECONDS = 20.0
+_STOP_SECONDS = 5.0
+_POLL_SECONDS = 0.05
+
+
+class WebProcess:
+    """``python -m pondflight.web``."""
+
+    def __init__(self, settings: Settings, secret: str) -> None:
+        self._settings = settings
+        self._popen = subprocess.Popen(
+            [sys.executable, "-m", "pondflight.web"],
+            stdin=subprocess.PIPE,
+            env=_environment(),
+            start_new_session=True,
+        )
+        assert self._popen.stdin is not None
+        self._popen.stdin.write(json.dumps(_configuration(settings, secret)).encode() + b"\n")
+        self._popen.stdin.flush()
+
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._popen.poll() is None
+
+    def wait_until_listening(self) -> None:
+        """Wait until it accepts connections."""
+        server = self._settings.server
+        host = "127.0.0.1" if server.host == "0.0.0.0" else server.host  # noqa: S104
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline and self.alive():
+            with contextlib.suppress(OSError), socket.create_connection((host, server.port), 1):
+                return
+            time.sleep(_POLL_SECONDS)
+        raise ConfigError([f"HTTP did not start on port {server.port}: see the log above"])
+
+    def close(self) -> None:
+        """End it, by force if it takes more than 5 s."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._popen.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._popen.wait(_STOP_SECONDS)
+                break
+        if self._popen.stdin is not None:
+            self._popen.stdin.close()
+
+
+def _configuration(settings: Settings, secret: str) -> dict[str, Any]:
+    server = settings.server
+    host = "127.0.0.1" if server.host == "0.0.0.0" else server.host  # noqa: S104
+    return {
+        "bind": f"{server.host}:{server.port}",
+        "proxy": f"grpc://{host}:{server.grpc_port}",
+        "jwt_secret": secret,
+    }
+
+
+def _environment() -> dict[str, str]:
+    """Without the secrets: they come through the pipe."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.endswith(("_SECRET", "_KEY", "_PASSWORD"))
+    }

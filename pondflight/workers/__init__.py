@@ -1,0 +1,1 @@
+"""Who has which worker: the pool, and the backends that start workers."""

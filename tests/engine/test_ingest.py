@@ -1,0 +1,133 @@
+"""Bulk loads: every mode, and nothing by halves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import adbc_driver_manager
+import pyarrow as pa
+import pytest
+
+from tests.engine.conftest import CREDENTIAL, Connect
+from tests.flight import Client
+
+DATA = pa.table({"i": [1, 2, 3], "s": ["a", "b", None]})
+
+
+def count(connection: object, table: str) -> int:
+    with connection.cursor() as cursor:  # type: ignore[attr-defined]
+        cursor.execute(f"SELECT count(*) FROM {table}")
+        ((number,),) = cursor.fetchall()
+    return int(number)
+
+
+def test_the_four_modes(connect: Connect) -> None:
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        assert cursor.adbc_ingest("t", DATA, mode="create") == 3
+        assert cursor.adbc_ingest("t", DATA, mode="append") == 3
+        assert count(connection, "t") == 6
+        assert cursor.adbc_ingest("t", DATA, mode="replace") == 3
+        assert count(connection, "t") == 3
+        assert cursor.adbc_ingest("t", DATA, mode="create_append") == 3
+        assert cursor.adbc_ingest("u", DATA, mode="create_append") == 3
+        assert (count(connection, "t"), count(connection, "u")) == (6, 3)
+
+
+@pytest.mark.parametrize(
+    ("table", "mode", "text"),
+    [
+        ("t", "create", "table 't' already exists: use the mode append"),
+        ("u", "append", "table 'u' does not exist, and the mode is not to create"),
+    ],
+)
+def test_a_mode_that_does_not_fit_is_said_in_words(
+    connect: Connect, table: str, mode: str, text: str
+) -> None:
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.adbc_ingest("t", DATA)
+        with pytest.raises(adbc_driver_manager.ProgrammingError, match=text):
+            cursor.adbc_ingest(table, DATA, mode=mode)  # type: ignore[arg-type]
+
+
+def test_columns_are_matched_by_name(connect: Connect) -> None:
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE t (s VARCHAR, extra INT DEFAULT 7, i BIGINT)")
+        cursor.adbc_ingest("t", DATA, mode="append")
+        cursor.execute("SELECT i, s, extra FROM t ORDER BY i")
+        assert cursor.fetchall() == [(1, "a", 7), (2, "b", 7), (3, None, 7)]
+
+
+def test_a_schema_that_does_not_match_is_refused_and_nothing_is_kept(connect: Connect) -> None:
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE t (i BIGINT)")
+        with pytest.raises(adbc_driver_manager.ProgrammingError, match='column with name "s"'):
+            cursor.adbc_ingest("t", DATA, mode="append")
+        assert count(connection, "t") == 0
+
+
+def test_catalog_schema_and_names_that_need_quotes(connect: Connect) -> None:
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute('CREATE SCHEMA "my ""own"" schema"')
+        cursor.adbc_ingest(
+            'ta"ble; DROP', DATA, db_schema_name='my "own" schema', catalog_name="memory"
+        )
+        assert count(connection, 'memory."my ""own"" schema"."ta""ble; DROP"') == 3
+
+
+def test_temporary_twice_and_only_in_the_session(connect: Connect) -> None:
+    with connect("one", autocommit=True) as connection, connect("two") as other:
+        with connection.cursor() as cursor:
+            cursor.adbc_ingest("t", DATA, temporary=True)
+            cursor.adbc_ingest("t", DATA, temporary=True, mode="replace")
+            cursor.adbc_ingest("t", DATA, temporary=True, mode="append")
+            assert count(connection, "t") == 6
+        with pytest.raises(adbc_driver_manager.ProgrammingError, match="does not exist"):
+            count(other, "t")
+
+
+def test_ingest_is_part_of_the_sessions_transaction(connect: Connect) -> None:
+    with connect("one") as connection:
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE t (i BIGINT, s VARCHAR)")
+            cursor.adbc_ingest("t", DATA, mode="append")
+            assert count(connection, "t") == 3
+        connection.rollback()
+        with pytest.raises(adbc_driver_manager.ProgrammingError, match="does not exist"):
+            count(connection, "t")
+
+
+def test_a_million_rows_stream_in(connect: Connect) -> None:
+    batch = pa.record_batch({"n": pa.array(range(100_000)), "s": pa.array(["x"] * 100_000)})
+    reader = pa.RecordBatchReader.from_batches(batch.schema, [batch] * 10)
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        assert cursor.adbc_ingest("t", reader) == 1_000_000
+        assert count(connection, "t") == 1_000_000
+
+
+def test_a_client_that_dies_half_way_leaves_no_table(uri: str, client: Client) -> None:
+    """To pyarrow its death looks like the end of the stream."""
+    program = textwrap.dedent(
+        f"""
+        import os
+        import pyarrow as pa
+        from adbc_driver_flightsql import DatabaseOptions, dbapi
+
+        def batches():
+            batch = pa.record_batch({{"n": list(range(1000))}})
+            for number in range(100):
+                yield batch
+            os.kill(os.getpid(), 9)
+
+        options = {{DatabaseOptions.AUTHORIZATION_HEADER.value: "Bearer {CREDENTIAL}"}}
+        schema = pa.schema([("n", pa.int64())])
+        with dbapi.connect("{uri}", db_kwargs=options, autocommit=True) as connection:
+            with connection.cursor() as cursor:
+                cursor.adbc_ingest("t", pa.RecordBatchReader.from_batches(schema, batches()))
+        """
+    )
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", program], check=False)
+        assert done.returncode == -9
+        assert client.rows("SELECT count(*) FROM duckdb_tables()") == [(0,)]

@@ -1,0 +1,188 @@
+"""What survives from call to call, what does not, and transactions."""
+
+from __future__ import annotations
+
+import adbc_driver_manager
+import pyarrow as pa
+import pytest
+from pyarrow import flight
+
+from pondflight import control
+from pondflight.engine.server import EngineServer
+from pondflight.engine.sessions import SessionLimits
+from pondflight.flightsql import wire
+from tests.engine.conftest import CREDENTIAL, Connect, MakeClient
+from tests.flight import Client
+
+
+def test_temporary_tables_settings_and_variables_live_in_the_session(
+    make_client: MakeClient,
+) -> None:
+    mine, same, other = make_client("session-one"), make_client("session-one"), make_client("two")
+    mine.info("CREATE SCHEMA work")
+    mine.info("USE work")
+    mine.info("CREATE TEMP TABLE t AS SELECT 7 AS n")
+    mine.info("SET VARIABLE v = 5")
+    assert same.rows("SELECT n, getvariable('v'), current_schema() FROM t") == [(7, 5, "work")]
+    assert other.rows("SELECT getvariable('v'), current_schema()") == [(None, "main")]
+    with pytest.raises(pa.ArrowInvalid, match="Table with name t does not exist"):
+        other.rows("SELECT n FROM t")
+
+
+def test_begin_and_commit_as_sql_text(make_client: MakeClient) -> None:
+    mine, other = make_client("session-one"), make_client("session-two")
+    mine.info("CREATE TABLE t (i INT)")
+    mine.info("BEGIN")
+    mine.info("INSERT INTO t VALUES (1)")
+    assert mine.rows("SELECT count(*) FROM t") == [(1,)]
+    assert other.rows("SELECT count(*) FROM t") == [(0,)]
+    mine.info("COMMIT")
+    assert other.rows("SELECT count(*) FROM t") == [(1,)]
+
+
+def test_commit_of_an_aborted_transaction_is_an_error(make_client: MakeClient) -> None:
+    client = make_client("session-one")
+    client.info("CREATE TABLE t (i INT PRIMARY KEY)")
+    client.info("BEGIN")
+    client.info("INSERT INTO t VALUES (1)")
+    with pytest.raises(pa.ArrowInvalid, match="duplicate key"):
+        client.info("INSERT INTO t VALUES (1)")
+    with pytest.raises(pa.ArrowInvalid, match="transaction is aborted"):
+        client.info("COMMIT")
+    assert client.rows("SELECT count(*) FROM t") == [(0,)]
+
+
+@pytest.mark.parametrize("session", ["", "a-session"])
+def test_transactions_by_action(connect: Connect, session: str) -> None:
+    with connect(f"{session}2", autocommit=True) as reader, connect(session) as connection:
+        with reader.cursor() as cursor:
+            cursor.execute("CREATE TABLE t (i INT)")
+        for end, expected in ((connection.rollback, 0), (connection.commit, 1)):
+            with connection.cursor() as cursor:
+                cursor.execute("INSERT INTO t VALUES (1)")
+                cursor.execute("SELECT count(*) FROM t")
+                assert cursor.fetchall() == [(1,)]
+            end()
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT count(*) FROM t")
+                assert cursor.fetchall() == [(expected,)]
+            connection.rollback()
+
+
+def test_transactions_of_clients_without_sessions_do_not_meet(connect: Connect) -> None:
+    with connect(autocommit=True) as setup, setup.cursor() as cursor:
+        cursor.execute("CREATE TABLE t (i INT)")
+    with connect() as one, connect() as two:
+        with one.cursor() as first, two.cursor() as second:
+            first.execute("INSERT INTO t VALUES (1)")
+            second.execute("SELECT count(*) FROM t")
+            assert second.fetchall() == [(0,)]
+        one.commit()
+        two.commit()
+
+
+def test_an_aborted_transaction_cannot_be_committed_by_action(connect: Connect) -> None:
+    with connect("s") as connection:
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE t (i INT PRIMARY KEY)")
+            cursor.execute("INSERT INTO t VALUES (1)")
+            with pytest.raises(adbc_driver_manager.ProgrammingError):
+                cursor.execute("INSERT INTO t VALUES (1)")
+        with pytest.raises(adbc_driver_manager.ProgrammingError, match="aborted"):
+            connection.commit()
+
+
+def test_an_unknown_transaction_is_not_found(client: Client) -> None:
+    for action in (1, 2):
+        body = wire.pack(
+            wire.new("ActionEndTransactionRequest", transaction_id=b"nope", action=action)
+        )
+        with pytest.raises(pa.ArrowKeyError, match="unknown transaction"):
+            client.act("EndTransaction", body)
+    command = wire.pack(wire.new("CommandStatementQuery", query="SELECT 1", transaction_id=b"nope"))
+    with pytest.raises(pa.ArrowKeyError, match="unknown transaction"):
+        client.info(command)
+
+
+def test_an_end_that_says_neither_is_refused(client: Client) -> None:
+    body = wire.pack(wire.new("ActionEndTransactionRequest", transaction_id=b"nope"))
+    with pytest.raises(pa.ArrowInvalid, match="neither COMMIT nor ROLLBACK"):
+        client.act("EndTransaction", body)
+
+
+def test_closing_a_session_drops_its_tables_and_rolls_back(make_client: MakeClient) -> None:
+    client, other = make_client("session-one"), make_client("session-two")
+    client.info("CREATE TABLE t (i INT)")
+    client.info("CREATE TEMP TABLE u (i INT)")
+    client.info("BEGIN")
+    client.info("INSERT INTO t VALUES (1)")
+    client.act("CloseSession")
+    assert other.rows("SELECT count(*) FROM t") == [(0,)]
+    with pytest.raises(pa.ArrowInvalid, match="does not exist"):
+        client.rows("FROM u")
+
+
+def test_idle_sessions_end(engine: EngineServer, make_client: MakeClient) -> None:
+    engine._sessions.limits = SessionLimits(idle_timeout=0.0)
+    client = make_client("session-one")
+    client.info("CREATE TEMP TABLE u (i INT)")
+    assert len(engine._sessions) == 1
+    engine._sessions.sweep()
+    assert len(engine._sessions) == 0
+
+
+def test_over_the_cap_a_session_waits_and_then_is_told_why(
+    engine: EngineServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pondflight.engine.sessions._ROOM_SECONDS", 0.2)
+    engine._sessions.limits = SessionLimits(max_sessions=2)
+    first = make_client("session-1")
+    for client in (first, make_client("session-2")):
+        client.info("CREATE TEMP TABLE u (i INT)")
+    third = make_client("session-3")
+    assert third.rows("SELECT 1") == [(1,)]  # without state, no session is needed
+    with pytest.raises(flight.FlightUnavailableError, match=r"sessions\.max_per_user"):
+        third.info("CREATE TEMP TABLE u (i INT)")
+    first.act("CloseSession")
+    third.info("CREATE TEMP TABLE u (i INT)")
+
+
+def test_a_handle_of_another_session_is_refused(make_client: MakeClient) -> None:
+    one, two = make_client("session-one"), make_client("session-two")
+    request = wire.pack(wire.new("ActionCreatePreparedStatementRequest", query="SELECT 1 AS a"))
+    (created,) = one.act("CreatePreparedStatement", request)
+    value = wire.message_class(wire.ANY).FromString(created).value
+    prepared = wire.message_class("ActionCreatePreparedStatementResult").FromString(value)
+    command = wire.pack(
+        wire.new(
+            "CommandPreparedStatementQuery",
+            prepared_statement_handle=prepared.prepared_statement_handle,
+        )
+    )
+    assert one.rows(command) == [(1,)]
+    with pytest.raises(pa.ArrowInvalid, match="belongs to another session"):
+        two.rows(command)
+
+
+@pytest.mark.parametrize(
+    "handle", [b"", b"nonsense", b"{}\n", b'{"i":1,"q":2,"s":3}\n', b"[" * 9999]
+)
+def test_an_unknown_handle_is_not_found(client: Client, handle: bytes) -> None:
+    command = wire.pack(wire.new("CommandPreparedStatementQuery", prepared_statement_handle=handle))
+    with pytest.raises(pa.ArrowKeyError, match="unknown handle"):
+        client.info(command)
+    ticket = wire.pack(wire.new("TicketStatementQuery", statement_handle=handle))
+    with pytest.raises(pa.ArrowKeyError, match="unknown handle"):
+        client.flight.do_get(flight.Ticket(ticket), client.options()).read_all()
+    closing = wire.new("ActionClosePreparedStatementRequest", prepared_statement_handle=handle)
+    assert client.act("ClosePreparedStatement", wire.pack(closing)) == []
+
+
+def test_only_the_credential_opens_the_worker(uri: str) -> None:
+    for token in ("", "wrong", CREDENTIAL + "x"):
+        stranger = Client(uri, token)
+        with pytest.raises(flight.FlightUnauthenticatedError):
+            stranger.info("SELECT 1")
+        with pytest.raises(flight.FlightUnauthenticatedError):
+            stranger.act(control.STATUS)
+        stranger.close()

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from pondflight.settings import RateLimit, Server, Settings, load
+from pondflight.settings.schema import ROOT
+from tests.settings.support import DATABASE, SECRET, Load, value_at
+
+DEFAULTS = {
+    "server.host": "0.0.0.0",
+    "server.port": 8080,
+    "server.grpc_port": 8081,
+    "server.health_port": 8082,
+    "server.drain_timeout": timedelta(seconds=30),
+    "workers.backend": "process",
+    "containers.image": "pondflight-worker:0.1.0",
+    "containers.idle_timeout": timedelta(minutes=5),
+    "containers.memory_limit": 512 * 1024 * 1024,
+    "containers.cpu_limit": 0.5,
+    "containers.max_per_host": 100,
+    "containers.network": "bridge",
+    "sessions.idle_timeout": timedelta(minutes=30),
+    "sessions.max_per_user": 64,
+    "duckdb.extensions": ("arrow", "postgres", "mysql"),
+    "duckdb.attached_databases": (),
+    "security.jwt_secret": None,
+    "security.rate_limit.requests_per_minute": 100,
+    "security.rate_limit.burst_size": 200,
+    "ai.claude_api_key": None,
+    "ai.openai_api_key": None,
+    "ai.default_model": "claude-sonnet-4-20250514",
+}
+
+
+def test_defaults_are_those_of_the_product() -> None:
+    settings = load(None, {})
+    assert {name: value_at(settings, name) for name in DEFAULTS} == DEFAULTS
+    assert [key.name for key in ROOT.leaves()] == list(DEFAULTS)
+
+
+ENVIRONMENT = {
+    "PORT": ("server.port", "9000", 9000),
+    "GRPC_PORT": ("server.grpc_port", "9001", 9001),
+    "HEALTH_PORT": ("server.health_port", "0", 0),
+    "HOST": ("server.host", "127.0.0.1", "127.0.0.1"),
+    "WORKER_BACKEND": ("workers.backend", "process", "process"),
+    "CONTAINER_IMAGE": ("containers.image", "a.example:5000/b/c:d", "a.example:5000/b/c:d"),
+    "CONTAINER_IDLE_TIMEOUT": ("containers.idle_timeout", "300000", timedelta(minutes=5)),
+    "CONTAINER_MEMORY_LIMIT": ("containers.memory_limit", "256m", 256 << 20),
+    "CONTAINER_CPU_LIMIT": ("containers.cpu_limit", "1.5", 1.5),
+    "CONTAINER_MAX_PER_HOST": ("containers.max_per_host", "7", 7),
+    "CONTAINER_NETWORK": ("containers.network", "pond_net", "pond_net"),
+    "AI_DEFAULT_MODEL": ("ai.default_model", "gpt-4o", "gpt-4o"),
+}
+SECRETS = {
+    "JWT_SECRET": "security.jwt_secret",
+    "CLAUDE_API_KEY": "ai.claude_api_key",
+    "OPENAI_API_KEY": "ai.openai_api_key",
+}
+
+
+@pytest.mark.parametrize("variable", ENVIRONMENT)
+def test_environment_variable_sets_its_key(variable: str) -> None:
+    name, text, value = ENVIRONMENT[variable]
+    assert value_at(load(None, {variable: text}), name) == value
+
+
+@pytest.mark.parametrize("variable", SECRETS)
+def test_secret_from_the_environment_is_kept_but_never_shown(variable: str) -> None:
+    settings = load(None, {variable: SECRET})
+    assert value_at(settings, SECRETS[variable]).get_secret_value() == SECRET
+    assert SECRET not in repr(settings)
+    assert SECRET not in yaml.safe_dump(settings.masked())
+
+
+def test_every_environment_variable_is_tested_here() -> None:
+    assert {key.env.name for key in ROOT.leaves() if key.env} == {*ENVIRONMENT, *SECRETS}
+
+
+def test_environment_goes_before_file_and_file_before_defaults(read: Load) -> None:
+    settings = read("server: {port: 1000, grpc_port: 1001}", {"PORT": "2000"})
+    assert (settings.server.port, settings.server.grpc_port) == (2000, 1001)
+    assert settings.server.health_port == 8082
+
+
+def test_real_environment_is_read_where_none_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "9000")
+    assert load().server.port == 9000
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_empty_environment_variable_counts_as_not_set(text: str) -> None:
+    assert load(None, {"PORT": text, "JWT_SECRET_FILE": text}).server.port == 8080
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "{}", "server:\n", "server: {port: }\n"])
+def test_what_a_file_leaves_out_is_left_at_its_default(read: Load, text: str) -> None:
+    assert read(text) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"), [("250", 250), (" 250 ", 250), ("250ms", 250), ("2s", 2000)]
+)
+def test_idle_timeout_in_the_environment_counts_milliseconds(text: str, milliseconds: int) -> None:
+    settings = load(None, {"CONTAINER_IDLE_TIMEOUT": text})
+    assert settings.containers.idle_timeout == timedelta(milliseconds=milliseconds)
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        load(None, {}).server.port = 1
+
+
+def test_masked_settings_hide_every_secret_and_can_be_read_again(read: Load) -> None:
+    settings = read(
+        DATABASE.format(type="postgres", connection_string="postgresql://u:hunter2@h/d")
+        + "ai: {claude_api_key: sk-hunter2}\ncontainers: {idle_timeout: 90s, memory_limit: 1024m}",
+        {"JWT_SECRET": SECRET, "OPENAI_API_KEY": "hunter2"},
+    )
+    masked = settings.masked()
+    text = yaml.safe_dump(masked, sort_keys=False)
+    assert "hunter2" not in text
+    assert SECRET not in text
+    assert list(masked) == list(ROOT.children)
+    assert masked["security"]["jwt_secret"] == "***"
+    assert masked["ai"] == {
+        "claude_api_key": "***",
+        "openai_api_key": "***",
+        "default_model": "claude-sonnet-4-20250514",
+    }
+    assert masked["containers"]["idle_timeout"] == "1m30s"
+    assert masked["containers"]["memory_limit"] == "1g"
+    assert masked["duckdb"]["attached_databases"] == [
+        {"alias": "shop", "type": "postgres", "connection_string": "***", "read_only": True}
+    ]
+
+
+def test_masked_defaults_load_to_the_defaults(read: Load) -> None:
+    masked = Settings().masked()
+    del masked["security"]["jwt_secret"]
+    assert read(yaml.safe_dump(masked)) == Settings()
+
+
+def test_settings_can_be_made_in_code() -> None:
+    settings = Settings(
+        server=Server(port=0, grpc_port=0, health_port=0, drain_timeout=timedelta(seconds=1)),
+    )
+    assert settings.server.drain_timeout == timedelta(seconds=1)
+    with pytest.raises(ValidationError):
+        RateLimit(burst_size=0)

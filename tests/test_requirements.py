@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PINNED = re.compile(r"^([a-z0-9-]+)==([^ ;\\]+)", re.MULTILINE)
+
+
+def locked(name: str) -> dict[str, str]:
+    text = (ROOT / "requirements" / name).read_text("utf-8")
+    return dict(PINNED.findall(text))
+
+
+def test_development_lock_has_the_very_versions_that_run() -> None:
+    run, dev = locked("run.txt"), locked("dev.txt")
+    assert {name: dev.get(name) for name in run} == run
+
+
+def test_every_dependency_is_locked() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    names = {re.split(r"[\[=<>]", line)[0] for line in project["dependencies"]}
+    assert names <= locked("run.txt").keys()
+
+
+def test_duckdb_and_its_extensions_are_of_one_version() -> None:
+    versions = {version for name, version in locked("run.txt").items() if "duckdb" in name}
+    assert len(versions) == 1
+
+
+@pytest.mark.parametrize("name", ["run.txt", "dev.txt"])
+def test_lock_names_no_registry_and_no_machine(name: str) -> None:
+    text = (ROOT / "requirements" / name).read_text("utf-8")
+    assert not re.search(r"https?://|--(extra-)?index-url|--find-links|file:", text)
+    assert all(
+        len(re.findall("--hash=sha256:", block)) > 0
+        for block in re.split(r"\n(?=[a-z])", text)
+        if PINNED.match(block)
+    )
