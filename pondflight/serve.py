@@ -36,7 +36,7 @@ from pondflight.settings import AttachedDatabase, DatabaseType, Settings  # noqa
 from pondflight.tokens import Tokens  # noqa: E402
 from pondflight.web.process import WebProcess  # noqa: E402
 from pondflight.workers.backends.process import ProcessBackend  # noqa: E402
-from pondflight.workers.pool import Pool, PoolSettings  # noqa: E402
+from pondflight.workers.pool import Pool, PoolSettings, User  # noqa: E402
 
 log = get_logger()
 _POLL_SECONDS = 0.1
@@ -95,12 +95,12 @@ def pool_settings(settings: Settings, secret: str) -> PoolSettings:
         cpu_limit=settings.containers.cpu_limit,
         idle_timeout=settings.containers.idle_timeout.total_seconds(),
         max_workers=settings.containers.max_per_host,
-        configuration=worker_configuration(settings),
+        configuration=lambda user: worker_configuration(settings, user),
     )
 
 
-def worker_configuration(settings: Settings) -> dict[str, Any]:
-    """What each worker is told after its start (``control.CONFIGURE``)."""
+def worker_configuration(settings: Settings, _user: User) -> dict[str, Any]:
+    """What the worker of a user is told after its start (``control.CONFIGURE``)."""
     return {
         "databases": [
             {

@@ -18,6 +18,7 @@ from http.cookies import CookieError, SimpleCookie
 from pondflight.errors import Unauthenticated
 from pondflight.flightsql.calls import Headers
 from pondflight.tokens import Identity, Tokens, bearer
+from pondflight.workers.pool import User
 
 COOKIE = "arrow_flight_session_id"
 _SESSION = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
@@ -35,6 +36,11 @@ class Caller:
     token: str
     session: str
     offered: str | None
+
+    @property
+    def user(self) -> User:
+        """Whose worker the call goes to."""
+        return User(self.identity.sub, self.identity.claims, self.identity.demo)
 
 
 class CallerCheck:

@@ -21,7 +21,7 @@ from pondflight.flightsql import Call, ResultStream
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.status import ConnectionLost, from_pyarrow
 from pondflight.proxy.callers import Caller
-from pondflight.workers.pool import Pool
+from pondflight.workers.pool import Pool, User
 from pondflight.workers.worker import Lease
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ class Relay:
 
     def has_worker(self, call: Call) -> bool:
         """Whether the caller's worker runs: what only ends things need not start it."""
-        lease = self._pool.lease_running(_subject(call))
+        lease = self._pool.lease_running(_user(call))
         if lease is None:
             return False
         lease.release()
@@ -127,7 +127,7 @@ class Relay:
 
     def _enter(self, call: Call) -> tuple[Lease, flight.FlightCallOptions]:
         caller: Caller = call.identity
-        lease = self._pool.lease(_subject(call), call.raise_if_cancelled)
+        lease = self._pool.lease(_user(call), call.raise_if_cancelled)
         call.on_done(lambda _: lease.release())
         call.on_cancel(_Once(self._cancels, lease))
         return lease, lease.worker.options(session=caller.session, call_id=lease.call_id)
@@ -153,9 +153,9 @@ class _Once:
             self._under_way.release()
 
 
-def _subject(call: Call) -> str:
+def _user(call: Call) -> User:
     caller: Caller = call.identity
-    return caller.identity.sub
+    return caller.user
 
 
 class _worker_errors:  # noqa: N801  reads as a noun where it is used

@@ -52,7 +52,7 @@ class ProxyServer(FlightSqlServer):
         """Metadata from here, since only its rows need the worker; statements from the worker."""
         self._refuse_if_draining()
         if isinstance(command, c.METADATA):
-            self._pool.prestart(call.identity.identity.sub)
+            self._pool.prestart(call.identity.user)
             return self.metadata_info(command, descriptor)
         return self._relay.unary(
             call, lambda client, options: client.get_flight_info(descriptor, options)

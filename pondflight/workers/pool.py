@@ -13,7 +13,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,10 +33,19 @@ _LONGEST_BACKOFF = 30.0
 
 
 @dataclass(frozen=True, slots=True)
+class User:
+    """Whose worker is wanted. ``claims`` are those of the token; they decide what it may see."""
+
+    subject: str
+    claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    demo: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PoolSettings:
     """What the pool goes by; sizes in bytes, times in seconds.
 
-    ``configuration`` is what every worker is told after its start.
+    ``configuration`` gives what the worker of a user is told after its start.
     """
 
     instance: str
@@ -45,7 +54,7 @@ class PoolSettings:
     cpu_limit: float
     idle_timeout: float
     max_workers: int
-    configuration: dict[str, Any] = field(repr=False)
+    configuration: Callable[[User], dict[str, Any]]
     start_timeout: float = 30.0
     sweep_interval: float = 30.0
 
@@ -91,40 +100,40 @@ class Pool:
 
     # -- for calls ----------------------------------------------------------------------------
 
-    def lease(self, subject: str, still_wanted: Callable[[], None]) -> Lease:
-        """A lease of the worker of ``subject``; started first, if there is none.
+    def lease(self, user: User, still_wanted: Callable[[], None]) -> Lease:
+        """A lease of the worker of ``user``; started first, if there is none.
 
         Waits for the start; ``still_wanted`` is called meanwhile and raises to give up. Raises
         ``Unavailable`` if the worker cannot be started.
         """
-        user = self.user_of(subject)
+        key = self.key_of(user.subject)
         while True:
             with self._lock:
-                lease = self._lease(user)
+                lease = self._lease(key)
                 if lease is not None:
                     return lease
-                start = self._start(user, subject)
+                start = self._start(key, user)
             while not start.done.wait(_WAIT_SECONDS):
                 still_wanted()
             if start.error is not None:
                 raise start.error
 
-    def lease_running(self, subject: str) -> Lease | None:
-        """A lease of the worker of ``subject``, if it has one that is ready."""
+    def lease_running(self, user: User) -> Lease | None:
+        """A lease of the worker of ``user``, if there is one that is ready."""
         with self._lock:
-            return self._lease(self.user_of(subject))
+            return self._lease(self.key_of(user.subject))
 
-    def prestart(self, subject: str) -> None:
+    def prestart(self, user: User) -> None:
         """Begin to start a worker that will be wanted soon; errors show when it is."""
-        user = self.user_of(subject)
+        key = self.key_of(user.subject)
         with self._lock:
-            if user not in self._workers:
+            if key not in self._workers:
                 try:
-                    self._start(user, subject)
+                    self._start(key, user)
                 except PondflightError:
                     return
 
-    def user_of(self, subject: str) -> str:
+    def key_of(self, subject: str) -> str:
         """The name that a token's ``sub`` has everywhere else: a keyed hash.
 
         Different subjects never share one, whatever characters they are made of.
@@ -158,50 +167,52 @@ class Pool:
 
     # -- starting -----------------------------------------------------------------------------
 
-    def _lease(self, user: str) -> Lease | None:
-        worker = self._workers.get(user)
+    def _lease(self, key: str) -> Lease | None:
+        worker = self._workers.get(key)
         if worker is None:
             return None
         worker.in_flight += 1
         return Lease(worker, self._lock)
 
-    def _start(self, user: str, subject: str) -> _Start:
-        start = self._starts.get(user)
+    def _start(self, key: str, user: User) -> _Start:
+        start = self._starts.get(key)
         if start is not None:
             return start
         if self._closing.is_set():
             raise Unavailable("the server is shutting down")
-        backoff = self._backoff.get(user)
+        backoff = self._backoff.get(key)
         if backoff is not None and time.monotonic() < backoff.until:
             raise backoff.error
-        start = self._starts[user] = _Start()
-        self._subjects[user] = subject
-        self._starters.submit(self._run_start, user, subject, start)
+        start = self._starts[key] = _Start()
+        self._subjects[key] = user.subject
+        self._starters.submit(self._run_start, key, user, start)
         return start
 
-    def _run_start(self, user: str, subject: str, start: _Start) -> None:
+    def _run_start(self, key: str, user: User, start: _Start) -> None:
         try:
             self._make_room()
-            worker = self._start_worker(user)
+            worker = self._start_worker(key, user)
             with self._lock:
-                self._workers[user] = worker
-                self._backoff.pop(user, None)
+                self._workers[key] = worker
+                self._backoff.pop(key, None)
                 self.started += 1
-            events.info(Event.CONTAINER_SPAWNED, user_id=subject, container_id=worker.handle.id)
+            events.info(
+                Event.CONTAINER_SPAWNED, user_id=user.subject, container_id=worker.handle.id
+            )
         except Exception as error:  # noqa: BLE001  waiters must be told, whatever it is
-            start.error = self._failed(user, subject, error)
+            start.error = self._failed(key, user, error)
         finally:
             with self._lock:
-                self._starts.pop(user, None)
+                self._starts.pop(key, None)
             start.done.set()
 
-    def _start_worker(self, user: str) -> Worker:
+    def _start_worker(self, key: str, user: User) -> Worker:
         generation = secrets.token_hex(8)
-        credential = self._credential(user, generation)
+        credential = self._credential(key, generation)
         spec = WorkerSpec(
-            name=f"pondflight-{self.settings.instance}-{user}",
+            name=f"pondflight-{self.settings.instance}-{key}",
             instance=self.settings.instance,
-            user=user,
+            user=key,
             generation=generation,
             credential_sha256=hashlib.sha256(credential.encode()).hexdigest(),
             memory_limit=self.settings.memory_limit,
@@ -211,7 +222,7 @@ class Pool:
         handle = self.backend.start(spec)
         worker = Worker(handle, credential)
         try:
-            worker.prepare(self.settings.configuration, deadline)
+            worker.prepare(self.settings.configuration(user), deadline)
         except Exception as error:
             lines = self.backend.logs(handle)
             worker.close()
@@ -219,13 +230,13 @@ class Pool:
             raise StartFailed(str(error), lines) from error
         return worker
 
-    def _credential(self, user: str, generation: str) -> str:
-        message = f"worker\0{self.settings.instance}\0{user}\0{generation}".encode()
+    def _credential(self, key: str, generation: str) -> str:
+        message = f"worker\0{self.settings.instance}\0{key}\0{generation}".encode()
         return hmac.new(self.settings.secret.encode(), message, "sha256").hexdigest()
 
-    def _failed(self, user: str, subject: str, error: Exception) -> PondflightError:
+    def _failed(self, key: str, user: User, error: Exception) -> PondflightError:
         """Tell the operator everything, the caller enough, and remember it for a while."""
-        events.error(Event.CONTAINER_SPAWN_FAILED, user_id=subject, error=str(error))
+        events.error(Event.CONTAINER_SPAWN_FAILED, user_id=user.subject, error=str(error))
         if isinstance(error, StartFailed):
             for line in error.log:
                 log.warning("worker log: %s", line)
@@ -237,9 +248,9 @@ class Pool:
             else Unavailable("your worker could not be started: try again in a moment")
         )
         with self._lock:
-            known = self._backoff.get(user)
+            known = self._backoff.get(key)
             seconds = min(_LONGEST_BACKOFF, known.seconds * 2) if known else _FIRST_BACKOFF
-            self._backoff[user] = _Backoff(time.monotonic() + seconds, seconds, leaf)
+            self._backoff[key] = _Backoff(time.monotonic() + seconds, seconds, leaf)
         return leaf
 
     def _make_room(self) -> None:
