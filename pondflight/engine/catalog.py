@@ -8,12 +8,20 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from pondflight.engine.datatypes import column_metadata, kind_of, metadata_key, sent_as
 from pondflight.engine.describe import Describer
 from pondflight.flightsql import commands as c
 from pondflight.flightsql import schemas
 
 TABLE_TYPES = ("TABLE", "VIEW")
 _SAME_TYPE = {"BASE TABLE": "TABLE", "LOCAL TEMPORARY": "TABLE"}
+
+_CATALOG = metadata_key("CATALOG_NAME")
+_SCHEMA = metadata_key("SCHEMA_NAME")
+_TABLE = metadata_key("TABLE_NAME")
+_READ_ONLY = metadata_key("IS_READ_ONLY")
+_AUTO_INCREMENT = metadata_key("IS_AUTO_INCREMENT")
+_REMARKS = metadata_key("REMARKS")
 
 # Catalogs that hold something of the user's: DuckDB's own are left out, and "temp" while empty.
 _CATALOGS = """
@@ -78,22 +86,19 @@ def tables(
     columns = cursor.execute(
         f"""
         SELECT t.database_name, t.schema_name, t.table_name, t.table_type,
-               c.column_name, c.data_type, c.is_nullable
+               c.column_name, c.data_type, coalesce(c.is_nullable, true), c.comment,
+               coalesce(c.column_default LIKE 'nextval(%', false), d.readonly
         FROM ({source}) AS t
+        JOIN duckdb_databases() AS d USING (database_name)
         LEFT JOIN duckdb_columns() AS c USING (database_name, schema_name, table_name)
         ORDER BY t.database_name, t.schema_name, t.table_name, t.table_type, c.column_index
         """,
         values,
     ).fetchall()
+    fields = _Fields(cursor, describer, {row[5] for row in columns if row[4] is not None})
     described = []
     for key, group in groupby(columns, key=lambda row: row[:4]):
-        schema = pa.schema(
-            [
-                _column(describer.field(cursor, kind), key, name, kind).with_nullable(nullable)
-                for *_, name, kind, nullable in group
-                if name is not None
-            ]
-        )
+        schema = pa.schema([fields.field(*row) for row in group if row[4] is not None])
         described.append((*key, schema.serialize().to_pybytes()))
     return _table(schemas.TABLES_WITH_SCHEMA, described)
 
@@ -103,15 +108,47 @@ def table_types() -> pa.Table:
     return _table(schemas.TABLE_TYPES, [(kind,) for kind in TABLE_TYPES])
 
 
-def _column(field: pa.Field, table: tuple[str, ...], name: str, kind: str) -> pa.Field:
-    catalog, schema, table_name, _ = table
-    metadata = dict(field.metadata or {}) | {
-        b"ARROW:FLIGHT:SQL:CATALOG_NAME": catalog.encode(),
-        b"ARROW:FLIGHT:SQL:SCHEMA_NAME": schema.encode(),
-        b"ARROW:FLIGHT:SQL:TABLE_NAME": table_name.encode(),
-        b"ARROW:FLIGHT:SQL:TYPE_NAME": kind.encode(),
-    }
-    return pa.field(name, field.type, metadata=metadata)
+class _Fields:
+    """Makes the Arrow fields of columns. What all columns of a type share is made once."""
+
+    def __init__(
+        self, cursor: duckdb.DuckDBPyConnection, describer: Describer, types: set[str]
+    ) -> None:
+        names = sorted(types)
+        kinds = [kind_of(name) for name in names]
+        sent = [(sent_as(kind) or str(kind)) if kind else "VARCHAR" for kind in kinds]
+        fields = describer.fields(cursor, sent) if sent else []
+        self._known: dict[str, tuple[pa.DataType, dict[bytes, bytes]]] = {}
+        for name, kind, field in zip(names, kinds, fields, strict=True):
+            metadata = column_metadata(kind) if kind else {metadata_key("TYPE_NAME"): name.encode()}
+            self._known[name] = (field.type, {**(field.metadata or {}), **metadata})
+
+    def field(  # noqa: PLR0913, PLR0917  a row of the query above
+        self,
+        catalog: str,
+        schema: str,
+        table: str,
+        _: str,
+        name: str,
+        type_name: str,
+        nullable: bool,  # noqa: FBT001
+        comment: str | None,
+        counts_up: bool,  # noqa: FBT001
+        read_only: bool,  # noqa: FBT001
+    ) -> pa.Field:
+        """The field of one column."""
+        type_, metadata = self._known[type_name]
+        more = {
+            _CATALOG: catalog.encode(),
+            _SCHEMA: schema.encode(),
+            _TABLE: table.encode(),
+            _READ_ONLY: b"1" if read_only else b"0",
+        }
+        if counts_up:
+            more[_AUTO_INCREMENT] = b"1"
+        if comment is not None:
+            more[_REMARKS] = comment.encode()
+        return pa.field(name, type_, nullable, {**metadata, **more})
 
 
 def _filters(*conditions: tuple[str, str | None]) -> tuple[str, list[Any]]:

@@ -18,6 +18,7 @@ from typing import IO
 import duckdb
 import pyarrow as pa
 
+from pondflight.engine.describe import Columns
 from pondflight.engine.duck import sql_errors
 from pondflight.errors import InvalidArgument, PondflightError
 from pondflight.flightsql import Call
@@ -100,9 +101,9 @@ class Lane:
             raise
         self.end(commit=True)
 
-    def rows(self, call: Call, reader: pa.RecordBatchReader) -> Rows:
+    def rows(self, call: Call, reader: pa.RecordBatchReader, columns: Columns) -> Rows:
         """The rows of the statement just executed; to be called inside ``use``."""
-        self._rows = Rows(self, call, reader)
+        self._rows = Rows(self, call, reader, columns.annotate(reader.schema))
         return self._rows
 
     def next_batch(self, rows: Rows) -> pa.RecordBatch | None:
@@ -159,9 +160,11 @@ class Lane:
 class Rows:
     """The rows of one statement, in batches."""
 
-    def __init__(self, lane: Lane, call: Call, reader: pa.RecordBatchReader) -> None:
+    def __init__(
+        self, lane: Lane, call: Call, reader: pa.RecordBatchReader, schema: pa.Schema
+    ) -> None:
         self.call = call
-        self.schema = reader.schema
+        self.schema = schema
         self.count = 0
         """Rows set aside so far."""
         self.drained = False
@@ -251,9 +254,11 @@ class Rows:
                     )
 
 
-def reader_of(cursor: duckdb.DuckDBPyConnection) -> pa.RecordBatchReader:
-    """The rows of the statement that ``cursor`` has just executed, as they are made."""
-    return cursor.to_arrow_reader(_batch_rows(cursor.description))
+def reader_of(
+    result: duckdb.DuckDBPyConnection | duckdb.DuckDBPyRelation,
+) -> pa.RecordBatchReader:
+    """The rows of the statement that a cursor has just executed, as they are made."""
+    return result.to_arrow_reader(_batch_rows(result.description))
 
 
 _FIXED_WIDTH = {

@@ -77,8 +77,8 @@ class EngineServer(FlightSqlServer):
     ) -> None:
         self._database = database
         self._sessions = Sessions(database, scratch)
-        self._statements = Statements(database, self._sessions)
         self._describer = Describer()
+        self._statements = Statements(database, self._sessions, self._describer)
         self._last_call = time.monotonic()
         self._stop = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="session-sweep", daemon=True)

@@ -6,18 +6,16 @@ DuckDB's own tokenizer and parser decide; nothing here guesses at the grammar.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import duckdb
 
+from pondflight.engine.clauses import returning_clause
 from pondflight.engine.duck import sql_errors
 from pondflight.errors import InvalidArgument
 
 _OPERATOR = duckdb.token_type.operator
-_KEYWORD = duckdb.token_type.keyword
-_STRING = duckdb.token_type.string_const
 _Type = duckdb.StatementType
 
 _LAZY = {_Type.SELECT}
@@ -127,88 +125,3 @@ def _first_word(text: str) -> str:
     tokens = duckdb.tokenize(text)
     data = text.encode()[tokens[0][0] :]
     return re.split(rb"\W", data, maxsplit=1)[0].decode().lower()
-
-
-def returning_clause(text: str) -> str | None:
-    """The text behind RETURNING, if the statement has that clause."""
-    previous = ""
-    for token in _top_level(text):
-        if token.keyword == "returning" and previous != "as":
-            return text.encode()[token.end :].decode()
-        previous = token.keyword
-    return None
-
-
-def target(text: str) -> str | None:
-    """The table that a statement writes to, as written there, with its alias if it has one."""
-    data = text.encode()
-    start = None
-    for token in _top_level(text):
-        if start is None:
-            if token.keyword in ("into", "from", "update"):
-                start = token.end
-        elif token.text == "(" or (token.keyword and token.keyword != "as"):
-            return data[start : token.start].decode().strip() or None
-    return None
-
-
-def bulk_insert(text: str, width: int) -> tuple[str, str] | None:
-    """What stands before and behind ``VALUES (?, ?, …)``, if that is all an INSERT's values are.
-
-    Many rows of parameters can then be inserted by one statement. ``width`` is the number of
-    parameters.
-    """
-    tokens = list(_tokens(text))
-    words = [token.text for token in tokens]
-    row = ["values", "(", *(", ".join("?" * width).split()), ")"]
-    flat = [part for word in row for part in _parts(word)]
-    starts = [i for i, token in enumerate(tokens) if token.keyword == "values"]
-    if words[:1] != ["insert"] or len(starts) != 1 or not width:
-        return None
-    (at,) = starts
-    found: list[str] = []
-    end = at
-    while end < len(tokens) and len(found) < len(flat):
-        found.extend(_parts(words[end]))
-        end += 1
-    if found != flat or (end < len(tokens) and words[end] != "on"):
-        return None
-    data = text.encode()
-    return data[: tokens[at].start].decode(), data[tokens[end - 1].end :].decode()
-
-
-def _parts(word: str) -> list[str]:
-    """Operators that the tokenizer gives in one piece, one by one: ``(?,?)`` is one of them."""
-    return [word] if word.isalnum() else [char for char in word if not char.isspace()]
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    text: str
-    keyword: str
-    start: int
-    end: int
-    depth: int
-
-
-def _tokens(text: str) -> Iterator[_Token]:
-    data = text.encode()
-    raw = duckdb.tokenize(text)
-    depth = 0
-    for index, (start, kind) in enumerate(raw):
-        limit = raw[index + 1][0] if index + 1 < len(raw) else len(data)
-        word = data[start:limit].rstrip().decode("utf-8", "replace")
-        if kind != _STRING and not word.startswith('"'):  # a comment may follow the token
-            word = re.split(r"\s|--|/\*", word, maxsplit=1)[0] or word
-        if kind == _OPERATOR:
-            depth += word.count("(") - word.count(")")
-        lowered = word.lower()
-        end = start + len(word.encode())
-        yield _Token(lowered, lowered if kind == _KEYWORD else "", start, end, depth)
-
-
-def _top_level(text: str) -> Iterator[_Token]:
-    """The tokens outside of parentheses, and the parentheses that open there."""
-    for token in _tokens(text):
-        if token.depth == 0 or (token.depth == 1 and token.text == "("):
-            yield token

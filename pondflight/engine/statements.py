@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import duckdb
 import pyarrow as pa
 
 from pondflight.engine import parameters, sql
-from pondflight.engine.describe import Describer
-from pondflight.engine.duck import quote
+from pondflight.engine.clauses import bulk_insert
+from pondflight.engine.datatypes import sent_as
+from pondflight.engine.describe import Columns, Describer
+from pondflight.engine.duck import quote, sql_errors
 from pondflight.engine.handles import INLINE_PARAMETERS, Handle
+from pondflight.engine.inference import parameter_types
 from pondflight.engine.kept import Kept
 from pondflight.engine.lanes import Lane, Rows, reader_of
 from pondflight.engine.parameters import Values
@@ -43,10 +48,12 @@ class Plan:
 class Statements:
     """Runs SQL strings in sessions."""
 
-    def __init__(self, database: duckdb.DuckDBPyConnection, sessions: Sessions) -> None:
+    def __init__(
+        self, database: duckdb.DuckDBPyConnection, sessions: Sessions, describer: Describer
+    ) -> None:
         self._database = database
         self._sessions = sessions
-        self._describer = Describer()
+        self._describer = describer
         self._bound: Kept[pa.Table] = Kept()
         self._results: Kept[Rows] = Kept()
 
@@ -73,17 +80,16 @@ class Statements:
     ) -> PreparedStatement:
         """A handle for ``text``, and what clients need to know before they run it."""
         statements = self.parse(text)
-        last = statements[-1]
         handle = Handle(
             id=secrets.token_hex(8), query=text, session=session, transaction=transaction
         )
-        names = [name for statement in statements for name in statement.parameters]
-        return PreparedStatement(
-            handle=handle.encode(),
-            dataset_schema=self._describe(call, session, statements, None),
-            parameter_schema=pa.schema([pa.field(name, pa.string()) for name in names]),
-            is_update=last.is_update,
-        )
+        with self._sessions.borrow(call, session) as lane, lane.use(call) as cursor:
+            return PreparedStatement(
+                handle=handle.encode(),
+                dataset_schema=self._schema(cursor, statements, None),
+                parameter_schema=self._parameter_schema(cursor, statements),
+                is_update=statements[-1].is_update,
+            )
 
     def bind(self, session: str, handle: Handle, bound: pa.Table) -> Handle:
         """The handle that stands for the statement with these parameters.
@@ -106,17 +112,43 @@ class Statements:
     def _describe(
         self, call: Call, session: str, statements: list[Statement], bound: pa.Table | None
     ) -> pa.Schema | None:
+        if not statements[-1].returns_rows:
+            return None
+        with self._sessions.borrow(call, session) as lane, lane.use(call) as cursor:
+            return self._schema(cursor, statements, bound)
+
+    def _schema(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        statements: list[Statement],
+        bound: pa.Table | None,
+    ) -> pa.Schema | None:
+        """The schema of the last statement's rows; ``None``: it has none, or only a run tells."""
         last = statements[-1]
         if not last.returns_rows:
             return None
-        values = _first(last, bound)
-        with self._sessions.borrow(call, session) as lane, lane.use(call) as cursor:
-            try:
-                return self._describer.schema(cursor, last, values)
-            except SqlError:
-                if len(statements) > 1:  # it may need what the ones before it make
-                    return None
-                raise
+        try:
+            columns = self._describer.columns(cursor, last, parameters.example(last, bound))
+        except SqlError:
+            if len(statements) > 1:  # it may need what the ones before it make
+                return None
+            raise
+        return None if columns is None else self._describer.schema(cursor, columns)
+
+    def _parameter_schema(
+        self, cursor: duckdb.DuckDBPyConnection, statements: list[Statement]
+    ) -> pa.Schema:
+        fields: list[pa.Field] = []
+        for statement in statements:
+            known = parameter_types(cursor, statement)
+            types = [known.get(name, "VARCHAR") for name in statement.parameters]
+            sent = [sent_as(duckdb.sqltype(type_)) or type_ for type_ in types]
+            learnt = self._describer.fields(cursor, sent) if sent else []
+            fields += [
+                field.with_name(name)
+                for name, field in zip(statement.parameters, learnt, strict=True)
+            ]
+        return pa.schema(fields)
 
     # -- for rows -----------------------------------------------------------------------------
 
@@ -172,24 +204,33 @@ class Statements:
         (statement,) = self.parse(handle.query)
         if not statement.lazy:
             raise NotFound("unknown ticket: only a FlightInfo gives tickets")
-        runs = list(parameters.rows(statement, self.bound(session, handle)))
-        first = self._stream(call, session, statement, runs[0])
-        if len(runs) == 1:
-            return ResultStream(first.schema, iter(first))
+        bound = self.bound(session, handle)
+        runs = parameters.rows(statement, bound)
+        values = next(runs)
+        if bound is None or bound.num_rows <= 1:
+            rows = self._stream(call, session, statement, values)
+            return ResultStream(rows.schema, iter(rows))
+        # A run whose parameter is NULL may give a column another type than the others do.
+        schema = self._describe(call, session, [statement], bound)
+        assert schema is not None
 
         def all_runs() -> Iterator[pa.RecordBatch]:
-            yield from first
-            for values in runs[1:]:
-                yield from self._stream(call, session, statement, values)
+            for one in chain([values], runs):
+                for batch in self._stream(call, session, statement, one):
+                    yield batch.cast(schema)
 
-        return ResultStream(first.schema, all_runs())
+        return ResultStream(schema, all_runs())
 
     def _stream(self, call: Call, session: str, statement: Statement, values: Values) -> Rows:
         lease = self._sessions.borrow(call, session, session_state=statement.session_state)
         try:
             with lease.lane.use(call) as cursor:
-                cursor.execute(statement.text, values)
-                rows = lease.lane.rows(call, reader_of(cursor))
+                columns = self._describer.columns(cursor, statement, values)
+                assert columns is not None
+                text = columns.exported(statement.describable)
+                with sql_errors(lines_above=int(text is not statement.describable)):
+                    cursor.execute(text, values)
+                rows = lease.lane.rows(call, reader_of(cursor), columns)
         except BaseException:
             lease.release(clean=False)
             raise
@@ -212,18 +253,18 @@ class Statements:
         self, call: Call, session: str, statement: Statement, bound: pa.Table | None
     ) -> int:
         lease = self._sessions.borrow(call, session, session_state=statement.session_state)
+        if statement.session_state:
+            call.on_done(lambda _: self._describer.forget_types())
         with lease as lane, lane.use(call) as cursor:
-            if bound is not None and bound.num_columns and bound.num_rows > 1:
-                bulk = sql.bulk_insert(statement.text, len(statement.parameters))
-                with lane.atomic():
-                    if bulk is not None and bound.num_columns == len(statement.parameters):
-                        return _bulk(cursor, bulk, bound)
-                    runs = parameters.rows(statement, bound)
-                    return sum(_run(lane, statement, values) for values in runs)
-            total = 0
-            for values in parameters.rows(statement, bound):
-                total += _run(lane, statement, values)
-            return total
+            width = len(statement.parameters)
+            bulk = bulk_insert(statement.text, width)
+            if bulk is not None and bound is not None and bound.num_columns == width:
+                return _bulk(cursor, bulk, bound)
+            several = bound is not None and bound.num_columns and bound.num_rows > 1
+            with lane.atomic() if several else nullcontext():
+                return sum(
+                    _run(lane, statement, values) for values in parameters.rows(statement, bound)
+                )
 
     def _run_for_rows(
         self, call: Call, session: str, statement: Statement, bound: pa.Table | None
@@ -235,8 +276,13 @@ class Statements:
                 raise InvalidArgument(
                     "several rows of parameters cannot be bound to a statement that returns rows"
                 )
-            cursor.execute(statement.text, values)
-            rows = lane.rows(call, reader_of(cursor))
+            columns = self._describer.columns(cursor, statement, values)
+            if columns is not None and any(columns.casts):
+                relation = columns.export(cursor.sql(statement.text, params=values))
+                rows = lane.rows(call, reader_of(relation), columns)
+            else:
+                cursor.execute(statement.text, values)
+                rows = lane.rows(call, reader_of(cursor), Columns.of(cursor))
             rows.set_aside()
             rows.raise_failure()
             return rows
@@ -268,14 +314,3 @@ def _bulk(cursor: duckdb.DuckDBPyConnection, bulk: tuple[str, str], bound: pa.Ta
         return int(row[0]) if row else 0
     finally:
         cursor.unregister(view)
-
-
-def _first(statement: Statement, bound: pa.Table | None) -> Values:
-    if bound is None or not bound.num_rows:
-        names = statement.parameters
-        if not names:
-            return None
-        if names == tuple(str(i + 1) for i in range(len(names))):
-            return [None] * len(names)
-        return dict.fromkeys(names)
-    return next(parameters.rows(statement, bound.slice(0, 1)))

@@ -1,0 +1,133 @@
+"""DuckDB's types as clients see them: what leaves in another form, and what a column is called.
+
+Most types have an Arrow type that holds every value of theirs, and DuckDB exports them as that.
+The few that have none, or that widely used clients cannot read, are cast in SQL before they
+leave; docs/types.md lists them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import duckdb
+import pyarrow as pa
+
+from pondflight.engine.duck import quote
+
+Kind: TypeAlias = Any
+"""A DuckDB type, as ``DuckDBPyType``: ``id`` is its family, ``children`` are those inside it."""
+
+_CAST_TO: Mapping[str, str] = {
+    # DuckDB's export loses the offset.
+    "time with time zone": "VARCHAR",
+    # An internal format with padding.
+    "bit": "VARCHAR",
+    # The export is a signed number of 128 bits: large values come out negative.
+    "uhugeint": "VARCHAR",
+    # An internal format.
+    "bignum": "VARCHAR",
+    # No export at all.
+    "variant": "JSON",
+    # Dictionaries: the JDBC driver shows the index in place of the value.
+    "enum": "VARCHAR",
+}
+_PRECISION: Mapping[str, int] = {
+    "tinyint": 3,
+    "utinyint": 3,
+    "smallint": 5,
+    "usmallint": 5,
+    "integer": 10,
+    "uinteger": 10,
+    "bigint": 19,
+    "ubigint": 20,
+    "hugeint": 39,
+}
+"""Decimal digits of the whole numbers."""
+
+
+def sent_as(kind: Kind) -> str | None:
+    """The SQL type that values of ``kind`` are cast to before they leave; None: they leave as is.
+
+    Nested types change where a type inside them does. The fields of a struct without names
+    (``row(1, 2)``) get the names f1, f2 …: many clients need fields to have different names.
+    """
+    family = kind.id
+    if family in ("list", "array"):
+        parts = dict(kind.children)
+        child = sent_as(parts["child"])
+        return None if child is None else f"{child}[{parts.get('size', '')}]"
+    if family in ("struct", "union", "map"):
+        members = [(name, member) for name, member in kind.children if family != "union" or name]
+        cast = [sent_as(member) for _, member in members]
+        unnamed = family == "struct" and not all(name for name, _ in members)
+        if not unnamed and not any(cast):
+            return None
+        types = [new or str(old) for new, (_, old) in zip(cast, members, strict=True)]
+        if family == "map":
+            return f"MAP({', '.join(types)})"
+        names = [name or f"f{i}" for i, (name, _) in enumerate(members, 1)]
+        inside = ", ".join(f"{quote(n)} {t}" for n, t in zip(names, types, strict=True))
+        return f"{family.upper()}({inside})"
+    return _CAST_TO.get(family)
+
+
+def cast_columns(text: str, names: Iterable[str], casts: Iterable[str | None]) -> str:
+    """A query with the rows of the query ``text``, in which some columns are cast.
+
+    ``text`` begins in the second line of what is returned.
+    """
+    columns = list(enumerate(zip(names, casts, strict=True)))
+    aliases = ", ".join(f"c{i}" for i, _ in columns)
+    return f"SELECT {projection(columns, 'c')} FROM (\n{text}\n) AS result({aliases})"
+
+
+def projection(columns: Iterable[tuple[int, tuple[str, str | None]]], prefix: str) -> str:
+    """A select list: column ``prefix`` + number, cast where a type is given, under its name."""
+    return ", ".join(
+        f"{_cast(f'{prefix}{i}', cast)} AS {quote(name)}" for i, (name, cast) in columns
+    )
+
+
+def _cast(column: str, cast: str | None) -> str:
+    if cast is None:
+        return column
+    if cast == "JSON":  # else a VARIANT that is NULL becomes the text "null"
+        return f"CASE WHEN {column} IS NOT NULL THEN CAST({column} AS JSON) END"
+    return f"CAST({column} AS {cast})"
+
+
+def kind_of(type_name: str) -> Kind | None:
+    """The type that DuckDB's catalog spells so; ``None`` for the few that have no spelling."""
+    try:
+        return duckdb.sqltype(type_name)
+    except duckdb.Error:
+        return None
+
+
+def metadata_key(name: str) -> bytes:
+    """Flight SQL's key for metadata of a column."""
+    return f"ARROW:FLIGHT:SQL:{name}".encode()
+
+
+def column_metadata(kind: Kind) -> dict[bytes, bytes]:
+    """What Flight SQL can say of a result's column beside its Arrow type and name."""
+    family = kind.id
+    found: dict[str, object] = {
+        "TYPE_NAME": str(kind),
+        "IS_AUTO_INCREMENT": 0,
+        "IS_CASE_SENSITIVE": int(family in ("varchar", "enum")),
+        "IS_READ_ONLY": 1,
+        "IS_SEARCHABLE": 1,
+    }
+    if family == "decimal":
+        parts = dict(kind.children)
+        found |= {"PRECISION": parts["precision"], "SCALE": parts["scale"]}
+    elif family in _PRECISION:
+        found |= {"PRECISION": _PRECISION[family], "SCALE": 0}
+    return {metadata_key(key): str(value).encode() for key, value in found.items()}
+
+
+def with_metadata(field: pa.Field, more: Mapping[bytes, bytes]) -> pa.Field:
+    """``field`` with more metadata than it has."""
+    return field.with_metadata({**(field.metadata or {}), **more})

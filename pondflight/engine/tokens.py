@@ -1,0 +1,51 @@
+"""The tokens of SQL text, as DuckDB's tokenizer sees them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import duckdb
+
+_OPERATOR = duckdb.token_type.operator
+_KEYWORD = duckdb.token_type.keyword
+_STRING = duckdb.token_type.string_const
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token: lower-case text, the same if it is a keyword, bytes from where to where.
+
+    ``depth`` is the number of parentheses around it; an opening one counts itself.
+    """
+
+    text: str
+    keyword: str
+    start: int
+    end: int
+    depth: int
+
+
+def tokenize(text: str) -> Iterator[Token]:
+    """All tokens of ``text``."""
+    data = text.encode()
+    raw = duckdb.tokenize(text)
+    depth = 0
+    for index, (start, kind) in enumerate(raw):
+        limit = raw[index + 1][0] if index + 1 < len(raw) else len(data)
+        word = data[start:limit].rstrip().decode("utf-8", "replace")
+        if kind != _STRING and not word.startswith('"'):  # a comment may follow the token
+            word = re.split(r"\s|--|/\*", word, maxsplit=1)[0] or word
+        if kind == _OPERATOR:
+            depth += word.count("(") - word.count(")")
+        lowered = word.lower()
+        end = start + len(word.encode())
+        yield Token(lowered, lowered if kind == _KEYWORD else "", start, end, depth)
+
+
+def top_level(text: str) -> Iterator[Token]:
+    """The tokens outside of parentheses, and the parentheses that open there."""
+    for token in tokenize(text):
+        if token.depth == 0 or (token.depth == 1 and token.text == "("):
+            yield token
