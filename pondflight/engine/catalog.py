@@ -13,7 +13,6 @@ from pondflight.engine.describe import Describer
 from pondflight.flightsql import commands as c
 from pondflight.flightsql import schemas
 
-TABLE_TYPES = ("TABLE", "VIEW")
 _SAME_TYPE = {"BASE TABLE": "TABLE", "LOCAL TEMPORARY": "TABLE"}
 
 _CATALOG = metadata_key("CATALOG_NAME")
@@ -36,12 +35,12 @@ _CATALOGS = """
 def catalogs(cursor: duckdb.DuckDBPyConnection) -> pa.Table:
     """``schemas.CATALOGS``."""
     rows = cursor.execute(f"SELECT database_name FROM ({_CATALOGS}) ORDER BY 1").fetchall()
-    return _table(schemas.CATALOGS, rows)
+    return table(schemas.CATALOGS, rows)
 
 
 def db_schemas(cursor: duckdb.DuckDBPyConnection, command: c.GetDbSchemas) -> pa.Table:
     """``schemas.DB_SCHEMAS``."""
-    where, values = _filters(
+    where, values = filters(
         ("database_name = ?", command.catalog),
         ("schema_name LIKE ? ESCAPE '\\'", command.db_schema_filter_pattern),
     )
@@ -54,14 +53,14 @@ def db_schemas(cursor: duckdb.DuckDBPyConnection, command: c.GetDbSchemas) -> pa
         """,
         values,
     ).fetchall()
-    return _table(schemas.DB_SCHEMAS, rows)
+    return table(schemas.DB_SCHEMAS, rows)
 
 
 def tables(
     cursor: duckdb.DuckDBPyConnection, describer: Describer, command: c.GetTables
 ) -> pa.Table:
     """``schemas.TABLES``, or ``TABLES_WITH_SCHEMA`` with each table's Arrow schema."""
-    where, values = _filters(
+    where, values = filters(
         ("database_name = ?", command.catalog),
         ("schema_name LIKE ? ESCAPE '\\'", command.db_schema_filter_pattern),
         ("table_name LIKE ? ESCAPE '\\'", command.table_name_filter_pattern),
@@ -82,7 +81,7 @@ def tables(
     """
     if not command.include_schema:
         rows = cursor.execute(f"{source} ORDER BY ALL", values).fetchall()
-        return _table(schemas.TABLES, rows)
+        return table(schemas.TABLES, rows)
     columns = cursor.execute(
         f"""
         SELECT t.database_name, t.schema_name, t.table_name, t.table_type,
@@ -100,12 +99,7 @@ def tables(
     for key, group in groupby(columns, key=lambda row: row[:4]):
         schema = pa.schema([fields.field(*row) for row in group if row[4] is not None])
         described.append((*key, schema.serialize().to_pybytes()))
-    return _table(schemas.TABLES_WITH_SCHEMA, described)
-
-
-def table_types() -> pa.Table:
-    """``schemas.TABLE_TYPES``."""
-    return _table(schemas.TABLE_TYPES, [(kind,) for kind in TABLE_TYPES])
+    return table(schemas.TABLES_WITH_SCHEMA, described)
 
 
 class _Fields:
@@ -151,12 +145,14 @@ class _Fields:
         return pa.field(name, type_, nullable, {**metadata, **more})
 
 
-def _filters(*conditions: tuple[str, str | None]) -> tuple[str, list[Any]]:
+def filters(*conditions: tuple[str, str | None]) -> tuple[str, list[Any]]:
+    """SQL to put behind a WHERE, and its values, of those conditions whose value is given."""
     given = [(sql, value) for sql, value in conditions if value is not None]
     return "".join(f" AND {sql}" for sql, _ in given), [value for _, value in given]
 
 
-def _table(schema: pa.Schema, rows: list[tuple[Any, ...]]) -> pa.Table:
+def table(schema: pa.Schema, rows: list[tuple[Any, ...]]) -> pa.Table:
+    """Rows with the columns of ``schema``, as a table of it."""
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)

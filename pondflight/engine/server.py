@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyarrow import flight
 
 from pondflight import control, dialect
-from pondflight.engine import attach, catalog
+from pondflight.engine import attach, catalog, keys
 from pondflight.engine.describe import Describer
 from pondflight.engine.handles import Handle
 from pondflight.engine.ingest import ingest
@@ -229,7 +229,27 @@ class EngineServer(FlightSqlServer):
 
     def do_get_table_types(self, call: Call, command: c.GetTableTypes) -> Result:
         """The kinds of table."""
-        return catalog.table_types()
+        return dialect.table_types()
+
+    def do_get_xdbc_type_info(self, call: Call, command: c.GetXdbcTypeInfo) -> Result:
+        """The types, in ODBC's terms."""
+        return dialect.xdbc_type_info(command.data_type)
+
+    def do_get_primary_keys(self, call: Call, command: c.GetPrimaryKeys) -> Result:
+        """The primary key of a table."""
+        return self._metadata(call, lambda cursor: keys.primary_keys(cursor, command))
+
+    def do_get_exported_keys(self, call: Call, command: c.GetExportedKeys) -> Result:
+        """The foreign keys that refer to a table."""
+        return self._metadata(call, lambda cursor: keys.exported_keys(cursor, command))
+
+    def do_get_imported_keys(self, call: Call, command: c.GetImportedKeys) -> Result:
+        """The foreign keys of a table."""
+        return self._metadata(call, lambda cursor: keys.imported_keys(cursor, command))
+
+    def do_get_cross_reference(self, call: Call, command: c.GetCrossReference) -> Result:
+        """The foreign keys of one table that refer to another."""
+        return self._metadata(call, lambda cursor: keys.cross_reference(cursor, command))
 
     def _metadata(self, call: Call, query: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         session = self._session(call, None)

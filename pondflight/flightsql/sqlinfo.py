@@ -16,13 +16,14 @@ class Bitmask(int):
     """
 
 
-SqlInfoValue = str | bool | int | Bitmask | list[str] | dict[int, list[int]]
+SqlInfoValue = str | bool | int | Bitmask | list[str] | dict[int, list[int]] | None
+"""``None`` is a text that is not there."""
 
 _STRING, _BOOL, _BIGINT, _BITMASK, _STRINGS, _MAP = range(6)
 
 
 def _code(value: SqlInfoValue) -> int:
-    if isinstance(value, str):
+    if value is None or isinstance(value, str):
         return _STRING
     if isinstance(value, bool):
         return _BOOL

@@ -71,8 +71,13 @@ class ProxyServer(FlightSqlServer):
 
     def on_do_get(self, call: Call, command: c.Command, ticket: flight.Ticket) -> Result:
         """The worker's rows."""
-        if isinstance(command, c.GetSqlInfo):
-            return sql_info_table(dialect.SQL_INFO, command.info)
+        match command:
+            case c.GetSqlInfo():
+                return sql_info_table(dialect.SQL_INFO, command.info)
+            case c.GetTableTypes():
+                return dialect.table_types()
+            case c.GetXdbcTypeInfo():
+                return dialect.xdbc_type_info(command.data_type)
         return self._relay.stream(call, ticket)
 
     def on_do_put(

@@ -118,4 +118,4 @@ def test_a_null_among_rows_of_parameters_does_not_change_the_type(connect: Conne
     with connect() as connection, connection.cursor() as cursor:
         rows = pa.record_batch([pa.array([None, 2**40, None], pa.int64())], names=["0"])
         cursor.execute("SELECT ? AS v", rows)
-        assert cursor.fetch_arrow_table().column("v") .to_pylist() == [None, 2**40, None]
+        assert cursor.fetch_arrow_table().column("v").to_pylist() == [None, 2**40, None]
