@@ -114,6 +114,7 @@ def worker_configuration(settings: Settings, _user: User) -> dict[str, Any]:
         "sessions": {
             "idle_timeout": settings.sessions.idle_timeout.total_seconds(),
             "max_sessions": settings.sessions.max_per_user,
+            "statement_timeout": settings.duckdb.statement_timeout.total_seconds(),
         },
     }
 

@@ -28,12 +28,12 @@ INLINE_PARAMETERS = 256 << 10
 class Handle:
     """A statement, ready to be run, or a result, ready to be fetched.
 
-    ``id``           under which the session keeps parameters that do not fit in here
+    ``id``           under which the session keeps the result, or parameters that do not fit here
     ``query``        the SQL text; empty for a result
     ``session``      the session it belongs to
     ``transaction``  the transaction it was prepared in, if any
     ``parameters``   bound rows, if any
-    ``result``       id of a result that the session holds
+    ``is_result``    it stands for rows that the session holds
     ``count``        a row count that is the result
     """
 
@@ -42,7 +42,7 @@ class Handle:
     session: str = ""
     transaction: bytes | None = None
     parameters: pa.Table | None = None
-    result: str | None = None
+    is_result: bool = False
     count: int | None = None
 
     def encode(self) -> bytes:
@@ -50,8 +50,8 @@ class Handle:
         fields: dict[str, object] = {"i": self.id, "q": self.query, "s": self.session}
         if self.transaction is not None:
             fields["t"] = self.transaction.decode("ascii")
-        if self.result is not None:
-            fields["r"] = self.result
+        if self.is_result:
+            fields["r"] = True
         if self.count is not None:
             fields["n"] = self.count
         head = json.dumps(fields, separators=(",", ":")).encode() + b"\n"
@@ -68,7 +68,7 @@ class Handle:
                 query=_checked(fields["q"], str),
                 session=_checked(fields["s"], str),
                 transaction=_checked(fields["t"], str).encode() if "t" in fields else None,
-                result=_checked(fields["r"], str) if "r" in fields else None,
+                is_result=_checked(fields.get("r", False), bool),
                 count=_checked(fields["n"], int) if "n" in fields else None,
                 parameters=_table(tail) if tail else None,
             )

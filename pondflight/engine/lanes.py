@@ -112,7 +112,11 @@ class Lane:
             with self._taken(rows.call):
                 if not rows.is_set_aside:
                     with self._interruptible(rows.call):
-                        return rows.next_streamed()
+                        batch = rows.next_streamed()
+                    if batch is None:  # the end, unless an interrupt only made it look so
+                        rows.call.raise_if_cancelled()
+                    return batch
+        rows.call.raise_if_cancelled()
         return rows.next_set_aside()
 
     def forget(self, rows: Rows) -> None:
@@ -222,6 +226,8 @@ class Rows:
 
     def set_aside(self) -> None:
         """Move all rows that are left off the cursor. An error among them is raised when due."""
+        if self.is_set_aside:
+            return
         spool: IO[bytes] = tempfile.SpooledTemporaryFile(  # noqa: SIM115  closed with the rows
             max_size=_SPOOL_IN_MEMORY, dir=str(self._lane.scratch)
         )

@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyarrow import flight
 
 from pondflight import control, dialect
-from pondflight.engine import attach, catalog, keys
+from pondflight.engine import attach, catalog, keys, options
 from pondflight.engine.describe import Describer
 from pondflight.engine.handles import Handle
 from pondflight.engine.ingest import ingest
@@ -91,6 +91,7 @@ class EngineServer(FlightSqlServer):
         for call in self.calls.running():
             call.cancel()
         super().close()
+        self._statements.close()
 
     # -- statements ---------------------------------------------------------------------------
 
@@ -139,7 +140,7 @@ class EngineServer(FlightSqlServer):
             handle, session = self._handle(call, request.prepared_statement_handle)
         except (NotFound, InvalidArgument):
             return
-        self._statements.close(session, handle)
+        self._statements.unbind(session, handle)
 
     def get_flight_info_prepared_statement(
         self, call: Call, command: c.PreparedStatementQuery, descriptor: flight.FlightDescriptor
@@ -202,6 +203,46 @@ class EngineServer(FlightSqlServer):
             raise InvalidArgument("EndTransaction says neither COMMIT nor ROLLBACK")
         commit = request.action == c.EndTransactionAction.COMMIT
         self._sessions.end(call, request.transaction_id, commit=commit)
+
+    def cancel(self, call: Call, request: c.CancelQuery | c.CancelFlightInfo) -> c.CancelStatus:
+        """Cancel what the tickets stand for."""
+        found = [self._ticket(call, ticket) for ticket in request.tickets]
+        if not found:
+            raise InvalidArgument("the FlightInfo has no endpoint: there is nothing to cancel")
+        # NOT_CANCELLABLE is the largest of the codes, CANCELLED the smallest.
+        return max(self._statements.cancel(session, handle) for handle, session in found)
+
+    def renew_flight_endpoint(self, call: Call, request: c.RenewFlightEndpoint) -> bytes:
+        """The endpoint as it is, since it has no time to expire; its result becomes the youngest.
+
+        ``NotFound`` if the result is gone.
+        """
+        if not isinstance(c.decode_ticket(request.ticket), c.METADATA):
+            handle, session = self._ticket(call, request.ticket)
+            self._statements.renew(session, handle)
+        return request.serialized
+
+    def set_session_options(
+        self, call: Call, request: c.SetSessionOptions
+    ) -> Mapping[str, c.SessionOptionError]:
+        """Set the catalog, the schema, the statement timeout, settings of DuckDB."""
+        session_id = self._session(call, None)
+        lease = self._sessions.borrow(call, session_id, session_state=True)
+        self._describer.forget_types()
+        with lease as lane, lane.use(call) as cursor:
+            assert lease.session is not None
+            longest = self._sessions.limits.statement_timeout
+            return options.set_options(
+                cursor, lease.session, request.session_options, longest=longest
+            )
+
+    def get_session_options(
+        self, call: Call, request: c.GetSessionOptions
+    ) -> Mapping[str, c.SessionOptionValue]:
+        """The same."""
+        session_id = self._session(call, None)
+        with self._sessions.borrow(call, session_id) as lane, lane.use(call) as cursor:
+            return options.get_options(cursor, self._sessions.timeout_of(session_id))
 
     def close_session(self, call: Call, request: c.CloseSession) -> c.CloseSessionStatus:
         """End the caller's session."""
@@ -306,10 +347,22 @@ class EngineServer(FlightSqlServer):
     def _session(self, call: Call, transaction: bytes | None) -> str:
         self._last_call = time.monotonic()
         call.on_done(self._touch)
-        if transaction is not None:
-            return self._sessions.session_of(transaction)
         session: str = call.identity.session
-        return session
+        timeout = self._sessions.timeout_of(session)
+        if timeout:
+            call.limit(timeout)
+        return session if transaction is None else self._sessions.session_of(transaction)
+
+    def _ticket(self, call: Call, ticket: bytes) -> tuple[Handle, str]:
+        """The handle in a statement's ticket, and the session in which it is looked for."""
+        command = c.decode_ticket(ticket)
+        if not isinstance(command, c.StatementTicket):
+            raise InvalidArgument("only a statement can be cancelled, not a list of metadata")
+        handle = Handle.decode(command.statement_handle)
+        session: str = call.identity.session
+        if handle.transaction is not None:
+            session = self._sessions.session_of(handle.transaction)
+        return handle, session
 
     def _touch(self, _: object) -> None:
         self._last_call = time.monotonic()

@@ -30,20 +30,28 @@ _POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    """``idle_timeout`` in seconds; ``max_sessions`` with a cursor at the same time."""
+    """Times in seconds; ``max_sessions`` with a cursor at the same time.
+
+    ``statement_timeout`` is 0 where there is none.
+    """
 
     idle_timeout: float = 1800.0
     max_sessions: int = 64
+    statement_timeout: float = 0.0
 
 
 @dataclass(eq=False)
 class Session:
-    """A session that has a cursor of its own."""
+    """A session that has a cursor of its own.
+
+    ``statement_timeout`` is in seconds; ``None``: the server's.
+    """
 
     id: str
     main: Lane
     in_use: int = 0
     last_used: float = field(default_factory=time.monotonic)
+    statement_timeout: float | None = None
 
 
 @dataclass(eq=False)
@@ -61,14 +69,14 @@ class Lease:
 
     def __init__(self, sessions: Sessions, session: Session | None, lane: Lane) -> None:
         self.lane = lane
-        self._session = session
+        self.session = session
         self._sessions: Sessions | None = sessions
 
     def release(self, *, clean: bool) -> None:
         """Give the lane back; once. ``clean``: nothing of the statement is left on it."""
         sessions, self._sessions = self._sessions, None
         if sessions is not None:
-            sessions.give_back(self._session, self.lane, clean=clean)
+            sessions.give_back(self.session, self.lane, clean=clean)
 
     def __enter__(self) -> Lane:
         return self.lane
@@ -91,6 +99,13 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def timeout_of(self, session_id: str) -> float:
+        """The statement timeout of a session, in seconds; 0 for none."""
+        with self._changed:
+            session = self._sessions.get(session_id)
+        own = None if session is None else session.statement_timeout
+        return own or self.limits.statement_timeout
 
     def close(self, session_id: str) -> None:
         """End a session: its temporary tables go, its transaction is rolled back."""

@@ -13,6 +13,7 @@ import duckdb
 
 from pondflight.engine.clauses import returning_clause
 from pondflight.engine.duck import sql_errors
+from pondflight.engine.timeouts import Assignment, assignment
 from pondflight.errors import InvalidArgument
 
 _OPERATOR = duckdb.token_type.operator
@@ -23,6 +24,7 @@ _RETURNING = {_Type.INSERT, _Type.UPDATE, _Type.DELETE, _Type.MERGE_INTO}
 _COUNTED = _RETURNING | {_Type.COPY, _Type.CREATE}
 _ROWS = {_Type.SELECT, _Type.EXPLAIN, _Type.CALL, _Type.EXECUTE, _Type.RELATION, _Type.PRAGMA}
 _SESSION_STATE = {_Type.SET, _Type.VARIABLE_SET, _Type.TRANSACTION, _Type.PREPARE, _Type.EXECUTE}
+_SETTING = {_Type.SET, _Type.VARIABLE_SET}
 TransactionVerb = Literal["begin", "commit", "rollback"]
 _VERBS: dict[str, TransactionVerb] = {
     "begin": "begin",
@@ -49,6 +51,7 @@ class Statement:
     ``session_state`` it changes, or needs, the state of the session's own connection
     ``kind``         DuckDB's name for it: ``SELECT``, ``INSERT`` …
     ``transaction``  what it does to the session's transaction
+    ``timeout``      what it sets the session's statement timeout to, if that is what it does
     """
 
     text: str
@@ -60,6 +63,7 @@ class Statement:
     session_state: bool
     kind: str
     transaction: TransactionVerb | None
+    timeout: Assignment | None
 
     @property
     def is_update(self) -> bool:
@@ -118,6 +122,7 @@ def _statement(parser: duckdb.DuckDBPyConnection, text: str) -> Statement:
         or (kind == _Type.CREATE and bool(_TEMPORARY.search(text))),
         kind=kind.name,
         transaction=_VERBS[_first_word(text)] if kind == _Type.TRANSACTION else None,
+        timeout=assignment(text) if kind in _SETTING else None,
     )
 
 

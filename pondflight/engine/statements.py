@@ -16,24 +16,28 @@ from itertools import chain
 import duckdb
 import pyarrow as pa
 
-from pondflight.engine import parameters, sql
+from pondflight.engine import parameters, sql, timeouts
 from pondflight.engine.clauses import bulk_insert
 from pondflight.engine.datatypes import sent_as
 from pondflight.engine.describe import Columns, Describer
 from pondflight.engine.duck import quote, sql_errors
+from pondflight.engine.executions import Executions
 from pondflight.engine.handles import INLINE_PARAMETERS, Handle
 from pondflight.engine.inference import parameter_types
 from pondflight.engine.kept import Kept
 from pondflight.engine.lanes import Lane, Rows, reader_of
 from pondflight.engine.parameters import Values
-from pondflight.engine.sessions import Sessions
+from pondflight.engine.sessions import Lease, Sessions
 from pondflight.engine.sql import Statement
+from pondflight.engine.timeouts import Assignment
 from pondflight.errors import InvalidArgument, NotFound, SqlError
 from pondflight.flightsql import Call, PreparedStatement, ResultStream
+from pondflight.flightsql.commands import CancelStatus
 from pondflight.flightsql.streams import Result
 
 COUNT_SCHEMA = pa.schema([pa.field("Count", pa.int64())])
 EMPTY_SCHEMA = pa.schema([])
+_GONE = "unknown result: it was fetched before, or has expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +58,19 @@ class Statements:
         self._database = database
         self._sessions = sessions
         self._describer = describer
+        self._executions = Executions()
         self._bound: Kept[pa.Table] = Kept()
-        self._results: Kept[Rows] = Kept()
+        self._results: Kept[Rows] = Kept(discard=Rows.close)
 
     def forget(self, session: str) -> None:
         """The session has ended."""
         self._bound.drop_session(session)
         self._results.drop_session(session)
+
+    def close(self) -> None:
+        """The worker ends."""
+        self._bound.clear()
+        self._results.clear()
 
     # -- before running -----------------------------------------------------------------------
 
@@ -83,12 +93,15 @@ class Statements:
         handle = Handle(
             id=secrets.token_hex(8), query=text, session=session, transaction=transaction
         )
+        is_update = statements[-1].is_update
+        if is_update and not any(statement.parameters for statement in statements):
+            return PreparedStatement(handle.encode(), None, EMPTY_SCHEMA, is_update)
         with self._sessions.borrow(call, session) as lane, lane.use(call) as cursor:
             return PreparedStatement(
                 handle=handle.encode(),
                 dataset_schema=self._schema(cursor, statements, None),
                 parameter_schema=self._parameter_schema(cursor, statements),
-                is_update=statements[-1].is_update,
+                is_update=is_update,
             )
 
     def bind(self, session: str, handle: Handle, bound: pa.Table) -> Handle:
@@ -105,7 +118,7 @@ class Statements:
         """The parameters that belong to the handle."""
         return handle.parameters or self._bound.get(session, handle.id)
 
-    def close(self, session: str, handle: Handle) -> None:
+    def unbind(self, session: str, handle: Handle) -> None:
         """Forget what is kept for the handle."""
         self._bound.pop(session, handle.id)
 
@@ -174,17 +187,26 @@ class Statements:
         if last.lazy:
             schema = self._describe(call, session, [last], bound)
             assert schema is not None
+            handle = Handle(
+                id=self._executions.promise(session),
+                query=last.text,
+                session=session,
+                transaction=transaction,
+            )
             if bound is not None and bound.nbytes > INLINE_PARAMETERS:
-                handle = Handle(id=secrets.token_hex(8), query=last.text, session=session)
                 self._bound.put(session, handle.id, bound)
-            else:
-                handle = Handle(query=last.text, session=session, parameters=bound)
-            return Plan(schema, replace(handle, transaction=transaction))
+            elif bound is not None:
+                handle = replace(handle, parameters=bound)
+            return Plan(schema, handle)
         if last.returns_rows:
             rows = self._run_for_rows(call, session, last, bound)
-            result = secrets.token_hex(8)
-            self._results.put(session, result, rows)
-            handle = Handle(session=session, result=result, transaction=transaction)
+            handle = Handle(
+                id=self._executions.promise(session),
+                session=session,
+                transaction=transaction,
+                is_result=True,
+            )
+            self._results.put(session, handle.id, rows)
             return Plan(rows.schema, handle, rows.count)
         count = self._run_all(call, session, last, bound)
         if plain:
@@ -195,10 +217,11 @@ class Statements:
         """The rows behind a ticket."""
         if handle.count is not None:
             return pa.table([[handle.count]], schema=COUNT_SCHEMA)
-        if handle.result is not None:
-            rows = self._results.pop(session, handle.result)
+        self._executions.fetch(handle.id, call)
+        if handle.is_result:
+            rows = self._results.pop(session, handle.id)
             if rows is None:
-                raise NotFound("unknown result: it was fetched before, or has expired")
+                raise NotFound(_GONE)
             rows.adopt(call)
             return ResultStream(rows.schema, iter(rows))
         (statement,) = self.parse(handle.query)
@@ -220,6 +243,21 @@ class Statements:
                     yield batch.cast(schema)
 
         return ResultStream(schema, all_runs())
+
+    def cancel(self, session: str, handle: Handle) -> CancelStatus:
+        """Cancel what the ticket stands for, whether it runs or waits to be fetched."""
+        status = self._executions.cancel(handle.id, session)
+        rows = self._results.pop(session, handle.id)
+        if rows is not None:
+            rows.close()
+        self._bound.pop(session, handle.id)
+        return status
+
+    def renew(self, session: str, handle: Handle) -> None:
+        """Keep what the ticket stands for; ``NotFound`` if that is gone."""
+        if handle.is_result and not self._results.refresh(session, handle.id):
+            raise NotFound(_GONE)
+        self._bound.refresh(session, handle.id)
 
     def _stream(self, call: Call, session: str, statement: Statement, values: Values) -> Rows:
         lease = self._sessions.borrow(call, session, session_state=statement.session_state)
@@ -255,6 +293,8 @@ class Statements:
         lease = self._sessions.borrow(call, session, session_state=statement.session_state)
         if statement.session_state:
             call.on_done(lambda _: self._describer.forget_types())
+        if statement.timeout is not None:
+            return self._set_timeout(lease, statement.timeout)
         with lease as lane, lane.use(call) as cursor:
             width = len(statement.parameters)
             bulk = bulk_insert(statement.text, width)
@@ -265,6 +305,13 @@ class Statements:
                 return sum(
                     _run(lane, statement, values) for values in parameters.rows(statement, bound)
                 )
+
+    def _set_timeout(self, lease: Lease, assignment: Assignment) -> int:
+        longest = self._sessions.limits.statement_timeout
+        with lease:
+            assert lease.session is not None
+            lease.session.statement_timeout = timeouts.seconds(assignment.value, longest=longest)
+        return 0
 
     def _run_for_rows(
         self, call: Call, session: str, statement: Statement, bound: pa.Table | None

@@ -7,6 +7,7 @@ thread asks for all running calls, under a lock that the end of a call takes as 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 
 from pyarrow import flight
 
-from pondflight.errors import Cancelled, PondflightError
+from pondflight.errors import Cancelled, DeadlineExceeded, PondflightError
 from pondflight.flightsql.status import leaf_of, to_pyarrow
 
 Headers = Mapping[str, list[str]]
@@ -61,6 +62,8 @@ class Call:
         self.identity = identity
         self.started = time.monotonic()
         self.context: flight.ServerCallContext | None = None
+        self._deadline = math.inf
+        self._limit = math.inf
         self._lock = threading.Lock()
         self._reason: PondflightError | None = None
         self._done = False
@@ -71,6 +74,11 @@ class Call:
         """The first value of a request header."""
         values = self.headers.get(name)
         return values[0] if values else None
+
+    def limit(self, seconds: float) -> None:
+        """Give up the call with ``DeadlineExceeded`` when it takes longer than that from now."""
+        self._deadline = time.monotonic() + seconds
+        self._limit = seconds
 
     @property
     def cancelled(self) -> PondflightError | None:
@@ -86,6 +94,14 @@ class Call:
         """Ask the transport now. Only inside a handler, or under the lock of the call table."""
         if self._reason is None and self.context is not None and self.context.is_cancelled():
             self.cancel()
+        return self._reason is None
+
+    def in_time(self) -> bool:
+        """Whether the call may go on: it is not cancelled, and its time is not over."""
+        if self._reason is None and time.monotonic() > self._deadline:
+            self.cancel(
+                DeadlineExceeded(f"the statement took longer than its limit of {self._limit:g} s")
+            )
         return self._reason is None
 
     def on_cancel(self, callback: Callable[[], None]) -> None:
@@ -176,7 +192,9 @@ class CallTable:
                     self._changed.wait()
                 if self._closed:
                     return
-                cancelled = [call for call in self._calls if not call.still_connected()]
+                cancelled = [
+                    call for call in self._calls if not (call.still_connected() and call.in_time())
+                ]
             for call in cancelled:
                 call.notify_cancelled()
             time.sleep(POLL_SECONDS)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyarrow import flight
 
 from pondflight import control, dialect
-from pondflight.errors import NotSupported, PermissionDenied, Unavailable
+from pondflight.errors import NotFound, NotSupported, PermissionDenied, Unavailable
 from pondflight.flightsql import Call, FlightSqlServer, wire
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.sqlinfo import sql_info_table
@@ -23,13 +23,20 @@ from pondflight.proxy.relay import Relay
 from pondflight.tokens import Tokens
 from pondflight.workers.pool import Pool
 
-_ENDING = {
+_ENDING: dict[str, list[bytes] | None] = {
     "ClosePreparedStatement": [],
     "CloseSession": [
         wire.new("CloseSessionResult", status=c.CloseSessionStatus.CLOSED).SerializeToString()
     ],
+    "EndTransaction": None,
+    "CancelQuery": None,
+    "CancelFlightInfo": None,
+    "RenewFlightEndpoint": None,
 }
-"""Actions that only end something, and their answers where there is no worker to ask."""
+"""Actions about what a worker holds, and their answers where there is no worker; None: NotFound.
+
+They need not start one, and are answered while the server is shutting down.
+"""
 
 
 class ProxyServer(FlightSqlServer):
@@ -99,10 +106,13 @@ class ProxyServer(FlightSqlServer):
         if kind not in c.ACTIONS:
             raise NotSupported(f"unknown action {kind[:64]!r}; ListActions has those there are")
         c.decode_action(kind, body)
-        if kind in _ENDING and not self._relay.has_worker(call):
-            return _ENDING[kind]
         if kind not in _ENDING:
             self._refuse_if_draining()
+        elif not self._relay.has_worker(call):
+            answer = _ENDING[kind]
+            if answer is None:
+                raise NotFound("your worker has stopped, and with it what this call is about")
+            return answer
         return self._relay.action(call, kind, body)
 
     def _pool_status(self, call: Call) -> bytes:

@@ -116,6 +116,10 @@ class DuckDB(Section):
     attached_databases: tuple[AttachedDatabase, ...] = Field(
         default=(), description="Databases that every worker attaches."
     )
+    statement_timeout: Patience = Field(
+        default=timedelta(),
+        description="A statement that takes longer is interrupted. A session may lower it.",
+    )
 
     @field_validator("attached_databases")
     @classmethod

@@ -333,3 +333,16 @@ def test_concurrent_statements_of_one_session_take_turns(make_client: MakeClient
         thread.join()
     assert errors == []
     assert client.rows("SELECT count(*) FROM t") == [(40,)]
+
+
+@pytest.mark.parametrize("session", ["", "session-one"])
+def test_rows_that_were_promised_survive_other_statements(
+    make_client: MakeClient, session: str
+) -> None:
+    client = make_client(session)
+    client.info("CREATE TABLE t (i INT)")
+    info = client.info("INSERT INTO t VALUES (1), (2) RETURNING i")
+    assert client.rows("SELECT count(*) FROM t") == [(2,)]
+    client.info("DROP TABLE t")
+    table = client.flight.do_get(info.endpoints[0].ticket, client.options()).read_all()
+    assert table.column("i").to_pylist() == [1, 2]

@@ -1,0 +1,198 @@
+"""Cancelling one's own statements, renewing endpoints, and the statement timeout."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pyarrow as pa
+import pytest
+from pyarrow import flight
+
+from pondflight.engine.server import EngineServer
+from pondflight.engine.sessions import SessionLimits
+from pondflight.flightsql import wire
+from pondflight.flightsql.commands import CancelStatus
+from tests.engine.conftest import MakeClient
+from tests.flight import Client
+
+ENDLESS = "SELECT sum(a.range * b.range) AS s FROM range(10000000) a, range(10000000) b"
+
+
+def cancel(client: Client, info: flight.FlightInfo) -> CancelStatus:
+    request = wire.new("CancelFlightInfoRequest")
+    request.info.ParseFromString(info.serialize())
+    (answer,) = client.act("CancelFlightInfo", request.SerializeToString())
+    status = wire.message_class("CancelFlightInfoResult").FromString(answer).status
+    return CancelStatus(status)
+
+
+def fetch(client: Client, info: flight.FlightInfo) -> pa.Table:
+    return client.flight.do_get(info.endpoints[0].ticket, client.options()).read_all()
+
+
+@pytest.mark.parametrize("session", ["", "session-one"])
+def test_a_statement_that_runs_is_cancelled_by_another_call(
+    make_client: MakeClient, session: str
+) -> None:
+    client = make_client(session)
+    info = client.info(ENDLESS)
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            fetch(client, info)
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    time.sleep(0.3)
+    started = time.monotonic()
+    assert cancel(make_client(session), info) == CancelStatus.CANCELLED
+    thread.join(10)
+    assert time.monotonic() - started < 5
+    assert isinstance(errors[0], flight.FlightCancelledError)
+    assert "the statement was cancelled" in str(errors[0])
+
+
+@pytest.mark.parametrize("sql", ["SELECT 1", "EXPLAIN SELECT 1"])
+def test_what_is_not_fetched_yet_cannot_be_fetched_after_that(client: Client, sql: str) -> None:
+    info = client.info(sql)
+    assert cancel(client, info) == CancelStatus.CANCELLED
+    with pytest.raises(flight.FlightCancelledError, match="was cancelled"):
+        fetch(client, info)
+    assert cancel(client, info) == CancelStatus.CANCELLED
+    assert fetch(client, client.info("SELECT 1")).num_rows == 1
+
+
+def test_what_was_fetched_is_too_late(client: Client) -> None:
+    info = client.info("SELECT 1")
+    fetch(client, info)
+    assert cancel(client, info) == CancelStatus.NOT_CANCELLABLE
+
+
+def test_the_deprecated_form_cancels_as_well(client: Client) -> None:
+    info = client.info("SELECT 1")
+    body = wire.pack(wire.new("ActionCancelQueryRequest", info=info.serialize()))
+    (answer,) = client.act("CancelQuery", body)
+    wrapper = wire.message_class(wire.ANY).FromString(answer)
+    assert wire.message_class("ActionCancelQueryResult").FromString(wrapper.value).result == 1
+    with pytest.raises(flight.FlightCancelledError):
+        fetch(client, info)
+
+
+def test_a_statement_in_a_transaction_of_a_client_without_session(client: Client) -> None:
+    (answer,) = client.act("BeginTransaction", wire.pack(wire.new("ActionBeginTransactionRequest")))
+    value = wire.message_class(wire.ANY).FromString(answer).value
+    begun = wire.message_class("ActionBeginTransactionResult").FromString(value)
+    query = wire.new("CommandStatementQuery", query="SELECT 1", transaction_id=begun.transaction_id)
+    assert cancel(client, client.info(wire.pack(query))) == CancelStatus.CANCELLED
+
+
+def test_another_sessions_statement_is_as_unknown_as_one_that_never_was(
+    make_client: MakeClient,
+) -> None:
+    mine, other = make_client("session-one"), make_client("session-two")
+    info = mine.info("SELECT 1")
+    handle = b'{"i":"0123456789abcdef","q":"SELECT 1","s":"session-two"}\n'
+    ticket = wire.pack(wire.new("TicketStatementQuery", statement_handle=handle))
+    never = flight.FlightInfo(
+        info.schema, info.descriptor, [flight.FlightEndpoint(ticket, [])], -1, -1
+    )
+    texts = []
+    for unknown in (info, never):
+        with pytest.raises(pa.ArrowKeyError, match="not one of yours") as caught:
+            cancel(other, unknown)
+        texts.append(str(caught.value))
+    assert texts[0] == texts[1]
+    assert fetch(mine, info).num_rows == 1
+
+
+def test_metadata_and_empty_infos_cannot_be_cancelled(client: Client) -> None:
+    with pytest.raises(pa.ArrowInvalid, match="not a list of metadata"):
+        cancel(client, client.info(wire.pack(wire.new("CommandGetCatalogs"))))
+    empty = client.info(wire.pack(wire.new("CommandStatementQuery", query="CHECKPOINT")))
+    with pytest.raises(pa.ArrowInvalid, match="nothing to cancel"):
+        cancel(client, flight.FlightInfo(empty.schema, empty.descriptor, [], -1, -1))
+
+
+def renew(client: Client, ticket: bytes) -> flight.FlightEndpoint:
+    request = wire.new("RenewFlightEndpointRequest")
+    request.endpoint.ticket.ticket = ticket
+    (answer,) = client.act("RenewFlightEndpoint", request.SerializeToString())
+    return flight.FlightEndpoint.deserialize(answer)
+
+
+def test_an_endpoint_is_renewed_while_its_result_is_there(client: Client) -> None:
+    for sql in ("SELECT 1", "EXPLAIN SELECT 1", wire.pack(wire.new("CommandGetCatalogs"))):
+        ticket = client.info(sql).endpoints[0].ticket
+        assert renew(client, ticket.ticket).ticket == ticket
+    info = client.info("EXPLAIN SELECT 1")
+    fetch(client, info)
+    with pytest.raises(pa.ArrowKeyError, match="fetched before"):
+        renew(client, info.endpoints[0].ticket.ticket)
+
+
+def test_savepoints_are_not_offered(client: Client) -> None:
+    for kind in ("BeginSavepoint", "EndSavepoint"):
+        body = wire.pack(wire.new(f"Action{kind}Request"))
+        with pytest.raises(pa.ArrowNotImplementedError, match="savepoint"):
+            client.act(kind, body)
+
+
+# the statement timeout
+
+
+@pytest.fixture(name="hasty")
+def fixture_hasty(engine: EngineServer) -> EngineServer:
+    engine._sessions.limits = SessionLimits(statement_timeout=0.4)
+    return engine
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("how", ["", "CREATE TABLE t AS ", "EXPLAIN ANALYZE "])
+@pytest.mark.parametrize("session", ["", "session-one"])
+def test_a_statement_that_takes_too_long_is_interrupted(
+    make_client: MakeClient, session: str, how: str
+) -> None:
+    client = make_client(session)
+    started = time.monotonic()
+    with pytest.raises(flight.FlightTimedOutError, match=r"longer than its limit of 0\.4 s"):
+        client.rows(how + ENDLESS)
+    assert time.monotonic() - started < 5
+    assert client.rows("SELECT count(*) FROM duckdb_tables()") == [(0,)]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_timeout_half_way_through_the_rows_is_an_error_and_not_an_end(client: Client) -> None:
+    reader = client.reader("FROM range(100000000000)")
+    with pytest.raises(flight.FlightTimedOutError):
+        for _ in reader:
+            pass
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SET statement_timeout = '300ms'",
+        "SET SESSION statement_timeout TO 300",
+        'set "statement_timeout" = 300 -- milliseconds',
+    ],
+)
+def test_a_session_lowers_its_timeout_by_sql(make_client: MakeClient, sql: str) -> None:
+    client = make_client("session-one")
+    client.info(sql)
+    with pytest.raises(flight.FlightTimedOutError, match=r"limit of 0\.3 s"):
+        client.rows(ENDLESS)
+    client.info("RESET statement_timeout")
+    assert client.rows("SELECT 1; SET statement_timeout = DEFAULT; SELECT 2") == [(2,)]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_session_cannot_raise_it_above_the_servers(make_client: MakeClient) -> None:
+    client = make_client("session-one")
+    with pytest.raises(pa.ArrowInvalid, match="the server allows 400ms at most"):
+        client.info("SET statement_timeout = '1h'")
+    with pytest.raises(pa.ArrowInvalid, match="a whole number of milliseconds"):
+        client.info("SET statement_timeout = 'soon'")
