@@ -21,6 +21,8 @@ from pondflight.tokens import Identity, Tokens, bearer
 from pondflight.workers.pool import User
 
 COOKIE = "arrow_flight_session_id"
+ANY_USER = "token"
+"""A user name that goes with any token, for tools that insist on one."""
 _SESSION = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
 
 
@@ -50,9 +52,14 @@ class CallerCheck:
         self._tokens = tokens
 
     def authenticate(self, method: str, headers: Headers) -> Caller:
-        """The caller behind a Bearer token, or behind a token as the password of Basic."""
-        token = _token(headers)
+        """The caller behind a Bearer token, or behind a token as the password of Basic.
+
+        The user name that goes with a password is ``token`` or the token's own ``sub``.
+        """
+        user, token = _credentials(headers)
         identity = self._tokens.verify(token)
+        if user not in (None, ANY_USER, identity.sub):
+            raise Unauthenticated
         session = identity.session or _cookie(headers) or ""
         offered = None if session else secrets.token_urlsafe(16)
         return Caller(identity, token, session, offered)
@@ -68,25 +75,26 @@ class CallerCheck:
         }
 
 
-def _token(headers: Headers) -> str:
+def _credentials(headers: Headers) -> tuple[str | None, str]:
+    """User name, if one was sent, and token."""
     for value in headers.get("authorization", []):
-        scheme, _, rest = value.partition(" ")
-        if scheme.lower() == "basic":
-            return _password(rest.strip())
-        return bearer(value)
+        scheme, _, rest = value.strip().partition(" ")
+        return _basic(rest.strip()) if scheme.lower() == "basic" else (None, bearer(value))
     raise Unauthenticated
 
 
-def _password(encoded: str) -> str:
-    """The password of Basic credentials; some clients leave out base64's padding."""
+def _basic(encoded: str) -> tuple[str, str]:
+    """User name and password of Basic credentials; some clients leave out base64's padding."""
     try:
-        padded = encoded + "=" * (-len(encoded) % 4)
-        _, colon, password = base64.b64decode(padded, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+        padded = encoded.rstrip("=")
+        padded += "=" * (-len(padded) % 4)
+        # A sub may have colons in it, a token has none.
+        user, colon, password = base64.b64decode(padded, validate=True).decode().rpartition(":")
+    except (binascii.Error, UnicodeDecodeError, ValueError):
         raise Unauthenticated from None
-    if not colon:
+    if not colon or not user:
         raise Unauthenticated
-    return password
+    return user, password
 
 
 def _cookie(headers: Headers) -> str | None:

@@ -1,0 +1,114 @@
+"""Who calls: tokens, passwords, cookies and sessions."""
+
+from __future__ import annotations
+
+import base64
+from datetime import timedelta
+
+import pytest
+
+from pondflight.errors import Unauthenticated
+from pondflight.proxy.callers import COOKIE, CallerCheck
+from pondflight.tokens import Tokens, bearer
+
+TOKENS = Tokens("kW8rX2vN5qT9zL4mB7cJ1hG6fD3sA0pY")
+CHECK = CallerCheck(TOKENS)
+HOUR = timedelta(hours=1)
+
+
+def basic(user: str, password: str, *, padded: bool = True, scheme: str = "Basic") -> list[str]:
+    encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return [f"{scheme} {encoded if padded else encoded.rstrip('=')}"]
+
+
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("scheme", ["Basic", "basic", "BASIC"])
+@pytest.mark.parametrize(
+    ("sub", "user"),
+    [
+        ("ada", "token"),
+        ("ada", "ada"),
+        ("a:d:a", "a:d:a"),
+        ("Zoë 🦆", "Zoë 🦆"),
+        ("adaa", "adaa"),  # of several lengths, so that all kinds of padding are met
+        ("adaaa", "adaaa"),
+    ],
+)
+def test_a_token_is_the_password_of_its_own_user_or_of_token(
+    sub: str, user: str, scheme: str, *, padded: bool
+) -> None:
+    headers = {"authorization": basic(user, TOKENS.mint(sub, HOUR), padded=padded, scheme=scheme)}
+    caller = CHECK.authenticate("handshake", headers)
+    assert caller.identity.sub == sub
+    answer = CHECK.response_headers("handshake", headers, caller)["authorization"]
+    again = CHECK.authenticate("get_flight_info", {"authorization": [answer]})
+    assert (again.identity.sub, again.session) == (sub, caller.offered)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        basic("bob", TOKENS.mint("ada", HOUR)),
+        basic("Ada", TOKENS.mint("ada", HOUR)),
+        basic("", TOKENS.mint("ada", HOUR)),
+        basic("token", ""),
+        basic("token", "wrong"),
+        basic("token", TOKENS.mint("ada", HOUR)[:-2]),
+        ["Basic"],
+        ["Basic !!!"],
+        ["Basic /w=="],
+        ["Basic dG9rZW4="],  # no colon
+        ["Digest x"],
+        ["Bearer"],
+        ["Bearer a b"],
+        ["Bearer ä"],
+        [""],
+        [],
+    ],
+)
+def test_everything_else_is_refused_with_one_text(header: list[str]) -> None:
+    with pytest.raises(Unauthenticated, match="authentication failed"):
+        CHECK.authenticate("handshake", {"authorization": header})
+
+
+def test_a_session_comes_from_the_token_before_the_cookie() -> None:
+    token = TOKENS.mint("ada", HOUR)
+    session = TOKENS.mint_session(TOKENS.verify(token), "from-the-token--")
+    cookie = f"{COOKIE}=from-the-cookie-"
+    for headers, expected in (
+        ({"authorization": [f"Bearer {session}"], "cookie": [cookie]}, "from-the-token--"),
+        ({"authorization": [f"Bearer {token}"], "cookie": [cookie]}, "from-the-cookie-"),
+        ({"authorization": [f"Bearer {token}"]}, ""),
+    ):
+        caller = CHECK.authenticate("do_get", headers)
+        assert caller.session == expected
+        assert (caller.offered is None) == bool(expected)
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    [
+        f'{COOKIE}="from-the-cookie-";$Path="/"',  # Java
+        f"other=x; {COOKIE}=from-the-cookie-",
+        f"{COOKIE}=from-the-cookie-; other=x",
+    ],
+)
+def test_cookies_as_clients_send_them(cookie: str) -> None:
+    headers = {"authorization": [f"Bearer {TOKENS.mint('ada', HOUR)}"], "cookie": [cookie]}
+    assert CHECK.authenticate("do_get", headers).session == "from-the-cookie-"
+
+
+@pytest.mark.parametrize(
+    "cookie", ["", "=", f"{COOKIE}=short", f"{COOKIE}={'x' * 65}", f"{COOKIE}=with spaces in it!"]
+)
+def test_a_cookie_that_is_not_ours_is_no_session(cookie: str) -> None:
+    headers = {"authorization": [f"Bearer {TOKENS.mint('ada', HOUR)}"], "cookie": [cookie]}
+    assert CHECK.authenticate("do_get", headers).session == ""
+
+
+def test_a_new_client_is_offered_a_session_both_ways() -> None:
+    headers = {"authorization": [f"Bearer {TOKENS.mint('ada', HOUR)}"]}
+    caller = CHECK.authenticate("get_flight_info", headers)
+    answer = CHECK.response_headers("get_flight_info", headers, caller)
+    assert answer["set-cookie"] == f"{COOKIE}={caller.offered}"
+    assert TOKENS.verify(bearer(answer["authorization"])).session == caller.offered
