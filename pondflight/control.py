@@ -9,6 +9,9 @@ from __future__ import annotations
 SESSION_HEADER = "x-pondflight-session"
 """Session of the call; absent or empty: the user's default session."""
 
+OFFER_HEADER = "x-pondflight-offer"
+"""Session that the response of this call, which has none, hands out to its client."""
+
 CALL_HEADER = "x-pondflight-call"
 """Id of the call, chosen by the proxy, so that it can be cancelled from outside."""
 

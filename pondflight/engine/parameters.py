@@ -76,6 +76,16 @@ def duckdb_type(kind: pa.DataType) -> str:
     raise InvalidArgument(f"parameters of the Arrow type {kind} are not supported")
 
 
+def encoding(kind: pa.DataType) -> pa.DataType:
+    """The Arrow type that clients are asked to send a parameter of the type ``kind`` as.
+
+    The JDBC driver writes milliseconds into whatever unit it is told.
+    """
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp("ms", kind.tz)
+    return pa.time32("ms") if pa.types.is_time(kind) else kind
+
+
 def _columns(names: tuple[str, ...], table: pa.Table) -> list[pa.ChunkedArray]:
     if table.num_columns != len(names):
         raise InvalidArgument(f"the statement has {_count(names)}, but {_came(table)}")

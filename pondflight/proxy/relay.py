@@ -130,7 +130,9 @@ class Relay:
         lease = self._pool.lease(_user(call), call.raise_if_cancelled)
         call.on_done(lambda _: lease.release())
         call.on_cancel(_Once(self._cancels, lease))
-        return lease, lease.worker.options(session=caller.session, call_id=lease.call_id)
+        return lease, lease.worker.options(
+            session=caller.session, offer=caller.offered, call_id=lease.call_id
+        )
 
 
 class _Once:

@@ -32,10 +32,17 @@ class Worker:
         self._authorization = (b"authorization", f"Bearer {credential}".encode())
 
     def options(
-        self, *, session: str = "", call_id: str | None = None, timeout: float | None = None
+        self,
+        *,
+        session: str = "",
+        offer: str | None = None,
+        call_id: str | None = None,
+        timeout: float | None = None,
     ) -> flight.FlightCallOptions:
         """Headers of a call to this worker; ``timeout`` in seconds."""
         headers = [self._authorization, (control.SESSION_HEADER.encode(), session.encode())]
+        if offer is not None:
+            headers.append((control.OFFER_HEADER.encode(), offer.encode()))
         if call_id is not None:
             headers.append((control.CALL_HEADER.encode(), call_id.encode()))
         return flight.FlightCallOptions(timeout=timeout, headers=headers)
