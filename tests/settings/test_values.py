@@ -27,6 +27,7 @@ DEFAULTS = {
     "sessions.max_per_user": 64,
     "duckdb.extensions": ("arrow", "postgres", "mysql"),
     "duckdb.attached_databases": (),
+    "duckdb.statement_timeout": timedelta(),
     "security.jwt_secret": None,
     "security.rate_limit.requests_per_minute": 100,
     "security.rate_limit.burst_size": 200,
