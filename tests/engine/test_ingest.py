@@ -142,13 +142,14 @@ def test_values_of_the_wrong_type_are_said_in_words_and_nothing_is_kept(connect:
         with pytest.raises(adbc_driver_manager.ProgrammingError, match="string 'x' to INT64"):
             cursor.execute("INSERT INTO t VALUES (?, ?)", ("x", "a"))
         with pytest.raises(adbc_driver_manager.ProgrammingError, match="string 'x' to INT64"):
-            cursor.execute("SELECT * FROM t WHERE i = ?::BIGINT", ("x",))
+            cursor.execute("SELECT ?::BIGINT", ("x",))
             cursor.fetchall()
         assert count(connection, "t") == 0
 
 
 def test_a_catalog_or_schema_that_is_not_there_is_said_in_words(connect: Connect) -> None:
     with connect(autocommit=True) as connection, connection.cursor() as cursor:
-        for where in ({"catalog_name": "nope"}, {"db_schema_name": "nope"}):
-            with pytest.raises(adbc_driver_manager.ProgrammingError, match="nope"):
-                cursor.adbc_ingest("t", DATA, **where)
+        with pytest.raises(adbc_driver_manager.ProgrammingError, match="nope"):
+            cursor.adbc_ingest("t", DATA, catalog_name="nope")
+        with pytest.raises(adbc_driver_manager.ProgrammingError, match="nope"):
+            cursor.adbc_ingest("t", DATA, db_schema_name="nope")
