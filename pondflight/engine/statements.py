@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 
 import duckdb
@@ -22,7 +22,7 @@ from pondflight.engine.datatypes import sent_as
 from pondflight.engine.describe import Columns, Describer
 from pondflight.engine.duck import quote, sql_errors
 from pondflight.engine.executions import Executions
-from pondflight.engine.handles import INLINE_PARAMETERS, Handle
+from pondflight.engine.handles import Handle
 from pondflight.engine.inference import parameter_types
 from pondflight.engine.kept import Kept
 from pondflight.engine.lanes import Lane, Rows, reader_of
@@ -115,9 +115,7 @@ class Statements:
         Old clients go on with the handle they have, so the session remembers as well.
         """
         self._bound.put(handle.session, handle.id, bound)
-        if bound.nbytes > INLINE_PARAMETERS:
-            return replace(handle, parameters=None)
-        return replace(handle, parameters=bound)
+        return handle.bind(bound)
 
     def bound(self, handle: Handle) -> pa.Table | None:
         """The parameters that belong to the handle."""
@@ -198,10 +196,10 @@ class Statements:
                 session=session,
                 transaction=transaction,
             )
-            if bound is not None and bound.nbytes > INLINE_PARAMETERS:
-                self._bound.put(handle.session, handle.id, bound)
-            elif bound is not None:
-                handle = replace(handle, parameters=bound)
+            if bound is not None:
+                handle = handle.bind(bound)
+                if handle.parameters is None:
+                    self._bound.put(handle.session, handle.id, bound)
             return Plan(schema, handle)
         if last.returns_rows:
             rows = self._run_for_rows(call, session, last, bound)
