@@ -15,6 +15,10 @@ OFFER_HEADER = "x-pondflight-offer"
 CALL_HEADER = "x-pondflight-call"
 """Id of the call, chosen by the proxy, so that it can be cancelled from outside."""
 
+KEEPS_NOTHING = b'{"i":"",'
+"""How the handle of a prepared statement begins for which the worker keeps nothing: it need not be
+told that the statement was closed."""
+
 CONFIGURE = "pondflight.configure"
 """Once, after the start: ``{"databases": [{alias, type, connection_string, read_only}],
 "extensions": [name],

@@ -28,7 +28,8 @@ INLINE_PARAMETERS = 256 << 10
 class Handle:
     """A statement, ready to be run, or a result, ready to be fetched.
 
-    ``id``           under which the session keeps the result, or parameters that do not fit here
+    ``id``           under which the session keeps the result, or parameters that do not fit here;
+                     empty where there is nothing to keep (``control.KEEPS_NOTHING``)
     ``query``        the SQL text; empty for a result
     ``session``      the session it belongs to
     ``transaction``  the transaction it was prepared in, if any

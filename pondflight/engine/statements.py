@@ -93,11 +93,15 @@ class Statements:
     ) -> PreparedStatement:
         """A handle for ``text``, and what clients need to know before they run it."""
         statements = self.parse(text)
+        has_parameters = any(statement.parameters for statement in statements)
         handle = Handle(
-            id=secrets.token_hex(8), query=text, session=session, transaction=transaction
+            id=secrets.token_hex(8) if has_parameters else "",
+            query=text,
+            session=session,
+            transaction=transaction,
         )
         is_update = statements[-1].is_update
-        if is_update and not any(statement.parameters for statement in statements):
+        if is_update and not has_parameters:
             return PreparedStatement(handle.encode(), None, EMPTY_SCHEMA, is_update)
         with self._sessions.borrow(call, session) as lane, lane.use(call) as cursor:
             return PreparedStatement(
@@ -114,7 +118,8 @@ class Statements:
 
         Old clients go on with the handle they have, so the session remembers as well.
         """
-        self._bound.put(handle.session, handle.id, bound)
+        if handle.id:
+            self._bound.put(handle.session, handle.id, bound)
         return handle.bind(bound)
 
     def bound(self, handle: Handle) -> pa.Table | None:

@@ -104,10 +104,11 @@ class ProxyServer(FlightSqlServer):
             return [self._pool_status(call)]
         if kind not in c.ACTIONS:
             raise NotSupported(f"unknown action {kind[:64]!r}; ListActions has those there are")
-        c.decode_action(kind, body)
-        if kind == "ClosePreparedStatement":
-            # It frees memory, and every client waits for the answer: an ADBC execute is four calls.
-            self._relay.action_aside(call, kind, body)
+        request = c.decode_action(kind, body)
+        if isinstance(request, c.ClosePreparedStatement):
+            # It only frees memory, and every client waits for the answer.
+            if not request.prepared_statement_handle.startswith(control.KEEPS_NOTHING):
+                self._relay.action_aside(call, kind, body)
             return []
         if kind not in _ENDING:
             self._refuse_if_draining()
