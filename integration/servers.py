@@ -128,7 +128,7 @@ class Server(ABC):
         return options
 
     def _do(self, *command: str | Path, text: str = "") -> str:
-        done = subprocess.run(
+        done: subprocess.CompletedProcess[str] = subprocess.run(
             [str(word) for word in command],
             input=text,
             capture_output=True,

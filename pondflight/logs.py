@@ -45,6 +45,9 @@ class Event(StrEnum):
     STOPPED = "Stopped"
     INTERNAL_ERROR = "Internal error"
     HTTP_ENDED = "HTTP process ended unasked"
+    DATABASE_ATTACHED = "Database attached"
+    DATABASE_AWAY = "Database cannot be reached"
+    DATABASE_REFUSED = "Database cannot be attached"
 
 
 class Logger(Protocol):

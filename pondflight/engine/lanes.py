@@ -18,6 +18,7 @@ from typing import IO
 import duckdb
 import pyarrow as pa
 
+from pondflight.engine.databases.faults import fault_of
 from pondflight.engine.describe import Columns
 from pondflight.engine.duck import sql_errors
 from pondflight.errors import InvalidArgument, PondflightError
@@ -82,7 +83,12 @@ class Lane:
             except duckdb.TransactionException:
                 self.cursor.execute("ROLLBACK")
                 raise
-        self.cursor.execute("COMMIT" if commit else "ROLLBACK")
+        try:
+            self.cursor.execute("COMMIT" if commit else "ROLLBACK")
+        except duckdb.Error as error:
+            # A server that is gone has rolled back by itself.
+            if commit or fault_of(str(error)) is None:
+                raise
 
     @contextmanager
     def atomic(self) -> Iterator[None]:

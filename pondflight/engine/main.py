@@ -33,6 +33,7 @@ def run(
     process that started it holds the other end, and is gone.
     """
     scratch.mkdir(parents=True, exist_ok=True)
+    os.chdir(scratch)  # where Files has its links
     os.environ["TZ"] = "UTC"  # DuckDB's default, to which RESET TimeZone returns
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

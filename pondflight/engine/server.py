@@ -17,13 +17,15 @@ import pyarrow as pa
 from pyarrow import flight
 
 from pondflight import control, dialect
-from pondflight.engine import attach, catalog, keys, options
+from pondflight.engine import catalog, keys, options
+from pondflight.engine.databases import Databases
 from pondflight.engine.describe import Describer
 from pondflight.engine.handles import Handle
 from pondflight.engine.ingest import ingest
-from pondflight.engine.sessions import SessionLimits, Sessions
+from pondflight.engine.sessions import Sessions
+from pondflight.engine.startup import start_up
 from pondflight.engine.statements import Plan, Statements
-from pondflight.errors import InvalidArgument, NotFound, Unauthenticated
+from pondflight.errors import InvalidArgument, NotFound, PondflightError, Unauthenticated
 from pondflight.flightsql import Call, FlightSqlServer, PreparedStatement, wire
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.calls import Headers
@@ -32,6 +34,8 @@ from pondflight.flightsql.streams import Result
 
 T = TypeVar("T")
 SWEEP_SECONDS = 5.0
+STUCK_SECONDS = 0.3
+"""How long after its cancellation a statement may go on before its connections are cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,8 @@ class EngineServer(FlightSqlServer):
         self._database = database
         self._sessions = Sessions(database, scratch)
         self._describer = Describer()
-        self._statements = Statements(database, self._sessions, self._describer)
+        self._databases = Databases(database, scratch)
+        self._statements = Statements(database, self._sessions, self._describer, self._databases)
         self._last_call = time.monotonic()
         self._stop = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="session-sweep", daemon=True)
@@ -92,6 +97,7 @@ class EngineServer(FlightSqlServer):
             call.cancel()
         super().close()
         self._statements.close()
+        self._databases.close()
 
     # -- statements ---------------------------------------------------------------------------
 
@@ -294,8 +300,17 @@ class EngineServer(FlightSqlServer):
 
     def _metadata(self, call: Call, query: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         session = self._session(call, None)
-        with self._sessions.borrow(call, session) as lane, lane.use(call) as cursor:
-            return query(cursor)
+
+        def run() -> T:
+            with self._sessions.borrow(call, session) as lane, lane.use(call) as cursor:
+                return query(cursor)
+
+        try:
+            return run()
+        except PondflightError as error:
+            if not self._databases.gave_way(error):
+                raise
+        return run()
 
     # -- control ------------------------------------------------------------------------------
 
@@ -311,17 +326,8 @@ class EngineServer(FlightSqlServer):
         return super().on_do_action(call, kind, body)
 
     def _configure(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        for name in wanted.get("extensions", []):
-            attach.load_extension(self._database, name)
-        attached = []
-        for entry in wanted.get("databases", []):
-            database = attach.AttachedDatabase(**entry)
-            attach.attach(self._database, database)
-            attached.append(database.alias)
-        limits = wanted.get("sessions")
-        if limits:
-            self._sessions.limits = SessionLimits(**limits)
-        return {"attached": attached}
+        start_up(self._database, self._databases, self._sessions, wanted)
+        return {"attached": self._databases.present}
 
     def _cancel(self, call_id: str) -> bool:
         found = [call for call in self.calls.running() if call.identity.call_id == call_id]
@@ -338,6 +344,10 @@ class EngineServer(FlightSqlServer):
             "rss_bytes": _rss(),
         }
 
+    def explain(self, error: PondflightError) -> PondflightError:
+        """Which database is away, rather than what DuckDB says of that."""
+        return self._databases.explain(error)
+
     def _sweep(self) -> None:
         while not self._stop.wait(SWEEP_SECONDS):
             self._sessions.sweep()
@@ -347,6 +357,7 @@ class EngineServer(FlightSqlServer):
     def _session(self, call: Call, transaction: bytes | None) -> str:
         self._last_call = time.monotonic()
         call.on_done(self._touch)
+        call.on_cancel(_Rescue(call, self._databases))
         session: str = call.identity.session
         timeout = self._sessions.timeout_of(session)
         if timeout:
@@ -381,6 +392,24 @@ class EngineServer(FlightSqlServer):
         if handle.transaction is None:
             handle.require_session(session)
         return handle, session
+
+
+class _Rescue:
+    """Ends a cancelled call that waits for a database server, which DuckDB cannot interrupt.
+
+    Statements that came later, and wait for a server as well, may be ended with it.
+    """
+
+    def __init__(self, call: Call, databases: Databases) -> None:
+        self._call = call
+        self._databases = databases
+        self._first = 0.0
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        self._first = self._first or now
+        if now - self._first > STUCK_SECONDS:
+            self._databases.cut_waiting(self._call.started)
 
 
 def _flight_info(plan: Plan, descriptor: flight.FlightDescriptor) -> flight.FlightInfo:

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from pondflight.engine import parameters, sql, timeouts
 from pondflight.engine.clauses import bulk_insert
+from pondflight.engine.databases import Databases
 from pondflight.engine.datatypes import sent_as
 from pondflight.engine.describe import Columns, Describer
 from pondflight.engine.duck import quote, sql_errors
@@ -53,9 +54,14 @@ class Statements:
     """Runs SQL strings in sessions."""
 
     def __init__(
-        self, database: duckdb.DuckDBPyConnection, sessions: Sessions, describer: Describer
+        self,
+        database: duckdb.DuckDBPyConnection,
+        sessions: Sessions,
+        describer: Describer,
+        databases: Databases,
     ) -> None:
         self._database = database
+        self._databases = databases
         self._sessions = sessions
         self._describer = describer
         self._executions = Executions()
@@ -76,6 +82,7 @@ class Statements:
 
     def parse(self, text: str) -> list[Statement]:
         """The statements of ``text``."""
+        self._databases.before(text)
         with self._database.cursor() as parser:
             return sql.parse(parser, text)
 
