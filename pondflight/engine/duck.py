@@ -92,6 +92,11 @@ def sql_error(error: BaseException, *, lines_above: int = 0) -> PondflightError 
     return SqlError(text)
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Whether DuckDB says that the statement was interrupted."""
+    return "INTERRUPT Error" in str(error)[:40]
+
+
 def quote(identifier: str) -> str:
     """``identifier`` as a delimited identifier in SQL."""
     return '"' + identifier.replace('"', '""') + '"'

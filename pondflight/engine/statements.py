@@ -266,9 +266,13 @@ class Statements:
                 columns = self._describer.columns(cursor, statement, values)
                 assert columns is not None
                 text = columns.exported(statement.describable)
-                with sql_errors(lines_above=int(text is not statement.describable)):
-                    cursor.execute(text, values)
-                rows = lease.lane.rows(call, reader_of(cursor), columns)
+
+                def run() -> pa.RecordBatchReader:
+                    with sql_errors(lines_above=int(text is not statement.describable)):
+                        cursor.execute(text, values)
+                    return reader_of(cursor)
+
+                rows = lease.lane.rows(call, run(), columns, again=run)
         except BaseException:
             lease.release(clean=False)
             raise
