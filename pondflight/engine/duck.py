@@ -43,6 +43,7 @@ def open_database(scratch: Path, *, memory_limit: int, threads: int) -> duckdb.D
 
     ``memory_limit`` is the worker's, in bytes; spilled data goes to ``scratch``.
     """
+    files_folder(scratch).mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect(
         config={
             "memory_limit": f"{int(memory_limit * MEMORY_SHARE)}B",
@@ -53,10 +54,16 @@ def open_database(scratch: Path, *, memory_limit: int, threads: int) -> duckdb.D
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
             "allow_community_extensions": "false",
+            "allow_persistent_secrets": "false",
         }
     )
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     return connection
+
+
+def files_folder(scratch: Path) -> Path:
+    """Where users' own files go: ``COPY … TO 'name.csv'`` writes there."""
+    return scratch / "files"
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pondflight import memory
 
 memory.tame()  # before pyarrow is imported
 
-from pondflight.engine.duck import open_database  # noqa: E402
+from pondflight.engine.duck import files_folder, open_database  # noqa: E402
 from pondflight.engine.server import EngineServer  # noqa: E402
 
 
@@ -38,6 +38,7 @@ def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     database = open_database(scratch, memory_limit=memory_limit, threads=threads)
+    os.chdir(files_folder(scratch))
     server = EngineServer(
         listen, database=database, credential_sha256=credential_sha256, scratch=scratch
     )

@@ -17,8 +17,9 @@ import pyarrow as pa
 from pyarrow import flight
 
 from pondflight import control, dialect
-from pondflight.engine import attach, catalog, keys, options
+from pondflight.engine import attach, catalog, keys, options, sandbox
 from pondflight.engine.describe import Describer
+from pondflight.engine.duck import files_folder
 from pondflight.engine.handles import Handle
 from pondflight.engine.ingest import ingest
 from pondflight.engine.sessions import SessionLimits, Sessions
@@ -76,6 +77,7 @@ class EngineServer(FlightSqlServer):
         scratch: Path,
     ) -> None:
         self._database = database
+        self._files = files_folder(scratch)
         self._sessions = Sessions(database, scratch)
         self._describer = Describer()
         self._statements = Statements(database, self._sessions, self._describer)
@@ -321,6 +323,11 @@ class EngineServer(FlightSqlServer):
         limits = wanted.get("sessions")
         if limits:
             self._sessions.limits = SessionLimits(**limits)
+        jail = wanted.get("sandbox")
+        if jail is not None:
+            self._statements.sandbox = sandbox.close(
+                self._database, folder=self._files, databases=attached, **jail
+            )
         return {"attached": attached}
 
     def _cancel(self, call_id: str) -> bool:

@@ -27,6 +27,7 @@ from pondflight.engine.inference import parameter_types
 from pondflight.engine.kept import Kept
 from pondflight.engine.lanes import Lane, Rows, reader_of
 from pondflight.engine.parameters import Values
+from pondflight.engine.sandbox import Sandbox
 from pondflight.engine.sessions import Lease, Sessions
 from pondflight.engine.sql import Statement
 from pondflight.engine.timeouts import Assignment
@@ -55,6 +56,8 @@ class Statements:
     def __init__(
         self, database: duckdb.DuckDBPyConnection, sessions: Sessions, describer: Describer
     ) -> None:
+        self.sandbox: Sandbox | None = None
+        """What users' SQL must not do; ``None``: anything goes."""
         self._database = database
         self._sessions = sessions
         self._describer = describer
@@ -76,8 +79,14 @@ class Statements:
 
     def parse(self, text: str) -> list[Statement]:
         """The statements of ``text``."""
+        if self.sandbox is not None:
+            self.sandbox.check_text(text)
         with self._database.cursor() as parser:
-            return sql.parse(parser, text)
+            statements = sql.parse(parser, text)
+        if self.sandbox is not None:
+            for statement in statements:
+                self.sandbox.check(statement)
+        return statements
 
     def schema(
         self, call: Call, session: str, text: str, bound: pa.Table | None = None
