@@ -14,7 +14,7 @@ CALL_HEADER = "x-pondflight-call"
 
 CONFIGURE = "pondflight.configure"
 """Once, after the start: ``{"databases": [{alias, type, connection_string, read_only}],
-"extensions": [name],
+"extensions": [name], "sandbox": {"allow_network": bool},
 "sessions": {"idle_timeout": s, "max_sessions": n, "statement_timeout": s}}``. Answers
 ``{"attached": [alias]}``. The connection strings are the reason why it comes this way."""
 

@@ -15,6 +15,7 @@ BUILT_IN = frozenset({"arrow", "json", "parquet", "icu", "core_functions", "auto
 """Those that need no loading: DuckDB brings them, or pyarrow does their work."""
 
 WHEELS = {
+    "httpfs": "httpfs",
     "mysql": "mysql_scanner",
     "postgres": "postgres_scanner",
     "sqlite": "sqlite_scanner",

@@ -44,6 +44,7 @@ class Event(StrEnum):
     STOPPING = "Stopping"
     STOPPED = "Stopped"
     INTERNAL_ERROR = "Internal error"
+    SANDBOX_OFF = "Sandbox is switched off"
     HTTP_ENDED = "HTTP process ended unasked"
     DATABASE_ATTACHED = "Database attached"
     DATABASE_AWAY = "Database cannot be reached"

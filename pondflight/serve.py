@@ -60,6 +60,8 @@ def run(settings: Settings, *, zero_config: bool) -> int:
         tokens = Tokens(secret)
         host = settings.server.host
         log.info(Event.STARTING, backend=settings.workers.backend)
+        if not settings.duckdb.sandbox:
+            log.warning(Event.SANDBOX_OFF, hint="user SQL reaches files and the network")
         health = stack.enter_context(closing(HealthServer(host, settings.server.health_port)))
         pool = stack.enter_context(closing(Pool(ProcessBackend(), pool_settings(settings, secret))))
         web = stack.enter_context(closing(WebProcess(settings, secret)))
@@ -101,7 +103,11 @@ def pool_settings(settings: Settings, secret: str) -> PoolSettings:
 
 def worker_configuration(settings: Settings, _user: User) -> dict[str, Any]:
     """What the worker of a user is told after its start (``control.CONFIGURE``)."""
+    duckdb = settings.duckdb
+    sandbox = {"allow_network": duckdb.allow_network} if duckdb.sandbox else None
     return {
+        "extensions": ["httpfs"] if duckdb.allow_network else [],
+        "sandbox": sandbox,
         "databases": [
             {
                 "alias": database.alias,
@@ -109,12 +115,12 @@ def worker_configuration(settings: Settings, _user: User) -> dict[str, Any]:
                 "connection_string": database.connection_string.get_secret_value(),
                 "read_only": database.read_only,
             }
-            for database in settings.duckdb.attached_databases
+            for database in duckdb.attached_databases
         ],
         "sessions": {
             "idle_timeout": settings.sessions.idle_timeout.total_seconds(),
             "max_sessions": settings.sessions.max_per_user,
-            "statement_timeout": settings.duckdb.statement_timeout.total_seconds(),
+            "statement_timeout": duckdb.statement_timeout.total_seconds(),
         },
     }
 

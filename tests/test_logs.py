@@ -41,6 +41,11 @@ LINES: dict[Event, tuple[str, dict[str, object], str]] = {
     Event.READY: ("info", {"port": 8081}, 'level=info msg="Ready" port=8081'),
     Event.STOPPING: ("info", {}, 'level=info msg="Stopping"'),
     Event.STOPPED: ("info", {}, 'level=info msg="Stopped"'),
+    Event.SANDBOX_OFF: (
+        "warning",
+        {"hint": "user SQL reaches files and the network"},
+        'level=warn msg="Sandbox is switched off" hint="user SQL reaches files and the network"',
+    ),
     Event.HTTP_ENDED: (
         "error",
         {"code": 1},

@@ -43,6 +43,7 @@ def open_database(scratch: Path, *, memory_limit: int, threads: int) -> duckdb.D
 
     ``memory_limit`` is the worker's, in bytes; spilled data goes to ``scratch``.
     """
+    files_folder(scratch).mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect(
         config={
             "memory_limit": f"{int(memory_limit * MEMORY_SHARE)}B",
@@ -53,12 +54,18 @@ def open_database(scratch: Path, *, memory_limit: int, threads: int) -> duckdb.D
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
             "allow_community_extensions": "false",
+            "allow_persistent_secrets": "false",
             # Until ours are loaded: see ``extensions.load``.
             "allow_unsigned_extensions": "true",
         }
     )
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     return connection
+
+
+def files_folder(scratch: Path) -> Path:
+    """Where users' own files go: ``COPY … TO 'name.csv'`` writes there."""
+    return scratch / "files"
 
 
 @contextmanager
@@ -92,6 +99,11 @@ def sql_error(error: BaseException, *, lines_above: int = 0) -> PondflightError 
         if isinstance(error, sign) if isinstance(sign, type) else sign in text:
             return leaf(text)
     return SqlError(text)
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether DuckDB says that the statement was interrupted."""
+    return "INTERRUPT Error" in str(error)[:40]
 
 
 def quote(identifier: str) -> str:

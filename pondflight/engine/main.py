@@ -13,7 +13,7 @@ from pondflight import memory
 
 memory.tame()  # before pyarrow is imported
 
-from pondflight.engine.duck import open_database  # noqa: E402
+from pondflight.engine.duck import files_folder, open_database  # noqa: E402
 from pondflight.engine.server import EngineServer  # noqa: E402
 
 
@@ -33,12 +33,12 @@ def run(
     process that started it holds the other end, and is gone.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    os.chdir(scratch)  # where Files has its links
     os.environ["TZ"] = "UTC"  # DuckDB's default, to which RESET TimeZone returns
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     database = open_database(scratch, memory_limit=memory_limit, threads=threads)
+    os.chdir(files_folder(scratch))
     server = EngineServer(
         listen, database=database, credential_sha256=credential_sha256, scratch=scratch
     )

@@ -20,6 +20,7 @@ from pondflight import control, dialect
 from pondflight.engine import catalog, keys, options
 from pondflight.engine.databases import Databases
 from pondflight.engine.describe import Describer
+from pondflight.engine.duck import files_folder
 from pondflight.engine.handles import Handle
 from pondflight.engine.ingest import ingest
 from pondflight.engine.sessions import Sessions
@@ -80,6 +81,7 @@ class EngineServer(FlightSqlServer):
         scratch: Path,
     ) -> None:
         self._database = database
+        self._files = files_folder(scratch)
         self._sessions = Sessions(database, scratch)
         self._describer = Describer()
         self._databases = Databases(database, scratch)
@@ -326,7 +328,9 @@ class EngineServer(FlightSqlServer):
         return super().on_do_action(call, kind, body)
 
     def _configure(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        start_up(self._database, self._databases, self._sessions, wanted)
+        self._statements.sandbox = start_up(
+            self._database, self._databases, self._sessions, self._files, wanted
+        )
         return {"attached": self._databases.present}
 
     def _cancel(self, call_id: str) -> bool:

@@ -28,6 +28,7 @@ from pondflight.engine.inference import parameter_types
 from pondflight.engine.kept import Kept
 from pondflight.engine.lanes import Lane, Rows, reader_of
 from pondflight.engine.parameters import Values
+from pondflight.engine.sandbox import Sandbox
 from pondflight.engine.sessions import Lease, Sessions
 from pondflight.engine.sql import Statement
 from pondflight.engine.timeouts import Assignment
@@ -60,6 +61,8 @@ class Statements:
         describer: Describer,
         databases: Databases,
     ) -> None:
+        self.sandbox: Sandbox | None = None
+        """What users' SQL must not do; ``None``: anything goes."""
         self._database = database
         self._databases = databases
         self._sessions = sessions
@@ -82,9 +85,15 @@ class Statements:
 
     def parse(self, text: str) -> list[Statement]:
         """The statements of ``text``."""
+        if self.sandbox is not None:
+            self.sandbox.check_text(text)
         self._databases.before(text)
         with self._database.cursor() as parser:
-            return sql.parse(parser, text)
+            statements = sql.parse(parser, text)
+        if self.sandbox is not None:
+            for statement in statements:
+                self.sandbox.check(statement)
+        return statements
 
     def schema(
         self, call: Call, session: str, text: str, bound: pa.Table | None = None
@@ -273,9 +282,13 @@ class Statements:
                 columns = self._describer.columns(cursor, statement, values)
                 assert columns is not None
                 text = columns.exported(statement.describable)
-                with sql_errors(lines_above=int(text is not statement.describable)):
-                    cursor.execute(text, values)
-                rows = lease.lane.rows(call, reader_of(cursor), columns)
+
+                def run() -> pa.RecordBatchReader:
+                    with sql_errors(lines_above=int(text is not statement.describable)):
+                        cursor.execute(text, values)
+                    return reader_of(cursor)
+
+                rows = lease.lane.rows(call, run(), columns, again=run)
         except BaseException:
             lease.release(clean=False)
             raise

@@ -21,6 +21,7 @@ from pondflight.settings.kinds import (
     Count,
     Duration,
     Env,
+    Flag,
     Host,
     Image,
     JwtSecret,
@@ -115,6 +116,14 @@ class DuckDB(Section):
     )
     attached_databases: tuple[AttachedDatabase, ...] = Field(
         default=(), description="Databases that every worker attaches."
+    )
+    sandbox: Flag = Field(
+        default=True,
+        description="Keep user SQL away from files, the network, extensions and settings.",
+    )
+    allow_network: Flag = Field(
+        default=False,
+        description="Let user SQL read http, https and s3 addresses. Needs the extension httpfs.",
     )
     statement_timeout: Patience = Field(
         default=timedelta(),
