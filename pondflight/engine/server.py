@@ -20,12 +20,12 @@ from pondflight import control, dialect
 from pondflight.engine import catalog, keys, options
 from pondflight.engine.databases import Databases
 from pondflight.engine.describe import Describer
-from pondflight.engine.duck import files_folder
 from pondflight.engine.handles import Handle
 from pondflight.engine.ingest import ingest
 from pondflight.engine.sessions import Sessions
 from pondflight.engine.startup import start_up
 from pondflight.engine.statements import Plan, Statements
+from pondflight.engine.storage import Storage
 from pondflight.errors import InvalidArgument, NotFound, PondflightError, Unauthenticated
 from pondflight.flightsql import Call, FlightSqlServer, PreparedStatement, wire
 from pondflight.flightsql import commands as c
@@ -79,13 +79,17 @@ class EngineServer(FlightSqlServer):
         database: duckdb.DuckDBPyConnection,
         credential_sha256: str,
         scratch: Path,
+        storage: Storage | None = None,
     ) -> None:
         self._database = database
-        self._files = files_folder(scratch)
+        self._scratch = scratch
+        self._storage = storage or Storage()
         self._sessions = Sessions(database, scratch)
         self._describer = Describer()
         self._databases = Databases(database, scratch)
-        self._statements = Statements(database, self._sessions, self._describer, self._databases)
+        self._statements = Statements(
+            database, self._sessions, self._describer, self._databases, self._storage
+        )
         self._last_call = time.monotonic()
         self._stop = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="session-sweep", daemon=True)
@@ -100,6 +104,7 @@ class EngineServer(FlightSqlServer):
         super().close()
         self._statements.close()
         self._databases.close()
+        self._storage.close(self._database)
 
     # -- statements ---------------------------------------------------------------------------
 
@@ -197,7 +202,8 @@ class EngineServer(FlightSqlServer):
     ) -> int:
         """Load a stream into a table."""
         session = self._session(call, command.transaction_id)
-        return ingest(self._sessions, call, session, command, reader)
+        with self._storage.writing(call, self._database, "INSERT"):
+            return ingest(self._sessions, call, session, command, reader)
 
     # -- transactions and sessions ------------------------------------------------------------
 
@@ -328,8 +334,9 @@ class EngineServer(FlightSqlServer):
         return super().on_do_action(call, kind, body)
 
     def _configure(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        self._storage.limit = wanted.get("storage_limit")
         self._statements.sandbox = start_up(
-            self._database, self._databases, self._sessions, self._files, wanted
+            self._database, self._databases, self._sessions, self._scratch, wanted
         )
         return {"attached": self._databases.present}
 

@@ -81,11 +81,12 @@ def parse(parser: duckdb.DuckDBPyConnection, text: str) -> list[Statement]:
         whole = parser.extract_statements(text)
     if not whole:
         raise InvalidArgument("the SQL text has no statement")
-    pieces = _split(text)
+    pieces = split(text)
     return [_statement(parser, piece) for piece in pieces]
 
 
-def _split(text: str) -> list[str]:
+def split(text: str) -> list[str]:
+    """The statements of ``text``, not parsed yet. Blank lines in front keep line numbers right."""
     data = text.encode()
     ends = [
         position

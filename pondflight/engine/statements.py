@@ -31,6 +31,7 @@ from pondflight.engine.parameters import Values
 from pondflight.engine.sandbox import Sandbox
 from pondflight.engine.sessions import Lease, Sessions
 from pondflight.engine.sql import Statement
+from pondflight.engine.storage import Storage
 from pondflight.engine.timeouts import Assignment
 from pondflight.errors import InvalidArgument, NotFound, SqlError
 from pondflight.flightsql import Call, PreparedStatement, ResultStream
@@ -60,11 +61,13 @@ class Statements:
         sessions: Sessions,
         describer: Describer,
         databases: Databases,
+        storage: Storage,
     ) -> None:
         self.sandbox: Sandbox | None = None
         """What users' SQL must not do; ``None``: anything goes."""
         self._database = database
         self._databases = databases
+        self._storage = storage
         self._sessions = sessions
         self._describer = describer
         self._executions = Executions()
@@ -315,7 +318,8 @@ class Statements:
             call.on_done(lambda _: self._describer.forget_types())
         if statement.timeout is not None:
             return self._set_timeout(lease, statement.timeout)
-        with lease as lane, lane.use(call) as cursor:
+        room = self._storage.writing(call, self._database, statement.kind)
+        with lease as lane, room, lane.use(call) as cursor:
             width = len(statement.parameters)
             bulk = bulk_insert(statement.text, width)
             if bulk is not None and bound is not None and bound.num_columns == width:
@@ -337,7 +341,8 @@ class Statements:
         self, call: Call, session: str, statement: Statement, bound: pa.Table | None
     ) -> Rows:
         lease = self._sessions.borrow(call, session, session_state=statement.session_state)
-        with lease as lane, lane.use(call) as cursor:
+        room = self._storage.writing(call, self._database, statement.kind)
+        with lease as lane, room, lane.use(call) as cursor:
             (values, *more) = parameters.rows(statement, bound)
             if more:
                 raise InvalidArgument(
