@@ -138,7 +138,7 @@ def serve(config: Path | None, log_level: str) -> None:
     from pondflight import logs
     from pondflight.settings import load
 
-    settings = load(config)
+    settings = load(config, look=True)
     zero_config = config is None and settings.security.jwt_secret is None
     if settings.security.jwt_secret is None and not zero_config:
         raise ConfigError([HOW_TO_SIGN])
@@ -187,6 +187,12 @@ def serve(config: Path | None, log_level: str) -> None:
     help="Directory for what does not fit into memory.",
 )
 @click.option(
+    "--storage",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Directory for the user's own tables, which then outlive the worker.",
+)
+@click.option(
     "--lifeline",
     is_flag=True,
     help="End when standard input does: what started this holds the other end.",
@@ -199,6 +205,7 @@ def worker(
     memory_limit: int,
     threads: int,
     scratch: Path,
+    storage: Path | None,
     lifeline: bool,
     log_level: str,
 ) -> None:
@@ -215,6 +222,7 @@ def worker(
             memory_limit=memory_limit,
             threads=threads,
             scratch=scratch,
+            storage=storage,
             lifeline=lifeline,
         )
     )
@@ -257,7 +265,7 @@ def check(config: Path | None) -> None:
 
     from pondflight.settings import load
 
-    settings: Settings = load(config)
+    settings: Settings = load(config, look=True)
     click.echo(yaml.safe_dump(settings.masked(), sort_keys=False, allow_unicode=True), nl=False)
     if settings.security.jwt_secret is None:
         click.echo(f"warning: {HOW_TO_SIGN}", err=True)

@@ -21,9 +21,11 @@ told that the statement was closed."""
 
 CONFIGURE = "pondflight.configure"
 """Once, after the start: ``{"databases": [{alias, type, connection_string, read_only}],
-"extensions": [name],
-"sessions": {"idle_timeout": s, "max_sessions": n, "statement_timeout": s}}``. Answers
-``{"attached": [alias]}``. The connection strings are the reason why it comes this way."""
+"extensions": [name], "require_all": bool, "init_sql": text, "storage_limit": bytes,
+"scratch_limit": bytes, "sandbox": {"allow_network": bool} or null,
+"sessions": {"idle_timeout": s, "max_sessions": n, "statement_timeout": s}}``; what is left out has
+its default. Answers ``{"attached": [alias]}``. Connection strings and SQL with secrets in it are
+the reason why it comes this way."""
 
 CANCEL = "pondflight.cancel"
 """Cancel the running call whose id is the body. Answers ``{"cancelled": bool}``. It exists since

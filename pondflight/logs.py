@@ -44,7 +44,11 @@ class Event(StrEnum):
     STOPPING = "Stopping"
     STOPPED = "Stopped"
     INTERNAL_ERROR = "Internal error"
+    SANDBOX_OFF = "Sandbox is switched off"
     HTTP_ENDED = "HTTP process ended unasked"
+    DATABASE_ATTACHED = "Database attached"
+    DATABASE_AWAY = "Database cannot be reached"
+    DATABASE_REFUSED = "Database cannot be attached"
 
 
 class Logger(Protocol):

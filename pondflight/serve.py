@@ -27,7 +27,7 @@ from pondflight import memory
 
 memory.tame()  # before pyarrow is imported
 
-from pondflight import banner, sample  # noqa: E402
+from pondflight import access, banner, sample  # noqa: E402
 from pondflight.errors import Cancelled, ConfigError  # noqa: E402
 from pondflight.health import HealthServer  # noqa: E402
 from pondflight.logs import Event, get_logger  # noqa: E402
@@ -60,8 +60,11 @@ def run(settings: Settings, *, zero_config: bool) -> int:
         tokens = Tokens(secret)
         host = settings.server.host
         log.info(Event.STARTING, backend=settings.workers.backend)
+        if not settings.duckdb.sandbox:
+            log.warning(Event.SANDBOX_OFF, hint="user SQL reaches files and the network")
         health = stack.enter_context(closing(HealthServer(host, settings.server.health_port)))
-        pool = stack.enter_context(closing(Pool(ProcessBackend(), pool_settings(settings, secret))))
+        backend = ProcessBackend(_storage_directory(settings))
+        pool = stack.enter_context(closing(Pool(backend, pool_settings(settings, secret))))
         web = stack.enter_context(closing(WebProcess(settings, secret)))
         proxy = ProxyServer(f"grpc://{host}:{settings.server.grpc_port}", pool=pool, tokens=tokens)
         stack.callback(_drain, proxy, settings.server.drain_timeout.total_seconds(), signals)
@@ -96,12 +99,31 @@ def pool_settings(settings: Settings, secret: str) -> PoolSettings:
         idle_timeout=settings.containers.idle_timeout.total_seconds(),
         max_workers=settings.containers.max_per_host,
         configuration=lambda user: worker_configuration(settings, user),
+        access=lambda user: access_of(settings, user),
+        storage=lambda user: storage_of(settings, user),
     )
 
 
-def worker_configuration(settings: Settings, _user: User) -> dict[str, Any]:
+def access_of(settings: Settings, user: User) -> str:
+    """What tells a worker of a user from another one that may see other databases."""
+    databases = settings.duckdb.attached_databases
+    return access.fingerprint(databases, user.claims, demo=user.demo)
+
+
+def storage_of(settings: Settings, user: User) -> str:
+    """The name of the storage of a user; empty where nobody has any."""
+    if settings.duckdb.storage != "persistent":
+        return ""
+    return access.storage_name(user.subject, access_of(settings, user))
+
+
+def worker_configuration(settings: Settings, user: User) -> dict[str, Any]:
     """What the worker of a user is told after its start (``control.CONFIGURE``)."""
+    duckdb = settings.duckdb
+    sandbox = {"allow_network": duckdb.allow_network} if duckdb.sandbox else None
     return {
+        "extensions": [*duckdb.extensions, *(["httpfs"] if duckdb.allow_network else [])],
+        "sandbox": sandbox,
         "databases": [
             {
                 "alias": database.alias,
@@ -109,12 +131,16 @@ def worker_configuration(settings: Settings, _user: User) -> dict[str, Any]:
                 "connection_string": database.connection_string.get_secret_value(),
                 "read_only": database.read_only,
             }
-            for database in settings.duckdb.attached_databases
+            for database in access.visible(duckdb.attached_databases, user.claims, demo=user.demo)
         ],
+        "require_all": duckdb.require_all,
+        "init_sql": duckdb.init_sql.get_secret_value() if duckdb.init_sql else "",
+        "storage_limit": duckdb.storage_limit,
+        "scratch_limit": duckdb.scratch_limit,
         "sessions": {
             "idle_timeout": settings.sessions.idle_timeout.total_seconds(),
             "max_sessions": settings.sessions.max_per_user,
-            "statement_timeout": settings.duckdb.statement_timeout.total_seconds(),
+            "statement_timeout": duckdb.statement_timeout.total_seconds(),
         },
     }
 
@@ -148,6 +174,11 @@ def _drain(proxy: ProxyServer, seconds: float, signals: _Signals) -> None:
     closer = threading.Thread(target=proxy.close, daemon=True)
     closer.start()
     closer.join(_CUT_SECONDS)
+
+
+def _storage_directory(settings: Settings) -> Path | None:
+    directory = settings.duckdb.storage_directory
+    return Path(directory) if directory and settings.duckdb.storage == "persistent" else None
 
 
 def _secret(settings: Settings) -> str:

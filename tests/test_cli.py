@@ -261,6 +261,7 @@ def test_worker_is_started_with_its_options(started: dict[str, Any]) -> None:
         "memory_limit": 512 << 20,
         "threads": 1,
         "scratch": Path("scratch"),
+        "storage": None,
         "lifeline": False,
         "level": "info",
     }

@@ -41,6 +41,26 @@ LINES: dict[Event, tuple[str, dict[str, object], str]] = {
     Event.READY: ("info", {"port": 8081}, 'level=info msg="Ready" port=8081'),
     Event.STOPPING: ("info", {}, 'level=info msg="Stopping"'),
     Event.STOPPED: ("info", {}, 'level=info msg="Stopped"'),
+    Event.SANDBOX_OFF: (
+        "warning",
+        {"hint": "user SQL reaches files and the network"},
+        'level=warn msg="Sandbox is switched off" hint="user SQL reaches files and the network"',
+    ),
+    Event.DATABASE_ATTACHED: (
+        "info",
+        {"alias": "shop"},
+        'level=info msg="Database attached" alias=shop',
+    ),
+    Event.DATABASE_AWAY: (
+        "warning",
+        {"alias": "shop"},
+        'level=warn msg="Database cannot be reached" alias=shop',
+    ),
+    Event.DATABASE_REFUSED: (
+        "warning",
+        {"alias": "shop", "reason": "the login is refused"},
+        'level=warn msg="Database cannot be attached" alias=shop reason="the login is refused"',
+    ),
     Event.HTTP_ENDED: (
         "error",
         {"code": 1},

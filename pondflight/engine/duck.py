@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,9 @@ from pondflight.errors import (
     SqlError,
     Unavailable,
 )
+
+_LOCK_SECONDS = 10.0
+_LOCK_POLL_SECONDS = 0.1
 
 MEMORY_SHARE = 0.8
 """Part of the worker's memory that DuckDB may use; the rest is Python, Arrow and gRPC."""
@@ -38,25 +42,57 @@ _LEAVES: tuple[tuple[type[Exception] | str, type[PondflightError]], ...] = (
 """Exceptions, or words in their message, that are not the statement's fault or not its syntax's."""
 
 
-def open_database(scratch: Path, *, memory_limit: int, threads: int) -> duckdb.DuckDBPyConnection:
-    """An empty in-memory DuckDB that keeps to its limits.
+class StorageInUse(Exception):
+    """Another process has the file open."""
 
-    ``memory_limit`` is the worker's, in bytes; spilled data goes to ``scratch``.
+
+def open_database(
+    scratch: Path, *, memory_limit: int, threads: int, file: Path | None = None
+) -> duckdb.DuckDBPyConnection:
+    """A DuckDB that keeps to its limits: the one in ``file``, or an empty one in memory.
+
+    ``memory_limit`` is the worker's, in bytes; spilled data goes to ``scratch``. Raises
+    ``StorageInUse`` if the file stays locked for some seconds: a worker may still be ending.
     """
-    connection = duckdb.connect(
-        config={
-            "memory_limit": f"{int(memory_limit * MEMORY_SHARE)}B",
-            "threads": str(threads),
-            "temp_directory": str(scratch / "spill"),
-            # Python variables of ours are not tables of the user's.
-            "python_enable_replacements": "false",
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-            "allow_community_extensions": "false",
-        }
-    )
+    files_folder(scratch).mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            connection = duckdb.connect(
+                str(file or ":memory:"), config=_configuration(scratch, memory_limit, threads)
+            )
+            break
+        except duckdb.IOException as error:
+            if "Could not set lock" not in str(error):
+                raise
+            if time.monotonic() > deadline:
+                raise StorageInUse("the storage of this user is open in another worker") from None
+            time.sleep(_LOCK_POLL_SECONDS)
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     return connection
+
+
+def _configuration(
+    scratch: Path, memory_limit: int, threads: int
+) -> dict[str, str | bool | int | float | list[str]]:
+    return {
+        "memory_limit": f"{int(memory_limit * MEMORY_SHARE)}B",
+        "threads": str(threads),
+        "temp_directory": str(scratch / "spill"),
+        # Python variables of ours are not tables of the user's.
+        "python_enable_replacements": "false",
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        "allow_community_extensions": "false",
+        "allow_persistent_secrets": "false",
+        # Until ours are loaded: see ``extensions.load``.
+        "allow_unsigned_extensions": "true",
+    }
+
+
+def files_folder(scratch: Path) -> Path:
+    """Where users' own files go: ``COPY … TO 'name.csv'`` writes there."""
+    return scratch / "files"
 
 
 @contextmanager
@@ -90,6 +126,11 @@ def sql_error(error: BaseException, *, lines_above: int = 0) -> PondflightError 
         if isinstance(error, sign) if isinstance(sign, type) else sign in text:
             return leaf(text)
     return SqlError(text)
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether DuckDB says that the statement was interrupted."""
+    return "INTERRUPT Error" in str(error)[:40]
 
 
 def quote(identifier: str) -> str:

@@ -13,14 +13,15 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 import duckdb
 import pyarrow as pa
 
+from pondflight.engine.databases.faults import fault_of
 from pondflight.engine.describe import Columns
-from pondflight.engine.duck import sql_errors
-from pondflight.errors import InvalidArgument, PondflightError
+from pondflight.engine.duck import is_interrupt, sql_errors
+from pondflight.errors import Internal, InvalidArgument, PondflightError
 from pondflight.flightsql import Call
 from pondflight.flightsql.streams import slices
 
@@ -29,8 +30,13 @@ _SPOOL_IN_MEMORY = 16 << 20
 _SPOOL_LIMIT = 4 << 30
 _BATCH_BYTES = 4 << 20
 _VECTOR = 2048
+_CAUSE_TRIES = 5
 _MAX_BATCH_ROWS = 60 * _VECTOR
 _VARIABLE_BATCH_ROWS = 4 * _VECTOR
+
+
+Run = Callable[[], pa.RecordBatchReader]
+"""Runs a statement, each time from its beginning."""
 
 
 class Lane:
@@ -82,7 +88,12 @@ class Lane:
             except duckdb.TransactionException:
                 self.cursor.execute("ROLLBACK")
                 raise
-        self.cursor.execute("COMMIT" if commit else "ROLLBACK")
+        try:
+            self.cursor.execute("COMMIT" if commit else "ROLLBACK")
+        except duckdb.Error as error:
+            # A server that is gone has rolled back by itself.
+            if commit or fault_of(str(error)) is None:
+                raise
 
     @contextmanager
     def atomic(self) -> Iterator[None]:
@@ -101,9 +112,14 @@ class Lane:
             raise
         self.end(commit=True)
 
-    def rows(self, call: Call, reader: pa.RecordBatchReader, columns: Columns) -> Rows:
-        """The rows of the statement just executed; to be called inside ``use``."""
-        self._rows = Rows(self, call, reader, columns.annotate(reader.schema))
+    def rows(
+        self, call: Call, reader: pa.RecordBatchReader, columns: Columns, again: Run | None = None
+    ) -> Rows:
+        """The rows of the statement just executed; to be called inside ``use``.
+
+        ``again`` runs it once more, if that does no harm.
+        """
+        self._rows = Rows(self, call, reader, columns, again)
         return self._rows
 
     def next_batch(self, rows: Rows) -> pa.RecordBatch | None:
@@ -165,16 +181,24 @@ class Rows:
     """The rows of one statement, in batches."""
 
     def __init__(
-        self, lane: Lane, call: Call, reader: pa.RecordBatchReader, schema: pa.Schema
+        self,
+        lane: Lane,
+        call: Call,
+        reader: pa.RecordBatchReader,
+        columns: Columns,
+        again: Run | None,
     ) -> None:
         self.call = call
-        self.schema = schema
+        self.schema = columns.annotate(reader.schema)
         self.count = 0
         """Rows set aside so far."""
         self.drained = False
         """Whether DuckDB has made the last of them."""
         self._lane = lane
         self._reader = reader
+        self._again = again
+        self._closed = False
+        self._spool_lock = threading.Lock()
         self._spool: IO[bytes] | None = None
         self._spooled: pa.RecordBatchReader | None = None
         self._failure: PondflightError | None = None
@@ -196,10 +220,16 @@ class Rows:
     def close(self) -> None:
         """Give up what is left. Call it when the call is over, however it ended."""
         self._lane.forget(self)
-        if self._spool is not None:
-            self._spool.close()
+        with self._spool_lock:
+            self._closed = True
+            if self._spool is not None and self.is_set_aside:
+                self._spool.close()
         if self._on_close is not None:
             self._on_close()
+
+    def is_closed(self) -> bool:
+        """Whether nobody wants the rows any more."""
+        return self._closed
 
     @property
     def is_set_aside(self) -> bool:
@@ -213,6 +243,28 @@ class Rows:
         except StopIteration:
             self.drained = True
             return None
+        except OSError as error:
+            if is_interrupt(error) and self.call.cancelled is None:
+                self._raise_cause()
+            raise
+
+    def _raise_cause(self) -> NoReturn:
+        """Raise the error that ended the statement, when DuckDB has lost it.
+
+        With several threads, the error of one of them now and then comes out as the
+        interruption of another. Only another run tells which it was.
+        """
+        again = self._again
+        for _ in range(_CAUSE_TRIES):
+            if again is None:
+                break
+            try:
+                for _batch in again():
+                    self.call.raise_if_cancelled()
+            except OSError as error:
+                if not is_interrupt(error):
+                    raise
+        raise Internal("the statement failed, and DuckDB does not say why: run it again")
 
     def next_set_aside(self) -> pa.RecordBatch | None:
         """The next batch of those that were set aside."""
@@ -226,12 +278,11 @@ class Rows:
 
     def set_aside(self) -> None:
         """Move all rows that are left off the cursor. An error among them is raised when due."""
-        if self.is_set_aside:
+        if self.is_set_aside or self.is_closed():
             return
         spool: IO[bytes] = tempfile.SpooledTemporaryFile(  # noqa: SIM115  closed with the rows
             max_size=_SPOOL_IN_MEMORY, dir=str(self._lane.scratch)
         )
-        self._spool = spool
         failure: PondflightError | None = None
         with pa.ipc.new_stream(spool, self.schema) as writer:
             try:
@@ -239,8 +290,12 @@ class Rows:
             except PondflightError as error:
                 failure = error
         spool.seek(0)
-        self._failure = failure
-        self._spooled = pa.ipc.open_stream(spool)
+        with self._spool_lock:
+            self._spool = spool
+            self._failure = failure
+            self._spooled = pa.ipc.open_stream(spool)
+            if self._closed:  # nobody wants them any more
+                spool.close()
 
     def raise_failure(self) -> None:
         """Raise the error that ended the rows, if one did."""
@@ -251,6 +306,8 @@ class Rows:
         with sql_errors():
             while (batch := self.next_streamed()) is not None:
                 self.call.raise_if_cancelled()
+                if self.is_closed():
+                    return
                 writer.write_batch(batch)
                 self.count += batch.num_rows
                 if spool.tell() > _SPOOL_LIMIT:

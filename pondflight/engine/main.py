@@ -13,8 +13,9 @@ from pondflight import memory
 
 memory.tame()  # before pyarrow is imported
 
-from pondflight.engine.duck import open_database  # noqa: E402
+from pondflight.engine.duck import StorageInUse, files_folder, open_database  # noqa: E402
 from pondflight.engine.server import EngineServer  # noqa: E402
+from pondflight.engine.storage import Storage  # noqa: E402
 
 
 def run(
@@ -24,11 +25,13 @@ def run(
     memory_limit: int,
     threads: int,
     scratch: Path,
+    storage: Path | None,
     lifeline: bool,
 ) -> int:
     """Serve until told to stop; the exit code.
 
-    ``memory_limit`` is in bytes. When it listens, one line goes to standard output:
+    ``memory_limit`` is in bytes. ``storage`` is the directory of the user's own tables; ``None``:
+    they live in memory. When it listens, one line goes to standard output:
     ``{"port": n}``. With ``lifeline``, the end of standard input is the end of the worker: the
     process that started it holds the other end, and is gone.
     """
@@ -37,9 +40,21 @@ def run(
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    database = open_database(scratch, memory_limit=memory_limit, threads=threads)
+    store = Storage(storage)
+    try:
+        database = open_database(
+            scratch, memory_limit=memory_limit, threads=threads, file=store.file
+        )
+    except StorageInUse as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    os.chdir(files_folder(scratch))
     server = EngineServer(
-        listen, database=database, credential_sha256=credential_sha256, scratch=scratch
+        listen,
+        database=database,
+        credential_sha256=credential_sha256,
+        scratch=scratch,
+        storage=store,
     )
     sys.stdout.write(json.dumps({"port": server.port}) + "\n")
     sys.stdout.flush()

@@ -17,13 +17,16 @@ import pyarrow as pa
 from pyarrow import flight
 
 from pondflight import control, dialect
-from pondflight.engine import attach, catalog, keys, options
+from pondflight.engine import catalog, keys, options
+from pondflight.engine.databases import Databases
 from pondflight.engine.describe import Describer
 from pondflight.engine.handles import Handle
 from pondflight.engine.ingest import ingest
-from pondflight.engine.sessions import DEFAULT, SessionLimits, Sessions
+from pondflight.engine.sessions import DEFAULT, Sessions
+from pondflight.engine.startup import start_up
 from pondflight.engine.statements import Plan, Statements
-from pondflight.errors import InvalidArgument, NotFound, Unauthenticated
+from pondflight.engine.storage import Storage
+from pondflight.errors import InvalidArgument, NotFound, PondflightError, Unauthenticated
 from pondflight.flightsql import Call, FlightSqlServer, PreparedStatement, wire
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.calls import Headers
@@ -32,6 +35,8 @@ from pondflight.flightsql.streams import Result
 
 T = TypeVar("T")
 SWEEP_SECONDS = 5.0
+STUCK_SECONDS = 0.3
+"""How long after its cancellation a statement may go on before its connections are cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +82,17 @@ class EngineServer(FlightSqlServer):
         database: duckdb.DuckDBPyConnection,
         credential_sha256: str,
         scratch: Path,
+        storage: Storage | None = None,
     ) -> None:
         self._database = database
+        self._scratch = scratch
+        self._storage = storage or Storage()
         self._sessions = Sessions(database, scratch)
         self._describer = Describer()
-        self._statements = Statements(database, self._sessions, self._describer)
+        self._databases = Databases(database, scratch)
+        self._statements = Statements(
+            database, self._sessions, self._describer, self._databases, self._storage
+        )
         self._last_call = time.monotonic()
         self._stop = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="session-sweep", daemon=True)
@@ -95,6 +106,8 @@ class EngineServer(FlightSqlServer):
             call.cancel()
         super().close()
         self._statements.close()
+        self._databases.close()
+        self._storage.close(self._database)
 
     # -- statements ---------------------------------------------------------------------------
 
@@ -192,7 +205,8 @@ class EngineServer(FlightSqlServer):
     ) -> int:
         """Load a stream into a table."""
         session = self._session(call, command.transaction_id)
-        return ingest(self._sessions, call, session, command, reader)
+        with self._storage.writing(call, self._database, "INSERT"):
+            return ingest(self._sessions, call, session, command, reader)
 
     # -- transactions and sessions ------------------------------------------------------------
 
@@ -297,8 +311,17 @@ class EngineServer(FlightSqlServer):
 
     def _metadata(self, call: Call, query: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         session = self._session(call, None)
-        with self._sessions.borrow(call, session) as lane, lane.use(call) as cursor:
-            return query(cursor)
+
+        def run() -> T:
+            with self._sessions.borrow(call, session) as lane, lane.use(call) as cursor:
+                return query(cursor)
+
+        try:
+            return run()
+        except PondflightError as error:
+            if not self._databases.gave_way(error):
+                raise
+        return run()
 
     # -- control ------------------------------------------------------------------------------
 
@@ -314,17 +337,11 @@ class EngineServer(FlightSqlServer):
         return super().on_do_action(call, kind, body)
 
     def _configure(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        for name in wanted.get("extensions", []):
-            attach.load_extension(self._database, name)
-        attached = []
-        for entry in wanted.get("databases", []):
-            database = attach.AttachedDatabase(**entry)
-            attach.attach(self._database, database)
-            attached.append(database.alias)
-        limits = wanted.get("sessions")
-        if limits:
-            self._sessions.limits = SessionLimits(**limits)
-        return {"attached": attached}
+        self._storage.limit = wanted.get("storage_limit")
+        self._statements.sandbox = start_up(
+            self._database, self._databases, self._sessions, self._scratch, wanted
+        )
+        return {"attached": self._databases.present}
 
     def _cancel(self, call_id: str) -> bool:
         found = [call for call in self.calls.running() if call.identity.call_id == call_id]
@@ -341,6 +358,10 @@ class EngineServer(FlightSqlServer):
             "rss_bytes": _rss(),
         }
 
+    def explain(self, error: PondflightError) -> PondflightError:
+        """Which database is away, rather than what DuckDB says of that."""
+        return self._databases.explain(error)
+
     def _sweep(self) -> None:
         while not self._stop.wait(SWEEP_SECONDS):
             self._sessions.sweep()
@@ -350,6 +371,7 @@ class EngineServer(FlightSqlServer):
     def _session(self, call: Call, transaction: bytes | None) -> str:
         self._last_call = time.monotonic()
         call.on_done(self._touch)
+        call.on_cancel(_Rescue(call, self._databases))
         session: str = call.identity.session
         self._sessions.adopt(session)
         timeout = self._sessions.timeout_of(session)
@@ -392,6 +414,24 @@ class EngineServer(FlightSqlServer):
 def _first(headers: Headers, name: str) -> str | None:
     values = headers.get(name)
     return values[0] if values else None
+
+
+class _Rescue:
+    """Ends a cancelled call that waits for a database server, which DuckDB cannot interrupt.
+
+    Statements that came later, and wait for a server as well, may be ended with it.
+    """
+
+    def __init__(self, call: Call, databases: Databases) -> None:
+        self._call = call
+        self._databases = databases
+        self._first = 0.0
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        self._first = self._first or now
+        if now - self._first > STUCK_SECONDS:
+            self._databases.cut_waiting(self._call.started)
 
 
 def _flight_info(plan: Plan, descriptor: flight.FlightDescriptor) -> flight.FlightInfo:

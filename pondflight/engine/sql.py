@@ -81,11 +81,12 @@ def parse(parser: duckdb.DuckDBPyConnection, text: str) -> list[Statement]:
         whole = parser.extract_statements(text)
     if not whole:
         raise InvalidArgument("the SQL text has no statement")
-    pieces = _split(text)
+    pieces = split(text)
     return [_statement(parser, piece) for piece in pieces]
 
 
-def _split(text: str) -> list[str]:
+def split(text: str) -> list[str]:
+    """The statements of ``text``, not parsed yet. Blank lines in front keep line numbers right."""
     data = text.encode()
     ends = [
         position
@@ -106,7 +107,10 @@ def _split(text: str) -> list[str]:
 def _statement(parser: duckdb.DuckDBPyConnection, text: str) -> Statement:
     with sql_errors():
         parts = parser.extract_statements(text)
-    last = parts[-1]  # PIVOT becomes two statements, of which the last gives the rows
+    # PIVOT becomes two statements, of which the last gives the rows; COPY FROM DATABASE becomes a
+    # transaction of several.
+    inner = [part for part in parts if part.type != _Type.TRANSACTION]
+    last = inner[-1] if inner else parts[-1]
     kind = last.type
     names = sorted(last.named_parameters, key=lambda name: (len(name), name))
     returns_rows = kind in _ROWS or (kind in _RETURNING and returning_clause(text) is not None)

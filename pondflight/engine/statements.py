@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from pondflight.engine import parameters, sql, timeouts
 from pondflight.engine.clauses import bulk_insert
+from pondflight.engine.databases import Databases
 from pondflight.engine.datatypes import sent_as
 from pondflight.engine.describe import Columns, Describer
 from pondflight.engine.duck import quote, sql_errors
@@ -27,8 +28,10 @@ from pondflight.engine.inference import parameter_types
 from pondflight.engine.kept import Kept
 from pondflight.engine.lanes import Lane, Rows, reader_of
 from pondflight.engine.parameters import Values
+from pondflight.engine.sandbox import Sandbox
 from pondflight.engine.sessions import Lease, Sessions
 from pondflight.engine.sql import Statement
+from pondflight.engine.storage import Storage
 from pondflight.engine.timeouts import Assignment
 from pondflight.errors import InvalidArgument, NotFound, SqlError
 from pondflight.flightsql import Call, PreparedStatement, ResultStream
@@ -56,9 +59,18 @@ class Statements:
     """Runs SQL strings in sessions."""
 
     def __init__(
-        self, database: duckdb.DuckDBPyConnection, sessions: Sessions, describer: Describer
+        self,
+        database: duckdb.DuckDBPyConnection,
+        sessions: Sessions,
+        describer: Describer,
+        databases: Databases,
+        storage: Storage,
     ) -> None:
+        self.sandbox: Sandbox | None = None
+        """What users' SQL must not do; ``None``: anything goes."""
         self._database = database
+        self._databases = databases
+        self._storage = storage
         self._sessions = sessions
         self._describer = describer
         self._executions = Executions()
@@ -79,8 +91,15 @@ class Statements:
 
     def parse(self, text: str) -> list[Statement]:
         """The statements of ``text``."""
+        if self.sandbox is not None:
+            self.sandbox.check_text(text)
+        self._databases.before(text)
         with self._database.cursor() as parser:
-            return sql.parse(parser, text)
+            statements = sql.parse(parser, text)
+        if self.sandbox is not None:
+            for statement in statements:
+                self.sandbox.check(statement)
+        return statements
 
     def schema(
         self, call: Call, session: str, text: str, bound: pa.Table | None = None
@@ -274,9 +293,13 @@ class Statements:
                 columns = self._describer.columns(cursor, statement, values)
                 assert columns is not None
                 text = columns.exported(statement.describable)
-                with sql_errors(lines_above=int(text is not statement.describable)):
-                    cursor.execute(text, values)
-                rows = lease.lane.rows(call, reader_of(cursor), columns)
+
+                def run() -> pa.RecordBatchReader:
+                    with sql_errors(lines_above=int(text is not statement.describable)):
+                        cursor.execute(text, values)
+                    return reader_of(cursor)
+
+                rows = lease.lane.rows(call, run(), columns, again=run)
         except BaseException:
             lease.release(clean=False)
             raise
@@ -303,7 +326,8 @@ class Statements:
             call.on_done(lambda _: self._describer.forget_types())
         if statement.timeout is not None:
             return self._set_timeout(lease, statement.timeout)
-        with lease as lane, lane.use(call) as cursor:
+        room = self._storage.writing(call, self._database, statement.kind)
+        with lease as lane, room, lane.use(call) as cursor:
             width = len(statement.parameters)
             bulk = bulk_insert(statement.text, width)
             if bulk is not None and bound is not None and bound.num_columns == width:
@@ -325,7 +349,8 @@ class Statements:
         self, call: Call, session: str, statement: Statement, bound: pa.Table | None
     ) -> Rows:
         lease = self._sessions.borrow(call, session, session_state=statement.session_state)
-        with lease as lane, lane.use(call) as cursor:
+        room = self._storage.writing(call, self._database, statement.kind)
+        with lease as lane, room, lane.use(call) as cursor:
             (values, *more) = parameters.rows(statement, bound)
             if more:
                 raise InvalidArgument(

@@ -10,7 +10,18 @@ import duckdb
 
 _OPERATOR = duckdb.token_type.operator
 _KEYWORD = duckdb.token_type.keyword
-_STRING = duckdb.token_type.string_const
+
+
+_QUOTED = re.compile(
+    r"""
+    "(?:[^"]|"")*"                       # an identifier
+    | e'(?:[^'\\]|''|\\.)*'            # a string with escapes
+    | [bx]?'(?:[^']|'')*'                # a string
+    | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$    # a string between dollars
+    """,
+    re.DOTALL | re.IGNORECASE | re.VERBOSE,
+)
+_BARE = re.compile(r"\s|--|/\*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +46,20 @@ def tokenize(text: str) -> Iterator[Token]:
     for index, (start, kind) in enumerate(raw):
         limit = raw[index + 1][0] if index + 1 < len(raw) else len(data)
         word = data[start:limit].rstrip().decode("utf-8", "replace")
-        if kind != _STRING and not word.startswith('"'):  # a comment may follow the token
-            word = re.split(r"\s|--|/\*", word, maxsplit=1)[0] or word
+        word = _without_comment(word)
         if kind == _OPERATOR:
             depth += word.count("(") - word.count(")")
         lowered = word.lower()
         end = start + len(word.encode())
         yield Token(lowered, lowered if kind == _KEYWORD else "", start, end, depth)
+
+
+def _without_comment(word: str) -> str:
+    """``word``, up to the comment that the tokenizer leaves behind a token."""
+    quoted = _QUOTED.match(word)
+    if quoted is not None:
+        return quoted.group()
+    return _BARE.split(word, maxsplit=1)[0] or word
 
 
 def top_level(text: str) -> Iterator[Token]:

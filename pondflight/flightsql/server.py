@@ -417,11 +417,15 @@ class FlightSqlServer(flight.FlightServerBase):
     def on_error(self, call: Call, error: PondflightError) -> None:
         """See the error of a call before it is sent; response trailers can still be set."""
 
+    def explain(self, error: PondflightError) -> PondflightError:
+        """What the client is told in place of ``error``, for a server that knows what is behind."""
+        return error
+
     def _leaf(self, error: BaseException) -> PondflightError:
         leaf = leaf_of(error)
         if isinstance(leaf, Internal) and leaf is not error:
             log.error("%s", leaf.message, exc_info=error)
-        return leaf
+        return self.explain(leaf)
 
     def _method(self, prefix: str, command: c.Command) -> Any:
         method = getattr(self, f"{prefix}_{command.name}", None)

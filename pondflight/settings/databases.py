@@ -1,18 +1,28 @@
 """What a configuration may say about DuckDB: extensions, and databases to attach.
 
-Only the shape is checked here, without a connection: a mistake in a connection string is found
-before the first worker starts, and is never quoted.
+Nothing connects here: a mistake in a connection string is found before the first worker starts,
+and is never quoted.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Self
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 
+from pondflight import dsn
 from pondflight.settings.kinds import Accepts, ConnectionString, Flag, Refused, Section
 
 EXTENSIONS = ("arrow", "core_functions", "icu", "json", "mysql", "parquet", "postgres", "sqlite")
@@ -22,9 +32,9 @@ EXTENSIONS = ("arrow", "core_functions", "icu", "json", "mysql", "parquet", "pos
 """
 
 RESERVED_ALIASES = frozenset(
-    {"memory", "temp", "system", "main", "information_schema", "pg_catalog"}
+    {"memory", "home", "temp", "system", "main", "information_schema", "pg_catalog"}
 )
-"""Catalogs and schemas that DuckDB has already, so that a table name could mean either."""
+"""Catalogs and schemas that every worker has already, so that a table name could mean either."""
 
 _OTHER_NAMES = {
     "mysql_scanner": "mysql",
@@ -44,10 +54,20 @@ class DatabaseType(StrEnum):
     DUCKDB = "duckdb"
 
 
-_SCHEMES = {
-    DatabaseType.POSTGRES: ("postgres", "postgresql"),
-    DatabaseType.MYSQL: ("mysql",),
-}
+FILE_TYPES = frozenset({DatabaseType.SQLITE, DatabaseType.DUCKDB})
+"""Those whose connection string is the path of a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a value is checked against beside itself.
+
+    ``aliases``: those of all entries, also of entries with a mistake in them. ``look``: whether
+    files must exist on this machine.
+    """
+
+    aliases: tuple[str, ...]
+    look: bool
 
 
 def _extension(value: object) -> str:
@@ -75,7 +95,7 @@ def _alias(value: object) -> str:
     if not isinstance(value, str) or re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", value) is None:
         raise Refused
     if value.lower() in RESERVED_ALIASES:
-        reserved = "is a name that DuckDB uses itself"
+        reserved = "is a name that every worker uses itself"
         raise Refused(reserved)
     return value
 
@@ -95,8 +115,36 @@ Type = Annotated[
 ]
 
 
+def _claims(value: object) -> dict[str, tuple[Any, ...]] | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or not value:
+        raise Refused
+    claims = {}
+    for name, wanted in value.items():
+        values = wanted if isinstance(wanted, list | tuple) else [wanted]
+        if not isinstance(name, str) or not name or not values:
+            raise Refused
+        if not all(isinstance(one, str | int | float) for one in values):
+            raise Refused
+        claims[name] = tuple(values)
+    return claims
+
+
+def _shown(value: Mapping[str, tuple[Any, ...]] | None) -> dict[str, list[Any]] | None:
+    return None if value is None else {name: list(values) for name, values in value.items()}
+
+
+Claims = Annotated[
+    Mapping[str, tuple[Any, ...]] | None,
+    BeforeValidator(_claims),
+    PlainSerializer(_shown, when_used="json"),
+    Accepts("a mapping of claims to lists of values, such as {sub: [ann], groups: [analysts]}"),
+]
+
+
 class AttachedDatabase(Section):
-    """One database that every worker attaches."""
+    """One database that workers attach."""
 
     alias: Alias = Field(description="Name of the database in SQL: alias.schema.table.")
     type: Type = Field(description="System that the database runs on; mysql is MariaDB too.")
@@ -109,33 +157,42 @@ class AttachedDatabase(Section):
         ),
     ] = Field(description="Where it is and how to log in. Take the password from ${NAME}.")
     read_only: Flag = Field(default=True, description="Refuse every write to it.")
+    allow: Claims = Field(
+        default=None,
+        description="Who sees it: whose token has one of these values in one of these claims."
+        " Everybody, if it is left out.",
+    )
+    demo: Flag = Field(default=False, description="Show it to users of demo tokens, too.")
 
-    @model_validator(mode="after")
-    def _connection_string_suits_type(self) -> Self:
-        why = _misshapen(self.type, self.connection_string.get_secret_value())
-        if why is not None:
-            raise Refused(why, key="connection_string")
-        return self
+    @field_validator("connection_string")
+    @classmethod
+    def _connection_string_suits_type(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        system = info.data.get("type")
+        if system is not None:
+            look = isinstance(info.context, Surroundings) and info.context.look
+            why = _misshapen(system, value.get_secret_value(), look=look)
+            if why is not None:
+                raise Refused(why)
+        return value
 
 
-def _misshapen(system: DatabaseType, text: str) -> str | None:  # noqa: PLR0911 - one a mistake
+def _misshapen(system: DatabaseType, text: str, *, look: bool) -> str | None:
     """Say what keeps ``text`` from leading to a database of that system; never quotes it."""
     if any(ord(character) < ord(" ") for character in text):
         return "has a control character in it"
-    schemes = _SCHEMES.get(system)
-    if schemes is None:
-        return None if text.startswith("/") else "is not an absolute path"
+    if system not in FILE_TYPES:
+        try:
+            dsn.parse(system.value, text)
+        except dsn.Misshapen as error:
+            return str(error)
+        return None
+    if not text.startswith("/"):
+        return "is not an absolute path"
+    return "is not a file that exists" if look and not _is_file(text) else None
+
+
+def _is_file(path: str) -> bool:
     try:
-        url = urlsplit(text)
-        port = url.port
-    except ValueError:
-        return "is not a URL (a '/', '?', '#', '[' or ']' in a password is written as %2F, ...)"
-    if url.scheme not in schemes:
-        return f"is not a URL that begins with {schemes[-1]}://"
-    if not url.hostname:
-        return "names no host"
-    if port == 0:
-        return "has the port 0"
-    if not url.path.strip("/"):
-        return "names no database after the host"
-    return None
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False

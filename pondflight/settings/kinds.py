@@ -57,7 +57,7 @@ class Env:
 class Refused(ValueError):
     """A value that is not accepted: ``why`` follows the key and the value in a sentence.
 
-    ``key`` names the setting where it is not the validated one itself but one inside it.
+    ``key`` names the setting (dotted) where it is not the validated one itself but inside it.
     """
 
     def __init__(self, why: str = "is not accepted", *, key: str = "") -> None:
@@ -180,6 +180,25 @@ def _backend(value: object) -> str:
     return text
 
 
+def _one_of(*names: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        text = _text(value).lower()
+        if text not in names:
+            raise Refused
+        return text
+
+    return read
+
+
+def _folder(value: object) -> str | None:
+    if value is None:
+        return None
+    text = _text(value)
+    if not text.startswith("/") or any(ord(character) < ord(" ") for character in text):
+        raise Refused
+    return text
+
+
 def _flag(value: object) -> bool:
     if isinstance(value, bool):
         return value
@@ -270,6 +289,18 @@ ApiKey = Annotated[
     BeforeValidator(_optional_secret),
     _shown_secret,
     Accepts("an API key", secret=True),
+]
+Storage = Annotated[
+    str, BeforeValidator(_one_of("memory", "persistent")), Accepts("memory, persistent")
+]
+Folder = Annotated[
+    str | None, BeforeValidator(_folder), Accepts("the absolute path of a directory")
+]
+Sql = Annotated[
+    SecretStr | None,
+    BeforeValidator(_optional_secret),
+    _shown_secret,
+    Accepts("SQL statements, with ';' between them", secret=True),
 ]
 ConnectionString = Annotated[SecretStr, BeforeValidator(_secret), _shown_secret]
 JwtSecret = Annotated[

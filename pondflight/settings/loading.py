@@ -18,7 +18,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from pondflight.errors import ConfigError
-from pondflight.settings import wording
+from pondflight.settings import preflight, wording
+from pondflight.settings.databases import Surroundings
 from pondflight.settings.files import read_yaml
 from pondflight.settings.kinds import Refused
 from pondflight.settings.schema import ROOT, Key, Shape
@@ -38,13 +39,16 @@ class _Known:
 _KNOWN: Final = _Known()
 
 
-def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+def load(
+    path: Path | None = None, environ: Mapping[str, str] | None = None, *, look: bool = False
+) -> Settings:
     """Read the settings: defaults, then the YAML file at ``path``, then ``environ``.
 
     ``environ`` is ``os.environ`` if not given. A variable that is empty counts as not set, as
     Docker Compose passes variables that nobody has set; only JWT_SECRET must not be empty.
     ``security.jwt_secret`` is None where the environment has no secret; whether that will do is
-    for the caller to say.
+    for the caller to say. ``look``: what the settings name on this machine (files, extensions,
+    directories) must be there, so far as workers of the backend need it here.
 
     Raises ``ConfigError`` with one sentence for each mistake.
     """
@@ -53,7 +57,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         draft.add_file(path)
     draft.add_environment()
     draft.add_secret_file()
-    return draft.settings()
+    return draft.settings(look=look)
 
 
 class _Draft:
@@ -106,12 +110,13 @@ class _Draft:
         else:
             self._put(_SECRET, secret, f"from the file that {SECRET_FILE} names")
 
-    def settings(self) -> Settings:
+    def settings(self, *, look: bool) -> Settings:
         """Read the values, again and again without those that are refused, until none is."""
         values, refused = self._values, set[At]()
+        surroundings = self._surroundings(look=look)
         while True:
             try:
-                settings = Settings.model_validate(values)
+                settings = Settings.model_validate(values, context=surroundings)
                 break
             except ValidationError as invalid:
                 errors = invalid.errors(include_url=False)
@@ -123,9 +128,24 @@ class _Draft:
             places = {_whole_item(error["loc"]) for error in errors}
             refused |= places
             values = {} if () in places else _without(values, places)
+        if look:
+            self._problems += preflight.problems(settings)
         if self._problems:
             raise ConfigError(self._problems)
         return settings
+
+    def _surroundings(self, *, look: bool) -> Surroundings:
+        """What values are checked against beside themselves."""
+        duckdb = self._values.get("duckdb", {})
+        entries = duckdb.get("attached_databases", []) if isinstance(duckdb, dict) else []
+        aliases = [entry.get("alias") for entry in entries if isinstance(entry, dict)]
+        workers = self._values.get("workers", {})
+        backend = workers.get("backend") if isinstance(workers, dict) else None
+        return Surroundings(
+            aliases=tuple(alias for alias in aliases if isinstance(alias, str)),
+            # Only a subprocess sees what this process sees.
+            look=look and backend in {None, "process"},
+        )
 
     def _variable(self, name: str) -> str | None:
         value = self._environ.get(name, "")
@@ -174,8 +194,10 @@ class _Draft:
             return _KNOWN  # an item keeps its place, for the indexes of those after it
         return [] if key.is_list else {}
 
-    def _scalar(self, _: Key, value: Any, at: At, origin: str) -> Any:
+    def _scalar(self, key: Key, value: Any, at: At, origin: str) -> Any:
         self._origins[at] = origin
+        if isinstance(value, dict | list):
+            return self._plain_data(key, value, at, origin)
         if not isinstance(value, str):
             return value
         problems: list[str] = []
@@ -205,6 +227,14 @@ class _Draft:
             self._origins[at] = f"{origin}, with {' and '.join(names)} replaced"
         return text
 
+    def _plain_data(self, key: Key, value: dict[Any, Any] | list[Any], at: At, origin: str) -> Any:
+        """Read a value that is made of values."""
+        steps = value if isinstance(value, dict) else range(len(value))
+        read = {step: self._scalar(key, value[step], (*at, step), origin) for step in steps}
+        if any(one is _KNOWN for one in read.values()):
+            return _KNOWN
+        return read if isinstance(value, dict) else list(read.values())
+
     def _unknown(self, key: Key, name: Any, at: At, origin: str, section: dict[str, Any]) -> None:
         meant = intended(str(name), key, ROOT)
         if any(other is _SECRET for other in meant):
@@ -223,10 +253,14 @@ class _Draft:
         refused = cause if isinstance(cause, Refused) else Refused()
         if error["type"] == "missing":
             refused = Refused("is missing")
-        if refused.key:
-            at = (*at, refused.key)
+        given = error["input"]
+        for step in filter(None, refused.key.split(".")):
+            at = (*at, step)
+            given = given.get(step) if isinstance(given, Mapping) else None
         key = ROOT.find(at)
-        value = "" if error["type"] == "missing" else wording.shown(key, error["input"])
+        if given is None:
+            given = key.default
+        value = "" if error["type"] == "missing" else wording.shown(key, given)
         self._problems.append(wording.refused(key, at, value, refused.why, self._origin(key, at)))
 
     def _origin(self, key: Key, at: At) -> str:
@@ -234,9 +268,9 @@ class _Draft:
         if key.shape is Shape.SECTION:
             inner = (origin for place, origin in self._origins.items() if place[:-1] == at)
             return " and ".join(dict.fromkeys(inner))
-        while at not in self._origins:
+        while at and at not in self._origins:
             at = at[:-1]
-        return self._origins[at]
+        return self._origins[at] if at else "by default"
 
 
 def _whole_item(at: At) -> At:

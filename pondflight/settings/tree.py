@@ -10,10 +10,10 @@ from collections import Counter
 from datetime import timedelta
 from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from pondflight import __version__
-from pondflight.settings.databases import AttachedDatabase, Extension
+from pondflight.settings.databases import AttachedDatabase, Extension, Surroundings
 from pondflight.settings.kinds import (
     ApiKey,
     Backend,
@@ -21,6 +21,8 @@ from pondflight.settings.kinds import (
     Count,
     Duration,
     Env,
+    Flag,
+    Folder,
     Host,
     Image,
     JwtSecret,
@@ -31,6 +33,8 @@ from pondflight.settings.kinds import (
     Port,
     Refused,
     Section,
+    Sql,
+    Storage,
 )
 
 
@@ -114,7 +118,42 @@ class DuckDB(Section):
         description="Extensions to load. Those that an attached database needs are loaded anyway.",
     )
     attached_databases: tuple[AttachedDatabase, ...] = Field(
-        default=(), description="Databases that every worker attaches."
+        default=(), description="Databases that workers attach."
+    )
+    require_all: Flag = Field(
+        default=False,
+        description="Start no worker as long as one of its databases cannot be reached.",
+    )
+    init_sql: Sql = Field(
+        default=None,
+        description="SQL that every worker runs when it starts, after its databases are attached"
+        " and before its user comes.",
+    )
+    storage: Storage = Field(
+        default="memory",
+        description="Where users' own tables are: memory (until the worker stops) or persistent"
+        " (in a file of each user's own).",
+    )
+    storage_directory: Folder = Field(
+        default=None,
+        description="Directory for the files of persistent storage. The backend docker has volumes"
+        " instead.",
+    )
+    storage_limit: Memory = Field(
+        default=1 << 30, description="Size that the persistent storage of a user may have."
+    )
+    scratch_limit: Memory = Field(
+        default=10 << 30,
+        description="Disk that a worker may use for what does not fit into its memory; less, where"
+        " there is less.",
+    )
+    sandbox: Flag = Field(
+        default=True,
+        description="Keep user SQL away from files, the network, extensions and settings.",
+    )
+    allow_network: Flag = Field(
+        default=False,
+        description="Let user SQL read http, https and s3 addresses. Needs the extension httpfs.",
     )
     statement_timeout: Patience = Field(
         default=timedelta(),
@@ -123,8 +162,13 @@ class DuckDB(Section):
 
     @field_validator("attached_databases")
     @classmethod
-    def _aliases_differ(cls, value: tuple[AttachedDatabase, ...]) -> tuple[AttachedDatabase, ...]:
-        uses = Counter(database.alias.lower() for database in value)
+    def _aliases_differ(
+        cls, value: tuple[AttachedDatabase, ...], info: ValidationInfo
+    ) -> tuple[AttachedDatabase, ...]:
+        aliases = [database.alias for database in value]
+        if isinstance(info.context, Surroundings):  # also those of entries that were refused
+            aliases = list(info.context.aliases)
+        uses = Counter(alias.lower() for alias in aliases)
         for alias, times in uses.items():
             if times > 1:
                 raise Refused(f"two databases must not have the alias '{alias}', in whatever case")
@@ -174,6 +218,14 @@ class Settings(Section):
     duckdb: DuckDB = DuckDB()
     security: Security = Security()
     ai: AI = AI()
+
+    @model_validator(mode="after")
+    def _storage_has_a_place(self) -> Self:
+        duckdb, backend = self.duckdb, self.workers.backend
+        if (duckdb.storage, backend) == ("persistent", "process") and not duckdb.storage_directory:
+            why = "is needed where duckdb.storage is persistent and workers.backend is process"
+            raise Refused(why, key="duckdb.storage_directory")
+        return self
 
     def masked(self) -> dict[str, Any]:
         """Give the effective settings as plain data in the order of the tree, secrets as ``***``.

@@ -45,7 +45,9 @@ class User:
 class PoolSettings:
     """What the pool goes by; sizes in bytes, times in seconds.
 
-    ``configuration`` gives what the worker of a user is told after its start.
+    ``configuration`` gives what the worker of a user is told after its start, ``access`` what
+    tells it from other workers of the user (tokens may show different databases), and ``storage``
+    the name of the storage that it has; all three go by the user's token.
     """
 
     instance: str
@@ -55,6 +57,8 @@ class PoolSettings:
     idle_timeout: float
     max_workers: int
     configuration: Callable[[User], dict[str, Any]]
+    access: Callable[[User], str] = lambda _: ""
+    storage: Callable[[User], str] = lambda _: ""
     start_timeout: float = 30.0
     sweep_interval: float = 30.0
 
@@ -106,7 +110,7 @@ class Pool:
         Waits for the start; ``still_wanted`` is called meanwhile and raises to give up. Raises
         ``Unavailable`` if the worker cannot be started.
         """
-        key = self.key_of(user.subject)
+        key = self.key_of(user.subject, self.settings.access(user))
         while True:
             with self._lock:
                 lease = self._lease(key)
@@ -121,11 +125,11 @@ class Pool:
     def lease_running(self, user: User) -> Lease | None:
         """A lease of the worker of ``user``, if there is one that is ready."""
         with self._lock:
-            return self._lease(self.key_of(user.subject))
+            return self._lease(self.key_of(user.subject, self.settings.access(user)))
 
     def prestart(self, user: User) -> None:
         """Begin to start a worker that will be wanted soon; errors show when it is."""
-        key = self.key_of(user.subject)
+        key = self.key_of(user.subject, self.settings.access(user))
         with self._lock:
             if key not in self._workers:
                 try:
@@ -133,12 +137,13 @@ class Pool:
                 except PondflightError:
                     return
 
-    def key_of(self, subject: str) -> str:
-        """The name that a token's ``sub`` has everywhere else: a keyed hash.
+    def key_of(self, subject: str, access: str = "") -> str:
+        """The name that a token's ``sub``, and what it gives access to, has everywhere else.
 
-        Different subjects never share one, whatever characters they are made of.
+        A keyed hash: different ones never share it, whatever characters they are made of.
         """
-        digest = hmac.new(self.settings.secret.encode(), b"user\0" + subject.encode(), "sha256")
+        name = f"{subject}\0{access}" if access else subject
+        digest = hmac.new(self.settings.secret.encode(), b"user\0" + name.encode(), "sha256")
         return digest.hexdigest()[:32]
 
     def lost(self, lease: Lease) -> None:
@@ -217,6 +222,7 @@ class Pool:
             credential_sha256=hashlib.sha256(credential.encode()).hexdigest(),
             memory_limit=self.settings.memory_limit,
             cpu_limit=self.settings.cpu_limit,
+            storage=self.settings.storage(user),
         )
         deadline = time.monotonic() + self.settings.start_timeout
         handle = self.backend.start(spec)

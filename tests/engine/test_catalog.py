@@ -9,7 +9,6 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pondflight.engine.attach import AttachedDatabase, attach
 from pondflight.engine.server import EngineServer
 from pondflight.flightsql import wire
 from tests.engine.conftest import Connect
@@ -22,7 +21,8 @@ def fixture_filled(engine: EngineServer, client: Client, tmp_path: Path) -> Clie
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE birds (id INTEGER PRIMARY KEY, name VARCHAR)")
         connection.execute("INSERT INTO birds VALUES (1, 'coot')")
-    attach(engine._database, AttachedDatabase("nature", "sqlite", str(path)))
+    entry = {"alias": "nature", "type": "sqlite", "connection_string": str(path)}
+    engine._configure({"databases": [entry]})
     client.info("CREATE TABLE t (i INT NOT NULL, d DECIMAL(10,2), l VARCHAR[])")
     client.info("CREATE SCHEMA other_one; CREATE TABLE other_one.t_x AS SELECT 1 AS i")
     client.info("CREATE VIEW v AS SELECT i FROM t")

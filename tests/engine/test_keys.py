@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from pondflight.engine.attach import AttachedDatabase, attach
 from pondflight.engine.server import EngineServer
 from pondflight.flightsql import wire
 from tests.flight import Client
@@ -101,7 +100,8 @@ def test_keys_of_an_attached_sqlite_database(
     path = tmp_path / "birds.db"
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE birds (id INTEGER PRIMARY KEY, name VARCHAR)")
-    attach(engine._database, AttachedDatabase("nature", "sqlite", str(path)))
+    entry = {"alias": "nature", "type": "sqlite", "connection_string": str(path)}
+    engine._configure({"databases": [entry]})
     found = get(client, "CommandGetPrimaryKeys", table="birds")
     assert [row[:5] for row in found] == [("nature", "main", "birds", "id", 1)]
 

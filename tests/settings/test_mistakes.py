@@ -55,9 +55,10 @@ WRONG_VALUES = {
     " (from FILE); accepted: one of arrow, core_functions, icu, json, mysql, parquet, postgres,"
     " sqlite",
     "duckdb: {attached_databases: {}}": "duckdb.attached_databases must be a list, each item a"
-    " mapping with the keys alias, type, connection_string, read_only, not a mapping (from FILE)",
+    " mapping with the keys alias, type, connection_string, read_only, allow, demo, not a mapping"
+    " (from FILE)",
     "duckdb: {attached_databases: [null]}": "duckdb.attached_databases[0] must be a mapping with"
-    " the keys alias, type, connection_string, read_only, not nothing (from FILE)",
+    " the keys alias, type, connection_string, read_only, allow, demo, not nothing (from FILE)",
     "server: [1]": "server must be a mapping with the keys host, port, grpc_port, health_port,"
     " drain_timeout, not a list (from FILE)",
     "security: {rate_limit: fast}": "security.rate_limit must be a mapping with the keys"

@@ -27,6 +27,14 @@ DEFAULTS = {
     "sessions.max_per_user": 64,
     "duckdb.extensions": ("arrow", "postgres", "mysql"),
     "duckdb.attached_databases": (),
+    "duckdb.require_all": False,
+    "duckdb.init_sql": None,
+    "duckdb.storage": "memory",
+    "duckdb.storage_directory": None,
+    "duckdb.storage_limit": 1 << 30,
+    "duckdb.scratch_limit": 10 << 30,
+    "duckdb.sandbox": True,
+    "duckdb.allow_network": False,
     "duckdb.statement_timeout": timedelta(),
     "security.jwt_secret": None,
     "security.rate_limit.requests_per_minute": 100,
@@ -136,7 +144,14 @@ def test_masked_settings_hide_every_secret_and_can_be_read_again(read: Load) -> 
     assert masked["containers"]["idle_timeout"] == "1m30s"
     assert masked["containers"]["memory_limit"] == "1g"
     assert masked["duckdb"]["attached_databases"] == [
-        {"alias": "shop", "type": "postgres", "connection_string": "***", "read_only": True}
+        {
+            "alias": "shop",
+            "type": "postgres",
+            "connection_string": "***",
+            "read_only": True,
+            "allow": None,
+            "demo": False,
+        }
     ]
 
 

@@ -22,6 +22,8 @@ class WorkerSpec:
     ``credential_sha256`` all that the worker learns of its credential
     ``memory_limit``      bytes
     ``cpu_limit``         cores, fractions allowed
+    ``storage``           name of the storage that outlives the worker, 64 hexadecimal digits;
+                          empty: it has none
     """
 
     name: str
@@ -31,6 +33,7 @@ class WorkerSpec:
     credential_sha256: str
     memory_limit: int
     cpu_limit: float
+    storage: str = ""
 
 
 @dataclass(frozen=True, slots=True)

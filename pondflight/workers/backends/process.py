@@ -33,11 +33,15 @@ _STOP_SECONDS = 5.0
 
 
 class ProcessBackend:
-    """Runs ``pondflight worker`` on this machine."""
+    """Runs ``pondflight worker`` on this machine.
+
+    ``storage`` is the directory for what outlives workers: a subdirectory for each.
+    """
 
     name = "process"
 
-    def __init__(self) -> None:
+    def __init__(self, storage: Path | None = None) -> None:
+        self._storage = storage
         self._root = Path(tempfile.mkdtemp(prefix="pondflight-"))
         self._lock = threading.Lock()
         self._running: dict[str, _Process] = {}
@@ -49,7 +53,8 @@ class ProcessBackend:
 
     def start(self, spec: WorkerSpec) -> WorkerHandle:
         """Start a process and wait until it says where it listens."""
-        process = _Process(spec, self._root / spec.name)
+        storage = self._storage / spec.storage if self._storage and spec.storage else None
+        process = _Process(spec, self._root / spec.name, storage)
         handle = process.handle()
         with self._lock:
             self._running[handle.id] = process
@@ -103,7 +108,7 @@ class ProcessBackend:
 class _Process:
     """One worker process."""
 
-    def __init__(self, spec: WorkerSpec, scratch: Path) -> None:
+    def __init__(self, spec: WorkerSpec, scratch: Path, storage: Path | None) -> None:
         self._spec = spec
         self._scratch = scratch
         self.log: deque[str] = deque(maxlen=_LOG_LINES)
@@ -118,6 +123,7 @@ class _Process:
                 f"--memory-limit={spec.memory_limit}",
                 f"--threads={max(1, math.ceil(spec.cpu_limit))}",
                 f"--scratch={scratch}",
+                *([f"--storage={storage}"] if storage else []),
                 "--lifeline",
             ],
             stdin=subprocess.PIPE,

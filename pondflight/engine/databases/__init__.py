@@ -1,0 +1,183 @@
+"""The organisation's databases, attached to the user's DuckDB.
+
+A server that does not answer holds up nothing: the worker starts, the other databases work, and its
+own is attached as soon as it answers. Whoever names it meanwhile is told its alias, and nothing
+else: no address, no user name, no word of the server's.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import duckdb
+
+from pondflight.dsn import MYSQL, POSTGRES
+from pondflight.engine.databases.faults import Fault, Kind, fault_of, missing_name
+from pondflight.engine.databases.files import Files
+from pondflight.engine.databases.plan import Spec, plan
+from pondflight.engine.databases.server import ServerDatabase, State
+from pondflight.errors import PondflightError, Unavailable
+from pondflight.logs import Event, get_logger
+
+log = get_logger()
+
+__all__ = ["Databases", "Spec"]
+
+_HEARD_SECONDS = 0.25
+_ATTACH_SECONDS = 5.0
+_ONE_MORE_LOOK_SECONDS = 1.0
+_RECENT_SECONDS = 10.0
+
+_SENTENCES: Mapping[Kind, str] = {
+    Kind.AWAY: (
+        "database {name} cannot be reached at the moment: it is attached again as soon as it "
+        "answers, and everything else can be used meanwhile"
+    ),
+    Kind.REFUSED: (
+        "database {name} cannot be attached: its server refuses the connection that is configured "
+        "for it; tell the administrator"
+    ),
+    Kind.CROWDED: "database {name} has no connection to spare: try again in a moment",
+    Kind.BROKEN: "the connection to database {name} was lost: run the statement again",
+}
+
+
+class Databases:
+    """The attached databases of one worker."""
+
+    def __init__(self, database: duckdb.DuckDBPyConnection, scratch: Path) -> None:
+        self._database = database
+        self._files = Files(database, scratch)
+        self._missing: set[str] = set()
+        self._servers: list[ServerDatabase] = []
+
+    # -- at the start -------------------------------------------------------------------------
+
+    def attach(self, specs: Sequence[Spec], *, require_all: bool) -> None:
+        """Attach what is there, and begin to attach the rest.
+
+        It waits for servers that answer, and not for others. ``require_all``: raises
+        ``Unavailable`` if one cannot be attached.
+        """
+        for spec in specs:
+            if spec.type in {POSTGRES, MYSQL}:
+                self._servers.append(ServerDatabase(self._database, plan(spec)))
+            else:
+                self._attach_file(spec)
+        for server in self._servers:
+            server.begin()
+        heard = time.monotonic() + (_ATTACH_SECONDS if require_all else _HEARD_SECONDS)
+        deadline = time.monotonic() + _ATTACH_SECONDS
+        for server in self._servers:
+            server.wait(lambda state: state is not State.UNKNOWN, _left(heard))
+            if server.state is State.ANSWERING:
+                server.wait(lambda state: state.settled, _left(deadline))
+        absent = self.absent
+        if require_all and absent:
+            names = ", ".join(map(repr, absent))
+            raise Unavailable(f"not attached, and duckdb.require_all is true: {names}")
+
+    @property
+    def absent(self) -> list[str]:
+        """The aliases that are configured and not attached now."""
+        return [*self._missing, *(one.alias for one in self._servers if not one.present)]
+
+    @property
+    def present(self) -> list[str]:
+        """The aliases that are attached now."""
+        return [*self._files.present, *(one.alias for one in self._servers if one.present)]
+
+    def out_of_reach(self) -> AbstractContextManager[None]:
+        """What the sandbox has to be closed in: see ``Files``."""
+        return self._files.out_of_reach()
+
+    def close(self) -> None:
+        """End all connections to servers."""
+        for server in self._servers:
+            server.close()
+
+    def _attach_file(self, spec: Spec) -> None:
+        try:
+            self._files.attach(spec)
+        except (duckdb.Error, OSError):
+            # DuckDB's words have the path in them.
+            log.warning(Event.DATABASE_REFUSED, alias=spec.alias)
+            self._missing.add(spec.alias)
+
+    # -- for statements -----------------------------------------------------------------------
+
+    def before(self, text: str) -> None:
+        """Give the databases that the SQL ``text`` may name a last chance to be there."""
+        for server in self._servers:
+            hope = server.state in {State.UNKNOWN, State.ANSWERING, State.AWAY}
+            if hope and _names(text, server.alias):
+                server.look(_ONE_MORE_LOOK_SECONDS if server.state.settled else _ATTACH_SECONDS)
+
+    def explain(self, error: PondflightError) -> PondflightError:
+        """``error``, which a statement has just failed with, or what is behind it."""
+        fault = fault_of(error.message)
+        if fault is not None:
+            found = self._suspects(fault)
+            for server in found:
+                server.look()
+            return _unavailable(fault.kind, *(server.alias for server in found))
+        missing = missing_name(error.message)
+        for alias in self.absent:
+            if missing == alias.lower():
+                return _unavailable(self._kind_of(alias), alias)
+        return error
+
+    def cut_waiting(self, since: float) -> None:
+        """End the connections that wait for an answer to what was asked after ``since``.
+
+        For a statement that is to end, and that DuckDB cannot interrupt while a server thinks.
+        """
+        for server in self._servers:
+            server.cut_waiting(since)
+
+    def gave_way(self, error: PondflightError) -> bool:
+        """Whether ``error`` came from a server that is gone, and whose database is now, too.
+
+        Then what failed may do without it, such as a list of all tables.
+        """
+        fault = fault_of(error.message)
+        if fault is None:
+            return False
+        found = [server for server in self._suspects(fault) if server.present]
+        for server in found:
+            server.look()
+        return any(server.wait(lambda state: state is State.AWAY, 1.0) for server in found)
+
+    def _suspects(self, fault: Fault) -> list[ServerDatabase]:
+        """The servers that may be at fault: the one with that port; else those that broke."""
+        since = time.monotonic() - _RECENT_SECONDS
+        for found in (
+            [server for server in self._servers if server.owns(fault.port)],
+            [server for server in self._servers if server.broke(since)],
+        ):
+            if found:
+                return found
+        return self._servers
+
+    def _kind_of(self, alias: str) -> Kind:
+        for server in self._servers:
+            if server.alias == alias:
+                return Kind.REFUSED if server.state is State.REFUSED else Kind.AWAY
+        return Kind.REFUSED
+
+
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
+
+
+def _names(text: str, alias: str) -> bool:
+    return re.search(rf"\b{re.escape(alias)}\b", text, re.IGNORECASE) is not None
+
+
+def _unavailable(kind: Kind, *aliases: str) -> Unavailable:
+    name = " or ".join(f"'{alias}'" for alias in aliases)
+    return Unavailable(_SENTENCES[kind].format(name=name), retry_after=1.0)

@@ -1,0 +1,94 @@
+"""One ATTACH, begun: it waits at its gate for as long as the server is away.
+
+It runs in a thread of its own, since DuckDB comes back from it only when it is done. Whether it
+is allowed at all, DuckDB asks at its beginning and never again: what was begun before the
+sandbox closed may end after it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import duckdb
+
+from pondflight.engine.databases.gate import Gate
+from pondflight.engine.databases.plan import Plan
+from pondflight.engine.duck import quote
+
+_POLL_SECONDS = 0.005
+
+
+class Attempt:
+    """An ATTACH by ``plan``.
+
+    ``on_break`` is called when the server ends a connection, at any time from then on.
+    """
+
+    def __init__(
+        self, database: duckdb.DuckDBPyConnection, plan: Plan, on_break: Callable[[], None]
+    ) -> None:
+        self.gate = None if plan.upstream is None else Gate(plan.upstream, on_break)
+        self.error: duckdb.Error | None = None
+        """Why it failed, once it has ended."""
+        self._database = database
+        self._plan = plan
+        self._secret = f"pondflight_{plan.spec.alias}_{secrets.token_hex(4)}"
+        self._ended = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, name=f"attach-{plan.spec.alias}", daemon=True
+        )
+        self._thread.start()
+
+    def under_way(self, seconds: float) -> bool:
+        """Whether it has passed all that DuckDB asks of an ATTACH; waits that long for it.
+
+        It has when it stands before its gate. Without a gate it can only be guessed.
+        """
+        deadline = time.monotonic() + seconds
+        while not self._ended.is_set() and time.monotonic() < deadline:
+            if self.gate is not None and self.gate.awaited(_POLL_SECONDS):
+                self._forget_secret()
+                return True
+            if self.gate is None and self._ended.wait(_POLL_SECONDS):
+                break
+        if self._ended.is_set():
+            return self.error is None
+        return self.gate is None
+
+    def finish(self) -> bool:
+        """Open the gate, wait for the end, and say whether the database is attached now."""
+        if self.gate is not None:
+            self.gate.open()
+        self._ended.wait()
+        return self.error is None
+
+    def undo(self) -> None:
+        """Detach the database if it is attached, and end its connections."""
+        if self._ended.is_set() and self.error is None:
+            with suppress(duckdb.Error):
+                self._execute(f"DETACH DATABASE IF EXISTS {quote(self._plan.spec.alias)}")
+        if self.gate is not None:
+            self.gate.shut()
+
+    def _run(self) -> None:
+        port = None if self.gate is None else self.gate.port
+        try:
+            self._execute(*self._plan.secret(self._secret, port))
+            self._execute(self._plan.attach(self._secret, port))
+        except duckdb.Error as error:
+            self.error = error
+        finally:
+            self._forget_secret()
+            self._ended.set()
+
+    def _forget_secret(self) -> None:
+        with suppress(duckdb.Error):  # where the database is closed, nothing is left of it
+            self._execute(f"DROP SECRET IF EXISTS {quote(self._secret)}")
+
+    def _execute(self, statement: str, parameters: list[str] | None = None) -> None:
+        with self._database.cursor() as cursor:
+            cursor.execute(statement, parameters)

@@ -1,0 +1,205 @@
+"""A gate: a port of this machine behind which a database server is reached.
+
+DuckDB's extensions are told the gate's port in place of the server's. That is worth a copy of each
+byte, because they cannot do by themselves what a gate does:
+
+- It makes who connects wait until it is opened. DuckDB's sandbox closes ATTACH for good, so
+  the ATTACH of a server that is down must have begun before, and must wait.
+- It gives up on a server that does not answer, in a time that somebody has chosen. MySQL's client
+  has no such time, and waits for two minutes.
+- It sees at once when a server goes away, and can end what waits for one in vain.
+
+Bytes pass as they are: what is encrypted stays so, from DuckDB to the server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pondflight.dsn import Address
+
+_BUFFER_BYTES = 256 << 10
+_BACKLOG = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A server, and how patient to be with it; times in seconds.
+
+    ``connect_timeout`` is for the connection and for the first byte that comes back over it;
+    the others are TCP's keepalive, and the longest time that sent bytes may go unacknowledged.
+    """
+
+    address: Address
+    connect_timeout: float = 5.0
+    keepalive_idle: int = 30
+    keepalive_interval: int = 10
+    keepalive_count: int = 3
+    user_timeout: int = 60
+
+    def connect(self) -> socket.socket:
+        """A connection; raises ``OSError``. Its time-out is ``connect_timeout``."""
+        if self.address.is_socket:
+            return self._connect_unix()
+        connection = socket.create_connection(
+            (self.address.host, self.address.port), self.connect_timeout
+        )
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (
+            ("TCP_KEEPIDLE", self.keepalive_idle),
+            ("TCP_KEEPINTVL", self.keepalive_interval),
+            ("TCP_KEEPCNT", self.keepalive_count),
+            ("TCP_USER_TIMEOUT", self.user_timeout * 1000),
+        ):
+            option = getattr(socket, name, None)  # Linux has them all
+            if option is not None and value:
+                connection.setsockopt(socket.IPPROTO_TCP, option, value)
+        return connection
+
+    def _connect_unix(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.settimeout(self.connect_timeout)
+            connection.connect(self.address.host)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+class Gate:
+    """A gate, closed at first. ``on_break`` is called when the server ends a connection.
+
+    It is called from any thread, and also when a connection to the server cannot be made.
+    """
+
+    def __init__(self, upstream: Upstream, on_break: Callable[[], None] = lambda: None) -> None:
+        self._upstream = upstream
+        self._on_break = on_break
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+        self._lock = threading.Lock()
+        self._links: set[_Link] = set()
+        self._shut = False
+
+    @property
+    def port(self) -> int:
+        """Where it listens, on 127.0.0.1."""
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    def awaited(self, seconds: float) -> bool:
+        """Whether somebody stands before the closed gate, or comes within that time."""
+        return bool(select.select([self._listener], [], [], seconds)[0])
+
+    def open(self) -> None:
+        """Let in who waits, and who comes."""
+        threading.Thread(target=self._accept, name=f"gate-{self.port}", daemon=True).start()
+
+    def shut(self) -> None:
+        """End all connections, and refuse new ones."""
+        with self._lock:
+            self._shut = True
+            links = list(self._links)
+        with contextlib.suppress(OSError):  # wakes the accept
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for link in links:
+            link.cut()
+
+    def cut_waiting(self, since: float) -> int:
+        """End the connections that have waited for an answer from a question after ``since`` on.
+
+        ``since`` is monotonic. Gives their number.
+        """
+        with self._lock:
+            waiting = [link for link in self._links if (link.asked or 0.0) > since]
+        for link in waiting:
+            link.cut()
+        return len(waiting)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return  # shut
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        try:
+            server = self._upstream.connect()
+        except OSError:
+            client.close()
+            self._on_break()
+            return
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        link = _Link(client, server)
+        with self._lock:
+            refused = self._shut
+            self._links.add(link)
+        if refused:
+            link.cut()
+        broken = link.run()
+        with self._lock:
+            self._links.discard(link)
+        if broken:
+            self._on_break()
+
+
+class _Link:
+    """A connection through a gate: two sockets, and a thread for each direction."""
+
+    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+        self._client = client
+        self._server = server
+        self._client_left = False
+        self.asked: float | None = None
+        """Since when the server owes an answer; monotonic."""
+
+    def run(self) -> bool:
+        """Pass bytes until one side ends; whether that side was the server."""
+        upward = threading.Thread(target=self._up, daemon=True)
+        upward.start()
+        try:
+            self._down()
+        finally:
+            self.cut()
+            upward.join()
+            self._client.close()
+            self._server.close()
+        return not self._client_left
+
+    def cut(self) -> None:
+        """End both connections."""
+        for end in (self._client, self._server):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def _up(self) -> None:
+        buffer = memoryview(bytearray(_BUFFER_BYTES))
+        try:
+            while count := self._client.recv_into(buffer):
+                self.asked = time.monotonic()
+                self._server.sendall(buffer[:count])
+            self._client_left = True
+        except OSError:
+            pass
+        finally:
+            self.cut()
+
+    def _down(self) -> None:
+        buffer = memoryview(bytearray(_BUFFER_BYTES))
+        try:
+            while count := self._server.recv_into(buffer):
+                self.asked = None
+                self._server.settimeout(None)  # it has answered: from now on it may take its time
+                self._client.sendall(buffer[:count])
+        except OSError:
+            pass

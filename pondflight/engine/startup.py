@@ -1,0 +1,98 @@
+"""What a worker does when it is told whose databases it has: ``control.CONFIGURE``.
+
+In this order: extensions, databases, the administrator's own SQL, the sandbox. Users come after
+that.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from pondflight.engine import extensions, sandbox, sql
+from pondflight.engine.databases import Databases, Spec
+from pondflight.engine.duck import files_folder
+from pondflight.engine.sandbox import Sandbox
+from pondflight.engine.sessions import SessionLimits, Sessions
+from pondflight.engine.tokens import tokenize
+from pondflight.errors import ConfigError
+
+_SHARE_OF_FREE_DISK = 0.9
+
+
+def start_up(
+    database: duckdb.DuckDBPyConnection,
+    databases: Databases,
+    sessions: Sessions,
+    scratch: Path,
+    wanted: dict[str, Any],
+) -> Sandbox | None:
+    """Bring the worker into the state that ``wanted`` describes; what users' SQL must not do.
+
+    Raises a leaf that says what is in the way; its text is for the administrator.
+    """
+    limits = wanted.get("sessions")
+    if limits:
+        sessions.limits = SessionLimits(**limits)
+    specs = [Spec(**entry) for entry in wanted.get("databases", [])]
+    types = {spec.type for spec in specs} - {"duckdb"}
+    extensions.load(database, types.union(wanted.get("extensions", [])))
+    _limit_scratch(database, scratch, wanted.get("scratch_limit"))
+    databases.attach(specs, require_all=wanted.get("require_all", False))
+    run_initial(database, wanted.get("init_sql") or "")
+    jail = wanted.get("sandbox")
+    if jail is None:
+        return None
+    names = [*(spec.alias for spec in specs), *_attached(database)]
+    with databases.out_of_reach():
+        return sandbox.close(database, folder=files_folder(scratch), databases=names, **jail)
+
+
+def run_initial(database: duckdb.DuckDBPyConnection, text: str) -> None:
+    """Run ``duckdb.init_sql``. Raises ``ConfigError`` with the number of the statement that fails.
+
+    What else it says has no word of the statement in it that may be a secret.
+    """
+    with database.cursor() as cursor:
+        for number, statement in enumerate(sql.split(text), 1):
+            try:
+                cursor.execute(statement)
+            except duckdb.Error as error:
+                why = _without_literals(str(error), statement)
+                problem = f"duckdb.init_sql: statement {number} failed: {why}"
+                raise ConfigError([problem]) from None
+
+
+def _without_literals(message: str, statement: str) -> str:
+    """The first line of DuckDB's ``message``, without the strings that ``statement`` has."""
+    line = message.strip().partition("\n")[0]
+    kind, _, _ = line.partition(": ")
+    if kind == "Parser Error":  # it quotes whatever it stumbles over
+        return "Parser Error"
+    for token in tokenize(statement):
+        literal = token.text.strip("'")
+        if token.text != literal and literal:
+            line = re.sub(re.escape(literal), "***", line, flags=re.IGNORECASE)
+    return line
+
+
+def _limit_scratch(database: duckdb.DuckDBPyConnection, scratch: Path, limit: int | None) -> None:
+    """Let spilled data take that many bytes, and never the last of the disk."""
+    if limit is not None:
+        disk = os.statvfs(scratch)
+        free = int(disk.f_bavail * disk.f_frsize * _SHARE_OF_FREE_DISK)
+        with database.cursor() as cursor:
+            cursor.execute(f"SET GLOBAL max_temp_directory_size = '{min(limit, free)}B'")
+
+
+def _attached(database: duckdb.DuckDBPyConnection) -> list[str]:
+    """What the administrator's SQL has attached is among it."""
+    with database.cursor() as cursor:
+        rows = cursor.execute(
+            "SELECT database_name FROM duckdb_databases() WHERE NOT internal"
+        ).fetchall()
+    return [name for (name,) in rows]
