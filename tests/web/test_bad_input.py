@@ -65,7 +65,10 @@ MALFORMED = {
     "request line too long": (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
     "HTTP/3.0": (b"GET /health HTTP/3.0\r\nHost: a\r\n\r\n", 400),
     "method of small letters": (b"get /health HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "response splitting": (b"GET /%0d%0aX:%20y HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 404),
+    "response splitting": (
+        b"GET /%0d%0aX:%20y HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        404,
+    ),
     "proxy request": (b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", 404),
 }
 
@@ -166,9 +169,9 @@ def test_slow_clients_cost_nobody_else_anything(stack: Stack) -> None:
 
 
 def test_more_connections_than_there_may_be_push_out_the_idle(stack: Stack) -> None:
-    idle = []
+    idle: list[socket.socket] = []
     try:
-        for _ in range(1200):
+        while len(idle) < 1200:
             idle.append(socket.create_connection(("127.0.0.1", stack.port), timeout=30))
         assert stack.request("GET", "/health").status == 200
     finally:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import socket
 import threading
 import time
@@ -11,6 +13,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
+from pondflight import metrics
 from tests.stack import Stack
 
 ARROW = "application/vnd.apache.arrow.stream"
@@ -73,7 +76,9 @@ def test_accept_decides_the_form(stack: Stack, accept: str, expected: str) -> No
     assert "accept" in answer.headers["vary"].lower()
 
 
-@pytest.mark.parametrize("accept", ["application/json", "image/png", "nonsense", ";;;", "text/csv;q=0"])
+@pytest.mark.parametrize(
+    "accept", ["application/json", "image/png", "nonsense", ";;;", "text/csv;q=0"]
+)
 def test_form_that_there_is_not_is_406(stack: Stack, accept: str) -> None:
     answer = stack.query("alice", "SELECT 1", accept=accept)
     assert answer.status == 406
@@ -97,7 +102,10 @@ def test_sql_is_the_body_itself(stack: Stack, kind: str) -> None:
 def test_parameters_by_position_and_by_name(stack: Stack) -> None:
     answer = stack.query(
         "alice",
-        {"sql": "SELECT ? + 1 AS a, ? AS b, ?::DATE AS c, ? AS d", "parameters": [1, "x", "2024-02-03", None]},
+        {
+            "sql": "SELECT ? + 1 AS a, ? AS b, ?::DATE AS c, ? AS d",
+            "parameters": [1, "x", "2024-02-03", None],
+        },
     )
     assert answer.rows == [{"a": 2, "b": "x", "c": "2024-02-03", "d": None}]
     answer = stack.query("alice", {"sql": "SELECT $who AS a", "parameters": {"who": "x'; --"}})
@@ -148,7 +156,10 @@ BODIES = {
     "NUL": ('{"sql": "SELECT \\u0000"}', "control character"),
     "parameters a string": ('{"sql": "SELECT ?", "parameters": "x"}', "must be an array"),
     "mixed list": ('{"sql": "SELECT ?", "parameters": [[1, "a"]]}', "no SQL type"),
-    "nests deeply": ('{"sql": "SELECT ?", "parameters": ' + "[" * 5000 + "]" * 5000 + "}", "deeply"),
+    "nests deeply": (
+        '{"sql": "SELECT ?", "parameters": ' + "[" * 5000 + "]" * 5000 + "}",
+        "deeply",
+    ),
     "too few": ('{"sql": "SELECT ?, ?", "parameters": [1]}', "parameter"),
 }
 
@@ -215,7 +226,9 @@ def running(stack: Stack, sub: str) -> int:
     return sum(1 for call in stack.proxy.calls.running() if call.identity.identity.sub == sub)
 
 
-def start(stack: Stack, sub: str, sql: str, version: str = "1.1", form: str = ARROW) -> socket.socket:
+def start(
+    stack: Stack, sub: str, sql: str, version: str = "1.1", form: str = ARROW
+) -> socket.socket:
     sock = socket.create_connection(("127.0.0.1", stack.port), timeout=60)
     head = (
         f"POST /query HTTP/{version}\r\nHost: localhost\r\nAccept: {form}\r\n"
@@ -244,8 +257,8 @@ def test_slow_reader_is_waited_for_and_nothing_is_collected(stack: Stack) -> Non
     until(lambda: running(stack, "slow") == 1)
 
     def sent() -> float:
-        text = stack.proxy._gauges and __import__("pondflight.metrics").metrics
-        return float(text.RESULT_BYTES._value.get())
+        value: float = metrics.RESULT_BYTES._value.get()
+        return value
 
     time.sleep(1)
     before = sent()
@@ -263,11 +276,11 @@ def test_stream_that_is_cut_is_no_clean_end(stack: Stack, form: str, version: st
     received = sock.recv(4096)
     assert received.startswith(f"HTTP/{version} 200".encode())
     until(lambda: running(stack, sub) == 1)
-    lease = stack.pool.lease_running(stack.proxy.calls.running()[0].identity.user)
-    worker = next(w for w in stack.pool._workers.values() if w.handle.user == stack.pool.key_of(sub))
-    if lease is not None:
-        lease.release()
-    __import__("os").kill(int(worker.handle.id), 9)
+    (call,) = [c for c in stack.proxy.calls.running() if c.identity.identity.sub == sub]
+    lease = stack.pool.lease_running(call.identity.user)
+    assert lease is not None
+    os.kill(int(lease.worker.handle.id), signal.SIGKILL)
+    lease.release()
     tail = received[-16:]
     with pytest.raises(ConnectionResetError):
         while piece := sock.recv(1 << 20):
