@@ -17,8 +17,11 @@ def redis_server() -> str:
     if shutil.which("redis-server") is None:
         for command in (["apt-get", "update"], ["apt-get", "install", "-y", "redis-server"]):
             subprocess.run(
-                command, check=True, capture_output=True, env={"DEBIAN_FRONTEND": "noninteractive"}
-                | {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+                command,
+                check=True,
+                capture_output=True,
+                env={"DEBIAN_FRONTEND": "noninteractive"}
+                | {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
             )
     found = shutil.which("redis-server")
     assert found, "redis-server could not be installed"
