@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ BY = re.compile(r"by \(([^)]*)\)")
 
 
 @pytest.fixture(name="samples", scope="module")
-def fixture_samples() -> Iterator[dict[str, set[str]]]:
+def fixture_samples() -> dict[str, set[str]]:
     """Names of the samples of a deployment that has done a little of everything; their labels."""
     stack = Stack(web={"demo": True})
     client = stack.flight("alice")
@@ -44,7 +43,7 @@ def fixture_samples() -> Iterator[dict[str, set[str]]]:
     samples: dict[str, set[str]] = {}
     for name, labels in SAMPLE.findall(text):
         samples.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
-    yield samples
+    return samples
 
 
 def expressions() -> list[str]:

@@ -76,7 +76,7 @@ class Traces:
         """End it; where rows follow, their end does."""
         if resp.stream is None:
             failed = resp.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
-            req.context.span.end(Internal(resp.status) if failed else None)
+            req.context.span.end(Internal(str(resp.status)) if failed else None)
 
 
 class Secure:
