@@ -58,7 +58,7 @@ def run(settings: Settings, *, zero_config: bool) -> int:
             folder = Path(tempfile.mkdtemp(prefix="pondflight-sample-"))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             settings = _with_sample(settings, folder)
-        _check_ports(settings)
+        settings = _with_ports(settings)
         secret = _secret(settings)
         if settings.tracing.endpoint:
             tracing.configure(settings.tracing.endpoint, "pondflight-proxy")
@@ -205,10 +205,11 @@ def _with_sample(settings: Settings, folder: Path) -> Settings:
     return settings.model_copy(update={"duckdb": duckdb, "auth": auth})
 
 
-def _check_ports(settings: Settings) -> None:
-    """Find ports that are taken, before anything is started; name the key to change."""
+def _with_ports(settings: Settings) -> Settings:
+    """Find ports that are taken before anything is started; choose one where any will do."""
     server = settings.server
     problems = []
+    chosen = {}
     for key in ("port", "grpc_port", "health_port"):
         port = getattr(server, key)
         try:
@@ -216,6 +217,7 @@ def _check_ports(settings: Settings) -> None:
             with socket.socket(family, socket.SOCK_STREAM) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((server.host, port))
+                chosen[key] = probe.getsockname()[1]
         except OSError as error:
             problems.append(
                 f"server.{key}: cannot listen on {server.host}:{port} ({error.strerror}); "
@@ -223,3 +225,4 @@ def _check_ports(settings: Settings) -> None:
             )
     if problems:
         raise ConfigError(problems)
+    return settings.model_copy(update={"server": server.model_copy(update=chosen)})

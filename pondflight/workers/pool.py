@@ -147,7 +147,7 @@ class Pool:
 
     def lost(self, lease: Lease) -> None:
         """The connection to a leased worker broke: find out whether the worker lives."""
-        if not self.backend.alive(lease.worker.handle):
+        if not lease.worker.answers():
             self._remove(lease.worker.handle, "crashed")
 
     def stats(self) -> dict[str, int]:

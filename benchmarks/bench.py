@@ -1,0 +1,149 @@
+"""What benchmarks share: a server to measure, figures, and a table to print them in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from adbc_driver_flightsql import DatabaseOptions, dbapi
+
+from pondflight.tokens import Tokens
+
+MB = 1 << 20
+_MICRO_BATCH = 50
+
+NO_LIMITS = "security: {rate_limit: {requests_per_minute: 1000000, burst_size: 1000000}}"
+"""A benchmark is nothing but a user who runs too much."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Something that speaks Flight SQL, and the process that it is."""
+
+    uri: str
+    pid: int
+    tokens: Tokens | None = None
+    credential: str = ""
+    http_port: int = 0
+
+    def token(self, sub: str = "bench") -> str:
+        """A token that the server takes."""
+        return self.tokens.mint(sub, timedelta(hours=1)) if self.tokens else self.credential
+
+    def connect(self, sub: str = "bench", **options: Any) -> dbapi.Connection:
+        """An ADBC connection."""
+        header = DatabaseOptions.AUTHORIZATION_HEADER.value
+        keywords = {header: f"Bearer {self.token(sub)}"}
+        return dbapi.connect(self.uri, db_kwargs=keywords, **options)
+
+    def resident(self) -> float:
+        """Resident memory of the process, in MB."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * 4096 / MB
+
+
+@contextmanager
+def served(config: str = "", **environ: str) -> Iterator[Server]:
+    """``pondflight serve`` with a configuration (YAML)."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    secret = secrets.token_urlsafe(32)
+    names = ("PORT", "GRPC_PORT", "HEALTH_PORT")
+    variables = dict(zip(names, map(str, ports), strict=True))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.yaml"
+        path.write_text(config or NO_LIMITS)
+        log = (Path(folder) / "log").open("w+")
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "pondflight", "serve", "--config", str(path)],
+            env=os.environ | {"HOST": "127.0.0.1", "JWT_SECRET": secret} | variables | environ,
+            stderr=log,
+        )
+        try:
+            while (
+                "msg=Ready" not in (text := Path(log.name).read_text())
+                and 'msg="Ready"' not in text
+            ):
+                assert process.poll() is None, text
+                time.sleep(0.05)
+            yield Server(
+                uri=f"grpc://127.0.0.1:{ports[1]}",
+                pid=process.pid,
+                tokens=Tokens(secret),
+                http_port=ports[0],
+            )
+        finally:
+            process.terminate()
+            process.wait(30)
+            log.close()
+
+
+@contextmanager
+def worker(threads: int = 1) -> Iterator[Server]:
+    """A worker alone, to be spoken to directly."""
+    credential = secrets.token_hex(16)
+    digest = hashlib.sha256(credential.encode()).hexdigest()
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(  # noqa: S603
+            [
+                *(sys.executable, "-m", "pondflight", "worker", "--lifeline"),
+                *(f"--credential-sha256={digest}", f"--scratch={folder}", f"--threads={threads}"),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            port = json.loads(process.stdout.readline())["port"]
+            yield Server(f"grpc://127.0.0.1:{port}", process.pid, credential=credential)
+        finally:
+            process.stdin.close()
+            process.wait(10)
+            process.stdout.close()
+
+
+def latencies(runs: int, *actions: Callable[[], object]) -> list[list[float]]:
+    """Milliseconds of each run of each action, sorted.
+
+    The actions take turns, a few runs at a time, so that all see the same machine.
+    """
+    times: list[list[float]] = [[] for _ in actions]
+    for action in actions:
+        for _ in range(_MICRO_BATCH):
+            action()
+    while len(times[0]) < runs:
+        for found, action in zip(times, actions, strict=True):
+            for _ in range(_MICRO_BATCH):
+                start = time.perf_counter()
+                action()
+                found.append((time.perf_counter() - start) * 1e3)
+    return [sorted(found) for found in times]
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The value below which ``share`` of the sorted values lie."""
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def show(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table, as Markdown, so that it can be pasted into docs/performance.md."""
+    print(f"\n{title}\n")
+    for row in (header, ["---"] * len(header), *rows):
+        cells = (f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row)
+        print("| " + " | ".join(cells) + " |", flush=True)

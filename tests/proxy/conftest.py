@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from adbc_driver_flightsql import DatabaseOptions, dbapi
+
+from pondflight.proxy.server import ProxyServer
+from pondflight.tokens import Tokens
+from pondflight.workers.backends.process import ProcessBackend
+from pondflight.workers.pool import Pool, PoolSettings
+from tests.flight import Client
+
+
+class Deployment:
+    """A proxy in this process, with workers as subprocesses."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.secret = secrets.token_urlsafe(32)
+        self.tokens = Tokens(self.secret)
+        self.backend = ProcessBackend()
+        defaults: dict[str, Any] = {
+            "instance": "test",
+            "secret": self.secret,
+            "memory_limit": 512 << 20,
+            "cpu_limit": 1.0,
+            "idle_timeout": 300.0,
+            "max_workers": 10,
+            "configuration": lambda _: {},
+        }
+        self.pool = Pool(self.backend, PoolSettings(**defaults | settings))
+        self.proxy = ProxyServer("grpc://127.0.0.1:0", pool=self.pool, tokens=self.tokens)
+        self.uri = f"grpc://127.0.0.1:{self.proxy.port}"
+        self._clients: list[Client] = []
+
+    def token(self, sub: str, **claims: Any) -> str:
+        return self.tokens.mint(sub, timedelta(hours=1), **claims)
+
+    def connect(self, sub: str, **options: Any) -> dbapi.Connection:
+        header = DatabaseOptions.AUTHORIZATION_HEADER.value
+        return dbapi.connect(self.uri, db_kwargs={header: f"Bearer {self.token(sub)}"}, **options)
+
+    def client(self, sub: str, **headers: str) -> Client:
+        client = Client(self.uri, self.token(sub), **headers)
+        self._clients.append(client)
+        return client
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
+        self.proxy.close()
+        self.pool.close()
+
+
+MakeDeployment = Callable[..., Deployment]
+
+
+@pytest.fixture(name="make_deployment")
+def fixture_make_deployment() -> Iterator[MakeDeployment]:
+    made: list[Deployment] = []
+
+    def make(**settings: Any) -> Deployment:
+        made.append(Deployment(**settings))
+        return made[-1]
+
+    yield make
+    for deployment in made:
+        deployment.close()
+
+
+@pytest.fixture(name="shared", scope="module")
+def fixture_shared() -> Iterator[Deployment]:
+    """One deployment for the tests of a module: each uses users of its own."""
+    deployment = Deployment()
+    yield deployment
+    deployment.close()
+
+
+@pytest.fixture(name="user")
+def fixture_user() -> str:
+    """A user that nobody has seen before."""
+    return f"user-{secrets.token_hex(4)}"

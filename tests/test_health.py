@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from pondflight.health import SERVICES, HealthServer
+
+Answer = health_pb2.HealthCheckResponse
+
+
+@pytest.fixture(name="health")
+def fixture_health() -> Iterator[HealthServer]:
+    server = HealthServer("127.0.0.1", 0)
+    yield server
+    server.close()
+
+
+@pytest.fixture(name="stub")
+def fixture_stub(health: HealthServer) -> Iterator[Any]:
+    with grpc.insecure_channel(f"127.0.0.1:{health.port}") as channel:
+        yield health_pb2_grpc.HealthStub(channel)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_it_does_not_serve_until_told_so(health: HealthServer, stub: Any, service: str) -> None:
+    request = health_pb2.HealthCheckRequest(service=service)
+    watch = stub.Watch(request, timeout=30)
+    assert next(watch).status == Answer.NOT_SERVING
+    health.set_serving(serving=True)
+    assert next(watch).status == Answer.SERVING
+    assert stub.Check(request).status == Answer.SERVING
+    health.set_serving(serving=False)
+    assert next(watch).status == Answer.NOT_SERVING
+    assert stub.Check(request).status == Answer.NOT_SERVING
+
+
+def test_many_watchers_leave_room_for_checks(stub: Any) -> None:
+    request = health_pb2.HealthCheckRequest()
+    watches = [stub.Watch(request, timeout=30) for _ in range(50)]
+    for watch in watches:
+        assert next(watch).status == Answer.NOT_SERVING
+    assert stub.Check(request, timeout=5).status == Answer.NOT_SERVING
+
+
+def test_an_unknown_service_is_not_found(stub: Any) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Check(health_pb2.HealthCheckRequest(service="nothing"))
+    error: Any = caught.value
+    assert error.code() == grpc.StatusCode.NOT_FOUND
