@@ -15,6 +15,7 @@ from pyarrow import csv, parquet
 
 from pondflight import metrics
 from tests.stack import Stack
+from tests.waiting import wait_until
 
 ARROW = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
@@ -29,13 +30,6 @@ READ: dict[str, Callable[[bytes], pa.Table]] = {
 
 ENDLESS = "SELECT range AS a, range * 2 AS b FROM range(100000000000)"
 ENDLESS_WITHOUT_ROWS = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(1000000) b"
-
-
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("form", READ)
@@ -243,10 +237,10 @@ def test_client_that_hangs_up_stops_its_statement(stack: Stack, sql: str) -> Non
     sub = f"gone-{abs(hash(sql))}"
     stack.query(sub, "SELECT 1")
     sock = start(stack, sub, sql)
-    until(lambda: running(stack, sub) > 0)
+    wait_until(lambda: running(stack, sub) > 0)
     sock.close()
     began = time.monotonic()
-    until(lambda: running(stack, sub) == 0)
+    wait_until(lambda: running(stack, sub) == 0)
     assert stack.query(sub, "SELECT 1 AS a").rows == [{"a": 1}]
     assert time.monotonic() - began < 15
 
@@ -254,7 +248,7 @@ def test_client_that_hangs_up_stops_its_statement(stack: Stack, sql: str) -> Non
 def test_slow_reader_is_waited_for_and_nothing_is_collected(stack: Stack) -> None:
     sock = start(stack, "slow", ENDLESS)
     sock.recv(1000)
-    until(lambda: running(stack, "slow") == 1)
+    wait_until(lambda: running(stack, "slow") == 1)
 
     def sent() -> float:
         value: float = metrics.RESULT_BYTES._value.get()
@@ -265,7 +259,7 @@ def test_slow_reader_is_waited_for_and_nothing_is_collected(stack: Stack) -> Non
     time.sleep(1)
     assert sent() - before < 64 << 20
     sock.close()
-    until(lambda: running(stack, "slow") == 0)
+    wait_until(lambda: running(stack, "slow") == 0)
 
 
 @pytest.mark.parametrize("form", READ)
@@ -275,7 +269,7 @@ def test_stream_that_is_cut_is_no_clean_end(stack: Stack, form: str, version: st
     sock = start(stack, sub, ENDLESS, version, form)
     received = sock.recv(4096)
     assert received.startswith(f"HTTP/{version} 200".encode())
-    until(lambda: running(stack, sub) == 1)
+    wait_until(lambda: running(stack, sub) == 1)
     (call,) = [c for c in stack.proxy.calls.running() if c.identity.identity.sub == sub]
     lease = stack.pool.lease_running(call.identity.user)
     assert lease is not None
@@ -300,4 +294,4 @@ def test_many_streams_leave_room_for_the_rest(stack: Stack) -> None:
     assert stack.query("alice", "SELECT 1 AS a").rows == [{"a": 1}]
     for sock in socks:
         sock.close()
-    until(lambda: running(stack, "many") == 0)
+    wait_until(lambda: running(stack, "many") == 0)
