@@ -17,14 +17,14 @@ import pyarrow as pa
 from pondflight.web import json_text
 from pondflight.web.sink import Sink
 
-Pieces = Generator[Any]
-"""Pieces of a body: anything with the buffer protocol."""
+Pieces = Generator[list[Any]]
+"""Pieces of a body: lists of anything with the buffer protocol, each list to be sent in one go."""
 
 Encoder = Callable[[pa.Schema, Iterable[pa.RecordBatch]], Pieces]
 
 _ROWS_AT_ONCE: Final = 512
 _CSV_ROWS_AT_ONCE: Final = 16 << 10
-_ROW_GROUP: Final = 16 << 20
+_ROW_GROUP: Final = 8 << 20
 _one_formats = threading.Lock()
 """Whoever makes text of rows in Python. Two at once would be no faster, and slow down the rest."""
 
@@ -42,8 +42,8 @@ def _arrow(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
     with pa.ipc.new_stream(sink.file(), schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
-            yield from sink.take()
-    yield from sink.take()
+            yield sink.take()
+    yield sink.take()
 
 
 def _json_lines(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
@@ -52,7 +52,7 @@ def _json_lines(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
         for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
             with _one_formats:
                 text = json_text.lines(batch.slice(start, _ROWS_AT_ONCE), names)
-            yield text
+            yield [text]
 
 
 def _csv(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
@@ -66,8 +66,8 @@ def _csv(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
                 rows = flat.batch(batch.slice(start, _CSV_ROWS_AT_ONCE))
                 with _one_formats:
                     writer.write_batch(rows)
-                yield from sink.take()
-    yield from sink.take()
+                yield sink.take()
+    yield sink.take()
 
 
 def _parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
@@ -78,8 +78,8 @@ def _parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
     with parquet.ParquetWriter(sink.file(), flat.schema) as writer:
         for group in _row_groups(flat.batch(batch) for batch in batches):
             writer.write_table(pa.Table.from_batches(group, flat.schema))
-            yield from sink.take()
-    yield from sink.take()
+            yield sink.take()
+    yield sink.take()
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:

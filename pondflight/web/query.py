@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import falcon
 
-from pondflight import control
+from pondflight import control, memory
 from pondflight.errors import InvalidArgument, PondflightError, Unavailable
 from pondflight.tokens import bearer
 from pondflight.tracing import Span
@@ -29,7 +30,8 @@ class Query:
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
-        self._free = threading.BoundedSemaphore(STREAMS)
+        self._lock = threading.Lock()
+        self._running = 0
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Run the statement in the body; its rows in the form that ``Accept`` names."""
@@ -39,24 +41,33 @@ class Query:
         span: Span = req.context.span
         statement = self._upstream.statement(token, session_of(req), span.headers())
         req.env.get(HANG_UP, _nobody)(statement.cancel)
-        if not self._free.acquire(blocking=False):
-            raise Unavailable("too many results are on their way: try again", retry_after=1.0)
+        self._enter()
         try:
             rows = _run(statement, request)
             resp.content_type = form.media_types[0]
             resp.append_header("vary", "Accept")
-            resp.stream = _Body(form.encode(rows.schema, rows), rows, statement, self._leave(span))
+            resp.stream = _Body(
+                form.encode(rows.schema, rows), rows, statement, partial(self._leave, span)
+            )
         except BaseException:
             statement.close()
-            self._free.release()
+            self._leave()
             raise
 
-    def _leave(self, span: Span) -> Callable[[], None]:
-        def leave() -> None:
-            self._free.release()
-            span.end()
+    def _enter(self) -> None:
+        with self._lock:
+            if self._running >= STREAMS:
+                raise Unavailable("too many results are on their way: try again", retry_after=1.0)
+            self._running += 1
 
-        return leave
+    def _leave(self, span: Span | None = None) -> None:
+        if span is not None:
+            span.end()
+        with self._lock:
+            self._running -= 1
+            quiet = self._running == 0
+        if quiet:
+            memory.trim()
 
 
 class Session:

@@ -56,7 +56,7 @@ def result(sql: str) -> tuple[pa.Schema, list[pa.RecordBatch]]:
 
 def encoded(form: Format, sql: str) -> bytes:
     schema, batches = result(sql)
-    return b"".join(form.encode(schema, batches))
+    return b"".join(part for piece in form.encode(schema, batches) for part in piece)
 
 
 @pytest.mark.parametrize("value", VALUES)
