@@ -14,6 +14,7 @@ from typing import Any, Final
 import falcon
 import pyarrow as pa
 
+from pondflight.flightsql.streams import slices
 from pondflight.web import json_text
 from pondflight.web.sink import Sink
 
@@ -22,11 +23,11 @@ Pieces = Generator[list[Any]]
 
 Encoder = Callable[[pa.Schema, Iterable[pa.RecordBatch]], Pieces]
 
-_ROWS_AT_ONCE: Final = 512
+_JSON_ROWS_AT_ONCE: Final = 4 << 10
 _CSV_ROWS_AT_ONCE: Final = 16 << 10
 _ROW_GROUP: Final = 8 << 20
 _one_formats = threading.Lock()
-"""Whoever makes text of rows in Python. Two at once would be no faster, and slow down the rest."""
+"""Whoever makes text of rows. More of them at once would be no faster, and slow down the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +48,14 @@ def _arrow(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
 
 
 def _json_lines(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
+    from pondflight.web import json_lines  # noqa: PLC0415 - memory, for those who need it
+
     names = json_text.distinct(schema.names)
     for batch in batches:
-        for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
+        for rows in _pieces(batch, _JSON_ROWS_AT_ONCE):
             with _one_formats:
-                text = json_text.lines(batch.slice(start, _ROWS_AT_ONCE), names)
-            yield [text]
+                lines = json_lines.lines(rows, names)
+            yield lines
 
 
 def _csv(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
@@ -62,12 +65,17 @@ def _csv(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
     flat = _Flat(schema, _in_csv)
     with csv.CSVWriter(sink.file(), flat.schema) as writer:
         for batch in batches:
-            for start in range(0, batch.num_rows, _CSV_ROWS_AT_ONCE):
-                rows = flat.batch(batch.slice(start, _CSV_ROWS_AT_ONCE))
+            for rows in _pieces(batch, _CSV_ROWS_AT_ONCE):
+                flat_rows = flat.batch(rows)
                 with _one_formats:
-                    writer.write_batch(rows)
+                    writer.write_batch(flat_rows)
                 yield sink.take()
     yield sink.take()
+
+
+def _pieces(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
+    for start in range(0, batch.num_rows, rows):
+        yield from slices(batch.slice(start, rows))
 
 
 def _parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:

@@ -1,4 +1,4 @@
-"""Arrow values as JSON text, column by column, with nothing lost but the type.
+"""Arrow values as JSON text, with nothing lost but the type.
 
 Numbers keep all their digits, decimals and 128-bit integers too. What JSON has no form for becomes
 a string: dates and times (ISO 8601), intervals (ISO 8601 durations), binary data (base64), and the
@@ -53,20 +53,6 @@ def writer(kind: pa.DataType) -> Write:  # noqa: C901, PLR0911 - one for each fa
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         return _list(kind)
     return _any
-
-
-def lines(batch: pa.RecordBatch, names: Sequence[str]) -> bytes:
-    """The rows of ``batch`` as JSON lines: an object each, with ``names`` for the columns."""
-    if not batch.num_columns:
-        return b"{}\n" * int(batch.num_rows)
-    heads = [("," if i else "{") + _text(name) + ":" for i, name in enumerate(names)]
-    columns = [column(array) for array in batch.columns]
-    rows = zip(*columns, strict=True)
-    text: str = "".join(
-        "".join(part for pair in zip(heads, row, strict=True) for part in pair) + "}\n"
-        for row in rows
-    )
-    return text.encode("utf-8", "replace")
 
 
 def distinct(names: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import csv, parquet
 
-from pondflight.web import formats, json_text
+from pondflight.web import formats, json_lines, json_text
 from pondflight.web.formats import ARROW, CSV, JSON_LINES, PARQUET, Format
 
 VALUES: dict[str, Any] = {
@@ -110,6 +110,34 @@ def test_any_text_and_number_is_json(values: list[Any]) -> None:
             assert isinstance(back, str)
         else:
             assert back == value
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)),
+            st.one_of(st.none(), st.floats(width=64)),
+            st.one_of(st.none(), st.text()),
+            st.one_of(st.none(), st.booleans()),
+            st.one_of(st.none(), st.dates()),
+        ),
+        min_size=1,
+    ),
+    st.integers(0, 3),
+)
+def test_fast_lines_say_what_slow_ones_would(rows: list[tuple[Any, ...]], skip: int) -> None:
+    types = [pa.int64(), pa.float64(), pa.string(), pa.bool_(), pa.date32()]
+    columns = [
+        pa.array(values, t) for values, t in zip(zip(*rows, strict=True), types, strict=True)
+    ]
+    batch = pa.record_batch(columns, names=["a", "b", "c", '"d', "\\é"]).slice(skip)
+    text = b"".join(json_lines.lines(batch, batch.schema.names))
+    slow = [json_text.column(array) for array in batch.columns]
+    expected = [
+        dict(zip(batch.schema.names, map(json.loads, row), strict=True))
+        for row in zip(*slow, strict=True)
+    ]
+    assert [json.loads(line) for line in text.decode().split("\n")[:-1]] == expected
 
 
 def test_nothing_but_the_batch_at_hand_is_kept() -> None:
