@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +17,7 @@ import duckdb
 import pyarrow as pa
 from pyarrow import flight
 
-from pondflight import control, dialect
+from pondflight import control, dialect, tracing
 from pondflight.engine import catalog, keys, options
 from pondflight.engine.databases import Databases
 from pondflight.engine.describe import Describer
@@ -26,13 +27,20 @@ from pondflight.engine.sessions import DEFAULT, Sessions
 from pondflight.engine.startup import start_up
 from pondflight.engine.statements import Plan, Statements
 from pondflight.engine.storage import Storage
-from pondflight.errors import InvalidArgument, NotFound, PondflightError, Unauthenticated
+from pondflight.errors import (
+    ConfigError,
+    InvalidArgument,
+    NotFound,
+    PondflightError,
+    Unauthenticated,
+)
 from pondflight.flightsql import Call, FlightSqlServer, PreparedStatement, wire
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.calls import Headers
 from pondflight.flightsql.sqlinfo import sql_info_table
 from pondflight.flightsql.streams import Result
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 SWEEP_SECONDS = 5.0
 STUCK_SECONDS = 0.3
@@ -98,6 +106,10 @@ class EngineServer(FlightSqlServer):
         self._sweeper = threading.Thread(target=self._sweep, name="session-sweep", daemon=True)
         super().__init__(location, authenticator=CredentialCheck(credential_sha256))
         self._sweeper.start()
+
+    def on_call(self, call: Call) -> None:
+        """Trace it."""
+        tracing.watch(call)
 
     def close(self) -> None:
         """Interrupt what runs and stop."""
@@ -337,6 +349,11 @@ class EngineServer(FlightSqlServer):
         return super().on_do_action(call, kind, body)
 
     def _configure(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        if collector := wanted.get("tracing", {}).get("endpoint"):
+            try:
+                tracing.configure(collector, "pondflight-worker")
+            except ConfigError as error:  # without traces it is as good a worker
+                log.warning("%s", error)
         self._storage.limit = wanted.get("storage_limit")
         self._statements.sandbox = start_up(
             self._database, self._databases, self._sessions, self._scratch, wanted

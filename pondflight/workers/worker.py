@@ -8,6 +8,8 @@ import json
 import secrets
 import threading
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pyarrow import flight
@@ -42,14 +44,17 @@ class Worker:
         offer: str | None = None,
         call_id: str | None = None,
         timeout: float | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> flight.FlightCallOptions:
-        """Headers of a call to this worker; ``timeout`` in seconds."""
-        headers = [self._authorization, (control.SESSION_HEADER.encode(), session.encode())]
+        """Options of a call to this worker; ``timeout`` in seconds."""
+        more = [(name.encode(), value.encode()) for name, value in headers.items()]
+        session_header = (control.SESSION_HEADER.encode(), session.encode())
+        pairs = [self._authorization, session_header, *more]
         if offer is not None:
-            headers.append((control.OFFER_HEADER.encode(), offer.encode()))
+            pairs.append((control.OFFER_HEADER.encode(), offer.encode()))
         if call_id is not None:
-            headers.append((control.CALL_HEADER.encode(), call_id.encode()))
-        return flight.FlightCallOptions(timeout=timeout, headers=headers)
+            pairs.append((control.CALL_HEADER.encode(), call_id.encode()))
+        return flight.FlightCallOptions(timeout=timeout, headers=pairs)
 
     def control(
         self, action: str, body: bytes = b"", *, timeout: float = _CONTROL_SECONDS
