@@ -41,11 +41,14 @@ bench: $(VENV)/dev.stamp ## measure, and print the figures side by side
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 # Keeps the versions that are locked already; make lock ARGS=--upgrade takes the newest.
-LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock" $(ARGS)
+SAME := --constraint requirements/run.txt
 lock: $(VENV)/dev.stamp ## write requirements/*.txt anew from pyproject.toml
-	$(LOCK) --group build --group client --output-file requirements/run.txt
-	$(LOCK) --group dev --constraint requirements/run.txt --output-file requirements/dev.txt
+	$(LOCK) pyproject.toml --group build --group client --output-file requirements/run.txt
+	$(LOCK) pyproject.toml --group dev $(SAME) --output-file requirements/dev.txt
+	$(LOCK) pyproject.toml $(SAME) --output-file requirements/image.txt
+	$(LOCK) --group pyproject.toml:build $(SAME) --output-file requirements/build.txt
 
 reference: $(VENV)/dev.stamp ## write config.example.yaml anew from the settings
 	$(BIN)/python -m pondflight.settings.reference > config.example.yaml.new
