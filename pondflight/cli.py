@@ -191,6 +191,13 @@ def serve(config: Path | None, log_level: str) -> None:
     is_flag=True,
     help="End when standard input does: what started this holds the other end.",
 )
+@click.option(
+    "--orphan-timeout",
+    type=_Duration(),
+    default="0s",
+    metavar="DURATION",
+    help="End when no proxy has said anything for so long; 0s: never.",
+)
 @LOG_LEVEL
 def worker(
     *,
@@ -200,6 +207,7 @@ def worker(
     threads: int,
     scratch: Path,
     lifeline: bool,
+    orphan_timeout: timedelta,
     log_level: str,
 ) -> None:
     """Run the private DuckDB of one user. A backend starts this, not a person."""
@@ -216,6 +224,7 @@ def worker(
             threads=threads,
             scratch=scratch,
             lifeline=lifeline,
+            orphan_timeout=orphan_timeout.total_seconds(),
         )
     )
 

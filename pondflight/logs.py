@@ -37,6 +37,13 @@ class Event(StrEnum):
     CONTAINER_SPAWNED = "Container spawned"
     CONTAINER_STOPPED = "Container stopped"
     CONTAINER_SPAWN_FAILED = "Container spawn failed"
+    CONTAINER_LOG = "Container log"
+    CONTAINER_ADOPTED = "Container adopted"
+    CONTAINER_CLAIMED = "Container claimed"
+    CONTAINER_WARMED = "Container warmed"
+    ENGINE_UNREACHABLE = "Container engine unreachable"
+    ENGINE_REACHABLE = "Container engine reachable again"
+    WORKERS_CANNOT_START = "Workers cannot start"
     RATE_LIMIT_EXCEEDED = "Rate limit exceeded"
     SECRET_GENERATED = "JWT secret generated for this run"  # noqa: S105 - says so, is none
     STARTING = "Starting"

@@ -262,6 +262,7 @@ def test_worker_is_started_with_its_options(started: dict[str, Any]) -> None:
         "threads": 1,
         "scratch": Path("scratch"),
         "lifeline": False,
+        "orphan_timeout": 0.0,
         "level": "info",
     }
 

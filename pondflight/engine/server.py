@@ -21,6 +21,7 @@ from pondflight.engine import attach, catalog
 from pondflight.engine.describe import Describer
 from pondflight.engine.handles import Handle
 from pondflight.engine.ingest import ingest
+from pondflight.engine.ownership import Ownership
 from pondflight.engine.sessions import SessionLimits, Sessions
 from pondflight.engine.statements import Plan, Statements
 from pondflight.errors import InvalidArgument, NotFound, Unauthenticated
@@ -47,6 +48,7 @@ class CredentialCheck:
 
     def __init__(self, credential_sha256: str) -> None:
         self._digest = credential_sha256.lower().encode()
+        self.last_heard = time.monotonic()
 
     def authenticate(self, method: str, headers: Headers) -> WorkerCall:
         """The caller is the pool or the proxy, or is refused."""
@@ -55,6 +57,7 @@ class CredentialCheck:
         digest = hashlib.sha256(credential.encode()).hexdigest().encode()
         if scheme.lower() != "bearer" or not hmac.compare_digest(digest, self._digest):
             raise Unauthenticated
+        self.last_heard = time.monotonic()
         session = (headers.get(control.SESSION_HEADER) or [""])[0]
         call_ids = headers.get(control.CALL_HEADER)
         return WorkerCall(session, call_ids[0] if call_ids else None)
@@ -79,11 +82,18 @@ class EngineServer(FlightSqlServer):
         self._sessions = Sessions(database, scratch)
         self._statements = Statements(database, self._sessions)
         self._describer = Describer()
+        self._ownership = Ownership()
+        self._check = CredentialCheck(credential_sha256)
         self._last_call = time.monotonic()
         self._stop = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="session-sweep", daemon=True)
-        super().__init__(location, authenticator=CredentialCheck(credential_sha256))
+        super().__init__(location, authenticator=self._check)
         self._sweeper.start()
+
+    @property
+    def last_heard(self) -> float:
+        """When a proxy last said anything; monotonic."""
+        return self._check.last_heard
 
     def close(self) -> None:
         """Interrupt what runs and stop."""
@@ -242,7 +252,7 @@ class EngineServer(FlightSqlServer):
         """Flight SQL's actions, and those of ``pondflight.control``."""
         match kind:
             case control.CONFIGURE:
-                return [_json(self._configure(json.loads(body)))]
+                return [_json(self._ownership.configure(json.loads(body), self._configure))]
             case control.CANCEL:
                 return [_json({"cancelled": self._cancel(body.decode())})]
             case control.STATUS:
@@ -271,10 +281,12 @@ class EngineServer(FlightSqlServer):
     def _status(self) -> dict[str, Any]:
         running = sum(1 for call in self.calls.running() if call.identity.call_id is not None)
         return {
+            "owner": self._ownership.owner,
             "running": running,
             "idle_seconds": 0.0 if running else time.monotonic() - self._last_call,
             "sessions": len(self._sessions),
             "rss_bytes": _rss(),
+            "cpu_seconds": time.process_time(),
         }
 
     def _sweep(self) -> None:

@@ -16,7 +16,7 @@ from typing import TypeVar
 import pyarrow as pa
 from pyarrow import flight
 
-from pondflight.errors import Cancelled, Internal, PondflightError, Unauthenticated, Unavailable
+from pondflight.errors import Cancelled, Internal, PondflightError, Unauthenticated
 from pondflight.flightsql import Call, ResultStream
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.status import ConnectionLost, from_pyarrow
@@ -176,11 +176,7 @@ class _worker_errors:  # noqa: N801  reads as a noun where it is used
             raise self._call.cancelled from error
         leaf = from_pyarrow(error)
         if isinstance(leaf, ConnectionLost):
-            self._pool.lost(self._lease)
-            raise Unavailable(
-                "your worker ended while this call was running; what it held in memory is gone; "
-                "the next call starts a new one"
-            ) from error
+            raise self._pool.lost(self._lease) from error
         if isinstance(leaf, Unauthenticated):
             raise Internal("the worker does not accept this server's credential") from error
         if isinstance(leaf, Cancelled):

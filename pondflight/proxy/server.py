@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import flight
 
 from pondflight import control, dialect
-from pondflight.errors import NotSupported, PermissionDenied, Unavailable
+from pondflight.errors import InvalidArgument, NotSupported, PermissionDenied, Unavailable
 from pondflight.flightsql import Call, FlightSqlServer, wire
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.sqlinfo import sql_info_table
@@ -30,6 +32,11 @@ _ENDING = {
     ],
 }
 """Actions that only end something, and their answers where there is no worker to ask."""
+
+
+_ADMINISTRATION = frozenset(
+    {control.POOL_STATUS, control.WORKERS, control.WORKER, control.STOP_WORKER}
+)
 
 
 class ProxyServer(FlightSqlServer):
@@ -89,8 +96,8 @@ class ProxyServer(FlightSqlServer):
 
     def on_do_action(self, call: Call, kind: str, body: bytes) -> Iterable[bytes]:
         """Flight SQL's actions to the worker; the control channel stays closed to users."""
-        if kind == control.POOL_STATUS:
-            return [self._pool_status(call)]
+        if kind in _ADMINISTRATION:
+            return [self._administer(call, kind, body)]
         if kind not in c.ACTIONS:
             raise NotSupported(f"unknown action {kind[:64]!r}; ListActions has those there are")
         c.decode_action(kind, body)
@@ -100,11 +107,44 @@ class ProxyServer(FlightSqlServer):
             self._refuse_if_draining()
         return self._relay.action(call, kind, body)
 
-    def _pool_status(self, call: Call) -> bytes:
+    def _administer(self, call: Call, kind: str, body: bytes) -> bytes:
         if not call.identity.identity.admin:
-            raise PermissionDenied("the status of the pool is for administrators")
-        return json.dumps({"ready": not self.draining, **self._pool.stats()}).encode()
+            raise PermissionDenied("this is for administrators: use a token with the claim 'admin'")
+        answer: dict[str, Any]
+        match kind:
+            case control.WORKERS:
+                answer = {"workers": [asdict(view) for view in self._pool.workers()]}
+            case control.WORKER:
+                view, lines = self._pool.worker_log(_text(body))
+                answer = {"worker": asdict(view), "log": lines}
+            case control.STOP_WORKER:
+                wanted, force = _stop_request(body)
+                answer = {"worker": asdict(self._pool.stop_worker(wanted, force=force))}
+            case _:
+                ready = self._pool.ready and not self.draining
+                answer = {"ready": ready, **self._pool.stats(), **self._pool.counts()}
+        return json.dumps(answer).encode()
 
     def _refuse_if_draining(self) -> None:
         if self.draining:
             raise Unavailable("the server is shutting down: connect again in a moment")
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise InvalidArgument("the body is not text in UTF-8") from None
+
+
+def _stop_request(body: bytes) -> tuple[str, bool]:
+    try:
+        request = json.loads(body)
+        wanted, force = request["worker"], request.get("force", False)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        wanted, force = None, None
+    if not isinstance(wanted, str) or not isinstance(force, bool):
+        raise InvalidArgument(
+            'the body is not {"worker": id, name or user, "force": true or false}'
+        )
+    return wanted, force
