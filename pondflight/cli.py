@@ -130,8 +130,8 @@ def serve(config: Path | None, log_level: str) -> None:
     """Start the proxy: Flight SQL, HTTP and health, and a worker for each user who comes.
 
     Without --config and without JWT_SECRET it starts a demonstration: with a secret that is
-    generated for this run, and a small sample database. With either of them it is the real thing,
-    and refuses to start without JWT_SECRET.
+    generated for this run, and a small sample database. With either of them, or with containers for
+    workers, it is the real thing, and refuses to start without JWT_SECRET.
 
     Ctrl-C or SIGTERM ends it, and all workers with it.
     """
@@ -139,8 +139,10 @@ def serve(config: Path | None, log_level: str) -> None:
     from pondflight.settings import load
 
     settings = load(config)
-    zero_config = config is None and settings.security.jwt_secret is None
-    if settings.security.jwt_secret is None and not zero_config:
+    unsigned = settings.security.jwt_secret is None
+    # Containers outlive the proxy, and only one with the same secret can adopt them.
+    zero_config = unsigned and config is None and settings.workers.backend == "process"
+    if unsigned and not zero_config:
         raise ConfigError([HOW_TO_SIGN])
     logs.configure(log_level)
     from pondflight.serve import run

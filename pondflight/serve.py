@@ -6,8 +6,6 @@ HTTP app under gunicorn in another, since gunicorn forks and this process holds 
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import secrets
 import shutil
 import signal
@@ -35,8 +33,8 @@ from pondflight.proxy.server import ProxyServer  # noqa: E402
 from pondflight.settings import AttachedDatabase, DatabaseType, Settings  # noqa: E402
 from pondflight.tokens import Tokens  # noqa: E402
 from pondflight.web.process import WebProcess  # noqa: E402
-from pondflight.workers.backends.process import ProcessBackend  # noqa: E402
-from pondflight.workers.pool import Pool, PoolSettings, User  # noqa: E402
+from pondflight.workers.factory import create_backend, pool_settings  # noqa: E402
+from pondflight.workers.pool import Pool, User  # noqa: E402
 
 log = get_logger()
 _POLL_SECONDS = 0.1
@@ -61,7 +59,7 @@ def run(settings: Settings, *, zero_config: bool) -> int:
         host = settings.server.host
         log.info(Event.STARTING, backend=settings.workers.backend)
         health = stack.enter_context(closing(HealthServer(host, settings.server.health_port)))
-        pool = stack.enter_context(closing(Pool(ProcessBackend(), pool_settings(settings, secret))))
+        pool = stack.enter_context(closing(_pool(settings, secret)))
         web = stack.enter_context(closing(WebProcess(settings, secret)))
         proxy = ProxyServer(f"grpc://{host}:{settings.server.grpc_port}", pool=pool, tokens=tokens)
         stack.callback(_drain, proxy, settings.server.drain_timeout.total_seconds(), signals)
@@ -85,17 +83,17 @@ def run(settings: Settings, *, zero_config: bool) -> int:
     return 0
 
 
-def pool_settings(settings: Settings, secret: str) -> PoolSettings:
-    """What the pool needs to know of the settings."""
-    instance = hmac.new(secret.encode(), b"instance", hashlib.sha256).hexdigest()[:12]
-    return PoolSettings(
-        instance=instance,
-        secret=secret,
-        memory_limit=settings.containers.memory_limit,
-        cpu_limit=settings.containers.cpu_limit,
-        idle_timeout=settings.containers.idle_timeout.total_seconds(),
-        max_workers=settings.containers.max_per_host,
-        configuration=lambda user: worker_configuration(settings, user),
+def _pool(settings: Settings, secret: str) -> Pool:
+    backend = create_backend(settings, secret)
+    for problem in backend.check():
+        log.error(
+            Event.WORKERS_CANNOT_START,
+            check=problem.check,
+            error=problem.message,
+            advice=problem.advice,
+        )
+    return Pool(
+        backend, pool_settings(settings, secret, lambda user: worker_configuration(settings, user))
     )
 
 

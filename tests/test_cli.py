@@ -185,7 +185,7 @@ def test_check_warns_of_a_missing_secret(config: Path) -> None:
 
 def test_check_ends_with_2_and_all_problems(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
-    config.write_text("server: {prot: 1, port: x}\nworkers: {backend: docker}")
+    config.write_text("server: {prot: 1, port: x}\nworkers: {backend: thread}")
     result = pondflight("check", "--config", config)
     assert result.exit_code == 2
     assert result.stdout == ""

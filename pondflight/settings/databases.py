@@ -44,6 +44,9 @@ class DatabaseType(StrEnum):
     DUCKDB = "duckdb"
 
 
+FILE_TYPES = frozenset({DatabaseType.SQLITE, DatabaseType.DUCKDB})
+"""Those whose connection string is the path of a file."""
+
 _SCHEMES = {
     DatabaseType.POSTGRES: ("postgres", "postgresql"),
     DatabaseType.MYSQL: ("mysql",),

@@ -223,10 +223,14 @@ class _Draft:
         refused = cause if isinstance(cause, Refused) else Refused()
         if error["type"] == "missing":
             refused = Refused("is missing")
-        if refused.key:
-            at = (*at, refused.key)
+        given = error["input"]
+        for step in filter(None, refused.key.split(".")):
+            at = (*at, step)
+            given = given.get(step) if isinstance(given, Mapping) else None
         key = ROOT.find(at)
-        value = "" if error["type"] == "missing" else wording.shown(key, error["input"])
+        if given is None:
+            given = key.default
+        value = "" if error["type"] == "missing" else wording.shown(key, given)
         self._problems.append(wording.refused(key, at, value, refused.why, self._origin(key, at)))
 
     def _origin(self, key: Key, at: At) -> str:
@@ -234,9 +238,9 @@ class _Draft:
         if key.shape is Shape.SECTION:
             inner = (origin for place, origin in self._origins.items() if place[:-1] == at)
             return " and ".join(dict.fromkeys(inner))
-        while at not in self._origins:
+        while at and at not in self._origins:
             at = at[:-1]
-        return self._origins[at]
+        return self._origins[at] if at else "by default"
 
 
 def _whole_item(at: At) -> At:
