@@ -342,8 +342,10 @@ def _json(value: dict[str, Any]) -> bytes:
 
 
 def _rss() -> int:
+    """Resident memory that is this process's own: without pages of files, which all share."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return 0
-    return pages * 4096
+    fields = dict(line.split(":", 1) for line in lines)
+    return sum(int(fields.get(name, "0").split()[0]) << 10 for name in ("RssAnon", "RssShmem"))

@@ -39,6 +39,10 @@ class Naming:
         """The name of a warm worker that nobody has claimed."""
         return f"pondflight-{self.instance}-{_SPARE}-{generation}"
 
+    def of(self, key: str, generation: str) -> str:
+        """The name of a worker that is its user's, or nobody's if there is no key."""
+        return self.of_user(key) if key else self.of_spare(generation)
+
     def credential(self, generation: str) -> str:
         """The one credential that opens a worker.
 

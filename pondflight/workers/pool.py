@@ -329,7 +329,7 @@ class Pool:
         now = time.monotonic()
         return WorkerView(
             id=handle.id if handle else "",
-            name=handle.name if handle else self._naming.of_user(worker.key),
+            name=handle.name if handle else self._naming.of(worker.key, worker.generation),
             state=worker.state.value,
             user=worker.subject or None,
             key=worker.key,

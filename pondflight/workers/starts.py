@@ -180,20 +180,20 @@ class Starter:
 
     def _start_one(self, worker: Worker, user: User, deadline: float) -> None:
         worker.generation = secrets.token_hex(8)
-        handle = self._launch(worker, self._naming.of_user(worker.key))
+        handle = self._launch(worker)
         self._make_ready(worker, user, handle, deadline)
 
     def _start_spare(self, worker: Worker) -> Event:
         deadline = time.monotonic() + self._settings.start_timeout
-        handle = self._launch(worker, self._naming.of_spare(worker.generation))
+        handle = self._launch(worker)
         self._make_ready(worker, None, handle, deadline)
         return Event.CONTAINER_WARMED
 
     # -- steps --------------------------------------------------------------------------------
 
-    def _launch(self, worker: Worker, name: str) -> WorkerHandle:
+    def _launch(self, worker: Worker) -> WorkerHandle:
         spec = WorkerSpec(
-            name=name,
+            name=self._naming.of(worker.key, worker.generation),
             instance=self._settings.instance,
             user=worker.key,
             generation=worker.generation,

@@ -7,6 +7,7 @@ in its name, which only one container can have at a time.
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,6 +42,7 @@ _PHASES = {
     "restarting": Phase.RUNNING,
 }
 _BUILT_IN = frozenset({"bridge", "host", "none", "default"})
+_MOUNTED = re.compile(r"/containers/([0-9a-f]{64})/(?:hostname|hosts|resolv\.conf)")
 _ICC = "com.docker.network.bridge.enable_icc"
 
 
@@ -293,7 +295,7 @@ class DockerBackend:
             raise BackendUnreachable(_words(error)) from error
         else:
             return
-        if in_container():
+        if self._runs_in_a_container():
             raise StartFailed(
                 f"there is no network {name} (containers.network) that this proxy and its workers "
                 f"could share: create it and connect the proxy to it",
@@ -312,6 +314,11 @@ class DockerBackend:
         except APIError as error:
             if error.status_code != _CONFLICT:  # another proxy made it
                 raise StartFailed(_words(error), []) from error
+
+    def _runs_in_a_container(self) -> bool:
+        """Whether the proxy itself is one of this engine's containers."""
+        own = _own_container()
+        return bool(own) and self._look(own) is not None
 
     def _is_about_network(self, error: APIError) -> bool:
         words = _words(error)
@@ -347,9 +354,16 @@ class DockerBackend:
         return []
 
 
-def in_container() -> bool:
-    """Whether this process runs in a container."""
-    return Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
+def _own_container() -> str:
+    """The id of the container that this process runs in; empty if it runs in none.
+
+    Docker mounts a few files of the container's own into it, from a directory named for it.
+    """
+    with contextlib.suppress(OSError):
+        found = _MOUNTED.search(Path("/proc/self/mountinfo").read_text())
+        if found is not None:
+            return found[1]
+    return ""
 
 
 def _words(error: APIError) -> str:

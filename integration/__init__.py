@@ -1,0 +1,1 @@
+"""Suites against real servers, which they start themselves."""
