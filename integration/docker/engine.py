@@ -43,6 +43,7 @@ _BASE = ("bookworm", "python3,python3-venv,ca-certificates")
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 _RESOLVER = "10.0.2.3"
 _SECONDS = 60.0
+_daemons: list[subprocess.Popen[bytes]] = []
 
 
 class Engine:
@@ -95,6 +96,7 @@ class Engine:
                 stderr=log,
                 start_new_session=True,
             )
+        _daemons.append(daemon)  # it may outlive this object, and nobody is to wait for it
         deadline = time.monotonic() + _SECONDS
         while not self.answers():
             if daemon.poll() is not None or time.monotonic() > deadline:

@@ -20,8 +20,6 @@ LAYOUTS = {
 }
 
 
-# Docker's client for Python leaves a socket to the collector when it cannot connect.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("layout", LAYOUTS)
 class TestDocker(BackendContract):
     @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ from pondflight.engine.ingest import ingest
 from pondflight.engine.ownership import Ownership
 from pondflight.engine.sessions import SessionLimits, Sessions
 from pondflight.engine.statements import Plan, Statements
-from pondflight.errors import InvalidArgument, NotFound, Unauthenticated
+from pondflight.errors import InvalidArgument, NotFound, Unauthenticated, Unavailable
 from pondflight.flightsql import Call, FlightSqlServer, PreparedStatement, wire
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.calls import Headers
@@ -99,7 +99,7 @@ class EngineServer(FlightSqlServer):
         """Interrupt what runs and stop."""
         self._stop.set()
         for call in self.calls.running():
-            call.cancel()
+            call.cancel(Unavailable("your worker was stopped while this call was running"))
         super().close()
 
     # -- statements ---------------------------------------------------------------------------

@@ -49,13 +49,13 @@ class Ticket:
 
 
 class Crowded(Exception):
-    """There is one worker too many, since another proxy started one at the same moment."""
+    """There is no room, though there seemed to be: other proxies have started workers."""
 
 
 class Admission:
     """Runs starts on threads of its own.
 
-    ``start`` starts the worker of a ticket, and raises ``Crowded`` or settles the worker;
+    ``fulfil`` starts the worker of a ticket, and raises ``Crowded`` or settles the worker;
     ``exists`` tells whether the engine has a worker for a user's key already.
     """
 
@@ -64,12 +64,12 @@ class Admission:
         roster: Roster,
         settings: PoolSettings,
         *,
-        start: Callable[[Ticket], None],
+        fulfil: Callable[[Ticket], None],
         exists: Callable[[str], bool],
     ) -> None:
         self._roster = roster
         self._settings = settings
-        self._start = start
+        self._fulfil = fulfil
         self._exists = exists
         self._queue: deque[Ticket] = deque()
         self._running = 0
@@ -80,6 +80,9 @@ class Admission:
             settings.concurrent_starts + 1, thread_name_prefix="worker-start"
         )
         self._thread = threading.Thread(target=self._loop, name="worker-admission", daemon=True)
+
+    def start(self) -> None:
+        """Begin. What exists already has to be known by then, or too much is started."""
         self._thread.start()
 
     def __len__(self) -> int:
@@ -192,7 +195,7 @@ class Admission:
     def _run_start(self, ticket: Ticket) -> None:
         crowded = False
         try:
-            self._start(ticket)
+            self._fulfil(ticket)
         except Crowded:
             crowded = True
         finally:

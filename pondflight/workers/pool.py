@@ -79,12 +79,13 @@ class Pool:
         adoption = Adoption(self._roster, backend, settings, self._naming)
         self._starter = Starter(self._roster, backend, settings, self._naming, adoption)
         self._admission = Admission(
-            self._roster, settings, start=self._starter.start, exists=self._starter.exists
+            self._roster, settings, fulfil=self._starter.fulfil, exists=self._starter.exists
         )
         self._sweeper = Sweeper(self._roster, backend, settings, adoption)
         self._pulse = Pulse(self._roster, backend, settings.health_interval)
         backend.on_exit(self._exited)
         self._sweeper.start()
+        self._admission.start()
         self._pulse.start()
 
     # -- for calls ----------------------------------------------------------------------------

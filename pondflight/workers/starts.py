@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import secrets
 import time
 
@@ -28,6 +29,7 @@ from pondflight.workers.backends.base import (
     BackendError,
     BackendUnreachable,
     NameTaken,
+    NoRoom,
     NoSuchWorker,
     Phase,
     StartFailed,
@@ -47,6 +49,7 @@ events = get_logger()
 _RETRY_SECONDS = 0.01
 _LIFE_SIGN_SECONDS = 0.5
 _NAME_SECONDS = 0.05
+_NO_ROOM_SECONDS = (0.05, 0.3)
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 30.0
 
@@ -97,7 +100,7 @@ class Starter:
         handle = self._backend.find(self._naming.of_user(key))
         return handle is not None and handle.phase is Phase.RUNNING
 
-    def start(self, ticket: Ticket) -> None:
+    def fulfil(self, ticket: Ticket) -> None:
         """Settle the worker of a ticket, or raise ``Crowded``."""
         worker = ticket.worker
         try:
@@ -201,8 +204,16 @@ class Starter:
             spec_hash=self._settings.spec_hash,
             memory_limit=self._settings.memory_limit,
             cpu_limit=self._settings.cpu_limit,
+            most=self._settings.max_workers,
         )
-        handle = self._backend.start(spec)
+        try:
+            handle = self._backend.start(spec)
+        except NoRoom:
+            for other in self._backend.list_workers():
+                self._adoption.adopt_unknown(other)
+            # Whoever else found no room is to come at another moment.
+            time.sleep(random.uniform(*_NO_ROOM_SECONDS))  # noqa: S311
+            raise Crowded from None
         with self._roster.changed:
             self._roster.started += 1
         return handle
@@ -212,7 +223,6 @@ class Starter:
     ) -> None:
         connection = self._adoption.connect(handle)
         try:
-            self._raise_if_crowded(handle)
             self._configure_when_up(connection, worker.key, user, handle, deadline)
             connection.ping(timeout=_left(deadline))
         except BaseException as error:
@@ -265,21 +275,6 @@ class Starter:
             [],
         )
 
-    def _raise_if_crowded(self, handle: WorkerHandle) -> None:
-        """Give way if other proxies have started so many that this worker is one too many.
-
-        The oldest may stay; all proxies see the same order.
-        """
-        if not self._backend.outlives_proxy:
-            return
-        limit = self._settings.max_workers
-        there = [h for h in self._backend.list_workers() if h.phase is not Phase.ENDED]
-        there.sort(key=lambda h: (h.created, h.generation))
-        if handle.generation in {h.generation for h in there[limit:]}:
-            for other in there:
-                self._adoption.adopt_unknown(other)
-            raise Crowded
-
     def _cleared(self, handle: WorkerHandle, error: BaseException) -> BaseException:
         """Remove what is left of a start; the error, with the worker's last words."""
         lines: list[str] = []
@@ -288,9 +283,8 @@ class Starter:
         with contextlib.suppress(BackendError):
             # What cannot be removed now, the sweep finds.
             self._backend.stop(handle)
-        crowded = isinstance(error, Crowded)
         with self._roster.changed:
-            self._roster.stopped[Reason.SURPLUS if crowded else Reason.START_FAILED] += 1
+            self._roster.stopped[Reason.START_FAILED] += 1
         if isinstance(error, StartFailed):
             return StartFailed(error.reason, lines, advice=error.advice)
         if isinstance(error, PondflightError):

@@ -60,8 +60,8 @@ WRONG_VALUES = {
     " 'pondflight:0.1.0' is no image of gizmosql: name one",
     "containers: {engine: gizmosql, image: x}": "workers.backend: 'process' cannot run a gizmosql:"
     " use docker",
-    "workers: {backend: docker, warm: 1}\ncontainers: {engine: sqlflite, image: x}":
-    "workers.warm: 1 must be 0 with a sqlflite, which serves anyone (from FILE)",
+    "workers: {backend: docker, warm: 1}\ncontainers: {engine: sqlflite, image: x}": "workers"
+    ".warm: 1 must be 0 with a sqlflite, which serves anyone (from FILE)",
     "workers: {backend: thread}": "workers.backend: 'thread' is not accepted",
     "duckdb: {extensions: postgres}": "duckdb.extensions must be a list, each item one of arrow,",
     "duckdb: {extensions: [json, httpfs]}": "duckdb.extensions[1]: 'httpfs' is not available"

@@ -1,8 +1,8 @@
 """What every backend has to do: one suite, which each backend's own test module runs.
 
 A subclass gives the fixture ``backend`` and the few things that need other hands than the
-contract's: to kill a worker, to make it write a line, to come back as another proxy would. What does
-not apply to a backend is skipped there, with the reason.
+contract's: to kill a worker, to make it write a line, to come back as another proxy would. What
+does not apply to a backend is skipped there, with the reason.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pondflight.workers.backends.base import (
     Backend,
     BackendUnreachable,
     NameTaken,
+    NoRoom,
     NoSuchWorker,
     Phase,
     WorkerExit,
@@ -48,6 +49,7 @@ def make_spec(subject: str | None = None, **fields: object) -> WorkerSpec:
         "spec_hash": "abc",
         "memory_limit": 512 << 20,
         "cpu_limit": 1.0,
+        "most": 100,
     }
     return WorkerSpec(**values | fields)  # type: ignore[arg-type]
 
@@ -283,6 +285,38 @@ class BackendContract:
         ticket = info.endpoints[0].ticket
         table = connection.client.do_get(ticket, connection.options(timeout=30)).read_all()
         return tuple(column[0].as_py() for column in table.columns)
+
+    def test_there_are_never_more_than_there_may_be(self, backend: Backend) -> None:
+        most: list[int] = []
+        errors: list[Exception] = []
+        done = threading.Event()
+
+        def watch() -> None:
+            while not done.wait(0.01):
+                running = [h for h in backend.list_workers() if h.phase is Phase.RUNNING]
+                most.append(len(running))
+
+        def start() -> None:
+            try:
+                backend.start(make_spec(most=3))
+            except NoRoom as error:
+                errors.append(error)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        threads = [threading.Thread(target=start) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        done.set()
+        watcher.join()
+        assert max(most) <= 3
+        assert len(backend.list_workers()) == 6 - len(errors)
+        for _ in range(3 - len(backend.list_workers())):
+            backend.start(make_spec(most=3))
+        with pytest.raises(NoRoom):
+            backend.start(make_spec(most=3))
 
     # -- other proxies, and no engine ---------------------------------------------------------
 

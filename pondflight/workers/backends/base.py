@@ -28,6 +28,7 @@ class WorkerSpec:
     ``spec_hash``    hash of the settings that it is started with
     ``memory_limit`` bytes
     ``cpu_limit``    cores, fractions allowed
+    ``most``         workers of the instance that there may be, with this one
     """
 
     name: str
@@ -38,6 +39,7 @@ class WorkerSpec:
     spec_hash: str
     memory_limit: int
     cpu_limit: float
+    most: int
 
     @property
     def credential_sha256(self) -> str:
@@ -102,6 +104,10 @@ class NameTaken(BackendError):
     """There is a worker of that name already."""
 
 
+class NoRoom(BackendError):
+    """There are as many workers as there may be; other proxies have started some of them."""
+
+
 class NoSuchWorker(BackendError):
     """The worker is not there any more."""
 
@@ -136,7 +142,9 @@ class Backend(Protocol):
     def start(self, spec: WorkerSpec) -> WorkerHandle:
         """Start a worker; it need not be ready.
 
-        Raises ``NameTaken`` or ``StartFailed``; leaves nothing behind then.
+        Raises ``NameTaken``, ``NoRoom`` or ``StartFailed``; leaves nothing behind then. Two starts
+        at the same moment may both find no room where there is room for one, but never is there
+        one too many.
         """
 
     def stop(self, handle: WorkerHandle) -> None:

@@ -21,6 +21,7 @@ from pondflight.workers.backends.base import (
     BackendUnreachable,
     ExitCallback,
     NameTaken,
+    NoRoom,
     NoSuchWorker,
     Phase,
     Problem,
@@ -83,11 +84,22 @@ class DockerBackend:
             self._remove_unseen(spec)
             raise
         try:
+            self._require_room(spec)
             return self._start(made["Id"])
         except BaseException:
             with contextlib.suppress(BackendError):
                 self._remove(made["Id"])
             raise
+
+    def _require_room(self, spec: WorkerSpec) -> None:
+        """Give way if there is one too many, now that this one is there for all to see.
+
+        Of all who create at the same moment, whoever looks last sees all others; so the rule that
+        all give way who see one too many lets no one too many through.
+        """
+        there = [worker for worker in self.list_workers() if worker.phase is not Phase.ENDED]
+        if len(there) > spec.most:
+            raise NoRoom
 
     def _start(self, container_id: str) -> WorkerHandle:
         try:

@@ -27,6 +27,7 @@ from pondflight.workers.backends.base import (
     LOG_LINES,
     ExitCallback,
     NameTaken,
+    NoRoom,
     NoSuchWorker,
     Phase,
     Problem,
@@ -72,6 +73,8 @@ class ProcessBackend:
         with self._lock:
             if spec.name in self._names:
                 raise NameTaken(spec.name)
+            if len(self._names) >= spec.most:
+                raise NoRoom
             self._names.add(spec.name)
         try:
             process = _Process(spec, self._root / spec.generation)
