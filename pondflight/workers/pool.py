@@ -251,9 +251,13 @@ class Pool:
                 still_wanted()
         if worker.error is not None:
             raise worker.error
+        tried_again = False
         with self._roster.changed:
             while worker.state is State.STOPPING:
-                if worker.stop_failed:
+                if worker.stop_failed and not tried_again:
+                    tried_again = True
+                    self._roster.retry_stops()
+                elif worker.stop_failed:
                     raise Unavailable(
                         "your last worker cannot be removed: the container engine does not "
                         "answer; try again in a moment",
