@@ -1,4 +1,4 @@
-"""The command line: ``pondflight serve``, ``worker``, ``token`` and ``check``.
+"""The command line: ``serve``, ``token``, ``check``, ``workers``, ``doctor``, and ``worker``.
 
 Thin, and light to import: a command imports what it runs when it runs. ``worker`` is started once
 per user and its start is waited for; it must not pay for what only ``serve`` needs.
@@ -16,6 +16,7 @@ import click
 
 from pondflight import __version__
 from pondflight.errors import ConfigError, PondflightError
+from pondflight.ops.workers import workers
 from pondflight.units import DURATION, SIZE, parse_duration, parse_size
 
 if TYPE_CHECKING:
@@ -272,3 +273,35 @@ def check(config: Path | None) -> None:
     click.echo(yaml.safe_dump(settings.masked(), sort_keys=False, allow_unicode=True), nl=False)
     if settings.security.jwt_secret is None:
         click.echo(f"warning: {HOW_TO_SIGN}", err=True)
+
+
+@main.command(short_help="Find out what is wrong.")
+@CONFIG
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def doctor(config: Path | None, *, as_json: bool) -> None:
+    """Find out what keeps pondflight from working here, and say what to do about it.
+
+    Asks about the ports, the memory, Docker (its socket, the daemon, the image, the network), a
+    worker's start, and each attached database, from this host and from inside a worker.
+
+    Ends with exit code 1 if anything fails, and with 2 if the configuration itself is wrong.
+    """
+    from pondflight.settings import load
+
+    settings = load(config)
+    from pondflight.ops import findings
+    from pondflight.ops.doctor import examine
+    from pondflight.serve import worker_configuration
+    from pondflight.workers.policy import User
+
+    found = []
+    for finding in examine(settings, lambda: worker_configuration(settings, User("doctor"))):
+        found.append(finding)
+        if not as_json:
+            click.echo(findings.as_text(finding))
+    if as_json:
+        click.echo(findings.as_json(found))
+    sys.exit(0 if findings.all_well(found) else 1)
+
+
+main.add_command(workers)
