@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -153,15 +154,9 @@ def test_doctor_finds_all_well_and_then_what_is_not(
     engine: Engine, start: Start, tmp_path: Path
 ) -> None:
     database = tmp_path / "shop.db"
-    subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"import sqlite3; sqlite3.connect({str(database)!r}).execute("
-            "'CREATE TABLE t (n)').connection.commit()",
-        ],
-        check=True,
-    )
+    with sqlite3.connect(database) as connection:
+        connection.execute("CREATE TABLE t (n)")
+    connection.close()
     for path in (database, *database.parents):
         path.chmod(path.stat().st_mode | 0o5)
     config = tmp_path / "config.yaml"
