@@ -71,6 +71,10 @@ class ConnectionLost(Unavailable):
     """The server cannot be reached, or stopped answering half way."""
 
 
+class NotConnected(ConnectionLost):
+    """There was no connection, and none could be made: the call was never sent."""
+
+
 def leaf_of(error: BaseException) -> PondflightError:
     """``error`` itself if it is a leaf; else an ``Internal`` that tells nothing but a reference."""
     if isinstance(error, PondflightError):
@@ -93,6 +97,7 @@ def to_pyarrow(error: PondflightError, *, in_get_schema: bool = False) -> Except
 _CONTEXT = ". gRPC client debug context: "
 _DETAIL = re.compile(r"\. (?:Detail: (?:Python exception: \w+|[A-Z]\w+)|Client context: OK)\s*$")
 _TRANSPORT = "Flight returned "
+_NEVER_SENT = "failed to connect to all addresses"
 
 
 def from_pyarrow(error: BaseException) -> PondflightError:
@@ -105,6 +110,8 @@ def from_pyarrow(error: BaseException) -> PondflightError:
     if text.startswith(_TRANSPORT) and not isinstance(error, flight.FlightCancelledError):
         if isinstance(error, flight.FlightTimedOutError):
             return DeadlineExceeded("the server did not answer in time")
+        if _NEVER_SENT in text:
+            return NotConnected("the server cannot be reached")
         return ConnectionLost("the connection to the server was lost")
     while match := _DETAIL.search(text):
         text = text[: match.start()]

@@ -23,7 +23,7 @@ _CANCEL_SECONDS = 5.0
 _CHANNEL = [
     # A worker that starts refuses connections for half a second: ask again at once.
     ("grpc.initial_reconnect_backoff_ms", 20),
-    ("grpc.min_reconnect_backoff_ms", 20),
+    ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 500),
     # What a network swallows in silence is noticed by TCP: these two set TCP_USER_TIMEOUT, and
     # the health checks, which go over the same connection, see to it that there is something to
@@ -55,12 +55,11 @@ class WorkerStatus:
 class Connection(Protocol):
     """A connection to a worker. Methods raise leaves of ``pondflight.errors``.
 
-    ``ConnectionLost`` means that nobody listens, or not any more. ``plain_sql`` tells whether the
-    worker takes SQL text for a command; a ``CommandStatementQuery`` it always takes.
+    ``ConnectionLost`` means that nobody listens, or not any more.
     """
 
     client: flight.FlightClient
-    plain_sql: bool
+    """Takes whatever clients send, also SQL text in place of a command."""
 
     def options(
         self, *, session: str = "", call_id: str | None = None, timeout: float | None = None
@@ -89,8 +88,6 @@ class Connection(Protocol):
 
 class ControlConnection:
     """To a worker of ours: ``pondflight.control`` beside Flight SQL, one bearer credential."""
-
-    plain_sql = True
 
     def __init__(self, location: str, credential: str) -> None:
         self.client = open_client(location)

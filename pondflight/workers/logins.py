@@ -15,8 +15,10 @@ from urllib.parse import unquote, urlsplit
 
 from pyarrow import flight
 
-from pondflight.errors import Unauthenticated, Unavailable
-from pondflight.flightsql.status import from_pyarrow
+from pondflight.errors import DeadlineExceeded, Unauthenticated, Unavailable
+from pondflight.flightsql import wire
+from pondflight.flightsql.commands import StatementQuery, decode_command
+from pondflight.flightsql.status import ConnectionLost, from_pyarrow
 from pondflight.workers.connection import STATUS_SECONDS, WorkerStatus, open_client, run_sql
 
 USERNAME = "pondflight"
@@ -27,10 +29,8 @@ _SECRET_TYPES = {"postgres", "mysql"}
 class LoginConnection:
     """To a worker that knows a user name and a password, and hands out a token for them."""
 
-    plain_sql = False
-
     def __init__(self, location: str, credential: str) -> None:
-        self.client = open_client(location)
+        self.client = _CommandClient(open_client(location))
         self._password = credential
         self._lock = threading.Lock()
         self._token: tuple[bytes, bytes] | None = None
@@ -85,8 +85,42 @@ class LoginConnection:
                         USERNAME, self._password, options
                     )
                 except Exception as error:
-                    raise from_pyarrow(error) from error
+                    leaf = from_pyarrow(error)
+                    if isinstance(leaf, Unauthenticated | DeadlineExceeded):
+                        raise leaf from error
+                    # Nobody listens yet; the error of a handshake does not say so.
+                    raise ConnectionLost("the login was not answered") from error
             return self._token
+
+
+class _CommandClient:
+    """A Flight client that sends SQL text as the command that every Flight SQL server knows."""
+
+    def __init__(self, client: flight.FlightClient) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def get_flight_info(
+        self, descriptor: flight.FlightDescriptor, options: flight.FlightCallOptions
+    ) -> flight.FlightInfo:
+        """GetFlightInfo."""
+        return self._client.get_flight_info(_spoken(descriptor), options)
+
+    def get_schema(
+        self, descriptor: flight.FlightDescriptor, options: flight.FlightCallOptions
+    ) -> flight.SchemaResult:
+        """GetSchema."""
+        return self._client.get_schema(_spoken(descriptor), options)
+
+
+def _spoken(descriptor: flight.FlightDescriptor) -> flight.FlightDescriptor:
+    command = decode_command(descriptor.command)
+    if not (isinstance(command, StatementQuery) and command.plain):
+        return descriptor
+    message = wire.new("CommandStatementQuery", query=command.query)
+    return flight.FlightDescriptor.for_command(wire.pack(message))
 
 
 def attaching(database: dict[str, Any]) -> Iterator[str]:
