@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +102,7 @@ class Pool:
                 worker = self._roster.users.get(key) or self._begin(key, user)
                 worker.subject = user.subject
                 lease = self._roster.lease(worker) if worker.state.usable else None
+                worker.waiting += lease is None
             if lease is None:
                 self._wait(worker, still_wanted)
             elif self._is_there(lease):
@@ -132,17 +133,16 @@ class Pool:
     def lost(self, lease: Lease) -> Unavailable:
         """The connection to a leased worker broke: find out why, and what to tell the caller."""
         worker = lease.worker
-        end = self._inquest(worker)
-        if end is None:
+        ended = self._inquest(worker)
+        if ended is None:
             # Health checks decide whether it is to live.
             return Unavailable(
                 "the connection to your worker was lost; whether this call has had its effect is "
                 "not known: look before you repeat it"
             )
-        reason = reason_of(end)
-        self._roster.retire(worker, reason, end)
+        self._roster.retire(worker, *ended)
         return Unavailable(
-            f"{self._epitaph(reason, end)} while this call was running; what it held in memory is "
+            f"{self._epitaph(*ended)} while this call was running; what it held in memory is "
             "gone; the next call starts a new one"
         )
 
@@ -245,10 +245,16 @@ class Pool:
         return worker
 
     def _wait(self, worker: Worker, still_wanted: Callable[[], None]) -> None:
-        """Wait until a worker has started, or has gone; raises why it could not be started."""
-        with self._counted(worker):
+        """Wait until a worker has started, or has gone; raises why it could not be started.
+
+        The caller has been counted among those who wait, and is no more when this returns.
+        """
+        try:
             while not worker.settled.wait(_WAIT_SECONDS):
                 still_wanted()
+        finally:
+            with self._roster.changed:
+                worker.waiting -= 1
         if worker.error is not None:
             raise worker.error
         tried_again = False
@@ -265,16 +271,6 @@ class Pool:
                     )
                 self._roster.changed.wait(_WAIT_SECONDS)
                 still_wanted()
-
-    @contextmanager
-    def _counted(self, worker: Worker) -> Iterator[None]:
-        with self._roster.changed:
-            worker.waiting += 1
-        try:
-            yield
-        finally:
-            with self._roster.changed:
-                worker.waiting -= 1
 
     def _is_there(self, lease: Lease) -> bool:
         """Whether the worker has not died while nobody looked; if it has, it is cleared away."""
@@ -293,24 +289,31 @@ class Pool:
         lease.release()
         return False
 
-    def _inquest(self, worker: Worker) -> WorkerExit | None:
-        """How a worker ended to which the connection broke; None if it has not, or nobody knows."""
+    def _inquest(self, worker: Worker) -> tuple[Reason, WorkerExit] | None:
+        """Why a worker ended to which the connection broke; None if it has not, or nobody knows."""
         deadline = time.monotonic() + _INQUEST_SECONDS
         while True:
+            if worker.ended is not None:
+                return worker.ended
             with suppress(BackendUnreachable):
                 end = self.backend.exit_of(worker.handle)
                 if end is not None:
-                    return end
+                    return reason_of(end), end
             if time.monotonic() > deadline or worker.answers(timeout=_PROBE_SECONDS / 2):
                 return None
             time.sleep(_WAIT_SECONDS)
 
     def _epitaph(self, reason: Reason, end: WorkerExit) -> str:
         limit = f"memory limit of {format_size(self.settings.memory_limit)}"
-        if reason is Reason.OUT_OF_MEMORY:
-            return f"your worker needed more than its {limit} (containers.memory_limit) and ended"
-        if end.code == _KILLED:
-            return f"your worker ended (killed; likely by its {limit})"
+        match reason:
+            case Reason.OUT_OF_MEMORY:
+                return f"your worker ended: it needed more than its {limit}"
+            case Reason.CRASHED if end.code == _KILLED:
+                return f"your worker ended (killed; likely by its {limit})"
+            case Reason.UNRESPONSIVE:
+                return "your worker ended: it did not answer any more, and was killed"
+            case Reason.REQUESTED:
+                return "your worker was stopped by an administrator"
         return "your worker ended"
 
     def _exited(self, handle: WorkerHandle, end: WorkerExit) -> None:

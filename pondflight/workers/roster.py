@@ -32,7 +32,6 @@ class Roster:
         self.started = 0
         self.stopped: Counter[Reason] = Counter()
         self._backend = backend
-        self._ends: dict[Worker, tuple[Reason, WorkerExit]] = {}
         self._stops = ThreadPoolExecutor(_CONCURRENT_STOPS, thread_name_prefix="worker-stop")
 
     # -- looking ------------------------------------------------------------------------------
@@ -99,7 +98,7 @@ class Roster:
             if reason.spares_busy and worker.in_flight:
                 return False
             worker.move(State.STOPPING)
-            self._ends[worker] = reason, end or WorkerExit()
+            worker.ended = reason, end or WorkerExit()
             self.changed.notify_all()
         with contextlib.suppress(RuntimeError):  # shut down: the next proxy finds it
             self._stops.submit(self._end, worker)
@@ -108,7 +107,7 @@ class Roster:
     def retry_stops(self) -> None:
         """Once more for those whose end was asked for in vain."""
         with self.changed:
-            failed = [worker for worker in self._ends if worker.stop_failed]
+            failed = [worker for worker in self.all() if worker.stop_failed]
             for worker in failed:
                 worker.stop_failed = False
         for worker in failed:
@@ -128,9 +127,10 @@ class Roster:
                 worker.stop_failed = True
                 self.changed.notify_all()
             return
+        assert worker.ended is not None
+        reason, end = worker.ended
         worker.close()
         with self.changed:
-            reason, end = self._ends.pop(worker)
             worker.move(State.GONE)
             self._remove(worker)
             self.stopped[reason] += 1

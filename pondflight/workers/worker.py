@@ -10,9 +10,9 @@ import time
 from pyarrow import flight
 
 from pondflight.errors import DeadlineExceeded, PondflightError, Unavailable
-from pondflight.workers.backends.base import WorkerHandle
+from pondflight.workers.backends.base import WorkerExit, WorkerHandle
 from pondflight.workers.connection import STATUS_SECONDS, Connection, WorkerStatus
-from pondflight.workers.states import State, step
+from pondflight.workers.states import Reason, State, step
 
 
 class Worker:
@@ -41,6 +41,8 @@ class Worker:
         """When it last said anything; monotonic."""
         self.failures = 0
         """Health checks that failed in a row."""
+        self.ended: tuple[Reason, WorkerExit] | None = None
+        """Why it is ended, and how it ended if it did so by itself."""
         self.stop_failed = False
         """Its end was asked for, and what runs it did not answer."""
         self.settled = threading.Event()
