@@ -40,7 +40,8 @@ class Ticket:
 
     worker: Worker
     user: User | None
-    deadline: float
+    waited: float = 0.0
+    """Seconds in which there was no room. Those in which others were being started do not count."""
     spare: Worker | None = None
     """A warm worker that was set aside for it."""
     looked: bool = False
@@ -102,8 +103,7 @@ class Admission:
                 retry_after=5.0,
             )
         worker.queued = True
-        deadline = time.monotonic() + self._settings.queue_timeout
-        self._queue.append(Ticket(worker, user, deadline))
+        self._queue.append(Ticket(worker, user))
         self._roster.changed.notify_all()
 
     def close(self, error: PondflightError) -> None:
@@ -121,15 +121,20 @@ class Admission:
 
     def _loop(self) -> None:
         with self._roster.changed:
+            looked, full = time.monotonic(), False
             while not self._closed:
-                self._expire()
-                self._admit()
+                was_full, full = full, self._admit()
                 self._warm()
+                before, looked = looked, time.monotonic()
+                if was_full and full:
+                    self._expire(looked - before)
                 self._roster.changed.wait(_LOOK_SECONDS if self._queue else _PAUSE_SECONDS)
 
-    def _expire(self) -> None:
-        now = time.monotonic()
-        late = [ticket for ticket in self._queue if ticket.deadline <= now]
+    def _expire(self, seconds: float) -> None:
+        """Turn away who has waited for room for too long; it is ``seconds`` since the last look."""
+        for ticket in self._queue:
+            ticket.waited += seconds
+        late = [t for t in self._queue if t.waited >= self._settings.queue_timeout]
         for ticket in late:
             self._queue.remove(ticket)
             self._roster.give_up(
@@ -142,7 +147,8 @@ class Admission:
                 ),
             )
 
-    def _admit(self) -> None:
+    def _admit(self) -> bool:
+        """Start those whose turn it is; whether the next one waits for room."""
         while self._queue and self._running < self._settings.concurrent_starts:
             ticket = self._queue[0]
             ticket.spare = self._take_spare()
@@ -154,7 +160,8 @@ class Admission:
                 self._roster.give_up(ticket.worker, Cancelled("nobody waits for this start"))
             else:
                 self._make_room(ticket)
-                return
+                return True
+        return False
 
     def _warm(self) -> None:
         settings = self._settings
@@ -167,7 +174,7 @@ class Admission:
         ):
             worker = Worker("", generation=secrets.token_hex(8))
             self._roster.spares.add(worker)
-            self._run(Ticket(worker, None, 0.0))
+            self._run(Ticket(worker, None))
 
     def _below_limit(self) -> bool:
         return self._roster.occupied() < self._settings.max_workers
