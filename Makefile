@@ -16,7 +16,7 @@ USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench lock reference clean
+.PHONY: help run test integration-docker lint format bench lock reference clean
 .DELETE_ON_ERROR:
 
 help: ## show what make can do
@@ -27,6 +27,10 @@ run: $(VENV)/run.stamp ## install what is missing and start pondflight (Ctrl-C s
 
 test: $(VENV)/dev.stamp ## install what is missing and run the tests
 	@$(BIN)/pytest tests $(ARGS)
+
+# Beside a Docker engine of our own, which leaves nothing behind; as root.
+integration-docker: $(VENV)/dev.stamp ## run the suites that need a Docker engine
+	@$(BIN)/python -m integration.docker.engine --install -- $(BIN)/pytest integration/docker $(ARGS)
 
 lint: $(VENV)/dev.stamp ## ruff, ruff format and mypy --strict
 	$(BIN)/ruff check .

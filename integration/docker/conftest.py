@@ -1,18 +1,29 @@
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from integration.docker.engine import IMAGE, Engine
+from integration.docker.engine import IMAGE, VARIABLE, Engine
 from pondflight.workers.backends.container import Layout
 from pondflight.workers.backends.docker import DockerBackend
 from pondflight.workers.backends.docker_api import DockerApi
 from pondflight.workers.engines import PondflightEngine
 from pondflight.workers.naming import instance_of
 from tests.proxy.conftest import Deployment
+
+if not os.environ.get(VARIABLE):
+    collect_ignore_glob = ["test_*.py"]
+
+
+def pytest_report_header() -> str:
+    """Say it where it can be seen."""
+    if os.environ.get(VARIABLE):
+        return "Docker engine: our own"
+    return "integration/docker is not run without its engine: make integration-docker"
 
 
 def pytest_configure(config: pytest.Config) -> None:
