@@ -10,6 +10,7 @@ import http.client
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -58,7 +59,7 @@ def socket_proxy(engine: Engine, host: str = "127.0.0.1") -> Iterator[SocketProx
 
 
 class SocketProxy(ThreadingHTTPServer):
-    """``seen`` has the calls that were allowed, ``refused`` the others."""
+    """``seen`` has the calls that were allowed, ``refused`` the others; each takes ``delay`` s."""
 
     daemon_threads = True
 
@@ -68,6 +69,7 @@ class SocketProxy(ThreadingHTTPServer):
         self.rules = allowed()
         self.seen: set[int] = set()
         self.refused: list[str] = []
+        self.delay = 0.0
 
     @property
     def url(self) -> str:
@@ -94,6 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(403, b'{"message":"forbidden"}')
             return
         self.server.seen.add(rule)
+        time.sleep(self.server.delay)
         upstream = _Connection(self.server.engine.socket)
         headers = {k: v for k, v in self.headers.items() if k.lower() == "content-type"}
         upstream.request(self.command, self.path, body or None, headers)

@@ -232,6 +232,21 @@ def test_call_that_is_refused_is_named_to_the_operator(
     assert "refuses a call that is needed: POST /v1.41/containers/create" in capsys.readouterr().out
 
 
+def test_engine_that_is_slow_makes_starts_slow_and_nothing_else(
+    deploy: MakeDeployment, gate: SocketProxy
+) -> None:
+    gate.delay = 1.5
+    deployment = deploy(api=DockerApi(gate.url))
+    client = deployment.client("ann")
+    began = time.monotonic()
+    assert client.rows("SELECT 42") == [(42,)]
+    assert time.monotonic() - began > 4
+    began = time.monotonic()
+    assert client.rows("SELECT 42") == [(42,)]
+    assert time.monotonic() - began < 1
+    assert deployment.pool.ready
+
+
 # in a container
 
 
@@ -286,3 +301,21 @@ def test_proxy_in_a_container_does_not_make_a_network_that_it_is_not_on(engine: 
         engine
     )
     assert "nowhere" not in engine.docker("network", "ls", "--format", "{{.Name}}")
+
+
+def test_doctor_tells_that_the_socket_may_not_be_used(engine: Engine) -> None:
+    done = subprocess.run(
+        [
+            *("/usr/bin/docker", "--host", engine.host, "run", "--rm", "--init"),
+            *("--volume", f"{engine.socket}:/var/run/docker.sock"),
+            *("--env", f"JWT_SECRET={SECRET}", "--env", "WORKER_BACKEND=docker"),
+            *(IMAGE, "doctor"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "may not be used by this user (id 1000): run pondflight in the socket's group" in (
+        done.stdout
+    )

@@ -202,6 +202,16 @@ def _docker_host(value: object) -> str:
     return text.rstrip("/")
 
 
+def _network(value: object) -> str:
+    text = _matching(r"[A-Za-z0-9][A-Za-z0-9_.-]*")(value)
+    if text in {"host", "none"}:
+        shared = (
+            "would let workers at the host's own network" if text == "host" else "has no way in"
+        )
+        raise Refused(shared)
+    return text
+
+
 def _flag(value: object) -> bool:
     if isinstance(value, bool):
         return value
@@ -285,7 +295,7 @@ Image = Annotated[
 ]
 Network = Annotated[
     str,
-    BeforeValidator(_matching(r"[A-Za-z0-9][A-Za-z0-9_.-]*")),
+    BeforeValidator(_network),
     Accepts("a network name of letters, digits, '_', '.' and '-'"),
 ]
 Instance = Annotated[

@@ -52,6 +52,7 @@ _NAME_SECONDS = 0.05
 _NO_ROOM_SECONDS = (0.05, 0.3)
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 30.0
+_FORGET = 60.0
 
 
 class Backoff:
@@ -68,9 +69,12 @@ class Backoff:
 
     def failed(self, key: str, error: PondflightError) -> None:
         """Another attempt has failed."""
+        now = time.monotonic()
         _, seconds, _ = self._failed.get(key, (0.0, _FIRST_BACKOFF / 2, error))
         seconds = min(_LONGEST_BACKOFF, seconds * 2)
-        self._failed[key] = time.monotonic() + seconds, seconds, error
+        self._failed[key] = now + seconds, seconds, error
+        for old in [k for k, (until, _, _) in list(self._failed.items()) if until < now - _FORGET]:
+            self._failed.pop(old, None)
 
     def succeeded(self, key: str) -> None:
         """All is well again."""

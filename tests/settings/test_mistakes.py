@@ -45,6 +45,8 @@ WRONG_VALUES = {
     "containers: {cpu_limit: half}": "containers.cpu_limit: 'half' is not accepted",
     "containers: {max_per_host: 0}": "containers.max_per_host: 0 is not accepted",
     "containers: {network: 'a b'}": "containers.network: 'a b' is not accepted",
+    "containers: {network: host}": "containers.network: 'host' would let workers at the host's own",
+    "containers: {network: none}": "containers.network: 'none' has no way in",
     "containers: {image: '-x'}": "containers.image: '-x' is not accepted",
     "workers: {backend: kubernetes}": "workers.backend: 'kubernetes' is not available in this"
     " version (from FILE); accepted: process, docker",

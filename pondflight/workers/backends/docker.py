@@ -42,7 +42,7 @@ _PHASES = {
     "paused": Phase.RUNNING,
     "restarting": Phase.RUNNING,
 }
-_BUILT_IN = frozenset({"bridge", "host", "none", "default"})
+_BUILT_IN = frozenset({"bridge", "default"})
 _MOUNTED = re.compile(r"/containers/([0-9a-f]{64})/(?:hostname|hosts|resolv\.conf)")
 _ICC = "com.docker.network.bridge.enable_icc"
 
