@@ -19,7 +19,7 @@ USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test integration lint format bench lock reference clean
+.PHONY: help run test integration integration-docker lint format bench lock reference clean
 .DELETE_ON_ERROR:
 
 help: ## show what make can do
@@ -32,7 +32,11 @@ test: $(VENV)/dev.stamp ## install what is missing and run the tests
 	@$(BIN)/pytest tests $(ARGS)
 
 integration: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## run the suites that need real servers and clients
-	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/pytest integration $(ARGS)
+	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/pytest integration --ignore integration/docker $(ARGS)
+
+# Beside a Docker engine of our own, which leaves nothing behind; as root.
+integration-docker: $(VENV)/dev.stamp ## run the suites that need a Docker engine
+	@$(BIN)/python -m integration.docker.engine --install -- $(BIN)/pytest integration/docker $(ARGS)
 
 lint: $(VENV)/dev.stamp ## ruff, ruff format and mypy --strict
 	$(BIN)/ruff check .
@@ -47,13 +51,16 @@ bench: $(VENV)/dev.stamp ## measure, and print the figures side by side
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 # Keeps the versions that are locked already; make lock ARGS=--upgrade takes the newest.
-LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock" $(ARGS)
+SAME := --constraint requirements/run.txt
 lock: $(VENV)/dev.stamp ## write requirements/*.txt anew from pyproject.toml
-	$(LOCK) --group build --group client --output-file requirements/run.txt
-	$(LOCK) --group dev --constraint requirements/run.txt --output-file requirements/dev.txt
-	$(LOCK) --group integration --constraint requirements/dev.txt \
+	$(LOCK) pyproject.toml --group build --group client --output-file requirements/run.txt
+	$(LOCK) pyproject.toml --group dev $(SAME) --output-file requirements/dev.txt
+	$(LOCK) pyproject.toml --group integration --constraint requirements/dev.txt \
 		--output-file requirements/integration.txt
+	$(LOCK) pyproject.toml --all-extras $(SAME) --output-file requirements/image.txt
+	$(LOCK) --group pyproject.toml:build $(SAME) --output-file requirements/build.txt
 
 reference: $(VENV)/dev.stamp ## write config.example.yaml and docs/errors.md anew from the code
 	$(BIN)/python -m pondflight.settings.reference > config.example.yaml.new

@@ -24,12 +24,17 @@ KEEPS_NOTHING = b'{"i":"",'
 told that the statement was closed."""
 
 CONFIGURE = "pondflight.configure"
-"""Once, after the start: ``{"databases": [{alias, type, connection_string, read_only}],
+"""After the start: ``{"owner": key, "databases": [{alias, type, connection_string, read_only}],
 "extensions": [name], "require_all": bool, "init_sql": text, "storage_limit": bytes,
 "scratch_limit": bytes, "sandbox": {"allow_network": bool} or null,
-"sessions": {"idle_timeout": s, "max_sessions": n, "statement_timeout": s}}``; what is left out has
-its default. Answers ``{"attached": [alias]}``. Connection strings and SQL with secrets in it are
-the reason why it comes this way."""
+"sessions": {"idle_timeout": s, "max_sessions": n, "statement_timeout": s},
+"tracing": {"endpoint": url}}``; what is left out has its default. Answers
+``{"attached": [alias]}``. Connection strings and SQL with secrets in it are the reason why it
+comes this way.
+
+``owner`` is the key of the user whom the worker serves from then on. The same owner again is no
+error and changes nothing; another one gets PERMISSION_DENIED. With an empty ``owner`` the worker
+stays nobody's, and is only prepared: extensions, no databases."""
 
 CANCEL = "pondflight.cancel"
 """Cancel the running calls whose id is the body; at the proxy, the caller's own. Answers
@@ -37,11 +42,27 @@ CANCEL = "pondflight.cancel"
 first message, nor any unary call."""
 
 STATUS = "pondflight.status"
-"""Empty body. Answers ``{"running": n, "idle_seconds": s, "sessions": n, "rss_bytes": n}``."""
+"""Empty body. Answers ``{"owner": key, "running": n, "idle_seconds": s, "sessions": n,
+"rss_bytes": n, "cpu_seconds": s}``; ``owner`` is empty while the worker is nobody's."""
 
 POOL_STATUS = "pondflight.pool_status"
 """To the proxy, by an administrator. Empty body. Answers ``{"ready": bool, "active": n,
-"total_spawned": n, "total_stopped": n}``."""
+"total_spawned": n, "total_stopped": n, "states": {state: n}, "stopped": {reason: n},
+"queued": n, "warm": n}`` and what /health/detailed has of the proxy."""
 
 METRICS = "pondflight.metrics"
 """To the proxy, by an administrator. Empty body. Answers its metrics in Prometheus's text form."""
+
+WORKERS = "pondflight.workers"
+"""To the proxy, by an administrator. Empty body. Answers ``{"workers": [worker]}``, the oldest
+first, where a worker is ``{"id", "name", "state", "user", "key", "age", "idle", "running",
+"memory", "cpu", "outdated"}``: ``user`` is a ``sub`` or null, times are in seconds, ``memory`` in
+bytes, ``cpu`` in cores, and what is not known is null."""
+
+WORKER = "pondflight.worker"
+"""To the proxy, by an administrator. Body: a worker's id, name or user. Answers ``{"worker":
+worker, "log": [line]}`` with the last lines that it wrote."""
+
+STOP_WORKER = "pondflight.stop_worker"
+"""To the proxy, by an administrator: ``{"worker": id, name or user, "force": bool}``. Answers
+``{"worker": worker}`` as it was. A worker that runs a statement is stopped only by force."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -34,7 +34,8 @@ BUILD.info({"version": __version__, "python": platform.python_version()})
 
 WORKER_STARTS: Final = Counter(
     "pondflight_worker_starts",
-    "Starts of workers, by outcome (started, failed) and, of those that failed, reason.",
+    "Starts of workers, by outcome (started, claimed, adopted, warmed, failed) and, of those that "
+    "failed, reason.",
     ("outcome", "reason"),
     registry=REGISTRY,
 )
@@ -96,11 +97,20 @@ for _kind in ("statement", "catalog"):
     RATE_LIMITED.labels(_kind)
 
 
+def worker_start(outcome: str, seconds: float, reason: str = "") -> None:
+    """A wish for a worker was fulfilled, or was not."""
+    WORKER_STARTS.labels(outcome, reason).inc()
+    WORKER_START_SECONDS.labels(outcome).observe(seconds)
+
+
 class Gauges(Collector):
-    """Values that are looked up when they are asked for: workers by state, calls by RPC."""
+    """Values that are looked up when they are asked for: workers by state, calls by RPC.
+
+    ``workers`` is ``Pool.counts``.
+    """
 
     def __init__(
-        self, workers: Callable[[], Mapping[str, int]], calls: Callable[[], Mapping[str, int]]
+        self, workers: Callable[[], Mapping[str, Any]], calls: Callable[[], Mapping[str, int]]
     ) -> None:
         self._workers = workers
         self._calls = calls
@@ -108,9 +118,16 @@ class Gauges(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Called for each scrape."""
         workers = GaugeMetricFamily("pondflight_workers", "Workers, by state.", labels=["state"])
-        for state, number in self._workers().items():
+        counts = self._workers()
+        for state, number in counts["states"].items():
             workers.add_metric([state], number)
         yield workers
+        yield GaugeMetricFamily(
+            "pondflight_workers_warm", "Warm workers, which nobody has claimed.", counts["warm"]
+        )
+        yield GaugeMetricFamily(
+            "pondflight_queue", "Users who wait for a worker.", counts["queued"]
+        )
         calls = GaugeMetricFamily("pondflight_calls", "Running Flight calls.", labels=["rpc"])
         for rpc, number in self._calls().items():
             calls.add_metric([rpc], number)

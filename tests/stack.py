@@ -18,6 +18,7 @@ from pondflight.tokens import Tokens
 from pondflight.web.configuration import Configuration
 from pondflight.web.process import WebProcess
 from pondflight.workers.backends.process import ProcessBackend
+from pondflight.workers.policy import Shape
 from pondflight.workers.pool import Pool, PoolSettings
 from tests.flight import Client
 
@@ -69,13 +70,10 @@ class Stack:
             PoolSettings(
                 instance="test",
                 secret=SECRET,
-                memory_limit=512 << 20,
-                cpu_limit=1.0,
+                shape=lambda user: Shape((256 if user and user.demo else 512) << 20, 1.0),
                 idle_timeout=300.0,
                 max_workers=10,
                 configuration=lambda _: {"tracing": {"endpoint": self.tracing}},
-                demo_memory=256 << 20,
-                demo_cpu=1.0,
             ),
         )
         self.proxy = ProxyServer(

@@ -23,6 +23,7 @@ from pondflight.engine.databases import Databases
 from pondflight.engine.describe import Describer
 from pondflight.engine.handles import Handle
 from pondflight.engine.ingest import ingest
+from pondflight.engine.ownership import Ownership
 from pondflight.engine.sessions import DEFAULT, Sessions
 from pondflight.engine.startup import start_up
 from pondflight.engine.statements import Plan, Statements
@@ -33,6 +34,7 @@ from pondflight.errors import (
     NotFound,
     PondflightError,
     Unauthenticated,
+    Unavailable,
 )
 from pondflight.flightsql import Call, FlightSqlServer, PreparedStatement, wire
 from pondflight.flightsql import commands as c
@@ -61,6 +63,7 @@ class CredentialCheck:
 
     def __init__(self, credential_sha256: str) -> None:
         self._digest = credential_sha256.lower().encode()
+        self.last_heard = time.monotonic()
 
     def authenticate(self, method: str, headers: Headers) -> WorkerCall:
         """The caller is the pool or the proxy, or is refused."""
@@ -69,6 +72,7 @@ class CredentialCheck:
         digest = hashlib.sha256(credential.encode()).hexdigest().encode()
         if scheme.lower() != "bearer" or not hmac.compare_digest(digest, self._digest):
             raise Unauthenticated
+        self.last_heard = time.monotonic()
         return WorkerCall(
             session=_first(headers, control.SESSION_HEADER) or "",
             offer=_first(headers, control.OFFER_HEADER),
@@ -101,11 +105,18 @@ class EngineServer(FlightSqlServer):
         self._statements = Statements(
             database, self._sessions, self._describer, self._databases, self._storage
         )
+        self._ownership = Ownership()
+        self._check = CredentialCheck(credential_sha256)
         self._last_call = time.monotonic()
         self._stop = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="session-sweep", daemon=True)
-        super().__init__(location, authenticator=CredentialCheck(credential_sha256))
+        super().__init__(location, authenticator=self._check)
         self._sweeper.start()
+
+    @property
+    def last_heard(self) -> float:
+        """When a proxy last said anything; monotonic."""
+        return self._check.last_heard
 
     def on_call(self, call: Call) -> None:
         """Trace it."""
@@ -115,7 +126,7 @@ class EngineServer(FlightSqlServer):
         """Interrupt what runs and stop."""
         self._stop.set()
         for call in self.calls.running():
-            call.cancel()
+            call.cancel(Unavailable("your worker was stopped while this call was running"))
         super().close()
         self._statements.close()
         self._databases.close()
@@ -341,7 +352,7 @@ class EngineServer(FlightSqlServer):
         """Flight SQL's actions, and those of ``pondflight.control``."""
         match kind:
             case control.CONFIGURE:
-                return [_json(self._configure(json.loads(body)))]
+                return [_json(self._ownership.configure(json.loads(body), self._configure))]
             case control.CANCEL:
                 return [_json({"cancelled": self._cancel(body.decode())})]
             case control.STATUS:
@@ -369,10 +380,12 @@ class EngineServer(FlightSqlServer):
     def _status(self) -> dict[str, Any]:
         running = sum(1 for call in self.calls.running() if call.identity.call_id is not None)
         return {
+            "owner": self._ownership.owner,
             "running": running,
             "idle_seconds": 0.0 if running else time.monotonic() - self._last_call,
             "sessions": len(self._sessions),
             "rss_bytes": _rss(),
+            "cpu_seconds": time.process_time(),
         }
 
     def explain(self, error: PondflightError) -> PondflightError:
@@ -471,8 +484,10 @@ def _json(value: dict[str, Any]) -> bytes:
 
 
 def _rss() -> int:
+    """Resident memory that is this process's own: without pages of files, which all share."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return 0
-    return pages * 4096
+    fields = dict(line.split(":", 1) for line in lines)
+    return sum(int(fields.get(name, "0").split()[0]) << 10 for name in ("RssAnon", "RssShmem"))

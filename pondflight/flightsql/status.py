@@ -73,6 +73,10 @@ class ConnectionLost(Unavailable):
     """The server cannot be reached, or stopped answering half way."""
 
 
+class NotConnected(ConnectionLost):
+    """There was no connection, and none could be made: the call was never sent."""
+
+
 def leaf_of(error: BaseException) -> PondflightError:
     """``error`` itself if it is a leaf; else an ``Internal`` that tells nothing but a reference."""
     if isinstance(error, PondflightError):
@@ -119,6 +123,7 @@ _CONTEXT = ". gRPC client debug context: "
 _DETAIL = re.compile(r"\. (?:Detail: (?:Python exception: \w+|[A-Z]\w+)|Client context: OK)\s*$")
 _TRANSPORT = "Flight returned "
 _CLOSED = "FlightClient is closed"
+_NEVER_SENT = "failed to connect to all addresses"
 
 
 def from_pyarrow(error: BaseException) -> PondflightError:
@@ -128,11 +133,13 @@ def from_pyarrow(error: BaseException) -> PondflightError:
     ``ConnectionLost`` and its text is replaced: gRPC's has addresses in it.
     """
     text = str(error).split(_CONTEXT, 1)[0]
-    if text.startswith(_CLOSED):  # on this side, since the server has ended
-        return ConnectionLost("the connection to the server was lost")
-    if text.startswith(_TRANSPORT) and not isinstance(error, flight.FlightCancelledError):
+    if text.startswith((_TRANSPORT, _CLOSED)) and not isinstance(
+        error, flight.FlightCancelledError
+    ):
         if isinstance(error, flight.FlightTimedOutError):
             return DeadlineExceeded("the server did not answer in time")
+        if _NEVER_SENT in text or _CLOSED in text:  # closed on this side, as the server has ended
+            return NotConnected("the server cannot be reached")
         return ConnectionLost("the connection to the server was lost")
     while match := _DETAIL.search(text):
         text = text[: match.start()]

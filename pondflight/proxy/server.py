@@ -10,12 +10,15 @@ import json
 import math
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import flight
 
 from pondflight import control, dialect, metrics, tracing
 from pondflight.errors import (
+    InvalidArgument,
     NotFound,
     NotSupported,
     PermissionDenied,
@@ -49,6 +52,11 @@ They need not start one, and are answered while the server is shutting down.
 """
 
 
+_ADMINISTRATION = frozenset(
+    {control.POOL_STATUS, control.METRICS, control.WORKERS, control.WORKER, control.STOP_WORKER}
+)
+
+
 class ProxyServer(FlightSqlServer):
     """Relays Flight SQL."""
 
@@ -68,7 +76,7 @@ class ProxyServer(FlightSqlServer):
         self._databases = databases
         self._demo_seconds = demo_seconds
         self._started = time.monotonic()
-        self._gauges = metrics.Gauges(pool.by_state, lambda: meter.by_rpc(self.calls.running()))
+        self._gauges = metrics.Gauges(pool.counts, lambda: meter.by_rpc(self.calls.running()))
         self.draining = False
         super().__init__(location, authenticator=CallerCheck(tokens))
 
@@ -171,29 +179,45 @@ class ProxyServer(FlightSqlServer):
         return self._relay.action(call, kind, body)
 
     def _on_control(self, call: Call, kind: str, body: bytes) -> bytes:
-        """The proxy's own actions, for the HTTP process."""
-        match kind:
-            case control.POOL_STATUS:
-                return self._pool_status(call)
-            case control.METRICS:
-                _require_admin(call)
-                return metrics.expose(self._gauges)
-            case control.CANCEL:
-                return self._cancel(call, body)
-        raise NotSupported(f"unknown action {kind[:64]!r}; ListActions has those there are")
+        """The proxy's own actions: for the HTTP process and for administrators."""
+        if kind == control.CANCEL:
+            return self._cancel(call, body)
+        if kind not in _ADMINISTRATION:
+            raise NotSupported(f"unknown action {kind[:64]!r}; ListActions has those there are")
+        if not call.identity.identity.admin:
+            raise PermissionDenied("this is for administrators: use a token with the claim 'admin'")
+        if kind == control.METRICS:
+            return metrics.expose(self._gauges)
+        return json.dumps(self._administer(kind, body)).encode()
 
-    def _pool_status(self, call: Call) -> bytes:
-        _require_admin(call)
-        status = {
-            "ready": not self.draining,
+    def _administer(self, kind: str, body: bytes) -> dict[str, Any]:
+        match kind:
+            case control.WORKERS:
+                return {"workers": [asdict(view) for view in self._pool.workers()]}
+            case control.WORKER:
+                view, lines = self._pool.worker_log(_text(body))
+                return {"worker": asdict(view), "log": lines}
+            case control.STOP_WORKER:
+                wanted, force = _stop_request(body)
+                return {"worker": asdict(self._pool.stop_worker(wanted, force=force))}
+        return self._status()
+
+    def _status(self) -> dict[str, Any]:
+        counts = self._pool.counts()
+        available = self._pool.backend.reachable
+        return {
+            "ready": self._pool.ready and not self.draining,
             "draining": self.draining,
             "uptime_seconds": int(time.monotonic() - self._started),
-            "backend": {"name": self._pool.backend.name, "status": "available"},
+            "backend": {
+                "name": self._pool.backend.name,
+                "status": "available" if available else "unavailable",
+            },
             "databases": self._databases.status(),
-            "queue": {"starting": self._pool.by_state()["starting"]},
+            "queue": {"starting": counts["states"]["starting"]},
             **self._pool.stats(),
+            **counts,
         }
-        return json.dumps(status).encode()
 
     def _cancel(self, call: Call, body: bytes) -> bytes:
         """Cancel the caller's own calls that have this id."""
@@ -213,6 +237,21 @@ class ProxyServer(FlightSqlServer):
             raise Unavailable("the server is shutting down: connect again in a moment")
 
 
-def _require_admin(call: Call) -> None:
-    if not call.identity.identity.admin:
-        raise PermissionDenied("this is for administrators")
+def _text(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise InvalidArgument("the body is not text in UTF-8") from None
+
+
+def _stop_request(body: bytes) -> tuple[str, bool]:
+    try:
+        request = json.loads(body)
+        wanted, force = request["worker"], request.get("force", False)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        wanted, force = None, None
+    if not isinstance(wanted, str) or not isinstance(force, bool):
+        raise InvalidArgument(
+            'the body is not {"worker": id, name or user, "force": true or false}'
+        )
+    return wanted, force

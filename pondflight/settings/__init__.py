@@ -7,7 +7,7 @@ declaration, so that neither can forget a key.
 
 from __future__ import annotations
 
-from pondflight.settings.databases import AttachedDatabase, DatabaseType
+from pondflight.settings.databases import FILE_TYPES, AttachedDatabase, DatabaseType
 from pondflight.settings.loading import load
 from pondflight.settings.tree import (
     AI,
@@ -25,6 +25,7 @@ from pondflight.settings.tree import (
 
 __all__ = [
     "AI",
+    "FILE_TYPES",
     "AttachedDatabase",
     "Auth",
     "Containers",

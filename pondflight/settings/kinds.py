@@ -172,10 +172,10 @@ def _host(value: object) -> str:
 
 def _backend(value: object) -> str:
     text = _text(value)
-    if text in {"docker", "kubernetes"}:
+    if text == "kubernetes":
         later = "is not available in this version"
         raise Refused(later)
-    if text != "process":
+    if text not in {"process", "docker"}:
         raise Refused
     return text
 
@@ -196,6 +196,28 @@ def _folder(value: object) -> str | None:
     text = _text(value)
     if not text.startswith("/") or any(ord(character) < ord(" ") for character in text):
         raise Refused
+    return text
+
+
+def _docker_host(value: object) -> str:
+    text = _text(value)
+    if re.fullmatch(r"unix:///[^\s\x00]+", text):
+        return text
+    found = re.fullmatch(
+        r"tcp://(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9][A-Za-z0-9._-]*):([0-9]{1,5})/?", text
+    )
+    if found is None or not 0 < int(found[2]) <= 65535:  # noqa: PLR2004 - a port
+        raise Refused
+    return text.rstrip("/")
+
+
+def _network(value: object) -> str:
+    text = _matching(r"[A-Za-z0-9][A-Za-z0-9_.-]*")(value)
+    if text in {"host", "none"}:
+        shared = (
+            "would let workers at the host's own network" if text == "host" else "has no way in"
+        )
+        raise Refused(shared)
     return text
 
 
@@ -251,6 +273,14 @@ Port = Annotated[
 Count = Annotated[
     int, BeforeValidator(_within(1, 1_000_000)), Accepts("a whole number from 1 to 1000000")
 ]
+CountOrNone = Annotated[
+    int,
+    BeforeValidator(_within(0, 1_000_000)),
+    Accepts("a whole number from 0 to 1000000"),
+]
+Processes = Annotated[
+    int, BeforeValidator(_within(64, 1_000_000)), Accepts("a whole number from 64 to 1000000")
+]
 Cores = Annotated[
     float, BeforeValidator(_cores), Accepts("a number of cores above 0 and up to 1024, such as 0.5")
 ]
@@ -274,15 +304,27 @@ Image = Annotated[
 ]
 Network = Annotated[
     str,
-    BeforeValidator(_matching(r"[A-Za-z0-9][A-Za-z0-9_.-]*")),
+    BeforeValidator(_network),
     Accepts("a network name of letters, digits, '_', '.' and '-'"),
 ]
+Instance = Annotated[
+    str,
+    BeforeValidator(_matching(r"(?:[A-Za-z0-9][A-Za-z0-9_.-]*)?", longest=63)),
+    Accepts("a name of up to 63 letters, digits, '_', '.' and '-', or none"),
+]
+DockerHost = Annotated[
+    str,
+    BeforeValidator(_docker_host),
+    Accepts("unix:///path/to/a/socket or tcp://host:port"),
+]
+ENGINES = ("pondflight", "gizmosql", "sqlflite")
+Engine = Annotated[str, BeforeValidator(_one_of(*ENGINES)), Accepts(", ".join(ENGINES))]
 Model = Annotated[
     str,
     BeforeValidator(_matching(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]*")),
     Accepts("the name of a model, of letters, digits and '_', '.', ':', '/', '@', '-'"),
 ]
-Backend = Annotated[str, BeforeValidator(_backend), Accepts("process")]
+Backend = Annotated[str, BeforeValidator(_backend), Accepts("process, docker")]
 Flag = Annotated[bool, BeforeValidator(_flag), Accepts("true or false")]
 ApiKey = Annotated[
     SecretStr | None,

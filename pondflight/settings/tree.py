@@ -31,23 +31,30 @@ from pondflight.settings.kinds import (
     Backend,
     Cores,
     Count,
+    CountOrNone,
+    DockerHost,
     Duration,
+    Engine,
     Env,
     Flag,
     Folder,
     Host,
     Image,
+    Instance,
     JwtSecret,
     Memory,
     Model,
     Network,
     Patience,
     Port,
+    Processes,
     Refused,
     Section,
     Sql,
     Storage,
 )
+
+OUR_IMAGE = f"pondflight:{__version__}"
 
 
 class Server(Section):
@@ -94,23 +101,59 @@ class Server(Section):
 
 
 class Workers(Section):
-    """What runs a user's DuckDB."""
+    """What runs a user's DuckDB, and how many."""
 
     backend: Annotated[Backend, Env("WORKER_BACKEND")] = Field(
-        default="process", description="How workers run: process (a subprocess of the proxy)."
+        default="process",
+        description="How workers run: process (a subprocess of the proxy) or docker (a container).",
+    )
+    warm: Annotated[CountOrNone, Env("WORKER_WARM")] = Field(
+        default=0,
+        description="Workers kept started for users who come: their first statement is not slower "
+        "than others. They count towards containers.max_per_host.",
+    )
+    start_timeout: Duration = Field(
+        default=timedelta(seconds=30),
+        description="A worker that is not ready after this long has failed to start.",
+    )
+    queue_size: CountOrNone = Field(
+        default=100,
+        description="Users who may wait for a worker when containers.max_per_host are busy.",
+    )
+    queue_timeout: Duration = Field(
+        default=timedelta(seconds=30), description="How long they may wait."
+    )
+    keep_on_exit: Flag = Field(
+        default=True,
+        description="Leave workers running when the proxy ends, for the next one to adopt, with "
+        "all that users have in them. Without one they end by themselves after a while. Workers of "
+        "the backend process always end.",
+    )
+    instance: Annotated[Instance, Env("WORKER_INSTANCE")] = Field(
+        default="",
+        description="Name of the deployment, where several with the same JWT_SECRET use one engine "
+        "and are not to share workers.",
     )
 
 
 class Containers(Section):
     """Each worker, whatever the backend runs it in."""
 
+    engine: Annotated[Engine, Env("CONTAINER_ENGINE")] = Field(
+        default="pondflight",
+        description="What runs in the image: our own worker, or a GizmoSQL or SQLFlite.",
+    )
     image: Annotated[Image, Env("CONTAINER_IMAGE")] = Field(
-        default=f"pondflight-worker:{__version__}",
+        default=OUR_IMAGE,
         description="Image of a worker. Unused by the backend process.",
     )
     idle_timeout: Annotated[Duration, Env("CONTAINER_IDLE_TIMEOUT", bare_unit="ms")] = Field(
         default=timedelta(minutes=5),
         description="A worker stops after this long without a statement.",
+    )
+    max_lifetime: Patience = Field(
+        default=timedelta(),
+        description="A worker stops after this long when it is idle, however recently it was used.",
     )
     memory_limit: Annotated[Memory, Env("CONTAINER_MEMORY_LIMIT")] = Field(
         default=512 << 20, description="Memory of a worker."
@@ -118,12 +161,39 @@ class Containers(Section):
     cpu_limit: Annotated[Cores, Env("CONTAINER_CPU_LIMIT")] = Field(
         default=0.5, description="Cores of a worker."
     )
+    scratch_size: Memory = Field(
+        default=64 << 20,
+        description="Part of memory_limit for what does not fit into DuckDB's memory; at most a "
+        "quarter of it. Unused by the backend process, which spills to the disk.",
+    )
+    pids_limit: Processes = Field(
+        default=512,
+        description="Processes and threads of a worker. Unused by the backend process.",
+    )
     max_per_host: Annotated[Count, Env("CONTAINER_MAX_PER_HOST")] = Field(
         default=100, description="Workers that may run at once."
     )
     network: Annotated[Network, Env("CONTAINER_NETWORK")] = Field(
-        default="bridge", description="Network of the workers. Unused by the backend process."
+        default="bridge",
+        description="Network of the workers; made, with no traffic between containers, if there is "
+        "none of that name. Unused by the backend process.",
     )
+    publish: Flag = Field(
+        default=False,
+        description="Reach workers by a free port of 127.0.0.1, where the addresses of containers "
+        "cannot be reached, as with Docker Desktop. Unused by the backend process.",
+    )
+    docker_host: Annotated[DockerHost, Env("DOCKER_HOST")] = Field(
+        default="unix:///var/run/docker.sock",
+        description="The Docker engine. DOCKER_TLS_VERIFY and DOCKER_CERT_PATH are heeded. Unused "
+        "by the backend process.",
+    )
+
+    @model_validator(mode="after")
+    def _image_suits_engine(self) -> Self:
+        if self.engine != "pondflight" and self.image == OUR_IMAGE:
+            raise Refused(f"is no image of {self.engine}: name one", key="image")
+        return self
 
 
 class Sessions(Section):
@@ -331,10 +401,28 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _storage_has_a_place(self) -> Self:
-        duckdb, backend = self.duckdb, self.workers.backend
-        if (duckdb.storage, backend) == ("persistent", "process") and not duckdb.storage_directory:
+        duckdb, workers = self.duckdb, self.workers
+        if duckdb.storage != "persistent":
+            return self
+        if workers.backend == "process" and not duckdb.storage_directory:
             why = "is needed where duckdb.storage is persistent and workers.backend is process"
             raise Refused(why, key="duckdb.storage_directory")
+        if workers.warm:
+            why = "must be 0 where duckdb.storage is persistent: a worker starts with its storage"
+            raise Refused(why, key="workers.warm")
+        return self
+
+    @model_validator(mode="after")
+    def _engine_can_do_it(self) -> Self:
+        engine = self.containers.engine
+        if engine == "pondflight":
+            return self
+        if self.workers.backend == "process":
+            raise Refused(f"cannot run a {engine}: use docker", key="workers.backend")
+        if self.workers.warm:
+            raise Refused(f"must be 0 with a {engine}, which serves anyone", key="workers.warm")
+        if self.duckdb.storage == "persistent":
+            raise Refused(f"must be memory with a {engine}", key="duckdb.storage")
         return self
 
     def masked(self) -> dict[str, Any]:

@@ -45,10 +45,25 @@ WRONG_VALUES = {
     "containers: {cpu_limit: half}": "containers.cpu_limit: 'half' is not accepted",
     "containers: {max_per_host: 0}": "containers.max_per_host: 0 is not accepted",
     "containers: {network: 'a b'}": "containers.network: 'a b' is not accepted",
+    "containers: {network: host}": "containers.network: 'host' would let workers at the host's own",
+    "containers: {network: none}": "containers.network: 'none' has no way in",
     "containers: {image: '-x'}": "containers.image: '-x' is not accepted",
-    "workers: {backend: docker}": "workers.backend: 'docker' is not available in this version"
-    " (from FILE); accepted: process",
-    "workers: {backend: kubernetes}": "workers.backend: 'kubernetes' is not available",
+    "workers: {backend: kubernetes}": "workers.backend: 'kubernetes' is not available in this"
+    " version (from FILE); accepted: process, docker",
+    "workers: {warm: -1}": "workers.warm: -1 is not accepted (from FILE); accepted: a whole",
+    "workers: {instance: 'a b'}": "workers.instance: 'a b' is not accepted",
+    "containers: {engine: mysql}": "containers.engine: 'mysql' is not accepted (from FILE);"
+    " accepted: pondflight, gizmosql, sqlflite",
+    "containers: {docker_host: 'ssh://a'}": "containers.docker_host: *** is not accepted (from"
+    " FILE); accepted: unix:///path/to/a/socket or tcp://host:port",
+    "containers: {docker_host: 'tcp://a:99999'}": "containers.docker_host: *** is not accepted",
+    "containers: {pids_limit: 8}": "containers.pids_limit: 8 is not accepted (from FILE);",
+    "workers: {backend: docker}\ncontainers: {engine: gizmosql}": "containers.image:"
+    " 'pondflight:0.1.0' is no image of gizmosql: name one",
+    "containers: {engine: gizmosql, image: x}": "workers.backend: 'process' cannot run a gizmosql:"
+    " use docker",
+    "workers: {backend: docker, warm: 1}\ncontainers: {engine: sqlflite, image: x}": "workers"
+    ".warm: 1 must be 0 with a sqlflite, which serves anyone (from FILE)",
     "workers: {backend: thread}": "workers.backend: 'thread' is not accepted",
     "duckdb: {extensions: postgres}": "duckdb.extensions must be a list, each item one of arrow,",
     "duckdb: {extensions: [json, httpfs]}": "duckdb.extensions[1]: 'httpfs' is not available"
@@ -96,7 +111,12 @@ def test_wrong_value_is_named_with_its_key_and_what_is_accepted(
     ("variable", "text", "expected"),
     [
         ("PORT", "eighty", "server.port: 'eighty' is not accepted"),
-        ("WORKER_BACKEND", "docker", "workers.backend: 'docker' is not available in this version"),
+        (
+            "WORKER_BACKEND",
+            "kubernetes",
+            "workers.backend: 'kubernetes' is not available in this version",
+        ),
+        ("DOCKER_HOST", "npipe:////./pipe/docker", "containers.docker_host: *** is not accepted"),
         ("CONTAINER_CPU_LIMIT", "nan", "containers.cpu_limit: 'nan' is not accepted"),
         ("HOST", "a/b", "server.host: 'a/b' is not accepted"),
     ],

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from pydantic import SecretStr, ValidationError
 
+from pondflight import __version__
 from pondflight.settings import RateLimit, Server, Settings, load
 from pondflight.settings.schema import ROOT
 from tests.settings.support import DATABASE, SECRET, Load, value_at
@@ -26,12 +27,24 @@ DEFAULTS = {
     "server.trusted_proxies": (),
     "server.cors_origins": (),
     "workers.backend": "process",
-    "containers.image": "pondflight-worker:0.1.0",
+    "workers.warm": 0,
+    "workers.start_timeout": timedelta(seconds=30),
+    "workers.queue_size": 100,
+    "workers.queue_timeout": timedelta(seconds=30),
+    "workers.keep_on_exit": True,
+    "workers.instance": "",
+    "containers.engine": "pondflight",
+    "containers.image": f"pondflight:{__version__}",
     "containers.idle_timeout": timedelta(minutes=5),
+    "containers.max_lifetime": timedelta(0),
     "containers.memory_limit": 512 * 1024 * 1024,
     "containers.cpu_limit": 0.5,
+    "containers.scratch_size": 64 * 1024 * 1024,
+    "containers.pids_limit": 512,
     "containers.max_per_host": 100,
     "containers.network": "bridge",
+    "containers.publish": False,
+    "containers.docker_host": "unix:///var/run/docker.sock",
     "sessions.idle_timeout": timedelta(minutes=30),
     "sessions.max_per_user": 64,
     "duckdb.extensions": ("arrow", "postgres", "mysql"),
@@ -81,7 +94,11 @@ ENVIRONMENT = {
     "GRPC_PORT": ("server.grpc_port", "9001", 9001),
     "HEALTH_PORT": ("server.health_port", "0", 0),
     "HOST": ("server.host", "127.0.0.1", "127.0.0.1"),
-    "WORKER_BACKEND": ("workers.backend", "process", "process"),
+    "WORKER_BACKEND": ("workers.backend", "docker", "docker"),
+    "WORKER_WARM": ("workers.warm", "3", 3),
+    "WORKER_INSTANCE": ("workers.instance", "blue", "blue"),
+    "CONTAINER_ENGINE": ("containers.engine", "PondFlight", "pondflight"),
+    "DOCKER_HOST": ("containers.docker_host", "tcp://sockets:2375", "tcp://sockets:2375"),
     "CONTAINER_IMAGE": ("containers.image", "a.example:5000/b/c:d", "a.example:5000/b/c:d"),
     "CONTAINER_IDLE_TIMEOUT": ("containers.idle_timeout", "300000", timedelta(minutes=5)),
     "CONTAINER_MEMORY_LIMIT": ("containers.memory_limit", "256m", 256 << 20),
