@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SecretStr
 
@@ -170,6 +171,20 @@ def _host(value: object) -> str:
     return text
 
 
+def _url(value: object) -> str | None:
+    if value is None:
+        return None
+    text = _text(value)
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        raise Refused from None
+    if not usable or parts.username or parts.query or parts.fragment or not text.isprintable():
+        raise Refused
+    return text.rstrip("/")
+
+
 def _backend(value: object) -> str:
     text = _text(value)
     if text in {"docker", "kubernetes"}:
@@ -270,6 +285,11 @@ ApiKey = Annotated[
     BeforeValidator(_optional_secret),
     _shown_secret,
     Accepts("an API key", secret=True),
+]
+BaseUrl = Annotated[
+    str | None,
+    BeforeValidator(_url),
+    Accepts("the URL of a server, such as http://localhost:11434/v1, or null"),
 ]
 ConnectionString = Annotated[SecretStr, BeforeValidator(_secret), _shown_secret]
 JwtSecret = Annotated[

@@ -17,6 +17,7 @@ from pondflight.settings.databases import AttachedDatabase, Extension
 from pondflight.settings.kinds import (
     ApiKey,
     Backend,
+    BaseUrl,
     Cores,
     Count,
     Duration,
@@ -157,6 +158,23 @@ class AI(Section):
     )
     default_model: Annotated[Model, Env("AI_DEFAULT_MODEL")] = Field(
         default="claude-sonnet-4-20250514", description="Model of a request that names none."
+    )
+    claude_base_url: Annotated[BaseUrl, Env("CLAUDE_BASE_URL")] = Field(
+        default=None, description="Server for Claude models, where it is not Anthropic's own."
+    )
+    openai_base_url: Annotated[BaseUrl, Env("OPENAI_BASE_URL")] = Field(
+        default=None,
+        description="Server for all other models, where it is not OpenAI's own: any that speaks"
+        " its wire format, with its path up to /v1. One on your own machine needs a key too, but"
+        " any will do.",
+    )
+    timeout: Duration = Field(
+        default=timedelta(seconds=60),
+        description="How long a model may take for the first word, or for the next.",
+    )
+    max_tokens: Count = Field(
+        default=4096,
+        description="Longest answer of a model, in tokens. A request may ask for less.",
     )
 
 

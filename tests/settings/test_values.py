@@ -33,6 +33,10 @@ DEFAULTS = {
     "ai.claude_api_key": None,
     "ai.openai_api_key": None,
     "ai.default_model": "claude-sonnet-4-20250514",
+    "ai.claude_base_url": None,
+    "ai.openai_base_url": None,
+    "ai.timeout": timedelta(seconds=60),
+    "ai.max_tokens": 4096,
 }
 
 
@@ -55,6 +59,8 @@ ENVIRONMENT = {
     "CONTAINER_MAX_PER_HOST": ("containers.max_per_host", "7", 7),
     "CONTAINER_NETWORK": ("containers.network", "pond_net", "pond_net"),
     "AI_DEFAULT_MODEL": ("ai.default_model", "gpt-4o", "gpt-4o"),
+    "CLAUDE_BASE_URL": ("ai.claude_base_url", "http://localhost:9/", "http://localhost:9"),
+    "OPENAI_BASE_URL": ("ai.openai_base_url", "http://[::1]:9/v1", "http://[::1]:9/v1"),
 }
 SECRETS = {
     "JWT_SECRET": "security.jwt_secret",
@@ -131,6 +137,10 @@ def test_masked_settings_hide_every_secret_and_can_be_read_again(read: Load) -> 
         "claude_api_key": "***",
         "openai_api_key": "***",
         "default_model": "claude-sonnet-4-20250514",
+        "claude_base_url": None,
+        "openai_base_url": None,
+        "timeout": "1m",
+        "max_tokens": 4096,
     }
     assert masked["containers"]["idle_timeout"] == "1m30s"
     assert masked["containers"]["memory_limit"] == "1g"
