@@ -12,6 +12,10 @@ SESSION_HEADER = "x-pondflight-session"
 CALL_HEADER = "x-pondflight-call"
 """Id of the call, chosen by the proxy, so that it can be cancelled from outside."""
 
+QUERY_HEADER = "x-pondflight-query-only"
+"""Present: the call may run a query and nothing else (``engine.queries``). The proxy passes it on
+from any client."""
+
 CONFIGURE = "pondflight.configure"
 """Once, after the start: ``{"databases": [{alias, type, connection_string, read_only}],
 "extensions": [name], "sessions": {"idle_timeout": s, "max_per_user": n}}``. Answers

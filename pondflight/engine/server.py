@@ -21,9 +21,10 @@ from pondflight.engine import attach, catalog
 from pondflight.engine.describe import Describer
 from pondflight.engine.handles import Handle
 from pondflight.engine.ingest import ingest
+from pondflight.engine.queries import Queries
 from pondflight.engine.sessions import SessionLimits, Sessions
 from pondflight.engine.statements import Plan, Statements
-from pondflight.errors import InvalidArgument, NotFound, Unauthenticated
+from pondflight.errors import InvalidArgument, NotFound, PermissionDenied, Unauthenticated
 from pondflight.flightsql import Call, FlightSqlServer, PreparedStatement, wire
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.calls import Headers
@@ -32,6 +33,7 @@ from pondflight.flightsql.streams import Result
 
 T = TypeVar("T")
 SWEEP_SECONDS = 5.0
+_QUERY_ONLY = "this call may run a query and nothing else"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class WorkerCall:
 
     session: str
     call_id: str | None
+    query_only: bool = False
 
 
 class CredentialCheck:
@@ -57,7 +60,9 @@ class CredentialCheck:
             raise Unauthenticated
         session = (headers.get(control.SESSION_HEADER) or [""])[0]
         call_ids = headers.get(control.CALL_HEADER)
-        return WorkerCall(session, call_ids[0] if call_ids else None)
+        return WorkerCall(
+            session, call_ids[0] if call_ids else None, control.QUERY_HEADER in headers
+        )
 
     def response_headers(self, method: str, headers: Headers, identity: Any) -> Mapping[str, str]:
         """Nothing to tell."""
@@ -78,6 +83,7 @@ class EngineServer(FlightSqlServer):
         self._database = database
         self._sessions = Sessions(database, scratch)
         self._statements = Statements(database, self._sessions)
+        self._queries = Queries(database, self._sessions)
         self._describer = Describer()
         self._last_call = time.monotonic()
         self._stop = threading.Event()
@@ -91,6 +97,41 @@ class EngineServer(FlightSqlServer):
         for call in self.calls.running():
             call.cancel()
         super().close()
+
+    # -- calls that may run a query and nothing else -------------------------------------------
+
+    def on_get_flight_info(
+        self, call: Call, command: c.Command, descriptor: flight.FlightDescriptor
+    ) -> flight.FlightInfo:
+        """GetFlightInfo, by message."""
+        if not call.identity.query_only or isinstance(command, c.METADATA):
+            return super().on_get_flight_info(call, command, descriptor)
+        if not isinstance(command, c.StatementQuery):
+            raise PermissionDenied(_QUERY_ONLY)
+        self._session(call, None)
+        return _flight_info(self._queries.plan(call, command.query), descriptor)
+
+    def on_do_get(self, call: Call, command: c.Command, ticket: flight.Ticket) -> Result:
+        """DoGet, by message."""
+        if not call.identity.query_only or isinstance(command, c.METADATA):
+            return super().on_do_get(call, command, ticket)
+        if not isinstance(command, c.StatementTicket):
+            raise PermissionDenied(_QUERY_ONLY)
+        self._session(call, None)
+        return self._queries.fetch(call, Handle.decode(command.statement_handle))
+
+    def on_do_put(
+        self,
+        call: Call,
+        command: c.Command,
+        descriptor: flight.FlightDescriptor,
+        reader: flight.MetadataRecordBatchReader,
+        writer: flight.FlightMetadataWriter,
+    ) -> None:
+        """DoPut, by message: none of them is a query."""
+        if call.identity.query_only:
+            raise PermissionDenied(_QUERY_ONLY)
+        super().on_do_put(call, command, descriptor, reader, writer)
 
     # -- statements ---------------------------------------------------------------------------
 
@@ -240,6 +281,8 @@ class EngineServer(FlightSqlServer):
 
     def on_do_action(self, call: Call, kind: str, body: bytes) -> Iterable[bytes]:
         """Flight SQL's actions, and those of ``pondflight.control``."""
+        if call.identity.query_only:
+            raise PermissionDenied(_QUERY_ONLY)
         match kind:
             case control.CONFIGURE:
                 return [_json(self._configure(json.loads(body)))]

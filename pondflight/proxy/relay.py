@@ -16,6 +16,7 @@ from typing import TypeVar
 import pyarrow as pa
 from pyarrow import flight
 
+from pondflight import control
 from pondflight.errors import Cancelled, Internal, PondflightError, Unauthenticated, Unavailable
 from pondflight.flightsql import Call, ResultStream
 from pondflight.flightsql import commands as c
@@ -130,7 +131,11 @@ class Relay:
         lease = self._pool.lease(_user(call), call.raise_if_cancelled)
         call.on_done(lambda _: lease.release())
         call.on_cancel(_Once(self._cancels, lease))
-        return lease, lease.worker.options(session=caller.session, call_id=lease.call_id)
+        return lease, lease.worker.options(
+            session=caller.session,
+            call_id=lease.call_id,
+            query_only=control.QUERY_HEADER in call.headers,
+        )
 
 
 class _Once:

@@ -32,12 +32,19 @@ class Worker:
         self._authorization = (b"authorization", f"Bearer {credential}".encode())
 
     def options(
-        self, *, session: str = "", call_id: str | None = None, timeout: float | None = None
+        self,
+        *,
+        session: str = "",
+        call_id: str | None = None,
+        query_only: bool = False,
+        timeout: float | None = None,
     ) -> flight.FlightCallOptions:
         """Headers of a call to this worker; ``timeout`` in seconds."""
         headers = [self._authorization, (control.SESSION_HEADER.encode(), session.encode())]
         if call_id is not None:
             headers.append((control.CALL_HEADER.encode(), call_id.encode()))
+        if query_only:
+            headers.append((control.QUERY_HEADER.encode(), b"1"))
         return flight.FlightCallOptions(timeout=timeout, headers=headers)
 
     def control(

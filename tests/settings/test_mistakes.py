@@ -67,7 +67,7 @@ WRONG_VALUES = {
     "ai: {claude_api_key: ''}": "ai.claude_api_key: *** is empty (from FILE); accepted: an API key",
     "ai: {claude_api_key: 12345}": "ai.claude_api_key: *** is not accepted",
     "ai: {claude_base_url: 'localhost:8080'}": "ai.claude_base_url: 'localhost:8080' is not acc",
-    "ai: {openai_base_url: 'http://u:p@h/v1'}": "ai.openai_base_url: 'http://u:p@h/v1' is not accepted",
+    "ai: {openai_base_url: 'http://u:p@h/v1'}": "ai.openai_base_url: *** is not accepted",
     "ai: {timeout: 0}": "ai.timeout: 0",
     "ai: {max_tokens: 0}": "ai.max_tokens: 0 is not accepted",
     "ai: {default_model: ''}": "ai.default_model: '' is not accepted",
