@@ -27,13 +27,16 @@ from pondflight import memory
 
 memory.tame()  # before pyarrow is imported
 
-from pondflight import banner, sample  # noqa: E402
+from pondflight import banner, sample, tracing  # noqa: E402
 from pondflight.errors import Cancelled, ConfigError  # noqa: E402
 from pondflight.health import HealthServer  # noqa: E402
+from pondflight.limits import Counter  # noqa: E402
 from pondflight.logs import Event, get_logger  # noqa: E402
+from pondflight.proxy.charges import Charges, Limits  # noqa: E402
+from pondflight.proxy.databases import Database, Databases  # noqa: E402
 from pondflight.proxy.server import ProxyServer  # noqa: E402
 from pondflight.settings import AttachedDatabase, DatabaseType, Settings  # noqa: E402
-from pondflight.tokens import Tokens  # noqa: E402
+from pondflight.web.configuration import Configuration  # noqa: E402
 from pondflight.web.process import WebProcess  # noqa: E402
 from pondflight.workers.backends.process import ProcessBackend  # noqa: E402
 from pondflight.workers.pool import Pool, PoolSettings, User  # noqa: E402
@@ -57,13 +60,23 @@ def run(settings: Settings, *, zero_config: bool) -> int:
             settings = _with_sample(settings, folder)
         settings = _with_ports(settings)
         secret = _secret(settings)
-        tokens = Tokens(secret)
+        if settings.tracing.endpoint:
+            tracing.configure(settings.tracing.endpoint, "pondflight-proxy")
+        web_settings = Configuration.of(settings, secret)
+        tokens = web_settings.tokens()
         host = settings.server.host
         log.info(Event.STARTING, backend=settings.workers.backend)
         health = stack.enter_context(closing(HealthServer(host, settings.server.health_port)))
         pool = stack.enter_context(closing(Pool(ProcessBackend(), pool_settings(settings, secret))))
-        web = stack.enter_context(closing(WebProcess(settings, secret)))
-        proxy = ProxyServer(f"grpc://{host}:{settings.server.grpc_port}", pool=pool, tokens=tokens)
+        web = stack.enter_context(closing(WebProcess(web_settings)))
+        proxy = ProxyServer(
+            f"grpc://{host}:{settings.server.grpc_port}",
+            pool=pool,
+            tokens=tokens,
+            charges=_charges(settings),
+            databases=_databases(settings),
+            demo_seconds=settings.auth.demo.statement_timeout.total_seconds(),
+        )
         stack.callback(_drain, proxy, settings.server.drain_timeout.total_seconds(), signals)
         web.wait_until_listening()
         health.set_serving(serving=True)
@@ -96,6 +109,8 @@ def pool_settings(settings: Settings, secret: str) -> PoolSettings:
         idle_timeout=settings.containers.idle_timeout.total_seconds(),
         max_workers=settings.containers.max_per_host,
         configuration=lambda user: worker_configuration(settings, user),
+        demo_memory=settings.auth.demo.memory_limit,
+        demo_cpu=settings.auth.demo.cpu_limit,
     )
 
 
@@ -115,7 +130,26 @@ def worker_configuration(settings: Settings, _user: User) -> dict[str, Any]:
             "idle_timeout": settings.sessions.idle_timeout.total_seconds(),
             "max_sessions": settings.sessions.max_per_user,
         },
+        "tracing": {"endpoint": settings.tracing.endpoint},
     }
+
+
+def _charges(settings: Settings) -> Charges:
+    user, demo = settings.security.rate_limit, settings.auth.demo.rate_limit
+    return Charges(
+        Counter(user.storage.get_secret_value()),
+        Limits(user.requests_per_minute, user.burst_size),
+        Limits(demo.requests_per_minute, demo.burst_size),
+    )
+
+
+def _databases(settings: Settings) -> Databases:
+    return Databases(
+        [
+            Database(entry.alias, entry.type.value, entry.connection_string.get_secret_value())
+            for entry in settings.duckdb.attached_databases
+        ]
+    )
 
 
 class _Signals:
@@ -166,7 +200,9 @@ def _with_sample(settings: Settings, folder: Path) -> Settings:
         alias=sample.ALIAS, type=DatabaseType.SQLITE, connection_string=SecretStr(str(path))
     )
     duckdb = settings.duckdb.model_copy(update={"attached_databases": (entry,)})
-    return settings.model_copy(update={"duckdb": duckdb})
+    demo = settings.auth.demo.model_copy(update={"enabled": True})
+    auth = settings.auth.model_copy(update={"demo": demo})
+    return settings.model_copy(update={"duckdb": duckdb, "auth": auth})
 
 
 def _with_ports(settings: Settings) -> Settings:

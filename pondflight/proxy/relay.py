@@ -21,6 +21,7 @@ from pondflight.errors import Cancelled, Internal, PondflightError, Unauthentica
 from pondflight.flightsql import Call, ResultStream
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.status import ConnectionLost, from_pyarrow
+from pondflight.proxy import meter
 from pondflight.proxy.callers import Caller
 from pondflight.workers.pool import Pool, User
 from pondflight.workers.worker import Lease
@@ -48,7 +49,9 @@ class Relay:
         """Make a call with one answer."""
         lease, options = self._enter(call)
         with _worker_errors(self._pool, lease, call):
-            return request(lease.worker.client, options)
+            answer = request(lease.worker.client, options)
+        meter.answered(call)
+        return answer
 
     def action(self, call: Call, kind: str, body: bytes) -> list[bytes]:
         """DoAction."""
@@ -74,11 +77,13 @@ class Relay:
         with _worker_errors(self._pool, lease, call):
             reader = lease.worker.client.do_get(ticket, options)
             schema = reader.schema
+        meter.answered(call)
         call.on_cancel(reader.cancel)
 
         def batches() -> Iterator[pa.RecordBatch]:
             with _worker_errors(self._pool, lease, call):
                 for chunk in reader:
+                    meter.sent(chunk.data)
                     yield chunk.data
 
         return ResultStream(schema, batches())
@@ -114,6 +119,7 @@ class Relay:
         up: flight.FlightStreamWriter,
     ) -> None:
         for chunk in reader:
+            meter.received(chunk.data)
             if chunk.data is None:
                 up.write_metadata(chunk.app_metadata)
             elif chunk.app_metadata is None:
@@ -131,10 +137,11 @@ class Relay:
         lease = self._pool.lease(_user(call), call.raise_if_cancelled)
         call.on_done(lambda _: lease.release())
         call.on_cancel(_Once(self._cancels, lease))
+        headers = dict(call.trace.headers())
+        if control.QUERY_HEADER in call.headers:
+            headers[control.QUERY_HEADER] = "1"
         return lease, lease.worker.options(
-            session=caller.session,
-            call_id=lease.call_id,
-            query_only=control.QUERY_HEADER in call.headers,
+            session=caller.session, call_id=lease.call_id, headers=headers
         )
 
 

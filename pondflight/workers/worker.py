@@ -7,12 +7,14 @@ import json
 import secrets
 import threading
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pyarrow import flight
 
 from pondflight import control
-from pondflight.errors import DeadlineExceeded, PondflightError, Unavailable
+from pondflight.errors import PondflightError, Unavailable
 from pondflight.flightsql.status import ConnectionLost, from_pyarrow
 from pondflight.workers.backends.base import WorkerHandle
 
@@ -36,16 +38,16 @@ class Worker:
         *,
         session: str = "",
         call_id: str | None = None,
-        query_only: bool = False,
         timeout: float | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> flight.FlightCallOptions:
-        """Headers of a call to this worker; ``timeout`` in seconds."""
-        headers = [self._authorization, (control.SESSION_HEADER.encode(), session.encode())]
+        """Options of a call to this worker; ``timeout`` in seconds."""
+        more = [(name.encode(), value.encode()) for name, value in headers.items()]
+        session_header = (control.SESSION_HEADER.encode(), session.encode())
+        pairs = [self._authorization, session_header, *more]
         if call_id is not None:
-            headers.append((control.CALL_HEADER.encode(), call_id.encode()))
-        if query_only:
-            headers.append((control.QUERY_HEADER.encode(), b"1"))
-        return flight.FlightCallOptions(timeout=timeout, headers=headers)
+            pairs.append((control.CALL_HEADER.encode(), call_id.encode()))
+        return flight.FlightCallOptions(timeout=timeout, headers=pairs)
 
     def control(
         self, action: str, body: bytes = b"", *, timeout: float = _CONTROL_SECONDS
@@ -84,14 +86,6 @@ class Worker:
             self.client.do_get(info.endpoints[0].ticket, options).read_all()
         except Exception as error:
             raise from_pyarrow(error) from error
-
-    def answers(self) -> bool:
-        """Whether the worker can be reached, and says something, whatever it says."""
-        try:
-            self.control(control.STATUS)
-        except (ConnectionLost, DeadlineExceeded):
-            return False
-        return True
 
     def close(self) -> None:
         """Close the connection."""
