@@ -39,3 +39,14 @@ POOL_STATUS = "pondflight.pool_status"
 
 METRICS = "pondflight.metrics"
 """To the proxy, by an administrator. Empty body. Answers its metrics in Prometheus's text form."""
+
+STATEMENTS = "pondflight.statements"
+"""To a worker: ``{"text": "masked", "full" or "none"}``. Answers ``{"statements": [statement]}``,
+those that run and those that ran last, the newest first, where a statement is ``{"id", "text",
+"kind", "state", "started", "seconds", "rows", "error"}``; ``state`` is running, done, failed or
+cancelled, ``started`` in seconds since the epoch. To the proxy, by an administrator: the same, of
+all workers, with ``worker`` (its id) and ``user`` in each."""
+
+CANCEL_STATEMENT = "pondflight.cancel_statement"
+"""To a worker: ``{"statement": id}``; to the proxy, by an administrator: ``{"worker": id,
+"statement": id}``. Answers ``{"cancelled": bool}``."""

@@ -9,6 +9,7 @@ import anthropic
 
 from pondflight.ai.conversation import Embeddings, End, FinishReason, Question, Text, Usage
 from pondflight.ai.faults import cut_off, provider_errors
+from pondflight.ai.hangup import hang_up
 from pondflight.errors import InvalidArgument
 
 NAME = "Claude"
@@ -77,7 +78,7 @@ class ClaudeAnswer:
     def __iter__(self) -> Iterator[Text | End]:
         read = written = 0
         reason: str | None = None
-        with provider_errors(anthropic, NAME, _SETTING, lambda: self._closed):
+        with self._stream, provider_errors(anthropic, NAME, _SETTING, lambda: self._closed):
             for event in self._stream:
                 match event.type:
                     case "message_start":
@@ -97,4 +98,4 @@ class ClaudeAnswer:
     def close(self) -> None:
         """Break off."""
         self._closed = True
-        self._stream.close()
+        hang_up(self._stream.response)

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Any
 
 from pondflight.errors import (
+    Cancelled,
     DeadlineExceeded,
     InvalidArgument,
     LimitExceeded,
@@ -60,11 +61,17 @@ def provider_errors(
     except library.APIConnectionError as error:
         if closed is None:
             raise Unavailable(f"{name} cannot be reached", retry_after=_RETRY_SECONDS) from None
-        raise cut_off(name) from error
+        raise _end(name, closed) from error
     except library.APIError as error:  # in the middle of a stream
         raise _of_status(error, 0, name, setting) from None
     except (httpx2.HTTPError, httpx2.StreamError, OSError, ValueError, RuntimeError) as error:
-        raise cut_off(name) from error
+        raise _end(name, closed) from error
+
+
+def _end(name: str, closed: Callable[[], bool] | None) -> PondflightError:
+    if closed is not None and closed():
+        return Cancelled("the answer was broken off")
+    return cut_off(name)
 
 
 def cut_off(name: str) -> PondflightError:

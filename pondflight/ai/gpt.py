@@ -9,6 +9,7 @@ import openai
 
 from pondflight.ai.conversation import Embeddings, End, FinishReason, Question, Text, Usage
 from pondflight.ai.faults import cut_off, provider_errors
+from pondflight.ai.hangup import hang_up
 
 NAME = "OpenAI"
 _SETTING = "ai.openai_api_key"
@@ -71,7 +72,7 @@ class GptAnswer:
     def __iter__(self) -> Iterator[Text | End]:
         usage = Usage()
         reason: FinishReason | None = None
-        with provider_errors(openai, NAME, _SETTING, lambda: self._closed):
+        with self._stream, provider_errors(openai, NAME, _SETTING, lambda: self._closed):
             for chunk in self._stream:
                 if chunk.usage is not None:  # in a chunk of its own, behind the finish reason
                     usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
@@ -89,7 +90,7 @@ class GptAnswer:
     def close(self) -> None:
         """Break off."""
         self._closed = True
-        self._stream.close()
+        hang_up(self._stream.response)
 
 
 def _prompt_tokens(answer: Any) -> int:

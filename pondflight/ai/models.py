@@ -33,8 +33,10 @@ class AISettings:
     max_tokens: int
 
     @classmethod
-    def of(cls, plain: dict[str, Any]) -> AISettings:
-        """From plain data, as the HTTP process is told them."""
+    def of(cls, plain: dict[str, Any] | None) -> AISettings:
+        """From plain data, as the HTTP process is told them; None: no models."""
+        if plain is None:
+            return cls(ProviderSettings(None), ProviderSettings(None), "claude", 60.0, 1)
         return cls(
             claude=ProviderSettings(**plain["claude"]),
             openai=ProviderSettings(**plain["openai"]),

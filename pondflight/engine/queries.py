@@ -19,12 +19,14 @@ import pyarrow as pa
 
 from pondflight.engine.describe import Describer
 from pondflight.engine.handles import Handle
+from pondflight.engine.journal import Journal
 from pondflight.engine.lanes import reader_of
 from pondflight.engine.sessions import Lease, Sessions
 from pondflight.engine.sql import Statement, parse
 from pondflight.engine.statements import Plan
 from pondflight.errors import InvalidArgument, PermissionDenied
 from pondflight.flightsql import Call, ResultStream
+from pondflight.flightsql.status import leaf_of
 
 EFFECTS = frozenset(
     {
@@ -60,9 +62,12 @@ _READ_ONLY = "BEGIN TRANSACTION READ ONLY"
 class Queries:
     """Plans and runs queries of calls that may do nothing else."""
 
-    def __init__(self, database: duckdb.DuckDBPyConnection, sessions: Sessions) -> None:
+    def __init__(
+        self, database: duckdb.DuckDBPyConnection, sessions: Sessions, journal: Journal
+    ) -> None:
         self._database = database
         self._sessions = sessions
+        self._journal = journal
         self._describer = Describer()
 
     def plan(self, call: Call, text: str) -> Plan:
@@ -78,15 +83,18 @@ class Queries:
     def fetch(self, call: Call, handle: Handle) -> ResultStream:
         """The rows behind a ticket: checked again, since a ticket is only what its sender says."""
         statement = self._statement(handle.query)
+        entry = self._journal.begin(call, statement.text, statement.kind)
         lease = self._begin(call)
         try:
             with lease.lane.use(call) as cursor:
                 self._check(cursor, statement)
                 cursor.execute(statement.text)
                 rows = lease.lane.rows(call, reader_of(cursor))
-        except BaseException:
+        except BaseException as error:
             lease.release(clean=False)
+            self._journal.end(entry, leaf_of(error))
             raise
+        entry.rows = lambda: rows.sent
         rows.on_close(lambda: lease.release(clean=False))
         call.on_done(lambda _: rows.close())
         return ResultStream(rows.schema, iter(rows))

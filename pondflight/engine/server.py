@@ -19,8 +19,10 @@ from pyarrow import flight
 from pondflight import control, dialect, tracing
 from pondflight.engine import attach, catalog
 from pondflight.engine.describe import Describer
+from pondflight.engine.duck import quote
 from pondflight.engine.handles import Handle
 from pondflight.engine.ingest import ingest
+from pondflight.engine.journal import Journal
 from pondflight.engine.queries import Queries
 from pondflight.engine.sessions import SessionLimits, Sessions
 from pondflight.engine.statements import Plan, Statements
@@ -82,8 +84,9 @@ class EngineServer(FlightSqlServer):
     ) -> None:
         self._database = database
         self._sessions = Sessions(database, scratch)
-        self._statements = Statements(database, self._sessions)
-        self._queries = Queries(database, self._sessions)
+        self._journal = Journal()
+        self._statements = Statements(database, self._sessions, self._journal)
+        self._queries = Queries(database, self._sessions, self._journal)
         self._describer = Describer()
         self._last_call = time.monotonic()
         self._stop = threading.Event()
@@ -233,7 +236,10 @@ class EngineServer(FlightSqlServer):
     ) -> int:
         """Load a stream into a table."""
         session = self._session(call, command.transaction_id)
-        return ingest(self._sessions, call, session, command, reader)
+        with self._journal.during(call, f"INGEST INTO {quote(command.table)}", "INGEST") as entry:
+            total = ingest(self._sessions, call, session, command, reader)
+            entry.rows = lambda: total
+            return total
 
     # -- transactions and sessions ------------------------------------------------------------
 
@@ -294,6 +300,12 @@ class EngineServer(FlightSqlServer):
                 return [_json({"cancelled": self._cancel(body.decode())})]
             case control.STATUS:
                 return [_json(self._status())]
+            case control.STATEMENTS:
+                shown = self._journal.show(json.loads(body)["text"])
+                return [_json({"statements": shown})]
+            case control.CANCEL_STATEMENT:
+                wanted = json.loads(body)["statement"]
+                return [_json({"cancelled": self._journal.cancel(wanted)})]
         return super().on_do_action(call, kind, body)
 
     def _configure(self, wanted: dict[str, Any]) -> dict[str, Any]:

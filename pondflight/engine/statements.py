@@ -18,6 +18,7 @@ from pondflight.engine import parameters, sql
 from pondflight.engine.describe import Describer
 from pondflight.engine.duck import quote
 from pondflight.engine.handles import INLINE_PARAMETERS, Handle
+from pondflight.engine.journal import Journal
 from pondflight.engine.kept import Kept
 from pondflight.engine.lanes import Lane, Rows, reader_of
 from pondflight.engine.parameters import Values
@@ -25,6 +26,7 @@ from pondflight.engine.sessions import Sessions
 from pondflight.engine.sql import Statement
 from pondflight.errors import InvalidArgument, NotFound, SqlError
 from pondflight.flightsql import Call, PreparedStatement, ResultStream
+from pondflight.flightsql.status import leaf_of
 from pondflight.flightsql.streams import Result
 
 COUNT_SCHEMA = pa.schema([pa.field("Count", pa.int64())])
@@ -43,9 +45,12 @@ class Plan:
 class Statements:
     """Runs SQL strings in sessions."""
 
-    def __init__(self, database: duckdb.DuckDBPyConnection, sessions: Sessions) -> None:
+    def __init__(
+        self, database: duckdb.DuckDBPyConnection, sessions: Sessions, journal: Journal
+    ) -> None:
         self._database = database
         self._sessions = sessions
+        self._journal = journal
         self._describer = Describer()
         self._bound: Kept[pa.Table] = Kept()
         self._results: Kept[Rows] = Kept()
@@ -185,14 +190,17 @@ class Statements:
         return ResultStream(first.schema, all_runs())
 
     def _stream(self, call: Call, session: str, statement: Statement, values: Values) -> Rows:
+        entry = self._journal.begin(call, statement.text, statement.kind)
         lease = self._sessions.borrow(call, session, session_state=statement.session_state)
         try:
             with lease.lane.use(call) as cursor:
                 cursor.execute(statement.text, values)
                 rows = lease.lane.rows(call, reader_of(cursor))
-        except BaseException:
+        except BaseException as error:
             lease.release(clean=False)
+            self._journal.end(entry, leaf_of(error))
             raise
+        entry.rows = lambda: rows.sent
         rows.on_close(lambda: lease.release(clean=rows.drained))
         call.on_done(lambda _: rows.close())
         return rows
@@ -209,6 +217,14 @@ class Statements:
         return self._run_all(call, session, last, bound)
 
     def _run_all(
+        self, call: Call, session: str, statement: Statement, bound: pa.Table | None
+    ) -> int:
+        with self._journal.during(call, statement.text, statement.kind) as entry:
+            total = self._run_bound(call, session, statement, bound)
+            entry.rows = lambda: total
+            return total
+
+    def _run_bound(
         self, call: Call, session: str, statement: Statement, bound: pa.Table | None
     ) -> int:
         lease = self._sessions.borrow(call, session, session_state=statement.session_state)
@@ -228,8 +244,9 @@ class Statements:
     def _run_for_rows(
         self, call: Call, session: str, statement: Statement, bound: pa.Table | None
     ) -> Rows:
+        entry = self._journal.during(call, statement.text, statement.kind)
         lease = self._sessions.borrow(call, session, session_state=statement.session_state)
-        with lease as lane, lane.use(call) as cursor:
+        with entry as kept, lease as lane, lane.use(call) as cursor:
             (values, *more) = parameters.rows(statement, bound)
             if more:
                 raise InvalidArgument(
@@ -239,6 +256,7 @@ class Statements:
             rows = lane.rows(call, reader_of(cursor))
             rows.set_aside()
             rows.raise_failure()
+            kept.rows = lambda: rows.count
             return rows
 
 

@@ -12,6 +12,7 @@ from pondflight.settings.loading import load
 from pondflight.settings.tree import (
     AI,
     Auth,
+    Console,
     Containers,
     Demo,
     DuckDB,
@@ -27,6 +28,7 @@ __all__ = [
     "AI",
     "AttachedDatabase",
     "Auth",
+    "Console",
     "Containers",
     "DatabaseType",
     "Demo",

@@ -279,6 +279,9 @@ Model = Annotated[
     Accepts("the name of a model, of letters, digits and '_', '.', ':', '/', '@', '-'"),
 ]
 Backend = Annotated[str, BeforeValidator(_backend), Accepts("process")]
+StatementText = Annotated[
+    str, BeforeValidator(_matching("masked|full|none")), Accepts("masked, full, none")
+]
 Flag = Annotated[bool, BeforeValidator(_flag), Accepts("true or false")]
 ApiKey = Annotated[
     SecretStr | None,

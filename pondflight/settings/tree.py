@@ -45,6 +45,7 @@ from pondflight.settings.kinds import (
     Port,
     Refused,
     Section,
+    StatementText,
 )
 
 
@@ -299,6 +300,7 @@ class Settings(Section):
     metrics: Metrics = Metrics()
     tracing: Tracing = Tracing()
     ai: AI = AI()
+    console: Console = Console()
 
     def masked(self) -> dict[str, Any]:
         """Give the effective settings as plain data in the order of the tree, secrets as ``***``.

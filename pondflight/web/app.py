@@ -7,16 +7,18 @@ from typing import Any, Final
 
 import falcon
 
+from pondflight import control
 from pondflight.errors import PondflightError
 from pondflight.limits import Counter
 from pondflight.logs import Event, get_logger
 from pondflight.tokens import Tokens
-from pondflight.web import access, problems
+from pondflight.web import access, console, pages, problems
+from pondflight.web.ai import routes as ai
 from pondflight.web.configuration import Configuration
 from pondflight.web.demo import DemoToken, NoDemoToken
 from pondflight.web.health import Detailed, Health, Live, Ready
 from pondflight.web.metrics import Metrics, Watch
-from pondflight.web.query import Query, Session, SqlProblem
+from pondflight.web.query import Query, Session
 from pondflight.web.upstream import Upstream
 
 log = get_logger()
@@ -33,21 +35,38 @@ def create_app(configuration: Configuration) -> App:
     """The app that gunicorn runs."""
     tokens = configuration.tokens()
     upstream = Upstream(configuration.proxy, tokens)
+    models = ai.models_of(configuration)
+    operators = console.Operators(tokens, configuration.secret)
     app = falcon.App(middleware=[Watch(), Secure(), *access.middleware(configuration)])
     app.set_error_serializer(_serialize)
     app.add_error_handler(Exception, _on_exception)
     app.add_error_handler(falcon.HTTPError, _on_http_error)
     app.add_error_handler(PondflightError, _on_error)
-    app.add_error_handler(SqlProblem, _on_sql_problem)
+    app.add_error_handler(problems.ProblemError, _on_problem)
     routes: dict[str, Any] = {
         "/health": Health(),
         "/live": Live(),
         "/ready": Ready(upstream),
-        "/health/detailed": Detailed(upstream, configuration.ai_providers),
+        "/health/detailed": Detailed(upstream, models.configured),
         "/metrics": Metrics(upstream, tokens, public=configuration.metrics_public),
         "/auth/demo-token": _demo(configuration, tokens),
         "/query": Query(upstream),
         "/session": Session(upstream),
+        "/": pages.Page("index"),
+        "/console": pages.Page("console"),
+        "/assets/{name}": pages.Assets(),
+        "/ui.json": pages.Site(
+            demo=configuration.demo, ai=models.ready, flight_port=configuration.flight_port
+        ),
+        "/console/session": console.Session(operators),
+        "/console/status": console.Status(operators, upstream, configuration.statement_text),
+        "/console/workers/stop": console.Change(
+            operators, upstream, control.STOP_WORKER, ("worker",)
+        ),
+        "/console/statements/cancel": console.Change(
+            operators, upstream, control.CANCEL_STATEMENT, ("worker", "statement")
+        ),
+        **ai.routes(configuration, models, tokens, upstream),
     }
     for path, resource in routes.items():
         if hasattr(resource, "on_get"):
@@ -106,8 +125,8 @@ def _on_error(
     _answer(resp, problems.of_error(error))
 
 
-def _on_sql_problem(
-    req: falcon.Request, resp: falcon.Response, error: SqlProblem, _: dict[str, Any]
+def _on_problem(
+    req: falcon.Request, resp: falcon.Response, error: problems.ProblemError, _: dict[str, Any]
 ) -> None:
     _answer(resp, error.document)
 

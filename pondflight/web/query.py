@@ -17,6 +17,8 @@ from pondflight.web.upstream import Rows, Statement, Upstream
 from pondflight.web.worker import HANG_UP
 
 SESSION_HEADER: Final = "pondflight-session"
+QUERY_HEADER: Final = "pondflight-query-only"
+"""Present: run the statement if it is a query, and refuse it if it is anything else."""
 STREAMS: Final = 64
 """Results that may be on their way at once. Each has a thread; there are more for the rest."""
 
@@ -37,7 +39,8 @@ class Query:
         form = formats.negotiate(req)
         request = statements.read(req)
         trace = {name: value for name in _TRACE if (value := req.get_header(name))}
-        statement = self._upstream.statement(token, session_of(req), trace)
+        query_only = req.get_header(QUERY_HEADER) is not None
+        statement = self._upstream.statement(token, session_of(req), trace, query_only=query_only)
         req.env.get(HANG_UP, _nobody)(statement.cancel)
         if not self._free.acquire(blocking=False):
             raise Unavailable("too many results are on their way: try again", retry_after=1.0)
@@ -66,14 +69,6 @@ class Session:
             raise InvalidArgument(f"name the session in the header {SESSION_HEADER}")
         self._upstream.close_session(token, session)
         resp.status = falcon.HTTP_204
-
-
-class SqlProblem(Exception):
-    """A leaf, and the SQL that it is about."""
-
-    def __init__(self, error: PondflightError, sql: str) -> None:
-        super().__init__(str(error))
-        self.document = problems.of_error(error, sql)
 
 
 class _Body:
@@ -118,7 +113,7 @@ def _run(statement: Statement, request: statements.Request) -> Rows:
     try:
         return statement.run(request.sql, request.parameters)
     except PondflightError as error:
-        raise SqlProblem(error, request.sql) from error
+        raise problems.ProblemError(problems.of_error(error, request.sql)) from error
 
 
 def _nobody(_: object) -> None:
