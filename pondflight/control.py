@@ -31,7 +31,8 @@ CANCEL = "pondflight.cancel"
 first message, nor any unary call."""
 
 STATUS = "pondflight.status"
-"""Empty body. Answers ``{"running": n, "idle_seconds": s, "sessions": n, "rss_bytes": n}``."""
+"""Empty body. Answers ``{"running": n, "idle_seconds": s, "sessions": n, "rss_bytes": n,
+"cpu_seconds": s}``."""
 
 POOL_STATUS = "pondflight.pool_status"
 """To the proxy, by an administrator. Empty body. Answers ``{"ready": bool, "active": n,
@@ -39,6 +40,16 @@ POOL_STATUS = "pondflight.pool_status"
 
 METRICS = "pondflight.metrics"
 """To the proxy, by an administrator. Empty body. Answers its metrics in Prometheus's text form."""
+
+WORKERS = "pondflight.workers"
+"""To the proxy, by an administrator. Empty body. Answers ``{"workers": [worker]}``, the oldest
+first, where a worker is ``{"id", "name", "state", "user", "key", "age", "idle", "running",
+"memory", "cpu", "outdated"}``: ``user`` is a ``sub`` or null, times are in seconds, ``memory`` in
+bytes, ``cpu`` in cores, and what is not known is null."""
+
+STOP_WORKER = "pondflight.stop_worker"
+"""To the proxy, by an administrator: ``{"worker": id, name or user, "force": bool}``. Answers
+``{"worker": worker}`` as it was. A worker that runs a statement is stopped only by force."""
 
 STATEMENTS = "pondflight.statements"
 """To a worker: ``{"text": "masked", "full" or "none"}``. Answers ``{"statements": [statement]}``,

@@ -336,6 +336,7 @@ class EngineServer(FlightSqlServer):
             "idle_seconds": 0.0 if running else time.monotonic() - self._last_call,
             "sessions": len(self._sessions),
             "rss_bytes": _rss(),
+            "cpu_seconds": time.process_time(),
         }
 
     def _sweep(self) -> None:

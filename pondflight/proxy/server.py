@@ -21,6 +21,7 @@ from pondflight.flightsql import commands as c
 from pondflight.flightsql.sqlinfo import sql_info_table
 from pondflight.flightsql.streams import Result
 from pondflight.proxy import meter
+from pondflight.proxy.administration import ACTIONS, Administration
 from pondflight.proxy.callers import CallerCheck
 from pondflight.proxy.charges import Charges
 from pondflight.proxy.databases import NO_DATABASES, Databases
@@ -52,6 +53,7 @@ class ProxyServer(FlightSqlServer):
     ) -> None:
         self._pool = pool
         self._relay = Relay(pool)
+        self._administration = Administration(pool)
         self._charges = charges
         self._databases = databases
         self._demo_seconds = demo_seconds
@@ -64,6 +66,7 @@ class ProxyServer(FlightSqlServer):
         """Stop listening; wait for running calls."""
         super().close()
         self._relay.close()
+        self._administration.close()
 
     def on_call(self, call: Call) -> None:
         """See what holds for every call."""
@@ -142,6 +145,9 @@ class ProxyServer(FlightSqlServer):
                 return [metrics.expose(self._gauges)]
             case control.CANCEL:
                 return [self._cancel(call, body)]
+        if kind in ACTIONS:
+            _require_admin(call)
+            return [self._administration.answer(kind, body)]
         if kind not in c.ACTIONS:
             raise NotSupported(f"unknown action {kind[:64]!r}; ListActions has those there are")
         c.decode_action(kind, body)

@@ -285,6 +285,19 @@ class AI(Section):
         default=4096,
         description="Longest answer of a model, in tokens. A request may ask for less.",
     )
+    requests_per_minute: Count = Field(
+        default=30, description="Questions that a user may ask models in a minute."
+    )
+
+
+class Console(Section):
+    """The page for operators, /console."""
+
+    statement_text: StatementText = Field(
+        default="masked",
+        description="What operators see of the SQL that users run: masked (each value in it is"
+        " shown as ?), full, or none.",
+    )
 
 
 class Settings(Section):

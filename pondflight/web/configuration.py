@@ -111,7 +111,7 @@ class Configuration:
     @classmethod
     def from_json(cls, line: bytes) -> Configuration:
         """The opposite of ``to_json``."""
-        values = json.loads(line)
+        values: dict[str, Any] = json.loads(line)
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 

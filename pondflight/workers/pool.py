@@ -169,6 +169,16 @@ class Pool:
                 "idle": len(self._workers) - busy,
             }
 
+    def workers(self) -> list[tuple[Worker, str]]:
+        """The workers that are ready, the oldest first, each with its user."""
+        with self._lock:
+            found = sorted(self._workers.values(), key=lambda worker: worker.started)
+            return [(worker, self._subjects.get(worker.handle.user, "")) for worker in found]
+
+    def stop(self, worker: Worker) -> None:
+        """Stop a worker because an operator says so, whatever it runs."""
+        self._remove(worker.handle, "requested")
+
     def close(self) -> None:
         """Stop everything."""
         self._closing.set()

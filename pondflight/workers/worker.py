@@ -14,7 +14,7 @@ from typing import Any
 from pyarrow import flight
 
 from pondflight import control
-from pondflight.errors import PondflightError, Unavailable
+from pondflight.errors import DeadlineExceeded, PondflightError, Unavailable
 from pondflight.flightsql.status import ConnectionLost, from_pyarrow
 from pondflight.workers.backends.base import WorkerHandle
 
@@ -86,6 +86,14 @@ class Worker:
             self.client.do_get(info.endpoints[0].ticket, options).read_all()
         except Exception as error:
             raise from_pyarrow(error) from error
+
+    def answers(self) -> bool:
+        """Whether the worker can be reached, and says something, whatever it says."""
+        try:
+            self.control(control.STATUS)
+        except (ConnectionLost, DeadlineExceeded):
+            return False
+        return True
 
     def close(self) -> None:
         """Close the connection."""

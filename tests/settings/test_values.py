@@ -62,6 +62,8 @@ DEFAULTS = {
     "ai.openai_base_url": None,
     "ai.timeout": timedelta(seconds=60),
     "ai.max_tokens": 4096,
+    "ai.requests_per_minute": 30,
+    "console.statement_text": "masked",
 }
 
 
@@ -183,6 +185,7 @@ def test_masked_settings_hide_every_secret_and_can_be_read_again(read: Load) -> 
         "openai_base_url": None,
         "timeout": "1m",
         "max_tokens": 4096,
+        "requests_per_minute": 30,
     }
     assert masked["containers"]["idle_timeout"] == "1m30s"
     assert masked["containers"]["memory_limit"] == "1g"

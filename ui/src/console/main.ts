@@ -9,14 +9,13 @@ import type { Tiles } from "./tiles";
 
 export interface Worker {
   id: string;
-  user: string;
+  user: string | null;
   state: string;
-  age_seconds: number;
-  idle_seconds: number;
+  age: number;
+  idle: number | null;
   running: number;
-  rss_bytes: number;
-  memory_limit: number;
-  cpu_cores: number;
+  memory: number | null;
+  cpu: number | null;
 }
 
 interface Statement {
@@ -45,6 +44,7 @@ export interface Status {
 type Which = "all" | "running" | "failed";
 
 const EVERY_MS = 1500;
+const STOPPABLE = new Set(["ready", "idle", "busy"]);
 let which: Which = "all";
 let status: Status | null = null;
 let timer = 0;
@@ -131,8 +131,8 @@ async function refresh(): Promise<void> {
 function remember(now: Status): void {
   for (const worker of now.workers) {
     const known = histories.get(worker.id) ?? { memory: new History(), cpu: new History() };
-    known.memory.add(worker.rss_bytes);
-    known.cpu.add(worker.cpu_cores);
+    known.memory.add(worker.memory ?? 0);
+    known.cpu.add(worker.cpu ?? 0);
     histories.set(worker.id, known);
   }
   for (const id of histories.keys()) {
@@ -151,15 +151,15 @@ function drawWorkers(now: Status): void {
   byId("workers-count").textContent = plural(now.workers.length, "worker");
   const rows = now.workers.map((worker) => {
     const history = histories.get(worker.id);
-    const limit = worker.memory_limit > 0 ? ` of ${bytes(worker.memory_limit)}` : "";
+    const user = worker.user ?? "nobody yet";
     const button = h(
       "button",
       {
         type: "button",
         class: "button small danger",
-        "aria-label": `Stop the worker of ${worker.user}`,
+        "aria-label": `Stop the worker of ${user}`,
         "data-focus": `stop-${worker.id}`,
-        disabled: worker.state !== "ready",
+        disabled: !STOPPABLE.has(worker.state),
         onclick: () => void stopWorker(worker),
       },
       "Stop",
@@ -167,13 +167,13 @@ function drawWorkers(now: Status): void {
     const row = h(
       "tr",
       {},
-      h("td", { class: "user-cell", title: worker.user }, worker.user),
+      h("td", { class: "user-cell", title: user }, user),
       h("td", {}, h("span", { class: "state", "data-state": worker.state }, worker.state)),
-      h("td", { class: "num" }, duration(worker.age_seconds)),
-      h("td", { class: "num" }, worker.running > 0 ? "busy" : duration(worker.idle_seconds)),
+      h("td", { class: "num" }, duration(worker.age)),
+      h("td", { class: "num" }, worker.idle === null ? "busy" : duration(worker.idle)),
       h("td", { class: "num" }, count(worker.running)),
-      h("td", { title: `${bytes(worker.rss_bytes)}${limit}` }, metric(bytes(worker.rss_bytes), history && spark(history.memory.values, "memory", worker.memory_limit))),
-      h("td", {}, metric(`${Math.round(worker.cpu_cores * 100)} %`, history && spark(history.cpu.values, "cpu", 1))),
+      h("td", {}, metric(worker.memory === null ? "–" : bytes(worker.memory), history && spark(history.memory.values, "memory", 256e6))),
+      h("td", {}, metric(worker.cpu === null ? "–" : `${Math.round(worker.cpu * 100)} %`, history && spark(history.cpu.values, "cpu", 1))),
       h("td", {}, button),
     );
     return { key: worker.id, row };
@@ -265,8 +265,8 @@ async function act(path: string, body: unknown, done: string): Promise<void> {
 
 async function stopWorker(worker: Worker): Promise<void> {
   const text = "Its statements end, and what it holds in memory is gone. The user's next statement starts a new one.";
-  if (!(await confirmed(`Stop the worker of ${worker.user}?`, text, "Stop the worker"))) return;
-  await act("/console/workers/stop", { worker: worker.id }, `The worker of ${worker.user} has stopped`);
+  if (!(await confirmed(`Stop the worker of ${worker.user ?? "nobody"}?`, text, "Stop the worker"))) return;
+  await act("/console/workers/stop", { worker: worker.id }, `The worker of ${worker.user ?? "nobody"} has stopped`);
 }
 
 async function cancelStatement(statement: Statement): Promise<void> {

@@ -34,8 +34,8 @@ export class Tiles {
     this.tiles = [
       make("Workers", "series-1", (s) => s.pool.active, (v, s) => [count(v), `${count(s.pool.total_spawned)} started, ${count(s.pool.total_stopped)} stopped`]),
       make("Running statements", "series-3", (s) => s.statements.filter((x) => x.state === "running").length, (v) => [count(v), "now"]),
-      make("Memory of all workers", "series-5", (s) => sum(s.workers.map((w) => w.rss_bytes)), (v) => [bytes(v), ""]),
-      make("CPU of all workers", "series-2", (s) => sum(s.workers.map((w) => w.cpu_cores)), (v) => [v.toFixed(2), v === 1 ? "core" : "cores"]),
+      make("Memory of all workers", "series-5", (s) => sum(s.workers.map((w) => w.memory ?? 0)), (v) => [bytes(v), ""]),
+      make("CPU of all workers", "series-2", (s) => sum(s.workers.map((w) => w.cpu ?? 0)), (v) => [v.toFixed(2), v === 1 ? "core" : "cores"]),
     ];
     host.replaceChildren(
       ...this.tiles.map((tile) => h("div", { class: "tile" }, h("h3", {}, tile.title), tile.value, tile.canvas)),
