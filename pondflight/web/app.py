@@ -38,7 +38,6 @@ def create_app(configuration: Configuration) -> App:
     models = ai.models_of(configuration)
     operators = console.Operators(tokens, configuration.secret)
     app = falcon.App(middleware=[Watch(), Secure(), *access.middleware(configuration)])
-    app.set_error_serializer(_serialize)
     app.add_error_handler(Exception, _on_exception)
     app.add_error_handler(falcon.HTTPError, _on_http_error)
     app.add_error_handler(PondflightError, _on_error)
@@ -79,7 +78,7 @@ class Secure:
     """Middleware: headers that every answer has."""
 
     def process_response(
-        self, req: falcon.Request, resp: falcon.Response, resource: Any, req_succeeded: bool
+        self, req: falcon.Request, resp: falcon.Response, resource: Any, req_succeeded: object
     ) -> None:
         """Add them."""
         resp.set_headers(_HEADERS)
@@ -96,7 +95,7 @@ def _demo(configuration: Configuration, tokens: Tokens) -> DemoToken | NoDemoTok
     )
 
 
-# -- errors -----------------------------------------------------------------------------------
+# -- errors, as Falcon hands them over ----------------------------------------------------------
 
 
 def _answer(resp: falcon.Response, document: dict[str, Any]) -> None:
@@ -106,35 +105,31 @@ def _answer(resp: falcon.Response, document: dict[str, Any]) -> None:
     resp.data = problems.encode(document)
 
 
-def _serialize(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
+def _on_http_error(
+    _: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, __: dict[str, Any]
+) -> None:
+    if error.headers:
+        resp.set_headers(error.headers)
     detail = error.description or problems.phrase(error.status_code)
     _answer(resp, problems.problem(error.status_code, detail))
 
 
-def _on_http_error(
-    req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _: dict[str, Any]
-) -> None:
-    if error.headers:
-        resp.set_headers(error.headers)
-    _serialize(req, resp, error)
-
-
 def _on_error(
-    req: falcon.Request, resp: falcon.Response, error: PondflightError, _: dict[str, Any]
+    _: falcon.Request, resp: falcon.Response, error: PondflightError, __: dict[str, Any]
 ) -> None:
     _answer(resp, problems.of_error(error))
 
 
 def _on_problem(
-    req: falcon.Request, resp: falcon.Response, error: problems.ProblemError, _: dict[str, Any]
+    _: falcon.Request, resp: falcon.Response, error: problems.ProblemError, __: dict[str, Any]
 ) -> None:
     _answer(resp, error.document)
 
 
 def _on_exception(
-    req: falcon.Request, resp: falcon.Response, error: Exception, _: dict[str, Any]
+    _: falcon.Request, resp: falcon.Response, __: Exception, ___: dict[str, Any]
 ) -> None:
     reference = secrets.token_hex(4)
-    log.exception(Event.INTERNAL_ERROR, reference=reference, where="http")
+    log.error(Event.INTERNAL_ERROR, reference=reference, where="http", exc_info=True)
     text = f"internal error, reference {reference}: see the server's log"
     _answer(resp, problems.problem(500, text))

@@ -112,7 +112,10 @@ class Configuration:
     def from_json(cls, line: bytes) -> Configuration:
         """The opposite of ``to_json``."""
         values: dict[str, Any] = json.loads(line)
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        for name, value in values.items():
+            if isinstance(value, list):
+                values[name] = tuple(value)
+        return cls(**values)
 
 
 def reachable(host: str) -> str:
