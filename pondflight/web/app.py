@@ -80,8 +80,10 @@ class Secure:
     def process_response(
         self, req: falcon.Request, resp: falcon.Response, resource: Any, req_succeeded: object
     ) -> None:
-        """Add them."""
-        resp.set_headers(_HEADERS)
+        """Add them, where the resource has not said otherwise."""
+        for name, value in _HEADERS.items():
+            if resp.get_header(name) is None:
+                resp.set_header(name, value)
 
 
 def _demo(configuration: Configuration, tokens: Tokens) -> DemoToken | NoDemoToken:

@@ -7,14 +7,16 @@ whole (JSON, no streams), so a thread of the server hands a request to the loop 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pondflight.errors import DeadlineExceeded
+
+CALLER: Final = "pondflight.caller"
+"""Key in the scope: the verified token of whoever calls."""
 
 Scope: TypeAlias = dict[str, Any]
 App: TypeAlias = Callable[
@@ -100,9 +102,3 @@ class EventLoop:
 
         await self._app(scope, receive, send)
         return answer
-
-
-@contextlib.asynccontextmanager
-async def alone(app: App) -> AsyncIterator[App]:
-    """The lifespan of an app that needs none."""
-    yield app

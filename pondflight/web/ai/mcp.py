@@ -12,7 +12,7 @@ from typing import Final
 import falcon
 
 from pondflight.tokens import Tokens, bearer
-from pondflight.web.asgi import EventLoop, Scope
+from pondflight.web.asgi import CALLER, EventLoop, Scope
 from pondflight.web.upstream import Upstream
 
 _SECONDS: Final = 300.0
@@ -71,5 +71,5 @@ def _scope(req: falcon.Request, token: str) -> Scope:
         "client": None,
         "server": None,
         "state": {},
-        "pondflight.token": token,
+        CALLER: token,
     }

@@ -20,11 +20,8 @@ from pondflight.errors import InvalidArgument, PondflightError
 from pondflight.flightsql.status import leaf_of
 from pondflight.web.ai import tables
 from pondflight.web.ai.sql import fetch
-from pondflight.web.asgi import App
+from pondflight.web.asgi import CALLER, App
 from pondflight.web.upstream import Upstream
-
-TOKEN: Final = "pondflight.token"
-"""Key in the ASGI scope: the verified token of the caller."""
 
 MOST_ROWS: Final = 1000
 _ROWS: Final = 100
@@ -125,9 +122,7 @@ class Tools:
             "query": self.query,
         }
         try:
-            if name not in calls:
-                raise InvalidArgument(f"there is no tool {name[:64]!r}")
-            found = calls[name](token, arguments)
+            found = calls.get(name, _no_such_tool)(token, arguments)
         except PondflightError as error:
             return _result(str(error), failed=True)
         except Exception as error:  # noqa: BLE001 - no traceback leaves
@@ -140,11 +135,11 @@ async def lifespan(upstream: Upstream) -> AsyncIterator[App]:
     """The MCP server as an ASGI app: no sessions, and each answer is one JSON document."""
     tools = Tools(upstream)
 
-    async def on_list(context: Any, params: Any) -> types.ListToolsResult:
+    async def on_list(_context: Any, _params: Any) -> types.ListToolsResult:
         return types.ListToolsResult(tools=list(_TOOLS))
 
     async def on_call(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
-        token = context.request.scope[TOKEN]
+        token = context.request.scope[CALLER]
         arguments = params.arguments or {}
         return await anyio.to_thread.run_sync(tools.run, params.name, token, arguments)
 
@@ -158,6 +153,10 @@ async def lifespan(upstream: Upstream) -> AsyncIterator[App]:
     manager = StreamableHTTPSessionManager(server, json_response=True, stateless=True)
     async with manager.run():
         yield manager.handle_request
+
+
+def _no_such_tool(_token: str, _arguments: dict[str, Any]) -> dict[str, Any]:
+    raise InvalidArgument("there is no such tool")
 
 
 def _only(arguments: dict[str, Any], *names: str) -> None:
