@@ -69,8 +69,13 @@ class Journal:
         self._running: set[Entry] = set()
 
     def begin(self, call: Call, sql: str, kind: str) -> Entry:
-        """A statement begins; it ends with the call, if not before."""
+        """A statement begins; it ends with the call, if not before.
+
+        Calls without an id are not a user's: the pool asks whether the worker is well.
+        """
         entry = Entry(sql, kind, call)
+        if call.identity.call_id is None:
+            return entry
         with self._lock:
             self._running.add(entry)
         call.on_done(lambda error: self.end(entry, error))

@@ -1,6 +1,7 @@
 // The last minutes of one figure, and a small chart of them.
 
 const KEPT = 80;
+const FEWEST = 20;
 const SVG = "http://www.w3.org/2000/svg";
 
 export class History {
@@ -20,7 +21,7 @@ export function spark(values: number[], kind: string, atLeast: number): SVGSVGEl
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("aria-hidden", "true");
   const top = Math.max(...values, atLeast * 0.25, 1e-9);
-  const step = 100 / (KEPT - 1);
+  const step = 100 / (Math.min(KEPT, Math.max(FEWEST, values.length)) - 1);
   const start = 100 - (values.length - 1) * step;
   const points = values.map((v, i) => `${(start + i * step).toFixed(1)} ${(23 - (v / top) * 21).toFixed(1)}`);
   const line = document.createElementNS(SVG, "path");

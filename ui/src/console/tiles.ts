@@ -80,7 +80,7 @@ export class Tiles {
         cursor: { show: false },
         axes: [{ show: false }, { show: false }],
         scales: {
-          x: { time: false, range: (_u, _low, high) => [(high ?? end) - 180, high ?? end] },
+          x: { time: false, range: (_u, low, high) => [Math.min(Math.max(low ?? end, (high ?? end) - 180), (high ?? end) - 30), high ?? end] },
           y: { range: (_u, _low, high) => [0, Math.max(high ?? 0, 1e-6) * 1.25] },
         },
         series: [{}, { stroke, width: 1.5, fill: `${stroke}22`, points: { show: false } }],

@@ -10,8 +10,12 @@ export function h<K extends keyof HTMLElementTagNameMap>(
 ): HTMLElementTagNameMap[K] {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
-    if (value === undefined || value === null || value === false) continue;
-    if (name.startsWith("on")) {
+    if (value === undefined || value === null) continue;
+    if (name.startsWith("aria-")) {
+      element.setAttribute(name, String(value));
+    } else if (value === false) {
+      continue;
+    } else if (name.startsWith("on")) {
       element.addEventListener(name.slice(2), value as EventListener);
     } else if (name === "class") {
       element.className = String(value);
