@@ -46,7 +46,7 @@ def create_app(configuration: Configuration) -> App:
         "/health": Health(),
         "/live": Live(),
         "/ready": Ready(upstream),
-        "/health/detailed": Detailed(upstream, models.configured),
+        "/health/detailed": Detailed(upstream, configuration.ai_providers),
         "/metrics": Metrics(upstream, tokens, public=configuration.metrics_public),
         "/auth/demo-token": _demo(configuration, tokens),
         "/query": Query(upstream),

@@ -32,6 +32,7 @@ class Configuration:
     ``counters``         where they are counted: ``memory``, or a Redis URL
     ``metrics_public``   whether /metrics answers without a token
     ``collector``        where traces go; empty: nowhere
+    ``ai_providers``     name: whether it has a key
     ``ai``               as ``ai.models.AISettings.of`` takes it; None: no models
     ``ai_per_minute``    questions of one user
     ``ai_for_demo``      whether demo users may ask
@@ -55,6 +56,7 @@ class Configuration:
     counters: str = "memory"
     metrics_public: bool = True
     collector: str = ""
+    ai_providers: tuple[tuple[str, bool], ...] = ()
     ai: dict[str, Any] | None = None
     ai_per_minute: int = 30
     ai_for_demo: bool = False
@@ -82,6 +84,10 @@ class Configuration:
             counters=settings.security.rate_limit.storage.get_secret_value(),
             metrics_public=settings.metrics.public,
             collector=settings.tracing.endpoint,
+            ai_providers=(
+                ("claude", settings.ai.claude_api_key is not None),
+                ("openai", settings.ai.openai_api_key is not None),
+            ),
             ai=_ai(settings.ai),
             ai_per_minute=settings.ai.requests_per_minute,
             ai_for_demo=auth.demo.ai,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import falcon
@@ -44,11 +43,11 @@ class Ready:
 class Detailed:
     """``GET /health/detailed``: the parts, one by one. Public, and nothing secret in it."""
 
-    def __init__(self, upstream: Upstream, ai_providers: Mapping[str, bool]) -> None:
+    def __init__(self, upstream: Upstream, ai_providers: tuple[tuple[str, bool], ...]) -> None:
         self._upstream = upstream
         self._ai = {
             name: {"status": "configured" if has_key else "not_configured"}
-            for name, has_key in ai_providers.items()
+            for name, has_key in ai_providers
         }
         self._started = time.monotonic()
 
