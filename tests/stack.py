@@ -60,6 +60,7 @@ class Stack:
     databases: Databases = field(default_factory=lambda: Databases(()))
     web: Mapping[str, Any] = field(default_factory=dict)
     attached: tuple[Database, ...] = ()
+    configuration: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.tokens = Tokens(SECRET)
@@ -72,7 +73,7 @@ class Stack:
                 cpu_limit=1.0,
                 idle_timeout=300.0,
                 max_workers=10,
-                configuration=lambda _: {},
+                configuration=lambda _: dict(self.configuration),
                 demo_memory=256 << 20,
                 demo_cpu=1.0,
             ),

@@ -94,7 +94,7 @@ class Session:
     def on_delete(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Sign out."""
         same_origin(req)
-        _set(resp, req, "", 0)
+        resp.unset_cookie(COOKIE, path=_PATH, samesite="Strict")
         resp.status = falcon.HTTP_204
 
 

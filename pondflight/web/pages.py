@@ -76,8 +76,9 @@ class Page:
             resp.data = _MISSING
             return
         resp.set_header("cache-control", _ASKED)
-        resp.etag = hashlib.sha256(data).hexdigest()[:32]
-        if req.if_none_match and resp.etag in req.if_none_match:
+        tag = hashlib.sha256(data).hexdigest()[:32]
+        resp.etag = tag
+        if tag in (req.if_none_match or ()):
             resp.status = falcon.HTTP_304
             return
         resp.data = data

@@ -219,7 +219,7 @@ def test_openais_own_client_embeds_and_lists(client: openai.OpenAI) -> None:
 
 
 def test_openais_own_client_understands_our_errors(
-    ai: Stack, client: openai.OpenAI, provider: ProviderServer
+    client: openai.OpenAI, provider: ProviderServer
 ) -> None:
     messages: Any = HELLO["messages"]
     provider.answers = [Reply(status=429)]
