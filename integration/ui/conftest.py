@@ -145,7 +145,7 @@ def sign_in(page: Page, token: str) -> None:
     """Paste a token into the page for users."""
     page.fill("#token", token)
     page.click("#sign-in-button")
-    page.wait_for_selector(".tree-item")
+    page.wait_for_selector("#run")
 
 
 def write_sql(page: Page, sql: str) -> None:

@@ -37,7 +37,7 @@ class Entry:
 
     sql: str
     kind: str
-    call: Call | None
+    call: Call
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     started: float = field(default_factory=time.time)
     clock: float = field(default_factory=time.monotonic)
@@ -51,7 +51,6 @@ class Entry:
         if self.seconds is not None:
             return
         self.seconds = time.monotonic() - self.clock
-        self.call = None
         if error is None:
             self.state = "done"
         elif isinstance(error, Cancelled):
@@ -89,6 +88,13 @@ class Journal:
                 self._entries.append(entry)
                 entry.end(error)
 
+    def refused(self, call: Call, sql: str, error: PondflightError) -> None:
+        """The call ends with an error before, or while, it runs ``sql``; noted once."""
+        with self._lock:
+            if any(entry.call is call for entry in (*self._running, *self._entries)):
+                return
+        self.end(self.begin(call, sql, "REFUSED"), error)
+
     @contextmanager
     def during(self, call: Call, sql: str, kind: str) -> Iterator[Entry]:
         """A statement that is over when the block is."""
@@ -105,8 +111,7 @@ class Journal:
         with self._lock:
             calls = [entry.call for entry in self._running if entry.id == entry_id]
         for call in calls:
-            if call is not None:
-                call.cancel(Cancelled("the statement was cancelled by an operator"))
+            call.cancel(Cancelled("the statement was cancelled by an operator"))
         return bool(calls)
 
     def show(self, text: str) -> list[dict[str, Any]]:

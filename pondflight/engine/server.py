@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -26,7 +27,13 @@ from pondflight.engine.journal import Journal
 from pondflight.engine.queries import Queries
 from pondflight.engine.sessions import SessionLimits, Sessions
 from pondflight.engine.statements import Plan, Statements
-from pondflight.errors import InvalidArgument, NotFound, PermissionDenied, Unauthenticated
+from pondflight.errors import (
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    PondflightError,
+    Unauthenticated,
+)
 from pondflight.flightsql import Call, FlightSqlServer, PreparedStatement, wire
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.calls import Headers
@@ -111,12 +118,16 @@ class EngineServer(FlightSqlServer):
         self, call: Call, command: c.Command, descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo:
         """GetFlightInfo, by message."""
-        if not call.identity.query_only or isinstance(command, c.METADATA):
-            return super().on_get_flight_info(call, command, descriptor)
-        if not isinstance(command, c.StatementQuery):
-            raise PermissionDenied(_QUERY_ONLY)
-        self._session(call, None)
-        return _flight_info(self._queries.plan(call, command.query), descriptor)
+        try:
+            if not call.identity.query_only or isinstance(command, c.METADATA):
+                return super().on_get_flight_info(call, command, descriptor)
+            if not isinstance(command, c.StatementQuery):
+                raise PermissionDenied(_QUERY_ONLY)
+            self._session(call, None)
+            return _flight_info(self._queries.plan(call, command.query), descriptor)
+        except PondflightError as error:
+            self._journal.refused(call, _sql_of(command), error)
+            raise
 
     def on_do_get(self, call: Call, command: c.Command, ticket: flight.Ticket) -> Result:
         """DoGet, by message."""
@@ -378,6 +389,15 @@ def _flight_info(plan: Plan, descriptor: flight.FlightDescriptor) -> flight.Flig
         ticket = wire.new("TicketStatementQuery", statement_handle=plan.ticket.encode())
         endpoints.append(flight.FlightEndpoint(wire.pack(ticket), []))
     return flight.FlightInfo(plan.schema, descriptor, endpoints, plan.total_records, -1)
+
+
+def _sql_of(command: c.Command) -> str:
+    if isinstance(command, c.StatementQuery):
+        return command.query
+    if isinstance(command, c.PreparedStatementQuery):
+        with contextlib.suppress(PondflightError):
+            return Handle.decode(command.prepared_statement_handle).query
+    return ""
 
 
 def _parameters(call: Call, reader: flight.MetadataRecordBatchReader) -> pa.Table:

@@ -61,6 +61,20 @@ def test_statements_with_their_kind_state_and_rows(user: Client, client: Client)
     assert {s["text"] for s in shown(client, "none")} == {""}
 
 
+def test_what_cannot_be_bound_or_parsed_is_noted_once(
+    make_client: MakeClient, client: Client
+) -> None:
+    for number, sql in enumerate(("SELECT nosuch", "SELEC 1", "DROP TABLE nosuch")):
+        with pytest.raises(Exception, match="nosuch|SELEC"):
+            make_client(**{control.CALL_HEADER: f"call-{number}"}).table(sql)
+    states = [(s["text"], s["state"]) for s in shown(client)]
+    assert states == [
+        ("DROP TABLE nosuch", "failed"),
+        ("SELEC ?", "failed"),
+        ("SELECT nosuch", "failed"),
+    ]
+
+
 def test_only_the_last_ones_are_kept(user: Client, client: Client) -> None:
     for _ in range(KEPT + 5):
         user.table("SELECT 1")
