@@ -118,6 +118,8 @@ def test_axe_finds_no_serious_fault(
 
 
 def test_pictures_for_the_documentation(open_page: OpenPage, stack: Stack) -> None:
+    for worker, _ in stack.pool.workers():
+        stack.pool.stop(worker)
     for user in ("ann", "bob", "chen"):
         stack.query(user, "SELECT species, count(*) FROM sample.sightings GROUP BY 1")
         stack.query(user, "CREATE OR REPLACE TABLE notes AS SELECT range AS n FROM range(5000)")

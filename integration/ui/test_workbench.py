@@ -219,9 +219,19 @@ def test_all_rows_are_exported(work: Page, form: str, tmp_path: Path) -> None:
         assert table["t"][29_999].as_py() == "é29999"
 
 
+def test_a_key_runs_a_statement_once(work: Page, stack: Stack) -> None:
+    run_sql(work, "CREATE OR REPLACE TABLE once AS SELECT 0 AS a")
+    expect(work.locator(".result-status")).to_contain_text(" changed")
+    for done in range(1, 6):
+        run_sql(work, f"INSERT INTO once VALUES ({done})")
+        expect(work.locator(".tree")).to_contain_text("once")
+        expect(work.locator(".result-status")).to_contain_text("1 row changed")
+        assert stack.query("ann", "SELECT count(*) AS c FROM once").rows == [{"c": done + 1}]
+
+
 def test_an_export_never_changes_anything(work: Page) -> None:
     run_sql(work, "CREATE OR REPLACE TABLE kept AS SELECT 1 AS a")
-    expect(work.locator(".result-status")).to_contain_text("rows changed")
+    expect(work.locator(".result-status")).to_contain_text(" changed")
     run_sql(work, "INSERT INTO kept VALUES (2) RETURNING a")
     expect(work.locator(".result-status")).to_contain_text("1 row ")
     work.get_by_role("button", name="CSV", exact=True).click()
@@ -260,7 +270,7 @@ def test_script_in_names_and_values_is_only_text(work: Page) -> None:
     expect(work.locator(".failure")).to_contain_text("<img src=x")
     assert work.locator("main img, main script").count() == 0
     run_sql(work, f'DROP TABLE "{name}"')
-    expect(work.locator(".result-status")).to_contain_text("rows changed")
+    expect(work.locator("#results")).to_contain_text(" changed")
 
 
 def test_snippets_can_be_copied(work: Page, stack: Stack) -> None:
@@ -298,7 +308,7 @@ def test_keys_alone_are_enough(open_page: OpenPage, stack: Stack) -> None:
 
 def test_a_session_of_the_tab_keeps_temporary_tables(work: Page) -> None:
     run_sql(work, "CREATE TEMP TABLE mine AS SELECT 7 AS seven")
-    expect(work.locator(".result-status")).to_contain_text("rows changed")
+    expect(work.locator(".result-status")).to_contain_text(" changed")
     run_sql(work, "SELECT seven FROM mine")
     expect(work.locator('.grid-row[aria-rowindex="2"] .grid-cell')).to_have_text("7")
 

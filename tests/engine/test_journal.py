@@ -65,7 +65,7 @@ def test_what_cannot_be_bound_or_parsed_is_noted_once(
     make_client: MakeClient, client: Client
 ) -> None:
     for number, sql in enumerate(("SELECT nosuch", "SELEC 1", "DROP TABLE nosuch")):
-        with pytest.raises(Exception, match="nosuch|SELEC"):
+        with pytest.raises(Exception, match=r"nosuch|SELEC"):
             make_client(**{control.CALL_HEADER: f"call-{number}"}).table(sql)
     states = [(s["text"], s["state"]) for s in shown(client)]
     assert states == [

@@ -138,7 +138,9 @@ function workbench(
   runButton.addEventListener("click", () => (results.isRunning ? results.cancel() : run()));
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && results.isRunning) results.cancel();
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && document.activeElement?.id !== "ask-text") run();
+    // The editor has its own key for this, and says so by preventing the default.
+    const wanted = event.key === "Enter" && (event.ctrlKey || event.metaKey);
+    if (wanted && !event.defaultPrevented && document.activeElement?.id !== "ask-text") run();
   });
 
   const tree = new Tree(

@@ -126,7 +126,7 @@ export class Results {
     if (store === null) return;
     const only = store.columns[0];
     const changed = store.columns.length === 1 && only?.name === "Count" && store.rows === 1;
-    const shown = changed ? `${count(store.number(0, 0))} rows changed` : plural(store.rows, "row");
+    const shown = changed ? `${plural(store.number(0, 0), "row")} changed` : plural(store.rows, "row");
     this.status.textContent = `${shown} · ${duration(seconds)} · ${bytes(store.bytes)}`;
     if (store.full) {
       this.status.textContent = `The first ${count(store.rows)} rows: a tab holds ${bytes(MAX_BYTES)}. Export has all of them.`;
