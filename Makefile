@@ -16,7 +16,7 @@ USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run pages ui test lint format bench lock reference clean
+.PHONY: help run pages ui test integration lint format bench lock reference clean
 .DELETE_ON_ERROR:
 
 help: ## show what make can do
@@ -30,6 +30,9 @@ ui: $(VENV)/run.stamp ## build the pages (again), and fail if that fails
 
 test: $(VENV)/dev.stamp ## install what is missing and run the tests
 	@$(BIN)/pytest tests $(ARGS)
+
+integration: $(VENV)/dev.stamp ## run the suites that need real servers and clients
+	@$(BIN)/pytest $(or $(ARGS),integration) --timeout 600
 
 lint: $(VENV)/dev.stamp ## ruff, ruff format and mypy --strict
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from typing import Any
 
 from pondflight.limits import Counter
 from pondflight.proxy.charges import Charges, Limits
-from pondflight.proxy.databases import Database, Databases
+from pondflight.proxy.databases import Databases
 from pondflight.proxy.server import ProxyServer
 from pondflight.tokens import Tokens
 from pondflight.web.configuration import Configuration
@@ -59,7 +59,8 @@ class Stack:
     demo_seconds: float | None = None
     databases: Databases = field(default_factory=lambda: Databases(()))
     web: Mapping[str, Any] = field(default_factory=dict)
-    attached: tuple[Database, ...] = ()
+    counters: str = "memory"
+    tracing: str = ""
     configuration: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -73,7 +74,10 @@ class Stack:
                 cpu_limit=1.0,
                 idle_timeout=300.0,
                 max_workers=10,
-                configuration=lambda _: dict(self.configuration),
+                configuration=lambda _: {
+                    "tracing": {"endpoint": self.tracing},
+                    **self.configuration,
+                },
                 demo_memory=256 << 20,
                 demo_cpu=1.0,
             ),
@@ -82,7 +86,7 @@ class Stack:
             "grpc://127.0.0.1:0",
             pool=self.pool,
             tokens=self.tokens,
-            charges=Charges(Counter(), self.limits, self.demo_limits),
+            charges=Charges(Counter(self.counters), self.limits, self.demo_limits),
             databases=self.databases,
             demo_seconds=self.demo_seconds,
         )

@@ -132,6 +132,6 @@ def _on_exception(
     _: falcon.Request, resp: falcon.Response, __: Exception, ___: dict[str, Any]
 ) -> None:
     reference = secrets.token_hex(4)
-    log.error(Event.INTERNAL_ERROR, reference=reference, where="http", exc_info=True)
+    log.exception(Event.INTERNAL_ERROR, reference=reference, where="http")  # noqa: LOG004 - in one
     text = f"internal error, reference {reference}: see the server's log"
     _answer(resp, problems.problem(500, text))

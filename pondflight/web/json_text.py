@@ -58,7 +58,7 @@ def writer(kind: pa.DataType) -> Write:  # noqa: C901, PLR0911 - one for each fa
 def lines(batch: pa.RecordBatch, names: Sequence[str]) -> bytes:
     """The rows of ``batch`` as JSON lines: an object each, with ``names`` for the columns."""
     if not batch.num_columns:
-        return b"{}\n" * batch.num_rows
+        return b"{}\n" * int(batch.num_rows)
     heads = [("," if i else "{") + _text(name) + ":" for i, name in enumerate(names)]
     columns = [column(array) for array in batch.columns]
     rows = zip(*columns, strict=True)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import socket
 import threading
 import time
@@ -11,6 +13,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
+from pondflight import metrics
 from tests.stack import Stack
 
 ARROW = "application/vnd.apache.arrow.stream"
@@ -254,8 +257,8 @@ def test_slow_reader_is_waited_for_and_nothing_is_collected(stack: Stack) -> Non
     until(lambda: running(stack, "slow") == 1)
 
     def sent() -> float:
-        text = stack.proxy._gauges and __import__("pondflight.metrics").metrics
-        return float(text.RESULT_BYTES._value.get())
+        value: float = metrics.RESULT_BYTES._value.get()
+        return value
 
     time.sleep(1)
     before = sent()
@@ -273,13 +276,11 @@ def test_stream_that_is_cut_is_no_clean_end(stack: Stack, form: str, version: st
     received = sock.recv(4096)
     assert received.startswith(f"HTTP/{version} 200".encode())
     until(lambda: running(stack, sub) == 1)
-    lease = stack.pool.lease_running(stack.proxy.calls.running()[0].identity.user)
-    worker = next(
-        w for w in stack.pool._workers.values() if w.handle.user == stack.pool.key_of(sub)
-    )
-    if lease is not None:
-        lease.release()
-    __import__("os").kill(int(worker.handle.id), 9)
+    (call,) = [c for c in stack.proxy.calls.running() if c.identity.identity.sub == sub]
+    lease = stack.pool.lease_running(call.identity.user)
+    assert lease is not None
+    os.kill(int(lease.worker.handle.id), signal.SIGKILL)
+    lease.release()
     tail = received[-16:]
     with pytest.raises(ConnectionResetError):
         while piece := sock.recv(1 << 20):
