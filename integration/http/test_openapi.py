@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from schemathesis import Case, SerializationContext
 from schemathesis.checks import CHECKS
 
+from tests.ai.provider import ProviderServer, Reply
 from tests.stack import Stack
 
 DOCUMENT = schemathesis.openapi.from_path(str(Path(__file__).parents[2] / "openapi.yaml"))
@@ -27,9 +28,13 @@ def as_text(_: SerializationContext, value: object) -> bytes:
 
 @pytest.fixture(name="stack", scope="module")
 def fixture_stack() -> Iterator[Stack]:
-    stack = Stack(web={"demo": True, "demo_tokens_per_hour": 20})
+    provider = ProviderServer()
+    provider.answers = [Reply(text="SELECT 42 AS answer")]
+    web = {"demo": True, "demo_tokens_per_hour": 20, "ai": provider.settings, "ai_per_minute": 9999}
+    stack = Stack(web=web)
     yield stack
     stack.close()
+    provider.close()
 
 
 @DOCUMENT.parametrize()

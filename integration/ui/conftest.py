@@ -150,7 +150,7 @@ def sign_in(page: Page, token: str) -> None:
 
 def write_sql(page: Page, sql: str) -> None:
     """Replace what the editor has."""
-    page.locator(".cm-content").click()
+    page.locator(".cm-content").focus()
     page.keyboard.press("Control+a")
     page.keyboard.press("Delete")
     page.keyboard.insert_text(sql)

@@ -1,6 +1,6 @@
 // The SQL editor: CodeMirror in a shadow root, where its styles need no inline <style>.
 
-import { autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap } from "@codemirror/autocomplete";
+import { autocompletion, closeBrackets, closeBracketsKeymap, closeCompletion, completionKeymap } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirror/commands";
 import { type SQLNamespace, SQLDialect, sql } from "@codemirror/lang-sql";
 import { HighlightStyle, bracketMatching, indentUnit, syntaxHighlighting } from "@codemirror/language";
@@ -77,8 +77,8 @@ export class Editor {
         extensions: [
           Prec.highest(
             keymap.of([
-              { key: "Mod-Enter", run: () => (actions.run(), true) },
-              { key: "Shift-Enter", run: () => (actions.run(), true) },
+              { key: "Mod-Enter", run: (view) => this.finish(view, actions.run) },
+              { key: "Shift-Enter", run: (view) => this.finish(view, actions.run) },
             ]),
           ),
           lineNumbers(),
@@ -111,6 +111,12 @@ export class Editor {
         ],
       }),
     });
+  }
+
+  private finish(view: EditorView, run: () => void): boolean {
+    closeCompletion(view);
+    run();
+    return true;
   }
 
   /** The selected text, or all of it. */
