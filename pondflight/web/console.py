@@ -64,9 +64,12 @@ class Operators:
 
 
 def same_origin(req: falcon.Request) -> None:
-    """Refuse what another site's page has a browser send."""
+    """Refuse what another site's page has a browser send.
+
+    Without asking first, a browser sends no JSON for it, and nothing but GET and POST.
+    """
     kind = (req.content_type or "").partition(";")[0].strip().lower()
-    if kind != _JSON:
+    if req.method == "POST" and kind != _JSON:
         raise falcon.HTTPUnsupportedMediaType(description=f"send {_JSON}")
     origin = req.get_header("origin")
     site = req.get_header("sec-fetch-site")

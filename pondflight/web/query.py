@@ -18,7 +18,7 @@ from pondflight.web.worker import HANG_UP
 
 SESSION_HEADER: Final = "pondflight-session"
 QUERY_HEADER: Final = "pondflight-query-only"
-"""Present: run the statement if it is a query, and refuse it if it is anything else."""
+"""``1``: run the statement if it is a query, and refuse it if it is anything else."""
 STREAMS: Final = 64
 """Results that may be on their way at once. Each has a thread; there are more for the rest."""
 
@@ -39,8 +39,9 @@ class Query:
         form = formats.negotiate(req)
         request = statements.read(req)
         trace = {name: value for name in _TRACE if (value := req.get_header(name))}
-        query_only = req.get_header(QUERY_HEADER) is not None
-        statement = self._upstream.statement(token, session_of(req), trace, query_only=query_only)
+        statement = self._upstream.statement(
+            token, session_of(req), trace, query_only=_query_only(req)
+        )
         req.env.get(HANG_UP, _nobody)(statement.cancel)
         if not self._free.acquire(blocking=False):
             raise Unavailable("too many results are on their way: try again", retry_after=1.0)
@@ -114,6 +115,13 @@ def _run(statement: Statement, request: statements.Request) -> Rows:
         return statement.run(request.sql, request.parameters)
     except PondflightError as error:
         raise problems.ProblemError(problems.of_error(error, request.sql)) from error
+
+
+def _query_only(req: falcon.Request) -> bool:
+    value = req.get_header(QUERY_HEADER)
+    if value not in (None, "1"):
+        raise InvalidArgument(f"{QUERY_HEADER} must be 1, or not be there")
+    return value is not None
 
 
 def _nobody(_: object) -> None:

@@ -95,6 +95,14 @@ def test_what_another_site_sends_is_refused(
     assert any(worker["user"] == "victim" for worker in status(stack, cookie)["workers"])
 
 
+def test_another_site_cannot_sign_an_operator_out(stack: Stack, cookie: str) -> None:
+    answer = stack.request(
+        "DELETE", "/console/session", cookie=cookie, origin="https://evil.example"
+    )
+    assert answer.status == 403
+    assert "set-cookie" not in answer.headers
+
+
 def test_our_own_page_may(stack: Stack, cookie: str) -> None:
     stack.query("mine", "SELECT 1")
     host = f"127.0.0.1:{stack.port}"

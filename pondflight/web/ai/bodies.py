@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -24,7 +25,7 @@ _MOST_MESSAGES: Final = 1000
 _MOST_INPUTS: Final = 2048
 _MOST_STOPS: Final = 8
 _HOTTEST: Final = 2.0
-_LONGEST_NAME: Final = 255
+_MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,254}")
 _MOST_TOKENS: Final = 1_000_000
 
 
@@ -80,7 +81,7 @@ def text(name: str, value: Any) -> str:
 
 def model(name: str, value: Any) -> str:
     """The name of a model."""
-    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_NAME or not value.isprintable():
+    if not isinstance(value, str) or not _MODEL.fullmatch(value):
         raise InvalidArgument(f"{name!r} must be the name of a model")
     return value
 
@@ -89,6 +90,8 @@ def whole(least: int, most: int) -> Callable[[str, Any], int]:
     """A whole number in a range."""
 
     def read(name: str, value: Any) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # to JSON, 1.0 is as whole as 1
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             raise InvalidArgument(f"{name!r} must be a whole number from {least} to {most}")
         return value

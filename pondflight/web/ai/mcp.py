@@ -6,16 +6,20 @@ asks for one (GET) is told that there is none, as the specification has it.
 
 from __future__ import annotations
 
+import json
 import threading
+from http import HTTPStatus
 from typing import Final
 
 import falcon
 
 from pondflight.tokens import Tokens, bearer
+from pondflight.web import problems
 from pondflight.web.asgi import CALLER, EventLoop, Scope
 from pondflight.web.upstream import Upstream
 
 _SECONDS: Final = 300.0
+_LONGEST_WORDS: Final = 300
 _PASSED_ON: Final = ("accept", "content-type", "mcp-protocol-version", "mcp-method", "mcp-name")
 
 
@@ -34,6 +38,9 @@ class Mcp:
         self._tokens.verify(token)
         body = req.bounded_stream.read()
         answer = self._started().call(_scope(req, token), body, _SECONDS)
+        if answer.status >= HTTPStatus.BAD_REQUEST and not _is_json(answer.body):
+            words = answer.body.decode("utf-8", "replace")[:_LONGEST_WORDS]
+            raise problems.ProblemError(problems.problem(answer.status, words))
         resp.status = falcon.code_to_http_status(answer.status)
         for name, value in answer.headers:
             if name != "content-length":
@@ -47,6 +54,15 @@ class Mcp:
 
                 self._loop = EventLoop(lambda: tools.lifespan(self._upstream))
             return self._loop
+
+
+def _is_json(body: bytes | bytearray) -> bool:
+    """The library calls all that it refuses JSON, and some of it is a sentence."""
+    try:
+        json.loads(body)
+    except ValueError:
+        return False
+    return True
 
 
 def _scope(req: falcon.Request, token: str) -> Scope:
