@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import hmac
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -28,6 +29,7 @@ from pondflight.engine.queries import Queries
 from pondflight.engine.sessions import SessionLimits, Sessions
 from pondflight.engine.statements import Plan, Statements
 from pondflight.errors import (
+    ConfigError,
     InvalidArgument,
     NotFound,
     PermissionDenied,
@@ -40,6 +42,7 @@ from pondflight.flightsql.calls import Headers
 from pondflight.flightsql.sqlinfo import sql_info_table
 from pondflight.flightsql.streams import Result
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 SWEEP_SECONDS = 5.0
 _QUERY_ONLY = "this call may run a query and nothing else"
@@ -331,7 +334,10 @@ class EngineServer(FlightSqlServer):
         if limits:
             self._sessions.limits = SessionLimits(**limits)
         if collector := wanted.get("tracing", {}).get("endpoint"):
-            tracing.configure(collector, "pondflight-worker")
+            try:
+                tracing.configure(collector, "pondflight-worker")
+            except ConfigError as error:  # without traces it is as good a worker
+                log.warning("%s", error)
         return {"attached": attached}
 
     def _cancel(self, call_id: str) -> bool:

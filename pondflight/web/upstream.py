@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -59,14 +59,14 @@ class Upstream:
         return self._control(control.METRICS)
 
     def statement(
-        self, token: str, session: str, trace: dict[str, str], *, query_only: bool = False
+        self, token: str, session: str, trace: Mapping[str, str], *, query_only: bool = False
     ) -> Statement:
         """A statement of the user whom ``token`` names, in one of their sessions or in none.
 
         ``trace`` has the headers of the trace that it belongs to. ``query_only``: the worker runs
         it if it is a query, and else refuses it (``control.QUERY_HEADER``).
         """
-        headers = trace | ({control.QUERY_HEADER: "1"} if query_only else {})
+        headers = {**trace, **({control.QUERY_HEADER: "1"} if query_only else {})}
         return Statement(self._client, self._cancels, token, session, headers)
 
     def close_session(self, token: str, session: str) -> None:
@@ -124,7 +124,7 @@ class Statement:
         cancels: ThreadPoolExecutor,
         token: str,
         session: str,
-        trace: dict[str, str],
+        trace: Mapping[str, str],
     ) -> None:
         self._client = client
         self._cancels = cancels

@@ -63,7 +63,7 @@ WRONG_VALUES = {
     "security: {rate_limit: fast}": "security.rate_limit must be a mapping with the keys"
     " requests_per_minute, burst_size, storage, not a string (from FILE)",
     "- a": "the file must be a mapping with the keys server, workers, containers, sessions,"
-    " duckdb, security, auth, metrics, tracing, ai, not a list (from FILE)",
+    " duckdb, security, auth, metrics, tracing, ai, console, not a list (from FILE)",
     "server: {allowed_hosts: [a..b]}": "server.allowed_hosts[0]: 'a..b' is not accepted (from"
     " FILE); accepted: a host name, such as query.example.com, or *.example.com, or * for any",
     "server: {trusted_proxies: [10.0.0.0/33]}": "server.trusted_proxies[0]: '10.0.0.0/33' is not",
