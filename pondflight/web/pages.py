@@ -68,11 +68,10 @@ class Page:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """The page."""
         _secure(resp)
-        resp.content_type = falcon.MEDIA_HTML
-        try:
-            data = self._path.read_bytes()
-        except OSError:
+        data = _read(self._path)
+        if data is None:
             resp.status = falcon.HTTP_503
+            resp.content_type = falcon.MEDIA_HTML
             resp.data = _MISSING
             return
         resp.set_header("cache-control", _ASKED)
@@ -81,6 +80,7 @@ class Page:
         if tag in (req.if_none_match or ()):
             resp.status = falcon.HTTP_304
             return
+        resp.content_type = falcon.MEDIA_HTML
         resp.data = data
 
 

@@ -187,5 +187,5 @@ def test_signing_out_takes_the_cookie_away(stack: Stack, cookie: str) -> None:
     )
     assert answer.status == 204
     cookie = answer.headers["set-cookie"].lower()
-    assert "expires=thu, 01 jan 1970" in cookie
+    assert cookie.startswith('pondflight_console=""; expires=')
     assert "path=/console" in cookie
