@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 from pondflight import sample
 from tests.ai.provider import ProviderServer, Reply
@@ -34,6 +41,8 @@ GROUP BY species
 ORDER BY sightings DESC"""
 
 OpenPage = Callable[..., Page]
+
+expect.set_options(timeout=20_000)  # two busy cores are slow
 
 
 @pytest.fixture(scope="session", autouse=True)
