@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,16 @@ MILLION = "SELECT range AS n, range * 1.5 AS x, 'row ' || range AS name FROM ran
 ENDLESS = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(1000000) b"
 
 
+@pytest.fixture(name="user")
+def fixture_user() -> str:
+    """Somebody whom nobody has seen before."""
+    return f"user-{secrets.token_hex(4)}"
+
+
 @pytest.fixture(name="work")
-def fixture_work(open_page: OpenPage, stack: Stack) -> Page:
+def fixture_work(open_page: OpenPage, stack: Stack, user: str) -> Page:
     page = open_page("/")
-    sign_in(page, stack.token("ann"))
+    sign_in(page, stack.token(user))
     return page
 
 
@@ -165,13 +172,15 @@ def test_an_error_is_shown_where_it_happened(work: Page) -> None:
     expect(work.locator(".cm-lintRange-error")).to_have_count(0)
 
 
-def test_a_statement_that_runs_is_cancelled_in_the_worker(work: Page, stack: Stack) -> None:
+def test_a_statement_that_runs_is_cancelled_in_the_worker(
+    work: Page, stack: Stack, user: str
+) -> None:
     run_sql(work, ENDLESS)
     expect(work.locator("#run")).to_contain_text("Cancel")
     work.wait_for_timeout(500)
     work.click("#run")
     expect(work.locator(".result-status")).to_contain_text("Cancelled after")
-    key = stack.pool.key_of("ann")
+    key = stack.pool.key_of(user)
     (worker,) = [w for w, _ in stack.pool.workers() if w.handle.user == key]
     wait_until(lambda: worker.in_flight == 0)
     run_sql(work, "SELECT 5 AS five")
@@ -219,14 +228,14 @@ def test_all_rows_are_exported(work: Page, form: str, tmp_path: Path) -> None:
         assert table["t"][29_999].as_py() == "é29999"
 
 
-def test_a_key_runs_a_statement_once(work: Page, stack: Stack) -> None:
+def test_a_key_runs_a_statement_once(work: Page, stack: Stack, user: str) -> None:
     run_sql(work, "CREATE OR REPLACE TABLE once AS SELECT 0 AS a")
     expect(work.locator(".result-status")).to_contain_text(" changed")
     for done in range(1, 6):
         run_sql(work, f"INSERT INTO once VALUES ({done})")
         expect(work.locator(".tree")).to_contain_text("once")
         expect(work.locator(".result-status")).to_contain_text("1 row changed")
-        assert stack.query("ann", "SELECT count(*) AS c FROM once").rows == [{"c": done + 1}]
+        assert stack.query(user, "SELECT count(*) AS c FROM once").rows == [{"c": done + 1}]
 
 
 def test_an_export_never_changes_anything(work: Page) -> None:

@@ -127,7 +127,8 @@ export class Tree {
 
   private table(table: TableEntry, open: Set<string | undefined>): HTMLElement {
     const name = path(table);
-    const hint = table.rows === null || table.rows === 0 ? "" : count(Math.round(table.rows));
+    const about = table.database === "memory" ? "" : "~"; // elsewhere it is an estimate
+    const hint = table.rows === null || table.rows === 0 ? "" : `${about}${count(Math.round(table.rows))}`;
     const item = this.branch(`t:${name}`, table.kind, table.name, hint, false, open, () =>
       table.columns.map((column) => {
         const leaf = h(
