@@ -298,6 +298,7 @@ def test_snippets_can_be_copied(work: Page, stack: Stack) -> None:
 
 def test_keys_alone_are_enough(open_page: OpenPage, stack: Stack) -> None:
     page = open_page("/")
+    expect(page.locator("#token")).to_be_focused()
     page.keyboard.insert_text(stack.token("ann"))
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")

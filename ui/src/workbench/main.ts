@@ -20,20 +20,22 @@ const INITIAL = "-- Ctrl + Enter runs this. Tables are on the left.\nSHOW ALL TA
 
 let site: Site = { version: "", demo: false, ai: false, flight_port: 8081 };
 let session: Session | null = null;
+let asked: Promise<void> = Promise.resolve();
 
 async function begin(): Promise<void> {
   themeButton(byId<HTMLButtonElement>("theme"));
-  const asked = callJson<Site>("/ui.json").then((found) => (site = found));
-  session = sessions.stored();
-  await asked.catch((error: unknown) => toast(String((error as Error).message), "error"));
-  byId("demo-row").hidden = !site.demo;
   byId("sign-in").addEventListener("submit", (event) => {
     event.preventDefault();
     void signIn(byId<HTMLTextAreaElement>("token").value);
   });
   byId("demo").addEventListener("click", () => void tryDemo());
+  session = sessions.stored();
+  asked = callJson<Site>("/ui.json")
+    .then((found) => void (site = found))
+    .catch((error: unknown) => toast((error as Error).message, "error"));
+  await asked;
+  byId("demo-row").hidden = !site.demo;
   if (session !== null) await enter(session);
-  else welcome();
 }
 
 function welcome(message = ""): void {
@@ -71,6 +73,7 @@ async function enter(found: Session): Promise<void> {
       import("./results"),
     ]);
     const catalog = await load(found); // also shows whether the token is good
+    await asked;
     session = found;
     sessions.keep(found);
     byId<HTMLTextAreaElement>("token").value = "";
