@@ -19,14 +19,17 @@ USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test integration integration-docker lint format bench lock reference clean
+.PHONY: help run pages ui test integration integration-docker lint format bench lock reference clean
 .DELETE_ON_ERROR:
 
 help: ## show what make can do
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
-run: $(VENV)/run.stamp ## install what is missing and start pondflight (Ctrl-C stops it)
+run: $(VENV)/run.stamp pages ## install what is missing and start pondflight (Ctrl-C stops it)
 	@exec $(BIN)/pondflight serve $(ARGS)
+
+ui: $(VENV)/run.stamp ## build the pages (again), and fail if that fails
+	@$(BIN)/python ui/build.py
 
 test: $(VENV)/dev.stamp ## install what is missing and run the tests
 	@$(BIN)/pytest tests $(ARGS)
@@ -68,8 +71,14 @@ reference: $(VENV)/dev.stamp ## write config.example.yaml and docs/errors.md ane
 	$(BIN)/python -m pondflight.flightsql.reference > docs/errors.md.new
 	mv docs/errors.md.new docs/errors.md
 
+# The product runs without its pages, and says on them what to do; so a failure only warns.
+pages: $(VENV)/run.stamp
+	@$(BIN)/python ui/build.py --if-changed || \
+	  echo "the pages could not be built (see above); everything else works" >&2
+
 clean: ## remove .venv and everything that a tool left behind
-	rm -rf $(VENV) $(CLIENTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(CLIENTS) ui/node_modules pondflight/web/static
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is younger than what it was made from, and is written last: an interrupted step runs again.

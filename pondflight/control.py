@@ -22,6 +22,9 @@ SESSION_COOKIE = "arrow_flight_session_id"
 KEEPS_NOTHING = b'{"i":"",'
 """How the handle of a prepared statement begins for which the worker keeps nothing: it need not be
 told that the statement was closed."""
+QUERY_HEADER = "x-pondflight-query-only"
+"""Present: the call may run a query and nothing else (``engine.queries``). The proxy passes it on
+from any client."""
 
 CONFIGURE = "pondflight.configure"
 """After the start: ``{"owner": key, "databases": [{alias, type, connection_string, read_only}],
@@ -66,3 +69,14 @@ worker, "log": [line]}`` with the last lines that it wrote."""
 STOP_WORKER = "pondflight.stop_worker"
 """To the proxy, by an administrator: ``{"worker": id, name or user, "force": bool}``. Answers
 ``{"worker": worker}`` as it was. A worker that runs a statement is stopped only by force."""
+
+STATEMENTS = "pondflight.statements"
+"""To a worker: ``{"text": "masked", "full" or "none"}``. Answers ``{"statements": [statement]}``,
+those that run and those that ran last, the newest first, where a statement is ``{"id", "text",
+"kind", "state", "started", "seconds", "rows", "error"}``; ``state`` is running, done, failed or
+cancelled, ``started`` in seconds since the epoch. To the proxy, by an administrator: the same, of
+all workers, with ``worker`` (its id) and ``user`` in each."""
+
+CANCEL_STATEMENT = "pondflight.cancel_statement"
+"""To a worker: ``{"statement": id}``; to the proxy, by an administrator: ``{"worker": id,
+"statement": id}``. Answers ``{"cancelled": bool}``."""

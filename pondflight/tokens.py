@@ -37,8 +37,9 @@ ISSUER: Final = "pondflight"
 LEEWAY: Final = 30
 """Seconds by which the clocks of the signer and of this machine may differ."""
 
-LONGEST_TOKEN: Final = 16 << 10
-"""Bytes. Longer ones are refused before any work is done for them."""
+LONGEST_TOKEN: Final = 7 << 10
+"""Bytes. Longer ones are refused before any work is done for them: gRPC takes 8 KB of headers in
+all, and refuses more now and then."""
 
 LONGEST_SUB: Final = 256
 """Bytes of UTF-8."""
@@ -226,7 +227,9 @@ def bearer(header: str | None) -> str:
     """Take the token out of the value of an ``authorization`` header: ``Bearer <token>``."""
     scheme, _, token = (header or "").strip().partition(" ")
     token = token.strip()
-    if scheme.lower() != "bearer" or not token or not token.isascii() or " " in token:
+    if scheme.lower() != "bearer" or not token.isascii() or " " in token:
+        raise Unauthenticated
+    if not 0 < len(token) <= LONGEST_TOKEN:
         raise Unauthenticated
     return token
 

@@ -62,6 +62,7 @@ class Stack:
     web: Mapping[str, Any] = field(default_factory=dict)
     counters: str = "memory"
     tracing: str = ""
+    configuration: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.tokens = Tokens(SECRET)
@@ -73,7 +74,10 @@ class Stack:
                 shape=lambda user: Shape((256 if user and user.demo else 512) << 20, 1.0),
                 idle_timeout=300.0,
                 max_workers=10,
-                configuration=lambda _: {"tracing": {"endpoint": self.tracing}},
+                configuration=lambda _: {
+                    "tracing": {"endpoint": self.tracing},
+                    **self.configuration,
+                },
             ),
         )
         self.proxy = ProxyServer(

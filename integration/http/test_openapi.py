@@ -12,11 +12,12 @@ from hypothesis import HealthCheck, settings
 from schemathesis import Case, SerializationContext
 from schemathesis.checks import CHECKS
 
+from tests.ai.provider import ProviderServer, Reply
 from tests.stack import Stack
 
 DOCUMENT = schemathesis.openapi.from_path(str(Path(__file__).parents[2] / "openapi.yaml"))
 
-# No schema can say what is SQL and what is not.
+# No schema can say what is SQL and what is not, nor what is a call of a tool.
 NOT_FOR_SQL: list[Any] = CHECKS.get_by_names(["positive_data_acceptance"])
 
 
@@ -28,9 +29,13 @@ def as_text(_: SerializationContext, value: object) -> bytes:
 
 @pytest.fixture(name="stack", scope="module")
 def fixture_stack() -> Iterator[Stack]:
-    stack = Stack(web={"demo": True, "demo_tokens_per_hour": 20})
+    provider = ProviderServer()
+    provider.answers = [Reply(text="SELECT 42 AS answer")]
+    web = {"demo": True, "demo_tokens_per_hour": 20, "ai": provider.settings, "ai_per_minute": 9999}
+    stack = Stack(web=web)
     yield stack
     stack.close()
+    provider.close()
 
 
 @DOCUMENT.parametrize()
@@ -40,6 +45,6 @@ def test_every_answer_is_documented(case: Case[Any], stack: Stack) -> None:
     case.call_and_validate(
         base_url=f"http://127.0.0.1:{stack.port}",
         headers=headers,
-        excluded_checks=NOT_FOR_SQL if case.path == "/query" else [],
+        excluded_checks=NOT_FOR_SQL if case.path in ("/query", "/mcp") else [],
         timeout=60,
     )

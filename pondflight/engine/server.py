@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -21,9 +22,12 @@ from pondflight import control, dialect, tracing
 from pondflight.engine import catalog, keys, options
 from pondflight.engine.databases import Databases
 from pondflight.engine.describe import Describer
+from pondflight.engine.duck import quote
 from pondflight.engine.handles import Handle
 from pondflight.engine.ingest import ingest
+from pondflight.engine.journal import Journal
 from pondflight.engine.ownership import Ownership
+from pondflight.engine.queries import Queries
 from pondflight.engine.sessions import DEFAULT, Sessions
 from pondflight.engine.startup import start_up
 from pondflight.engine.statements import Plan, Statements
@@ -32,6 +36,7 @@ from pondflight.errors import (
     ConfigError,
     InvalidArgument,
     NotFound,
+    PermissionDenied,
     PondflightError,
     Unauthenticated,
     Unavailable,
@@ -47,6 +52,7 @@ T = TypeVar("T")
 SWEEP_SECONDS = 5.0
 STUCK_SECONDS = 0.3
 """How long after its cancellation a statement may go on before its connections are cut."""
+_QUERY_ONLY = "this call may run a query and nothing else"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,7 @@ class WorkerCall:
     session: str
     offer: str | None
     call_id: str | None
+    query_only: bool = False
 
 
 class CredentialCheck:
@@ -77,6 +84,7 @@ class CredentialCheck:
             session=_first(headers, control.SESSION_HEADER) or "",
             offer=_first(headers, control.OFFER_HEADER),
             call_id=_first(headers, control.CALL_HEADER),
+            query_only=control.QUERY_HEADER in headers,
         )
 
     def response_headers(self, method: str, headers: Headers, identity: Any) -> Mapping[str, str]:
@@ -102,9 +110,16 @@ class EngineServer(FlightSqlServer):
         self._sessions = Sessions(database, scratch)
         self._describer = Describer()
         self._databases = Databases(database, scratch)
+        self._journal = Journal()
         self._statements = Statements(
-            database, self._sessions, self._describer, self._databases, self._storage
+            database,
+            sessions=self._sessions,
+            describer=self._describer,
+            databases=self._databases,
+            storage=self._storage,
+            journal=self._journal,
         )
+        self._queries = Queries(self._sessions, self._statements, self._describer, self._journal)
         self._ownership = Ownership()
         self._check = CredentialCheck(credential_sha256)
         self._last_call = time.monotonic()
@@ -131,6 +146,45 @@ class EngineServer(FlightSqlServer):
         self._statements.close()
         self._databases.close()
         self._storage.close(self._database)
+
+    # -- calls that may run a query and nothing else -------------------------------------------
+
+    def on_get_flight_info(
+        self, call: Call, command: c.Command, descriptor: flight.FlightDescriptor
+    ) -> flight.FlightInfo:
+        """GetFlightInfo, by message."""
+        try:
+            if not call.identity.query_only or isinstance(command, c.METADATA):
+                return super().on_get_flight_info(call, command, descriptor)
+            if not isinstance(command, c.StatementQuery):
+                raise PermissionDenied(_QUERY_ONLY)
+            self._session(call, None)
+            return _flight_info(self._queries.plan(call, command.query), descriptor)
+        except PondflightError as error:
+            self._journal.refused(call, _sql_of(command), error)
+            raise
+
+    def on_do_get(self, call: Call, command: c.Command, ticket: flight.Ticket) -> Result:
+        """DoGet, by message."""
+        if not call.identity.query_only or isinstance(command, c.METADATA):
+            return super().on_do_get(call, command, ticket)
+        if not isinstance(command, c.StatementTicket):
+            raise PermissionDenied(_QUERY_ONLY)
+        self._session(call, None)
+        return self._queries.fetch(call, Handle.decode(command.statement_handle))
+
+    def on_do_put(
+        self,
+        call: Call,
+        command: c.Command,
+        descriptor: flight.FlightDescriptor,
+        reader: flight.MetadataRecordBatchReader,
+        writer: flight.FlightMetadataWriter,
+    ) -> None:
+        """DoPut, by message: none of them is a query."""
+        if call.identity.query_only:
+            raise PermissionDenied(_QUERY_ONLY)
+        super().on_do_put(call, command, descriptor, reader, writer)
 
     # -- statements ---------------------------------------------------------------------------
 
@@ -228,8 +282,13 @@ class EngineServer(FlightSqlServer):
     ) -> int:
         """Load a stream into a table."""
         session = self._session(call, command.transaction_id)
-        with self._storage.writing(call, self._database, "INSERT"):
-            return ingest(self._sessions, call, session, command, reader)
+        with (
+            self._storage.writing(call, self._database, "INSERT"),
+            self._journal.during(call, f"INGEST INTO {quote(command.table)}", "INGEST") as entry,
+        ):
+            total = ingest(self._sessions, call, session, command, reader)
+            entry.rows = lambda: total
+            return total
 
     # -- transactions and sessions ------------------------------------------------------------
 
@@ -350,6 +409,8 @@ class EngineServer(FlightSqlServer):
 
     def on_do_action(self, call: Call, kind: str, body: bytes) -> Iterable[bytes]:
         """Flight SQL's actions, and those of ``pondflight.control``."""
+        if call.identity.query_only:
+            raise PermissionDenied(_QUERY_ONLY)
         match kind:
             case control.CONFIGURE:
                 return [_json(self._ownership.configure(json.loads(body), self._configure))]
@@ -357,6 +418,12 @@ class EngineServer(FlightSqlServer):
                 return [_json({"cancelled": self._cancel(body.decode())})]
             case control.STATUS:
                 return [_json(self._status())]
+            case control.STATEMENTS:
+                shown = self._journal.show(json.loads(body)["text"])
+                return [_json({"statements": shown})]
+            case control.CANCEL_STATEMENT:
+                wanted = json.loads(body)["statement"]
+                return [_json({"cancelled": self._journal.cancel(wanted)})]
         return super().on_do_action(call, kind, body)
 
     def _configure(self, wanted: dict[str, Any]) -> dict[str, Any]:
@@ -470,6 +537,15 @@ def _flight_info(plan: Plan, descriptor: flight.FlightDescriptor) -> flight.Flig
         ticket = wire.new("TicketStatementQuery", statement_handle=plan.ticket.encode())
         endpoints.append(flight.FlightEndpoint(wire.pack(ticket), []))
     return flight.FlightInfo(plan.schema, descriptor, endpoints, plan.total_records, -1)
+
+
+def _sql_of(command: c.Command) -> str:
+    if isinstance(command, c.StatementQuery):
+        return command.query
+    if isinstance(command, c.PreparedStatementQuery):
+        with contextlib.suppress(PondflightError):
+            return Handle.decode(command.prepared_statement_handle).query
+    return ""
 
 
 def _parameters(call: Call, reader: flight.MetadataRecordBatchReader) -> pa.Table:

@@ -17,6 +17,7 @@ from typing import TypeVar
 import pyarrow as pa
 from pyarrow import flight
 
+from pondflight import control
 from pondflight.errors import Cancelled, Internal, PondflightError, Unauthenticated, Unavailable
 from pondflight.flightsql import Call, ResultStream
 from pondflight.flightsql import commands as c
@@ -172,11 +173,14 @@ class Relay:
         lease = self._pool.lease(_user(call), call.raise_if_cancelled)
         call.on_done(lambda _: lease.release())
         call.on_cancel(_Once(self._aside, lease))
+        headers = dict(call.trace.headers())
+        if control.QUERY_HEADER in call.headers:
+            headers[control.QUERY_HEADER] = "1"
         return lease, lease.worker.options(
             session=caller.session,
             offer=caller.offered,
             call_id=lease.call_id,
-            headers=call.trace.headers(),
+            headers=headers,
         )
 
 

@@ -10,7 +10,6 @@ import json
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +17,6 @@ from pyarrow import flight
 
 from pondflight import control, dialect, metrics, tracing
 from pondflight.errors import (
-    InvalidArgument,
     NotFound,
     NotSupported,
     PermissionDenied,
@@ -30,6 +28,7 @@ from pondflight.flightsql import commands as c
 from pondflight.flightsql.sqlinfo import sql_info_table
 from pondflight.flightsql.streams import Result
 from pondflight.proxy import meter
+from pondflight.proxy.administration import ACTIONS, Administration
 from pondflight.proxy.callers import CallerCheck
 from pondflight.proxy.charges import FREE, Charges
 from pondflight.proxy.databases import NO_DATABASES, Databases
@@ -52,11 +51,6 @@ They need not start one, and are answered while the server is shutting down.
 """
 
 
-_ADMINISTRATION = frozenset(
-    {control.POOL_STATUS, control.METRICS, control.WORKERS, control.WORKER, control.STOP_WORKER}
-)
-
-
 class ProxyServer(FlightSqlServer):
     """Relays Flight SQL."""
 
@@ -72,6 +66,7 @@ class ProxyServer(FlightSqlServer):
     ) -> None:
         self._pool = pool
         self._relay = Relay(pool)
+        self._administration = Administration(pool)
         self._charges = charges
         self._databases = databases
         self._demo_seconds = demo_seconds
@@ -84,6 +79,7 @@ class ProxyServer(FlightSqlServer):
         """Stop listening; wait for running calls."""
         super().close()
         self._relay.close()
+        self._administration.close()
 
     def on_call(self, call: Call) -> None:
         """See what holds for every call."""
@@ -182,25 +178,16 @@ class ProxyServer(FlightSqlServer):
         """The proxy's own actions: for the HTTP process and for administrators."""
         if kind == control.CANCEL:
             return self._cancel(call, body)
-        if kind not in _ADMINISTRATION:
+        if kind not in ACTIONS and kind not in {control.METRICS, control.POOL_STATUS}:
             raise NotSupported(f"unknown action {kind[:64]!r}; ListActions has those there are")
         if not call.identity.identity.admin:
             raise PermissionDenied("this is for administrators: use a token with the claim 'admin'")
-        if kind == control.METRICS:
-            return metrics.expose(self._gauges)
-        return json.dumps(self._administer(kind, body)).encode()
-
-    def _administer(self, kind: str, body: bytes) -> dict[str, Any]:
         match kind:
-            case control.WORKERS:
-                return {"workers": [asdict(view) for view in self._pool.workers()]}
-            case control.WORKER:
-                view, lines = self._pool.worker_log(_text(body))
-                return {"worker": asdict(view), "log": lines}
-            case control.STOP_WORKER:
-                wanted, force = _stop_request(body)
-                return {"worker": asdict(self._pool.stop_worker(wanted, force=force))}
-        return self._status()
+            case control.METRICS:
+                return metrics.expose(self._gauges)
+            case control.POOL_STATUS:
+                return json.dumps(self._status()).encode()
+        return json.dumps(self._administration.answer(kind, body)).encode()
 
     def _status(self) -> dict[str, Any]:
         counts = self._pool.counts()
@@ -235,23 +222,3 @@ class ProxyServer(FlightSqlServer):
     def _refuse_if_draining(self) -> None:
         if self.draining:
             raise Unavailable("the server is shutting down: connect again in a moment")
-
-
-def _text(body: bytes) -> str:
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        raise InvalidArgument("the body is not text in UTF-8") from None
-
-
-def _stop_request(body: bytes) -> tuple[str, bool]:
-    try:
-        request = json.loads(body)
-        wanted, force = request["worker"], request.get("force", False)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        wanted, force = None, None
-    if not isinstance(wanted, str) or not isinstance(force, bool):
-        raise InvalidArgument(
-            'the body is not {"worker": id, name or user, "force": true or false}'
-        )
-    return wanted, force

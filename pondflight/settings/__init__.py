@@ -12,6 +12,7 @@ from pondflight.settings.loading import load
 from pondflight.settings.tree import (
     AI,
     Auth,
+    Console,
     Containers,
     Demo,
     DuckDB,
@@ -28,6 +29,7 @@ __all__ = [
     "FILE_TYPES",
     "AttachedDatabase",
     "Auth",
+    "Console",
     "Containers",
     "DatabaseType",
     "Demo",

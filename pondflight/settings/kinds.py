@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SecretStr
 
@@ -168,6 +169,20 @@ def _host(value: object) -> str:
     if re.fullmatch(r"[0-9.]+", text):
         raise Refused
     return text
+
+
+def _url(value: object) -> str | None:
+    if value is None:
+        return None
+    text = _text(value)
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        raise Refused from None
+    if not usable or parts.username or parts.query or parts.fragment or not text.isprintable():
+        raise Refused
+    return text.rstrip("/")
 
 
 def _backend(value: object) -> str:
@@ -325,6 +340,9 @@ Model = Annotated[
     Accepts("the name of a model, of letters, digits and '_', '.', ':', '/', '@', '-'"),
 ]
 Backend = Annotated[str, BeforeValidator(_backend), Accepts("process, docker")]
+StatementText = Annotated[
+    str, BeforeValidator(_matching("masked|full|none")), Accepts("masked, full, none")
+]
 Flag = Annotated[bool, BeforeValidator(_flag), Accepts("true or false")]
 ApiKey = Annotated[
     SecretStr | None,
@@ -343,6 +361,11 @@ Sql = Annotated[
     BeforeValidator(_optional_secret),
     _shown_secret,
     Accepts("SQL statements, with ';' between them", secret=True),
+]
+BaseUrl = Annotated[
+    str | None,
+    BeforeValidator(_url),
+    Accepts("the URL of a server, such as http://localhost:11434/v1, or null"),
 ]
 ConnectionString = Annotated[SecretStr, BeforeValidator(_secret), _shown_secret]
 JwtSecret = Annotated[

@@ -29,6 +29,7 @@ from pondflight.settings.http import (
 from pondflight.settings.kinds import (
     ApiKey,
     Backend,
+    BaseUrl,
     Cores,
     Count,
     CountOrNone,
@@ -51,6 +52,7 @@ from pondflight.settings.kinds import (
     Refused,
     Section,
     Sql,
+    StatementText,
     Storage,
 )
 
@@ -383,6 +385,36 @@ class AI(Section):
     default_model: Annotated[Model, Env("AI_DEFAULT_MODEL")] = Field(
         default="claude-sonnet-4-20250514", description="Model of a request that names none."
     )
+    claude_base_url: Annotated[BaseUrl, Env("CLAUDE_BASE_URL")] = Field(
+        default=None, description="Server for Claude models, where it is not Anthropic's own."
+    )
+    openai_base_url: Annotated[BaseUrl, Env("OPENAI_BASE_URL")] = Field(
+        default=None,
+        description="Server for all other models, where it is not OpenAI's own: any that speaks"
+        " its wire format, with its path up to /v1. One on your own machine needs a key too, but"
+        " any will do.",
+    )
+    timeout: Duration = Field(
+        default=timedelta(seconds=60),
+        description="How long a model may take for the first word, or for the next.",
+    )
+    max_tokens: Count = Field(
+        default=4096,
+        description="Longest answer of a model, in tokens. A request may ask for less.",
+    )
+    requests_per_minute: Count = Field(
+        default=30, description="Questions that a user may ask models in a minute."
+    )
+
+
+class Console(Section):
+    """The page for operators, /console."""
+
+    statement_text: StatementText = Field(
+        default="masked",
+        description="What operators see of the SQL that users run: masked (each value in it is"
+        " shown as ?), full, or none.",
+    )
 
 
 class Settings(Section):
@@ -398,6 +430,7 @@ class Settings(Section):
     metrics: Metrics = Metrics()
     tracing: Tracing = Tracing()
     ai: AI = AI()
+    console: Console = Console()
 
     @model_validator(mode="after")
     def _storage_has_a_place(self) -> Self:

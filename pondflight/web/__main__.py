@@ -46,7 +46,7 @@ class Server(BaseApplication):
             "backlog": 512,
             "limit_request_line": 8190,
             "limit_request_fields": 64,
-            "limit_request_field_size": LONGEST_TOKEN + 1024,
+            "limit_request_field_size": 2 * LONGEST_TOKEN,  # longer ones get an answer, too
             "forwarded_allow_ips": "",
             "graceful_timeout": 3,
             "timeout": 60,

@@ -19,7 +19,10 @@ _HOST: Final = re.compile(
     r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?)(?::\d{1,5})?"
 )
 _METHODS: Final = "GET, POST, DELETE, OPTIONS"
-_REQUEST_HEADERS: Final = "authorization, content-type, pondflight-session, traceparent, tracestate"
+_REQUEST_HEADERS: Final = (
+    "authorization, content-type, pondflight-query-only, pondflight-session, "
+    "traceparent, tracestate"
+)
 _RESPONSE_HEADERS: Final = "pondflight-session, retry-after"
 _PREFLIGHT_SECONDS: Final = "600"
 _IPV6_PREFIX: Final = 64

@@ -8,17 +8,18 @@ from typing import Any, Final
 
 import falcon
 
-from pondflight import tracing
+from pondflight import control, tracing
 from pondflight.errors import Internal, PondflightError
 from pondflight.limits import Counter
 from pondflight.logs import Event, get_logger
 from pondflight.tokens import Tokens
-from pondflight.web import access, problems
+from pondflight.web import access, console, pages, problems
+from pondflight.web.ai import routes as ai
 from pondflight.web.configuration import Configuration
 from pondflight.web.demo import DemoToken, NoDemoToken
 from pondflight.web.health import Detailed, Health, Live, Ready
 from pondflight.web.metrics import Metrics, Watch
-from pondflight.web.query import Query, Session, SqlProblem
+from pondflight.web.query import Query, Session
 from pondflight.web.upstream import Upstream
 
 log = get_logger()
@@ -37,12 +38,14 @@ def create_app(configuration: Configuration) -> App:
         tracing.configure(configuration.collector, "pondflight-http")
     tokens = configuration.tokens()
     upstream = Upstream(configuration.proxy, tokens)
+    models = ai.models_of(configuration)
+    operators = console.Operators(tokens, configuration.secret)
     middleware = [Watch(), Traces(), Secure(), *access.middleware(configuration)]
     app = falcon.App(middleware=middleware)
     app.add_error_handler(Exception, _on_exception)
     app.add_error_handler(falcon.HTTPError, _on_http_error)
     app.add_error_handler(PondflightError, _on_error)
-    app.add_error_handler(SqlProblem, _on_sql_problem)
+    app.add_error_handler(problems.ProblemError, _on_problem)
     routes: dict[str, Any] = {
         "/health": Health(),
         "/live": Live(),
@@ -52,6 +55,21 @@ def create_app(configuration: Configuration) -> App:
         "/auth/demo-token": _demo(configuration, tokens),
         "/query": Query(upstream),
         "/session": Session(upstream),
+        "/": pages.Page("index"),
+        "/console": pages.Page("console"),
+        "/assets/{name}": pages.Assets(),
+        "/ui.json": pages.Site(
+            demo=configuration.demo, ai=models.ready, flight_port=configuration.flight_port
+        ),
+        "/console/session": console.Session(operators),
+        "/console/status": console.Status(operators, upstream, configuration.statement_text),
+        "/console/workers/stop": console.Change(
+            operators, upstream, control.STOP_WORKER, ("worker",)
+        ),
+        "/console/statements/cancel": console.Change(
+            operators, upstream, control.CANCEL_STATEMENT, ("worker", "statement")
+        ),
+        **ai.routes(configuration, models, tokens, upstream),
     }
     for path, resource in routes.items():
         if hasattr(resource, "on_get"):
@@ -85,8 +103,10 @@ class Secure:
     def process_response(
         self, req: falcon.Request, resp: falcon.Response, resource: Any, req_succeeded: object
     ) -> None:
-        """Add them."""
-        resp.set_headers(_HEADERS)
+        """Add them, where the resource has not said otherwise."""
+        for name, value in _HEADERS.items():
+            if resp.get_header(name) is None:
+                resp.set_header(name, value)
 
 
 def _demo(configuration: Configuration, tokens: Tokens) -> DemoToken | NoDemoToken:
@@ -125,8 +145,8 @@ def _on_error(
     _answer(resp, problems.of_error(error))
 
 
-def _on_sql_problem(
-    _: falcon.Request, resp: falcon.Response, error: SqlProblem, __: dict[str, Any]
+def _on_problem(
+    _: falcon.Request, resp: falcon.Response, error: problems.ProblemError, __: dict[str, Any]
 ) -> None:
     _answer(resp, error.document)
 

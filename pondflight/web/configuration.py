@@ -15,7 +15,7 @@ from pondflight.keys import NO_KEYS, FixedKeys, Keys, Provider, read_pem
 from pondflight.tokens import Tokens
 
 if TYPE_CHECKING:
-    from pondflight.settings import Settings
+    from pondflight.settings import AI, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,11 @@ class Configuration:
     ``metrics_public``   whether /metrics answers without a token
     ``collector``        where traces go; empty: nowhere
     ``ai_providers``     name: whether it has a key
+    ``ai``               as ``ai.models.AISettings.of`` takes it; None: no models
+    ``ai_per_minute``    questions of one user
+    ``ai_for_demo``      whether demo users may ask
+    ``flight_port``      where the proxy listens, for whoever wants to connect
+    ``statement_text``   as under ``console``
     """
 
     bind: str
@@ -52,6 +57,11 @@ class Configuration:
     metrics_public: bool = True
     collector: str = ""
     ai_providers: tuple[tuple[str, bool], ...] = ()
+    ai: dict[str, Any] | None = None
+    ai_per_minute: int = 30
+    ai_for_demo: bool = False
+    flight_port: int = 8081
+    statement_text: str = "masked"
 
     @classmethod
     def of(cls, settings: Settings, secret: str) -> Configuration:
@@ -78,6 +88,11 @@ class Configuration:
                 ("claude", settings.ai.claude_api_key is not None),
                 ("openai", settings.ai.openai_api_key is not None),
             ),
+            ai=_ai(settings.ai),
+            ai_per_minute=settings.ai.requests_per_minute,
+            ai_for_demo=auth.demo.ai,
+            flight_port=server.grpc_port,
+            statement_text=settings.console.statement_text,
         )
 
     @property
@@ -112,6 +127,23 @@ class Configuration:
 def reachable(host: str) -> str:
     """The address by which this machine reaches what listens on ``host``."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+
+
+def _ai(ai: AI) -> dict[str, Any]:
+    claude, openai = ai.claude_api_key, ai.openai_api_key
+    return {
+        "claude": {
+            "key": None if claude is None else claude.get_secret_value(),
+            "base_url": ai.claude_base_url,
+        },
+        "openai": {
+            "key": None if openai is None else openai.get_secret_value(),
+            "base_url": ai.openai_base_url,
+        },
+        "default_model": ai.default_model,
+        "timeout": ai.timeout.total_seconds(),
+        "max_tokens": ai.max_tokens,
+    }
 
 
 def _bracketed(host: str) -> str:

@@ -30,6 +30,14 @@ _STATEMENTS_FAULT: Final = (InvalidArgument, NotSupported)
 _SQL_ERROR: Final = re.compile(r"(?:[A-Z]\w*|INTERNAL|TransactionContext)(?: [\w ]+)? Error: ")
 
 
+class ProblemError(Exception):
+    """A problem document on its way to the client."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        super().__init__(document["detail"])
+        self.document = document
+
+
 def problem(
     status: int, detail: str, *, kind: str = "", title: str = "", **members: Any
 ) -> dict[str, Any]:

@@ -37,6 +37,11 @@ class WebProcess:
         self._popen.stdin.write(configuration.to_json())
         self._popen.stdin.flush()
 
+    @property
+    def pid(self) -> int:
+        """Of gunicorn's arbiter."""
+        return self._popen.pid
+
     def alive(self) -> bool:
         """Whether it runs."""
         return self._popen.poll() is None

@@ -19,6 +19,8 @@ from pondflight.web.upstream import Rows, Statement, Upstream
 from pondflight.web.worker import HANG_UP
 
 SESSION_HEADER: Final = "pondflight-session"
+QUERY_HEADER: Final = "pondflight-query-only"
+"""``1``: run the statement if it is a query, and refuse it if it is anything else."""
 STREAMS: Final = 64
 """Results that may be on their way at once. Each has a thread; there are more for the rest."""
 
@@ -39,7 +41,9 @@ class Query:
         form = formats.negotiate(req)
         request = statements.read(req)
         span: Span = req.context.span
-        statement = self._upstream.statement(token, session_of(req), span.headers())
+        statement = self._upstream.statement(
+            token, session_of(req), span.headers(), query_only=_query_only(req)
+        )
         req.env.get(HANG_UP, _nobody)(statement.cancel)
         self._enter()
         try:
@@ -84,14 +88,6 @@ class Session:
             raise InvalidArgument(f"name the session in the header {SESSION_HEADER}")
         self._upstream.close_session(token, session)
         resp.status = falcon.HTTP_204
-
-
-class SqlProblem(Exception):
-    """A leaf, and the SQL that it is about."""
-
-    def __init__(self, error: PondflightError, sql: str) -> None:
-        super().__init__(str(error))
-        self.document = problems.of_error(error, sql)
 
 
 class _Body:
@@ -144,7 +140,14 @@ def _run(statement: Statement, request: statements.Request) -> Rows:
     try:
         return statement.run(request.sql, request.parameters)
     except PondflightError as error:
-        raise SqlProblem(error, request.sql) from error
+        raise problems.ProblemError(problems.of_error(error, request.sql)) from error
+
+
+def _query_only(req: falcon.Request) -> bool:
+    value = req.get_header(QUERY_HEADER)
+    if value not in (None, "1"):
+        raise InvalidArgument(f"{QUERY_HEADER} must be 1, or not be there")
+    return value is not None
 
 
 def _nobody(_: object) -> None:

@@ -29,6 +29,7 @@ COUNT_SCHEMA = pa.schema([pa.field("Count", pa.int64())])
 
 _SUBJECT = "pondflight-web"
 _CONTROL_SECONDS = 2.0
+_ADMIN_SECONDS = 20.0
 _CANCEL_EVERY = 0.1
 _CANCEL_TRIES = 50
 
@@ -57,12 +58,16 @@ class Upstream:
         """``control.METRICS``: the proxy's own, in Prometheus's text form."""
         return self._control(control.METRICS)
 
-    def statement(self, token: str, session: str, trace: Mapping[str, str]) -> Statement:
+    def statement(
+        self, token: str, session: str, trace: Mapping[str, str], *, query_only: bool = False
+    ) -> Statement:
         """A statement of the user whom ``token`` names, in one of their sessions or in none.
 
-        ``trace`` has the headers of the trace that it belongs to.
+        ``trace`` has the headers of the trace that it belongs to. ``query_only``: the worker runs
+        it if it is a query, and else refuses it (``control.QUERY_HEADER``).
         """
-        return Statement(self._client, self._cancels, token, session, trace)
+        headers = {**trace, **({control.QUERY_HEADER: "1"} if query_only else {})}
+        return Statement(self._client, self._cancels, token, session, headers)
 
     def close_session(self, token: str, session: str) -> None:
         """End a session of the user whom ``token`` names."""
@@ -73,15 +78,21 @@ class Upstream:
         except Exception as error:
             raise from_pyarrow(error) from error
 
-    def _control(self, action: str) -> bytes:
+    def admin(self, action: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """One of the proxy's actions for administrators; its answer."""
+        data = b"" if body is None else json.dumps(body).encode()
+        answer: dict[str, Any] = json.loads(self._control(action, data, _ADMIN_SECONDS))
+        return answer
+
+    def _control(self, action: str, body: bytes = b"", seconds: float = _CONTROL_SECONDS) -> bytes:
         token = self._tokens.mint(_SUBJECT, timedelta(minutes=1), admin=True)
-        options = _options(_CONTROL_SECONDS, token)
+        options = _options(seconds, token)
         try:
-            (result,) = self._client.do_action(flight.Action(action, b""), options)
+            (result,) = self._client.do_action(flight.Action(action, body), options)
         except Exception as error:
             raise from_pyarrow(error) from error
-        body: bytes = result.body.to_pybytes()
-        return body
+        answer: bytes = result.body.to_pybytes()
+        return answer
 
 
 class Rows:
@@ -144,6 +155,18 @@ class Statement:
         except BaseException:
             self.close()
             raise
+
+    def check(self, sql: str) -> pa.Schema:
+        """Have ``sql`` parsed, bound and planned; the schema of its rows.
+
+        For statements that may only be queries: those do not run before their rows are fetched.
+        """
+        descriptor = flight.FlightDescriptor.for_command(sql.encode())
+        try:
+            info = self._step(lambda: self._client.get_flight_info(descriptor, self._options))
+        finally:
+            self.close()
+        return info.schema
 
     def cancel(self) -> None:
         """End the statement, wherever it is. Returns at once."""

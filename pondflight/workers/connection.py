@@ -90,6 +90,12 @@ class Connection(Protocol):
     def cancel(self, call_id: str) -> None:
         """Cancel a running call."""
 
+    def statements(self, text: str, *, timeout: float) -> list[dict[str, Any]]:
+        """What it runs and ran last: ``control.STATEMENTS``; nothing, if it cannot say."""
+
+    def cancel_statement(self, statement: str, *, timeout: float) -> bool:
+        """Cancel one of these; whether it ran."""
+
     def close(self) -> None:
         """Close it."""
 
@@ -143,6 +149,17 @@ class ControlConnection:
     def cancel(self, call_id: str) -> None:
         """``control.CANCEL``."""
         self._act(control.CANCEL, call_id.encode(), _CANCEL_SECONDS)
+
+    def statements(self, text: str, *, timeout: float) -> list[dict[str, Any]]:
+        """``control.STATEMENTS``."""
+        answer = self._act(control.STATEMENTS, json.dumps({"text": text}).encode(), timeout)
+        found: list[dict[str, Any]] = answer["statements"]
+        return found
+
+    def cancel_statement(self, statement: str, *, timeout: float) -> bool:
+        """``control.CANCEL_STATEMENT``."""
+        body = json.dumps({"statement": statement}).encode()
+        return bool(self._act(control.CANCEL_STATEMENT, body, timeout)["cancelled"])
 
     def close(self) -> None:
         """Close the connection."""

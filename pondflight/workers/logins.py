@@ -78,6 +78,14 @@ class LoginConnection:
     def cancel(self, call_id: str) -> None:
         """Nothing: it knows no calls. It notices that its client is gone."""
 
+    def statements(self, text: str, *, timeout: float) -> list[dict[str, Any]]:
+        """None: it keeps no account of them."""
+        return []
+
+    def cancel_statement(self, statement: str, *, timeout: float) -> bool:
+        """It has none."""
+        return False
+
     def close(self) -> None:
         """Close the connection."""
         with contextlib.suppress(Exception):

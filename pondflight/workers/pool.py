@@ -26,6 +26,7 @@ from pondflight.workers.backends.base import (
     WorkerExit,
     WorkerHandle,
 )
+from pondflight.workers.connection import Connection
 from pondflight.workers.naming import Naming
 from pondflight.workers.policy import PoolSettings, Shape, User
 from pondflight.workers.pulse import Pulse
@@ -183,6 +184,12 @@ class Pool:
         with self._roster.changed:
             views = [self._view(worker) for worker in self._roster.all()]
         return sorted(views, key=lambda view: -view.age)
+
+    def connections(self) -> list[tuple[WorkerView, Connection]]:
+        """The workers that can be spoken to."""
+        with self._roster.changed:
+            usable = self._roster.usable()
+            return [(self._view(worker), worker.connection) for worker in usable]
 
     def worker_log(self, wanted: str) -> tuple[WorkerView, list[str]]:
         """One worker, by id, name or user, and the last lines that it wrote."""

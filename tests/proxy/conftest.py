@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from adbc_driver_flightsql import DatabaseOptions, dbapi
 
+from pondflight.limits import Counter
+from pondflight.proxy.charges import Charges, Limits
 from pondflight.proxy.server import ProxyServer
 from pondflight.tokens import Tokens
 from pondflight.workers.backends.base import Backend
@@ -35,7 +37,13 @@ class Deployment:
             "configuration": lambda _: {},
         }
         self.pool = Pool(self.backend, PoolSettings(**defaults | settings))
-        self.proxy = ProxyServer("grpc://127.0.0.1:0", pool=self.pool, tokens=self.tokens)
+        plenty = Limits(100_000, 100_000)
+        self.proxy = ProxyServer(
+            "grpc://127.0.0.1:0",
+            pool=self.pool,
+            tokens=self.tokens,
+            charges=Charges(Counter(), plenty, plenty),
+        )
         self.uri = f"grpc://127.0.0.1:{self.proxy.port}"
         self._clients: list[Client] = []
 

@@ -79,7 +79,7 @@ WRONG_VALUES = {
     "security: {rate_limit: fast}": "security.rate_limit must be a mapping with the keys"
     " requests_per_minute, burst_size, storage, not a string (from FILE)",
     "- a": "the file must be a mapping with the keys server, workers, containers, sessions,"
-    " duckdb, security, auth, metrics, tracing, ai, not a list (from FILE)",
+    " duckdb, security, auth, metrics, tracing, ai, console, not a list (from FILE)",
     "server: {allowed_hosts: [a..b]}": "server.allowed_hosts[0]: 'a..b' is not accepted (from"
     " FILE); accepted: a host name, such as query.example.com, or *.example.com, or * for any",
     "server: {trusted_proxies: [10.0.0.0/33]}": "server.trusted_proxies[0]: '10.0.0.0/33' is not",
@@ -95,6 +95,10 @@ WRONG_VALUES = {
     "auth: {demo: {enabled: 1}}": "auth.demo.enabled: 1 is not accepted",
     "ai: {claude_api_key: ''}": "ai.claude_api_key: *** is empty (from FILE); accepted: an API key",
     "ai: {claude_api_key: 12345}": "ai.claude_api_key: *** is not accepted",
+    "ai: {claude_base_url: 'localhost:8080'}": "ai.claude_base_url: 'localhost:8080' is not acc",
+    "ai: {openai_base_url: 'http://u:p@h/v1'}": "ai.openai_base_url: *** is not accepted",
+    "ai: {timeout: 0}": "ai.timeout: 0",
+    "ai: {max_tokens: 0}": "ai.max_tokens: 0 is not accepted",
     "ai: {default_model: ''}": "ai.default_model: '' is not accepted",
 }
 

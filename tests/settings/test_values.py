@@ -80,6 +80,12 @@ DEFAULTS = {
     "ai.claude_api_key": None,
     "ai.openai_api_key": None,
     "ai.default_model": "claude-sonnet-4-20250514",
+    "ai.claude_base_url": None,
+    "ai.openai_base_url": None,
+    "ai.timeout": timedelta(seconds=60),
+    "ai.max_tokens": 4096,
+    "ai.requests_per_minute": 30,
+    "console.statement_text": "masked",
 }
 
 
@@ -121,6 +127,8 @@ ENVIRONMENT = {
     "METRICS_PUBLIC": ("metrics.public", "false", False),
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("tracing.endpoint", "http://a:4318", "http://a:4318"),
     "AI_DEFAULT_MODEL": ("ai.default_model", "gpt-4o", "gpt-4o"),
+    "CLAUDE_BASE_URL": ("ai.claude_base_url", "http://localhost:9/", "http://localhost:9"),
+    "OPENAI_BASE_URL": ("ai.openai_base_url", "http://[::1]:9/v1", "http://[::1]:9/v1"),
 }
 SECRETS = {
     "RATE_LIMIT_STORAGE": "security.rate_limit.storage",
@@ -199,6 +207,11 @@ def test_masked_settings_hide_every_secret_and_can_be_read_again(read: Load) -> 
         "claude_api_key": "***",
         "openai_api_key": "***",
         "default_model": "claude-sonnet-4-20250514",
+        "claude_base_url": None,
+        "openai_base_url": None,
+        "timeout": "1m",
+        "max_tokens": 4096,
+        "requests_per_minute": 30,
     }
     assert masked["containers"]["idle_timeout"] == "1m30s"
     assert masked["containers"]["memory_limit"] == "1g"

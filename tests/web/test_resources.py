@@ -185,7 +185,7 @@ def test_metrics_may_be_kept_for_administrators() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 404),
+        ("GET", "/nosuch", 404),
         ("GET", "/query", 405),
         ("PUT", "/health", 405),
         ("GET", "/auth/demo-token", 405),
