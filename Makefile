@@ -3,7 +3,10 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
+# Client libraries for integration/ alone: the product and its tests run without them.
+CLIENTS := .venv-integration
+INSTALL := python -m pip --disable-pip-version-check --quiet --no-input
+PIP := $(BIN)/$(INSTALL)
 # Only wheels, and only those that the lock file has a hash of: no compiler, no surprise.
 INSTALL_LOCKED := $(PIP) install --require-hashes --only-binary=:all: -r
 INSTALL_PROJECT := $(PIP) install --no-deps --no-build-isolation --no-index --editable .
@@ -16,7 +19,7 @@ USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench lock reference clean
+.PHONY: help run test integration lint format bench lock reference clean
 .DELETE_ON_ERROR:
 
 help: ## show what make can do
@@ -27,6 +30,9 @@ run: $(VENV)/run.stamp ## install what is missing and start pondflight (Ctrl-C s
 
 test: $(VENV)/dev.stamp ## install what is missing and run the tests
 	@$(BIN)/pytest tests $(ARGS)
+
+integration: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## run the suites that need real servers and clients
+	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/pytest integration $(ARGS)
 
 lint: $(VENV)/dev.stamp ## ruff, ruff format and mypy --strict
 	$(BIN)/ruff check .
@@ -46,13 +52,15 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-versio
 lock: $(VENV)/dev.stamp ## write requirements/*.txt anew from pyproject.toml
 	$(LOCK) --group build --group client --output-file requirements/run.txt
 	$(LOCK) --group dev --constraint requirements/run.txt --output-file requirements/dev.txt
+	$(LOCK) --group integration --constraint requirements/dev.txt \
+		--output-file requirements/integration.txt
 
 reference: $(VENV)/dev.stamp ## write config.example.yaml anew from the settings
 	$(BIN)/python -m pondflight.settings.reference > config.example.yaml.new
 	mv config.example.yaml.new config.example.yaml
 
 clean: ## remove .venv and everything that a tool left behind
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(CLIENTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is younger than what it was made from, and is written last: an interrupted step runs again.
@@ -82,3 +90,10 @@ $(VENV)/dev.stamp: requirements/dev.txt requirements/run.txt pyproject.toml $(VE
 	@$(INSTALL_LOCKED) requirements/dev.txt
 	@$(INSTALL_PROJECT)
 	@touch $(VENV)/run.stamp $@
+
+$(CLIENTS)/integration.stamp: requirements/integration.txt pyproject.toml $(VENV)/dev.stamp
+	@echo "installing requirements/integration.txt into $(CLIENTS)"
+	@$(BIN)/python -m venv --clear $(CLIENTS)
+	@$(CLIENTS)/bin/$(INSTALL) install --require-hashes --only-binary=:all: -r requirements/integration.txt
+	@$(CLIENTS)/bin/$(INSTALL) install --no-deps --no-build-isolation --no-index --editable .
+	@touch $@

@@ -20,6 +20,11 @@ def test_development_lock_has_the_very_versions_that_run() -> None:
     assert {name: dev.get(name) for name in run} == run
 
 
+def test_integration_lock_has_the_very_versions_of_development() -> None:
+    dev, integration = locked("dev.txt"), locked("integration.txt")
+    assert {name: integration.get(name) for name in dev} == dev
+
+
 def test_every_dependency_is_locked() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     names = {re.split(r"[\[=<>]", line)[0] for line in project["dependencies"]}
@@ -31,7 +36,7 @@ def test_duckdb_and_its_extensions_are_of_one_version() -> None:
     assert len(versions) == 1
 
 
-@pytest.mark.parametrize("name", ["run.txt", "dev.txt"])
+@pytest.mark.parametrize("name", ["run.txt", "dev.txt", "integration.txt"])
 def test_lock_names_no_registry_and_no_machine(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text("utf-8")
     assert not re.search(r"https?://|--(extra-)?index-url|--find-links|file:", text)

@@ -1,0 +1,41 @@
+"""What every suite starts from: a deployment of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from integration.deployment import Deployment
+
+Deploy = Callable[..., Deployment]
+
+
+@pytest.fixture(scope="module", name="deploy")
+def fixture_deploy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploy]:
+    """Starts deployments: ``deploy({"sessions": {"max_per_user": 2}}, {"NAME": "value"})``.
+
+    They end with the module.
+    """
+    started: list[Deployment] = []
+
+    def deploy(
+        config: dict[str, Any] | None = None, environ: dict[str, str] | None = None
+    ) -> Deployment:
+        folder: Path = tmp_path_factory.mktemp("deployment")
+        deployment = Deployment(folder, config, environ)
+        started.append(deployment)
+        deployment.start()
+        return deployment
+
+    yield deploy
+    for deployment in started:
+        deployment.stop()
+
+
+@pytest.fixture(scope="module", name="deployment")
+def fixture_deployment(deploy: Deploy, request: pytest.FixtureRequest) -> Deployment:
+    """The deployment of a module, with the module's ``CONFIG`` if it has one."""
+    return deploy(getattr(request.module, "CONFIG", None))

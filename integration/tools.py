@@ -1,0 +1,46 @@
+"""Programs that a suite needs and Python does not bring."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
+def require(program: str, hint: str) -> str:
+    """The path of ``program``. Without it the test is skipped, loudly; in CI it fails.
+
+    ``hint`` says how to install it.
+    """
+    found = shutil.which(program)
+    if found is not None:
+        return found
+    reason = f"{program} is not installed, so this suite does not run: {hint}"
+    if IN_CI:
+        pytest.fail(reason)
+    pytest.skip(f"!!! {reason}")
+
+
+def run(
+    *arguments: str | Path, cwd: Path, environ: dict[str, str] | None = None, seconds: float = 600
+) -> str:
+    """Run a program to its end; its standard output. Fails with all output if it does."""
+    done = subprocess.run(
+        [str(argument) for argument in arguments],
+        cwd=cwd,
+        env=os.environ | (environ or {}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    if done.returncode:
+        name = Path(str(arguments[0])).name
+        pytest.fail(f"{name} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    return done.stdout
