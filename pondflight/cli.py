@@ -1,4 +1,4 @@
-"""The command line: ``pondflight serve``, ``worker``, ``token`` and ``check``.
+"""The command line: ``pondflight serve``, ``worker``, ``token``, ``probe``, ``check``.
 
 Thin, and light to import: a command imports what it runs when it runs. ``worker`` is started once
 per user and its start is waited for; it must not pay for what only ``serve`` needs.
@@ -100,10 +100,12 @@ class _WithVariables(click.Command):
             formatter.write_dl(rows)
 
 
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
 CONFIG = click.option(
     "--config",
     "config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=_FILE,
     metavar="FILE",
     help="YAML file with the settings; config.example.yaml has every key.",
 )
@@ -246,6 +248,61 @@ def token(sub: str, ttl: timedelta, *, admin: bool) -> None:
     click.echo(Tokens(secret.get_secret_value()).mint(sub, ttl, admin=admin))
 
 
+@main.command(short_help="Ask a server whether it is serving.")
+@click.argument("address", required=False, metavar="[ADDRESS]")
+@click.option(
+    "--service",
+    default="",
+    metavar="NAME",
+    help="Service to ask for, such as arrow.flight.protocol.FlightService; all of it without.",
+)
+@click.option("--watch", is_flag=True, help="Print the status, and each change of it.")
+@click.option(
+    "--timeout",
+    type=_Duration(),
+    default="5s",
+    show_default=True,
+    metavar="DURATION",
+    help="How long to wait for an answer.",
+)
+@click.option("--ca", type=_FILE, metavar="FILE", help="Authority that signed the server's name.")
+@click.option("--cert", type=_FILE, metavar="FILE", help="Certificate of this client.")
+@click.option("--key", type=_FILE, metavar="FILE", help="Key of that certificate.")
+@click.option("--server-name", metavar="NAME", help="Name in the server's certificate.")
+def probe(
+    *,
+    address: str | None,
+    service: str,
+    watch: bool,
+    timeout: timedelta,
+    ca: Path | None,
+    cert: Path | None,
+    key: Path | None,
+    server_name: str | None,
+) -> None:
+    """Ask the gRPC health service at ADDRESS and print what it says.
+
+    ADDRESS is host:port or grpc://host:port, or grpc+tls://host:port for TLS; without it, this
+    machine's own: 127.0.0.1 and HEALTH_PORT. The exit code is 0 if the answer is SERVING and 1
+    otherwise, as a HEALTHCHECK wants it.
+    """
+    from pondflight import probe as client
+    from pondflight.settings import load
+
+    if address is None:
+        names = {name: value for name, value in os.environ.items() if name == "HEALTH_PORT"}
+        address = f"127.0.0.1:{load(environ=names).server.health_port}"
+    target = client.Target.parse(address, ca=ca, certificate=cert, key=key, server_name=server_name)
+    seconds = timeout.total_seconds()
+    if watch:
+        for status in client.watch(target, service, seconds):
+            click.echo(status)
+        sys.exit(1)
+    status = client.check(target, service, seconds)
+    click.echo(status)
+    sys.exit(status != client.SERVING)
+
+
 @main.command(short_help="Validate the settings and print them.")
 @CONFIG
 def check(config: Path | None) -> None:
@@ -255,9 +312,11 @@ def check(config: Path | None) -> None:
     """
     import yaml
 
+    from pondflight import tls
     from pondflight.settings import load
 
     settings: Settings = load(config)
+    tls.load(settings.server.tls.cert, settings.server.tls.key)
     click.echo(yaml.safe_dump(settings.masked(), sort_keys=False, allow_unicode=True), nl=False)
     if settings.security.jwt_secret is None:
         click.echo(f"warning: {HOW_TO_SIGN}", err=True)

@@ -27,7 +27,7 @@ from pondflight import memory
 
 memory.tame()  # before pyarrow is imported
 
-from pondflight import banner, sample  # noqa: E402
+from pondflight import banner, sample, tls  # noqa: E402
 from pondflight.errors import Cancelled, ConfigError  # noqa: E402
 from pondflight.health import HealthServer  # noqa: E402
 from pondflight.logs import Event, get_logger  # noqa: E402
@@ -56,14 +56,21 @@ def run(settings: Settings, *, zero_config: bool) -> int:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             settings = _with_sample(settings, folder)
         settings = _with_ports(settings)
+        certificate = tls.load(settings.server.tls.cert, settings.server.tls.key)
         secret = _secret(settings)
         tokens = Tokens(secret)
         host = settings.server.host
         log.info(Event.STARTING, backend=settings.workers.backend)
         health = stack.enter_context(closing(HealthServer(host, settings.server.health_port)))
         pool = stack.enter_context(closing(Pool(ProcessBackend(), pool_settings(settings, secret))))
-        web = stack.enter_context(closing(WebProcess(settings, secret)))
-        proxy = ProxyServer(f"grpc://{host}:{settings.server.grpc_port}", pool=pool, tokens=tokens)
+        web = stack.enter_context(closing(WebProcess(settings, secret, certificate)))
+        scheme = "grpc" if certificate is None else "grpc+tls"
+        proxy = ProxyServer(
+            f"{scheme}://{host}:{settings.server.grpc_port}",
+            pool=pool,
+            tokens=tokens,
+            certificate=certificate,
+        )
         stack.callback(_drain, proxy, settings.server.drain_timeout.total_seconds(), signals)
         web.wait_until_listening()
         health.set_serving(serving=True)

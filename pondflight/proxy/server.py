@@ -20,6 +20,7 @@ from pondflight.flightsql.sqlinfo import sql_info_table
 from pondflight.flightsql.streams import Result
 from pondflight.proxy.callers import CallerCheck
 from pondflight.proxy.relay import Relay
+from pondflight.tls import Certificate
 from pondflight.tokens import Tokens
 from pondflight.workers.pool import Pool
 
@@ -35,11 +36,16 @@ _ENDING = {
 class ProxyServer(FlightSqlServer):
     """Relays Flight SQL."""
 
-    def __init__(self, location: str, *, pool: Pool, tokens: Tokens) -> None:
+    def __init__(
+        self, location: str, *, pool: Pool, tokens: Tokens, certificate: Certificate | None = None
+    ) -> None:
         self._pool = pool
         self._relay = Relay(pool)
         self.draining = False
-        super().__init__(location, authenticator=CallerCheck(tokens))
+        options = {}
+        if certificate is not None:
+            options["tls_certificates"] = [(certificate.chain, certificate.key)]
+        super().__init__(location, authenticator=CallerCheck(tokens), **options)
 
     def close(self) -> None:
         """Stop listening; wait for running calls."""

@@ -21,6 +21,7 @@ from pondflight.settings.kinds import (
     Count,
     Duration,
     Env,
+    File,
     Host,
     Image,
     JwtSecret,
@@ -32,6 +33,18 @@ from pondflight.settings.kinds import (
     Refused,
     Section,
 )
+
+
+class TLS(Section):
+    """TLS on the ports of Flight SQL and HTTP, where no proxy in front does it."""
+
+    cert: Annotated[File, Env("TLS_CERT")] = Field(
+        default=None,
+        description="Certificate chain in PEM, the server's own first. Read once, at the start.",
+    )
+    key: Annotated[File, Env("TLS_KEY")] = Field(
+        default=None, description="Key of the certificate, in PEM, without a password."
+    )
 
 
 class Server(Section):
@@ -52,6 +65,7 @@ class Server(Section):
         default=timedelta(seconds=30),
         description="How long a shutdown waits for running statements.",
     )
+    tls: TLS = TLS()
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
@@ -61,6 +75,17 @@ class Server(Section):
                 ports = "port, grpc_port and health_port"
                 raise Refused(f"{ports} must differ, but {port} stands {times} times")
         return self
+
+
+class Caddy(Section):
+    """The Caddy that `pondflight serve --caddy` starts: TLS with an authority of its own."""
+
+    host: Annotated[Host, Env("CADDY_HOST")] = Field(
+        default="localhost", description="Name that its certificate is for, beside 127.0.0.1."
+    )
+    port: Annotated[Port, Env("CADDY_PORT")] = Field(
+        default=8443, description="Port of Flight SQL, HTTP and health, all with TLS."
+    )
 
 
 class Workers(Section):
@@ -164,6 +189,7 @@ class Settings(Section):
     """All settings."""
 
     server: Server = Server()
+    caddy: Caddy = Caddy()
     workers: Workers = Workers()
     containers: Containers = Containers()
     sessions: Sessions = Sessions()

@@ -41,6 +41,7 @@ class Server(BaseApplication):
             "post_fork": _die_with_serve,
             "proc_name": "pondflight-web",
             "control_socket_disable": True,
+            **self._configuration["tls"],
         }
         for name, value in options.items():
             if name in self.cfg.settings:

@@ -18,6 +18,7 @@ from typing import Any
 
 from pondflight.errors import ConfigError
 from pondflight.settings import Settings
+from pondflight.tls import Certificate
 
 _START_SECONDS = 20.0
 _STOP_SECONDS = 5.0
@@ -27,7 +28,9 @@ _POLL_SECONDS = 0.05
 class WebProcess:
     """``python -m pondflight.web``."""
 
-    def __init__(self, settings: Settings, secret: str) -> None:
+    def __init__(
+        self, settings: Settings, secret: str, certificate: Certificate | None = None
+    ) -> None:
         self._settings = settings
         self._popen = subprocess.Popen(
             [sys.executable, "-m", "pondflight.web"],
@@ -36,7 +39,8 @@ class WebProcess:
             start_new_session=True,
         )
         assert self._popen.stdin is not None
-        self._popen.stdin.write(json.dumps(_configuration(settings, secret)).encode() + b"\n")
+        configuration = _configuration(settings, secret, certificate)
+        self._popen.stdin.write(json.dumps(configuration).encode() + b"\n")
         self._popen.stdin.flush()
 
     def alive(self) -> bool:
@@ -66,12 +70,21 @@ class WebProcess:
             self._popen.stdin.close()
 
 
-def _configuration(settings: Settings, secret: str) -> dict[str, Any]:
+def _configuration(
+    settings: Settings, secret: str, certificate: Certificate | None
+) -> dict[str, Any]:
+    scheme, tls, pinned = "grpc", {}, None
+    if certificate is not None:
+        scheme = "grpc+tls"
+        tls = {"certfile": str(settings.server.tls.cert), "keyfile": str(settings.server.tls.key)}
+        pinned = {"chain": certificate.chain.decode(), "name": certificate.name}
     server = settings.server
     host = "127.0.0.1" if server.host == "0.0.0.0" else server.host  # noqa: S104
     return {
         "bind": f"{server.host}:{server.port}",
-        "proxy": f"grpc://{host}:{server.grpc_port}",
+        "tls": tls,
+        "proxy": f"{scheme}://{host}:{server.grpc_port}",
+        "certificate": pinned,
         "jwt_secret": secret,
     }
 

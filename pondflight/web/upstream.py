@@ -20,8 +20,15 @@ _SECONDS = 2.0
 class Upstream:
     """One connection to the proxy, shared by all threads."""
 
-    def __init__(self, location: str, secret: str) -> None:
-        self._client = flight.FlightClient(location)
+    def __init__(self, location: str, secret: str, certificate: dict[str, str] | None) -> None:
+        options = {}
+        if certificate is not None:
+            # The proxy's own certificate is all that is trusted, whoever has signed it.
+            options = {
+                "tls_root_certs": certificate["chain"],
+                "override_hostname": certificate["name"],
+            }
+        self._client = flight.FlightClient(location, **options)
         self._tokens = Tokens(secret)
 
     def ready(self) -> bool:

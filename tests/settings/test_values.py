@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import yaml
@@ -16,6 +17,10 @@ DEFAULTS = {
     "server.grpc_port": 8081,
     "server.health_port": 8082,
     "server.drain_timeout": timedelta(seconds=30),
+    "server.tls.cert": None,
+    "server.tls.key": None,
+    "caddy.host": "localhost",
+    "caddy.port": 8443,
     "workers.backend": "process",
     "containers.image": "pondflight-worker:0.1.0",
     "containers.idle_timeout": timedelta(minutes=5),
@@ -47,6 +52,10 @@ ENVIRONMENT = {
     "GRPC_PORT": ("server.grpc_port", "9001", 9001),
     "HEALTH_PORT": ("server.health_port", "0", 0),
     "HOST": ("server.host", "127.0.0.1", "127.0.0.1"),
+    "TLS_CERT": ("server.tls.cert", "/etc/tls/a.pem", Path("/etc/tls/a.pem")),
+    "TLS_KEY": ("server.tls.key", "a.key", Path("a.key")),
+    "CADDY_HOST": ("caddy.host", "db.example.com", "db.example.com"),
+    "CADDY_PORT": ("caddy.port", "443", 443),
     "WORKER_BACKEND": ("workers.backend", "process", "process"),
     "CONTAINER_IMAGE": ("containers.image", "a.example:5000/b/c:d", "a.example:5000/b/c:d"),
     "CONTAINER_IDLE_TIMEOUT": ("containers.idle_timeout", "300000", timedelta(minutes=5)),
