@@ -50,7 +50,7 @@ bench: $(VENV)/dev.stamp ## measure, and print the figures side by side
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock" $(ARGS)
 lock: $(VENV)/dev.stamp ## write requirements/*.txt anew from pyproject.toml
-	$(LOCK) --group build --group client --output-file requirements/run.txt
+	$(LOCK) --group build --group client --group caddy --output-file requirements/run.txt
 	$(LOCK) --group dev --constraint requirements/run.txt --output-file requirements/dev.txt
 	$(LOCK) --group integration --constraint requirements/dev.txt \
 		--output-file requirements/integration.txt

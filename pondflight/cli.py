@@ -128,12 +128,21 @@ def main() -> None:
 @main.command(cls=_WithVariables, short_help="Start the proxy.")
 @CONFIG
 @LOG_LEVEL
-def serve(config: Path | None, log_level: str) -> None:
+@click.option(
+    "--caddy/--no-caddy",
+    "with_caddy",
+    default=None,
+    help="Start Caddy in front, for TLS; without either, only in the demonstration.",
+)
+def serve(config: Path | None, log_level: str, *, with_caddy: bool | None) -> None:
     """Start the proxy: Flight SQL, HTTP and health, and a worker for each user who comes.
 
     Without --config and without JWT_SECRET it starts a demonstration: with a secret that is
     generated for this run, and a small sample database. With either of them it is the real thing,
     and refuses to start without JWT_SECRET.
+
+    With --caddy, and in the demonstration, Caddy stands in front, with TLS on caddy.port for Flight
+    SQL, HTTP and health alike. Its authority is made for the run; clients have to trust it.
 
     Ctrl-C or SIGTERM ends it, and all workers with it.
     """
@@ -147,7 +156,7 @@ def serve(config: Path | None, log_level: str) -> None:
     logs.configure(log_level)
     from pondflight.serve import run
 
-    sys.exit(run(settings, zero_config=zero_config))
+    sys.exit(run(settings, zero_config=zero_config, with_caddy=with_caddy))
 
 
 @main.command(short_help="Run the DuckDB of one user (what a backend starts).")

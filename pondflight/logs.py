@@ -45,6 +45,8 @@ class Event(StrEnum):
     STOPPED = "Stopped"
     INTERNAL_ERROR = "Internal error"
     HTTP_ENDED = "HTTP process ended unasked"
+    CADDY_ENDED = "Caddy ended unasked"
+    CADDY_MISSING = "Caddy not found"
 
 
 class Logger(Protocol):
