@@ -37,6 +37,9 @@ class Event(StrEnum):
     CONTAINER_SPAWNED = "Container spawned"
     CONTAINER_STOPPED = "Container stopped"
     CONTAINER_SPAWN_FAILED = "Container spawn failed"
+    RESULT_CUT = "Result cut off"
+    COUNTERS_LOST = "Rate limit storage unreachable"
+    TOKEN_REFUSED = "Token refused"  # noqa: S105 - says so, is none
     RATE_LIMIT_EXCEEDED = "Rate limit exceeded"
     SECRET_GENERATED = "JWT secret generated for this run"  # noqa: S105 - says so, is none
     STARTING = "Starting"
@@ -44,6 +47,8 @@ class Event(StrEnum):
     STOPPING = "Stopping"
     STOPPED = "Stopped"
     INTERNAL_ERROR = "Internal error"
+    KEYS_FETCHED = "Identity provider keys fetched"
+    KEYS_NOT_FETCHED = "Identity provider keys not fetched"
     HTTP_ENDED = "HTTP process ended unasked"
     CADDY_ENDED = "Caddy ended unasked"
     CADDY_MISSING = "Caddy not found"

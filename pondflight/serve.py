@@ -27,14 +27,17 @@ from pondflight import memory
 
 memory.tame()  # before pyarrow is imported
 
-from pondflight import banner, sample, tls  # noqa: E402
-from pondflight.caddy.process import CaddyProcess, find  # noqa: E402
+from pondflight import banner, sample, tls, tracing  # noqa: E402
+from pondflight.caddy.process import CaddyProcess, behind, find  # noqa: E402
 from pondflight.errors import Cancelled, ConfigError  # noqa: E402
 from pondflight.health import HealthServer  # noqa: E402
+from pondflight.limits import Counter  # noqa: E402
 from pondflight.logs import Event, get_logger  # noqa: E402
+from pondflight.proxy.charges import Charges, Limits  # noqa: E402
+from pondflight.proxy.databases import Database, Databases  # noqa: E402
 from pondflight.proxy.server import ProxyServer  # noqa: E402
 from pondflight.settings import AttachedDatabase, DatabaseType, Settings  # noqa: E402
-from pondflight.tokens import Tokens  # noqa: E402
+from pondflight.web.configuration import Configuration  # noqa: E402
 from pondflight.web.process import WebProcess  # noqa: E402
 from pondflight.workers.backends.process import ProcessBackend  # noqa: E402
 from pondflight.workers.pool import Pool, PoolSettings, User  # noqa: E402
@@ -60,14 +63,19 @@ def run(settings: Settings, *, zero_config: bool, with_caddy: bool | None = None
             settings = _with_sample(settings, folder)
         program = _caddy(with_caddy, zero_config=zero_config)
         settings = _with_ports(settings, with_caddy=program is not None)
+        if program is not None:
+            settings = behind(settings)
         certificate = tls.load(settings.server.tls.cert, settings.server.tls.key)
         secret = _secret(settings)
-        tokens = Tokens(secret)
+        if settings.tracing.endpoint:
+            tracing.configure(settings.tracing.endpoint, "pondflight-proxy")
+        web_settings = Configuration.of(settings, secret)
+        tokens = web_settings.tokens()
         host = settings.server.host
         log.info(Event.STARTING, backend=settings.workers.backend)
         health = stack.enter_context(closing(HealthServer(host, settings.server.health_port)))
         pool = stack.enter_context(closing(Pool(ProcessBackend(), pool_settings(settings, secret))))
-        web = stack.enter_context(closing(WebProcess(settings, secret, certificate)))
+        web = stack.enter_context(closing(WebProcess(web_settings)))
         parts: list[WebProcess | CaddyProcess] = [web]
         ca = None
         if program is not None:  # before the proxy: what drains, drains through it
@@ -79,6 +87,9 @@ def run(settings: Settings, *, zero_config: bool, with_caddy: bool | None = None
             f"{scheme}://{host}:{settings.server.grpc_port}",
             pool=pool,
             tokens=tokens,
+            charges=_charges(settings),
+            databases=_databases(settings),
+            demo_seconds=settings.auth.demo.statement_timeout.total_seconds(),
             certificate=certificate,
         )
         stack.callback(_drain, proxy, settings.server.drain_timeout.total_seconds(), signals)
@@ -115,6 +126,8 @@ def pool_settings(settings: Settings, secret: str) -> PoolSettings:
         idle_timeout=settings.containers.idle_timeout.total_seconds(),
         max_workers=settings.containers.max_per_host,
         configuration=lambda user: worker_configuration(settings, user),
+        demo_memory=settings.auth.demo.memory_limit,
+        demo_cpu=settings.auth.demo.cpu_limit,
     )
 
 
@@ -134,7 +147,26 @@ def worker_configuration(settings: Settings, _user: User) -> dict[str, Any]:
             "idle_timeout": settings.sessions.idle_timeout.total_seconds(),
             "max_sessions": settings.sessions.max_per_user,
         },
+        "tracing": {"endpoint": settings.tracing.endpoint},
     }
+
+
+def _charges(settings: Settings) -> Charges:
+    user, demo = settings.security.rate_limit, settings.auth.demo.rate_limit
+    return Charges(
+        Counter(user.storage.get_secret_value()),
+        Limits(user.requests_per_minute, user.burst_size),
+        Limits(demo.requests_per_minute, demo.burst_size),
+    )
+
+
+def _databases(settings: Settings) -> Databases:
+    return Databases(
+        [
+            Database(entry.alias, entry.type.value, entry.connection_string.get_secret_value())
+            for entry in settings.duckdb.attached_databases
+        ]
+    )
 
 
 class _Signals:
@@ -185,7 +217,9 @@ def _with_sample(settings: Settings, folder: Path) -> Settings:
         alias=sample.ALIAS, type=DatabaseType.SQLITE, connection_string=SecretStr(str(path))
     )
     duckdb = settings.duckdb.model_copy(update={"attached_databases": (entry,)})
-    return settings.model_copy(update={"duckdb": duckdb})
+    demo = settings.auth.demo.model_copy(update={"enabled": True})
+    auth = settings.auth.model_copy(update={"demo": demo})
+    return settings.model_copy(update={"duckdb": duckdb, "auth": auth})
 
 
 def _caddy(wanted: bool | None, *, zero_config: bool) -> str | None:  # noqa: FBT001

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from pondflight.errors import ConfigError
 from pondflight.settings import Settings
+from pondflight.web.configuration import reachable
 
 _START_SECONDS = 20.0
 _STOP_SECONDS = 10.0
@@ -32,6 +33,15 @@ def find() -> str | None:
     """Give the path of Caddy: the one beside this Python, or the one on the PATH."""
     beside = str(Path(sys.executable).parent)
     return shutil.which("caddy", path=os.pathsep.join([beside, os.environ.get("PATH", "")]))
+
+
+def behind(settings: Settings) -> Settings:
+    """Have HTTP believe what Caddy says of its clients, and answer to Caddy's name."""
+    server = settings.server
+    proxies = (*server.trusted_proxies, "127.0.0.1", "::1")
+    hosts = (*server.allowed_hosts, settings.caddy.host.lower())
+    update = {"trusted_proxies": proxies, "allowed_hosts": hosts}
+    return settings.model_copy(update={"server": server.model_copy(update=update)})
 
 
 class CaddyProcess:
@@ -92,7 +102,7 @@ class CaddyProcess:
 
     def _handshake(self) -> None:
         context = ssl.create_default_context(cafile=str(self.ca))
-        address = (_reachable(self._settings.server.host), self._settings.caddy.port)
+        address = (reachable(self._settings.server.host), self._settings.caddy.port)
         with (
             socket.create_connection(address, 1) as connection,
             context.wrap_socket(connection, server_hostname=self._settings.caddy.host),
@@ -106,14 +116,10 @@ def _caddyfile() -> Path:
     return installed if installed.exists() else Path(__file__).parents[2] / "caddy" / "Caddyfile"
 
 
-def _reachable(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-
-
 def _environment(settings: Settings, folder: Path) -> dict[str, str]:
     """What the Caddyfile asks for; of our own environment, with its secrets, next to nothing."""
     server, caddy = settings.server, settings.caddy
-    host = _reachable(server.host)
+    host = reachable(server.host)
     upstream = f"[{host}]" if ":" in host else host
     options = [
         "auto_https disable_redirects",

@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 from pyarrow import flight
 
-from pondflight import control, dialect
+from pondflight import control, dialect, tracing
 from pondflight.engine import attach, catalog
 from pondflight.engine.describe import Describer
 from pondflight.engine.handles import Handle
@@ -84,6 +84,10 @@ class EngineServer(FlightSqlServer):
         self._sweeper = threading.Thread(target=self._sweep, name="session-sweep", daemon=True)
         super().__init__(location, authenticator=CredentialCheck(credential_sha256))
         self._sweeper.start()
+
+    def on_call(self, call: Call) -> None:
+        """Trace it."""
+        tracing.watch(call)
 
     def close(self) -> None:
         """Interrupt what runs and stop."""
@@ -260,6 +264,8 @@ class EngineServer(FlightSqlServer):
         limits = wanted.get("sessions")
         if limits:
             self._sessions.limits = SessionLimits(**limits)
+        if collector := wanted.get("tracing", {}).get("endpoint"):
+            tracing.configure(collector, "pondflight-worker")
         return {"attached": attached}
 
     def _cancel(self, call_id: str) -> bool:

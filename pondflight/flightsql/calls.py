@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from pyarrow import flight
 
-from pondflight.errors import Cancelled, PondflightError
+from pondflight.errors import Cancelled, DeadlineExceeded, PondflightError
 from pondflight.flightsql.status import leaf_of, to_pyarrow
 
 Headers = Mapping[str, list[str]]
@@ -52,8 +52,11 @@ class Call:
     """One RPC.
 
     ``identity`` is what the authenticator made of ``headers``. Handlers register what has to
-    happen when the client goes away (``on_cancel``) and when all is over (``on_done``).
+    happen when the client goes away (``on_cancel``) and when all is over (``on_done``). ``trace``
+    is for whoever traces calls.
     """
+
+    trace: Any = None
 
     def __init__(self, method: str, headers: Headers, identity: Any) -> None:
         self.method = method
@@ -61,8 +64,11 @@ class Call:
         self.identity = identity
         self.started = time.monotonic()
         self.context: flight.ServerCallContext | None = None
+        self.error: PondflightError | None = None
+        """What it is failing with, once that is known."""
         self._lock = threading.Lock()
         self._reason: PondflightError | None = None
+        self._overdue_at: float | None = None
         self._done = False
         self._on_cancel: list[Callable[[], None]] = []
         self._on_done: list[Callable[[PondflightError | None], None]] = []
@@ -82,8 +88,14 @@ class Call:
         if self._reason is not None:
             raise self._reason
 
+    def limit_time(self, seconds: float) -> None:
+        """Cancel the call if it takes longer, from now on."""
+        self._overdue_at = time.monotonic() + seconds
+
     def still_connected(self) -> bool:
         """Ask the transport now. Only inside a handler, or under the lock of the call table."""
+        if self._overdue_at is not None and time.monotonic() > self._overdue_at:
+            self.cancel(DeadlineExceeded("the statement took longer than it may"))
         if self._reason is None and self.context is not None and self.context.is_cancelled():
             self.cancel()
         return self._reason is None
@@ -199,7 +211,8 @@ class CallMiddleware(flight.ServerMiddleware):
     def call_completed(self, exception: BaseException | None) -> None:
         """The end: pyarrow calls this before the call's context dies."""
         self._table.leave(self.call)
-        self.call.finish(None if exception is None else leaf_of(exception))
+        known = self.call.error or self.call.cancelled
+        self.call.finish(known or (None if exception is None else leaf_of(exception)))
 
 
 class CallMiddlewareFactory(flight.ServerMiddlewareFactory):

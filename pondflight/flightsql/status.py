@@ -8,6 +8,7 @@ cannot be read makes pyarrow give up formatting the traceback and send the class
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from pondflight.errors import (
     FlightStatus,
     Internal,
     InvalidArgument,
+    LimitExceeded,
     NotFound,
     NotSupported,
     PermissionDenied,
@@ -87,7 +89,30 @@ def to_pyarrow(error: PondflightError, *, in_get_schema: bool = False) -> Except
     kind = _QUIET.get(error.flight)
     if kind is None:
         kind = _Other if in_get_schema else _FLIGHT[error.flight]
-    return kind(error.message)
+    return kind(_wire_text(error))
+
+
+_LIMIT = "limit exceeded: "
+_RETRY = re.compile(r" \(retry after (\d+) s\)$")
+
+
+def _wire_text(error: PondflightError) -> str:
+    """The message, with what the status alone would lose. ``_unavailable`` reads it again."""
+    text = error.message
+    if isinstance(error, LimitExceeded):
+        text = _LIMIT + text
+    if isinstance(error, Unavailable) and error.retry_after is not None:
+        text = f"{text} (retry after {math.ceil(error.retry_after)} s)"
+    return text
+
+
+def _unavailable(text: str) -> PondflightError:
+    seconds = _RETRY.search(text)
+    retry_after = float(seconds[1]) if seconds else None
+    text = text[: seconds.start()] if seconds else text
+    if text.startswith(_LIMIT):
+        return LimitExceeded(text.removeprefix(_LIMIT), retry_after=retry_after)
+    return Unavailable(text, retry_after=retry_after)
 
 
 _CONTEXT = ". gRPC client debug context: "
@@ -116,9 +141,9 @@ def from_pyarrow(error: BaseException) -> PondflightError:
     return Internal(text)
 
 
-_LEAVES: tuple[tuple[type[BaseException], type[PondflightError]], ...] = (
+_LEAVES: tuple[tuple[type[BaseException], Callable[[str], PondflightError]], ...] = (
     (flight.FlightUnauthorizedError, PermissionDenied),
-    (flight.FlightUnavailableError, Unavailable),
+    (flight.FlightUnavailableError, _unavailable),
     (flight.FlightTimedOutError, DeadlineExceeded),
     (flight.FlightCancelledError, Cancelled),
     (pa.ArrowKeyError, NotFound),

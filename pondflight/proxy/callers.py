@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 
+from pondflight.control import SESSION_COOKIE as COOKIE
 from pondflight.errors import Unauthenticated
 from pondflight.flightsql.calls import Headers
 from pondflight.tokens import Identity, Tokens, bearer
 from pondflight.workers.pool import User
 
-COOKIE = "arrow_flight_session_id"
 _SESSION = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
 
 

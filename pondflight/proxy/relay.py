@@ -20,6 +20,7 @@ from pondflight.errors import Cancelled, Internal, PondflightError, Unauthentica
 from pondflight.flightsql import Call, ResultStream
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.status import ConnectionLost, from_pyarrow
+from pondflight.proxy import meter
 from pondflight.proxy.callers import Caller
 from pondflight.workers.pool import Pool, User
 from pondflight.workers.worker import Lease
@@ -47,7 +48,9 @@ class Relay:
         """Make a call with one answer."""
         lease, options = self._enter(call)
         with _worker_errors(self._pool, lease, call):
-            return request(lease.worker.client, options)
+            answer = request(lease.worker.client, options)
+        meter.answered(call)
+        return answer
 
     def action(self, call: Call, kind: str, body: bytes) -> list[bytes]:
         """DoAction."""
@@ -73,11 +76,13 @@ class Relay:
         with _worker_errors(self._pool, lease, call):
             reader = lease.worker.client.do_get(ticket, options)
             schema = reader.schema
+        meter.answered(call)
         call.on_cancel(reader.cancel)
 
         def batches() -> Iterator[pa.RecordBatch]:
             with _worker_errors(self._pool, lease, call):
                 for chunk in reader:
+                    meter.sent(chunk.data)
                     yield chunk.data
 
         return ResultStream(schema, batches())
@@ -113,6 +118,7 @@ class Relay:
         up: flight.FlightStreamWriter,
     ) -> None:
         for chunk in reader:
+            meter.received(chunk.data)
             if chunk.data is None:
                 up.write_metadata(chunk.app_metadata)
             elif chunk.app_metadata is None:
@@ -130,7 +136,9 @@ class Relay:
         lease = self._pool.lease(_user(call), call.raise_if_cancelled)
         call.on_done(lambda _: lease.release())
         call.on_cancel(_Once(self._cancels, lease))
-        return lease, lease.worker.options(session=caller.session, call_id=lease.call_id)
+        return lease, lease.worker.options(
+            session=caller.session, call_id=lease.call_id, headers=call.trace.headers()
+        )
 
 
 class _Once:

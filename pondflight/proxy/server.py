@@ -7,18 +7,23 @@ for SqlInfo must not lose its transactions to a slow start.
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Iterable
 
 import pyarrow as pa
 from pyarrow import flight
 
-from pondflight import control, dialect
-from pondflight.errors import NotSupported, PermissionDenied, Unavailable
+from pondflight import control, dialect, metrics, tracing
+from pondflight.errors import NotSupported, PermissionDenied, PondflightError, Unavailable
 from pondflight.flightsql import Call, FlightSqlServer, wire
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.sqlinfo import sql_info_table
 from pondflight.flightsql.streams import Result
+from pondflight.proxy import meter
 from pondflight.proxy.callers import CallerCheck
+from pondflight.proxy.charges import Charges
+from pondflight.proxy.databases import NO_DATABASES, Databases
 from pondflight.proxy.relay import Relay
 from pondflight.tls import Certificate
 from pondflight.tokens import Tokens
@@ -37,10 +42,23 @@ class ProxyServer(FlightSqlServer):
     """Relays Flight SQL."""
 
     def __init__(
-        self, location: str, *, pool: Pool, tokens: Tokens, certificate: Certificate | None = None
+        self,
+        location: str,
+        *,
+        pool: Pool,
+        tokens: Tokens,
+        charges: Charges,
+        databases: Databases = NO_DATABASES,
+        demo_seconds: float | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
         self._pool = pool
         self._relay = Relay(pool)
+        self._charges = charges
+        self._databases = databases
+        self._demo_seconds = demo_seconds
+        self._started = time.monotonic()
+        self._gauges = metrics.Gauges(pool.by_state, lambda: meter.by_rpc(self.calls.running()))
         self.draining = False
         options = {}
         if certificate is not None:
@@ -52,6 +70,17 @@ class ProxyServer(FlightSqlServer):
         super().close()
         self._relay.close()
 
+    def on_call(self, call: Call) -> None:
+        """See what holds for every call."""
+        tracing.watch(call)
+        if self._demo_seconds is not None and call.identity.identity.demo:
+            call.limit_time(self._demo_seconds)
+
+    def on_error(self, call: Call, error: PondflightError) -> None:
+        """Say in a trailer, too, when to try again."""
+        if isinstance(error, Unavailable) and error.retry_after is not None and call.context:
+            call.context.add_trailer("retry-after", str(math.ceil(error.retry_after)))
+
     def on_get_flight_info(
         self, call: Call, command: c.Command, descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo:
@@ -60,9 +89,15 @@ class ProxyServer(FlightSqlServer):
         if isinstance(command, c.METADATA):
             self._pool.prestart(call.identity.user)
             return self.metadata_info(command, descriptor)
-        return self._relay.unary(
+        statement = meter.Statement(call, command)
+        self._charges.run(call)
+        info = self._relay.unary(
             call, lambda client, options: client.get_flight_info(descriptor, options)
         )
+        tickets = [endpoint.ticket.ticket for endpoint in info.endpoints]
+        self._charges.promised(call, tickets)
+        statement.rows_to_come = bool(tickets)
+        return info
 
     def on_get_schema(
         self, call: Call, command: c.Command, descriptor: flight.FlightDescriptor
@@ -71,6 +106,7 @@ class ProxyServer(FlightSqlServer):
         self._refuse_if_draining()
         if isinstance(command, c.METADATA):
             return super().on_get_schema(call, command, descriptor)
+        self._charges.look(call)
         return self._relay.unary(
             call, lambda client, options: client.get_schema(descriptor, options).schema
         )
@@ -79,6 +115,11 @@ class ProxyServer(FlightSqlServer):
         """The worker's rows."""
         if isinstance(command, c.GetSqlInfo):
             return sql_info_table(dialect.SQL_INFO, command.info)
+        meter.Statement(call, command)
+        if isinstance(command, c.METADATA):
+            self._charges.look(call)
+        else:
+            self._charges.fetch(call, ticket.ticket)
         return self._relay.stream(call, ticket)
 
     def on_do_put(
@@ -91,12 +132,21 @@ class ProxyServer(FlightSqlServer):
     ) -> None:
         """The client's rows."""
         self._refuse_if_draining()
+        if not isinstance(command, c.PreparedStatementQuery):  # that one binds parameters
+            meter.Statement(call, command)
+            self._charges.run(call)
         self._relay.put(call, command, descriptor, reader, writer)
 
     def on_do_action(self, call: Call, kind: str, body: bytes) -> Iterable[bytes]:
         """Flight SQL's actions to the worker; the control channel stays closed to users."""
-        if kind == control.POOL_STATUS:
-            return [self._pool_status(call)]
+        match kind:
+            case control.POOL_STATUS:
+                return [self._pool_status(call)]
+            case control.METRICS:
+                _require_admin(call)
+                return [metrics.expose(self._gauges)]
+            case control.CANCEL:
+                return [self._cancel(call, body)]
         if kind not in c.ACTIONS:
             raise NotSupported(f"unknown action {kind[:64]!r}; ListActions has those there are")
         c.decode_action(kind, body)
@@ -104,13 +154,41 @@ class ProxyServer(FlightSqlServer):
             return _ENDING[kind]
         if kind not in _ENDING:
             self._refuse_if_draining()
+        if kind == "CreatePreparedStatement":
+            self._charges.look(call)
         return self._relay.action(call, kind, body)
 
     def _pool_status(self, call: Call) -> bytes:
-        if not call.identity.identity.admin:
-            raise PermissionDenied("the status of the pool is for administrators")
-        return json.dumps({"ready": not self.draining, **self._pool.stats()}).encode()
+        _require_admin(call)
+        status = {
+            "ready": not self.draining,
+            "draining": self.draining,
+            "uptime_seconds": int(time.monotonic() - self._started),
+            "backend": {"name": self._pool.backend.name, "status": "available"},
+            "databases": self._databases.status(),
+            "queue": {"starting": self._pool.by_state()["starting"]},
+            **self._pool.stats(),
+        }
+        return json.dumps(status).encode()
+
+    def _cancel(self, call: Call, body: bytes) -> bytes:
+        """Cancel the caller's own calls that have this id."""
+        wanted = body.decode("ascii", "replace")
+        mine = [
+            other
+            for other in self.calls.running()
+            if other.header(control.CALL_HEADER) == wanted
+            and other.identity.identity.sub == call.identity.identity.sub
+        ]
+        for other in mine:
+            other.cancel()
+        return json.dumps({"cancelled": bool(mine)}).encode()
 
     def _refuse_if_draining(self) -> None:
         if self.draining:
             raise Unavailable("the server is shutting down: connect again in a moment")
+
+
+def _require_admin(call: Call) -> None:
+    if not call.identity.identity.admin:
+        raise PermissionDenied("this is for administrators")

@@ -11,7 +11,9 @@ from pondflight.settings.databases import AttachedDatabase, DatabaseType
 from pondflight.settings.loading import load
 from pondflight.settings.tree import (
     AI,
+    Auth,
     Containers,
+    Demo,
     DuckDB,
     RateLimit,
     Security,
@@ -24,8 +26,10 @@ from pondflight.settings.tree import (
 __all__ = [
     "AI",
     "AttachedDatabase",
+    "Auth",
     "Containers",
     "DatabaseType",
+    "Demo",
     "DuckDB",
     "RateLimit",
     "Security",

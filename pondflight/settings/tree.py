@@ -10,10 +10,22 @@ from collections import Counter
 from datetime import timedelta
 from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from pondflight import __version__
 from pondflight.settings.databases import AttachedDatabase, Extension
+from pondflight.settings.http import (
+    AllowedHost,
+    Audience,
+    Claim,
+    Collector,
+    CounterStorage,
+    Issuer,
+    JwksUrl,
+    Origin,
+    PublicKey,
+    TrustedNetwork,
+)
 from pondflight.settings.kinds import (
     ApiKey,
     Backend,
@@ -22,6 +34,7 @@ from pondflight.settings.kinds import (
     Duration,
     Env,
     File,
+    Flag,
     Host,
     Image,
     JwtSecret,
@@ -66,6 +79,20 @@ class Server(Section):
         description="How long a shutdown waits for running statements.",
     )
     tls: TLS = TLS()
+    allowed_hosts: Annotated[tuple[AllowedHost, ...], Env("ALLOWED_HOSTS")] = Field(
+        default=(),
+        description="Host names that HTTP answers to, beside IP addresses, localhost and names "
+        "without a dot.",
+    )
+    trusted_proxies: Annotated[tuple[TrustedNetwork, ...], Env("TRUSTED_PROXIES")] = Field(
+        default=(),
+        description="Reverse proxies whose X-Forwarded-For is believed. It says which address a "
+        "request came from.",
+    )
+    cors_origins: Annotated[tuple[Origin, ...], Env("CORS_ORIGINS")] = Field(
+        default=(),
+        description="Web pages of these origins may call HTTP from a browser.",
+    )
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
@@ -153,12 +180,93 @@ class DuckDB(Section):
 
 
 class RateLimit(Section):
-    """How many requests a user may send."""
+    """How many statements a user may run, by Flight SQL and HTTP together."""
 
     requests_per_minute: Count = Field(
-        default=100, description="Requests that a user may send in a minute, on average."
+        default=100, description="Statements that a user may run in a minute, on average."
     )
-    burst_size: Count = Field(default=200, description="Requests that a user may send at once.")
+    burst_size: Count = Field(default=200, description="Statements that a user may run at once.")
+    storage: Annotated[CounterStorage, Env("RATE_LIMIT_STORAGE")] = Field(
+        default=SecretStr("memory"),
+        description="Where statements are counted: memory, or a Redis that several proxies share.",
+    )
+
+
+class DemoRateLimit(Section):
+    """How many statements a demo user may run."""
+
+    requests_per_minute: Count = Field(
+        default=20, description="Statements that a demo user may run in a minute, on average."
+    )
+    burst_size: Count = Field(
+        default=20, description="Statements that a demo user may run at once."
+    )
+
+
+class Demo(Section):
+    """Tokens for strangers: POST /auth/demo-token."""
+
+    enabled: Annotated[Flag, Env("DEMO_ENABLED")] = Field(
+        default=False,
+        description="Give a token for one hour to everyone who asks. It lets strangers in.",
+    )
+    tokens_per_hour: Count = Field(
+        default=10, description="Demo tokens that one address may have in an hour."
+    )
+    rate_limit: DemoRateLimit = DemoRateLimit()
+    memory_limit: Memory = Field(default=256 << 20, description="Memory of a demo user's worker.")
+    cpu_limit: Cores = Field(default=0.25, description="Cores of a demo user's worker.")
+    statement_timeout: Duration = Field(
+        default=timedelta(seconds=30),
+        description="A demo user's statement is cancelled after this long.",
+    )
+    ai: Flag = Field(default=False, description="Let demo users use /ai.")
+
+
+class Auth(Section):
+    """Tokens of an identity provider, beside those signed with JWT_SECRET."""
+
+    jwks_url: Annotated[JwksUrl, Env("AUTH_JWKS_URL")] = Field(
+        default="",
+        description="Where the provider publishes its keys. They may change at any time.",
+    )
+    public_key: Annotated[PublicKey, Env("AUTH_PUBLIC_KEY")] = Field(
+        default="", description="The provider's key, where it has just the one."
+    )
+    issuer: Annotated[Issuer, Env("AUTH_ISSUER")] = Field(
+        default="", description="What iss must be in a token that pondflight did not make."
+    )
+    audience: Annotated[tuple[Audience, ...], Env("AUTH_AUDIENCE")] = Field(
+        default=(),
+        description="One of these must be in aud of a token that pondflight did not make.",
+    )
+    user_claim: Annotated[Claim, Env("AUTH_USER_CLAIM")] = Field(
+        default="sub",
+        description="Claim that names the user in a token that pondflight did not make.",
+    )
+    demo: Demo = Demo()
+
+    @model_validator(mode="after")
+    def _one_source_of_keys(self) -> Self:
+        if self.jwks_url and self.public_key:
+            raise Refused("jwks_url and public_key are both set: keep one of them")
+        return self
+
+
+class Metrics(Section):
+    """GET /metrics, for Prometheus."""
+
+    public: Annotated[Flag, Env("METRICS_PUBLIC")] = Field(
+        default=True, description="Answer without a token; else it takes an administrator's."
+    )
+
+
+class Tracing(Section):
+    """Traces for OpenTelemetry: pip install 'pondflight[otel]'."""
+
+    endpoint: Annotated[Collector, Env("OTEL_EXPORTER_OTLP_ENDPOINT")] = Field(
+        default="", description="Collector that traces go to, by OTLP over HTTP. Empty: no traces."
+    )
 
 
 class Security(Section):
@@ -195,6 +303,9 @@ class Settings(Section):
     sessions: Sessions = Sessions()
     duckdb: DuckDB = DuckDB()
     security: Security = Security()
+    auth: Auth = Auth()
+    metrics: Metrics = Metrics()
+    tracing: Tracing = Tracing()
     ai: AI = AI()
 
     def masked(self) -> dict[str, Any]:

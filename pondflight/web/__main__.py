@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -16,24 +15,35 @@ memory.tame()
 from gunicorn.app.base import BaseApplication  # noqa: E402
 
 from pondflight import logs  # noqa: E402
+from pondflight.tokens import LONGEST_TOKEN  # noqa: E402
+from pondflight.web.configuration import Configuration  # noqa: E402
 
-_THREADS = 16
+THREADS = 96
+"""More than ``query.STREAMS``, so that there are some left for health and for short answers."""
+
+CONNECTIONS = 1000
 
 
 class Server(BaseApplication):
     """One gunicorn worker with threads: state is shared, and there is one of it."""
 
-    def __init__(self, configuration: dict[str, Any]) -> None:
+    def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
         super().__init__()
 
     def load_config(self) -> None:
         """What gunicorn needs to know."""
         options = {
-            "bind": self._configuration["bind"],
+            "bind": self._configuration.bind,
             "workers": 1,
-            "worker_class": "gthread",
-            "threads": _THREADS,
+            "worker_class": "pondflight.web.worker.Worker",
+            "threads": THREADS,
+            "worker_connections": CONNECTIONS,
+            "backlog": 512,
+            "limit_request_line": 8190,
+            "limit_request_fields": 64,
+            "limit_request_field_size": LONGEST_TOKEN + 1024,
+            "forwarded_allow_ips": "",
             "graceful_timeout": 3,
             "timeout": 60,
             "loglevel": "warning",
@@ -41,7 +51,8 @@ class Server(BaseApplication):
             "post_fork": _die_with_serve,
             "proc_name": "pondflight-web",
             "control_socket_disable": True,
-            **self._configuration["tls"],
+            "certfile": self._configuration.cert or None,
+            "keyfile": self._configuration.key or None,
         }
         for name, value in options.items():
             if name in self.cfg.settings:
@@ -74,7 +85,7 @@ def main() -> None:
         if not byte:
             sys.exit(1)
         line += byte
-    Server(json.loads(line)).run()
+    Server(Configuration.from_json(bytes(line))).run()
 
 
 main()

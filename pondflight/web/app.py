@@ -1,25 +1,121 @@
-"""The HTTP app: routes to resources."""
+"""The HTTP app: routes to resources, and one form for all errors."""
 
 from __future__ import annotations
 
-from typing import Any
+import secrets
+from typing import Any, Final
 
 import falcon
 
-from pondflight.web.health import Health, Ready
+from pondflight.errors import PondflightError
+from pondflight.limits import Counter
+from pondflight.logs import Event, get_logger
+from pondflight.tokens import Tokens
+from pondflight.web import access, problems
+from pondflight.web.configuration import Configuration
+from pondflight.web.demo import DemoToken, NoDemoToken
+from pondflight.web.health import Detailed, Health, Live, Ready
+from pondflight.web.metrics import Metrics, Watch
+from pondflight.web.query import Query, Session, SqlProblem
 from pondflight.web.upstream import Upstream
 
+log = get_logger()
 
-def create_app(configuration: dict[str, Any]) -> falcon.App[Any, Any]:
-    """The app that gunicorn runs.
+App = falcon.App[falcon.Request, falcon.Response]
 
-    ``configuration``: ``proxy`` (Flight URI of the proxy), ``certificate`` (``chain`` in PEM and
-    ``name``, where the proxy has TLS; else None) and ``jwt_secret``.
-    """
-    upstream = Upstream(
-        configuration["proxy"], configuration["jwt_secret"], configuration["certificate"]
-    )
-    app = falcon.App()
-    app.add_route("/health", Health())
-    app.add_route("/ready", Ready(upstream))
+_HEADERS: Final = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+}
+
+
+def create_app(configuration: Configuration) -> App:
+    """The app that gunicorn runs."""
+    tokens = configuration.tokens()
+    upstream = Upstream(configuration.proxy, tokens, configuration.certificate())
+    app = falcon.App(middleware=[Watch(), Secure(), *access.middleware(configuration)])
+    app.set_error_serializer(_serialize)
+    app.add_error_handler(Exception, _on_exception)
+    app.add_error_handler(falcon.HTTPError, _on_http_error)
+    app.add_error_handler(PondflightError, _on_error)
+    app.add_error_handler(SqlProblem, _on_sql_problem)
+    routes: dict[str, Any] = {
+        "/health": Health(),
+        "/live": Live(),
+        "/ready": Ready(upstream),
+        "/health/detailed": Detailed(upstream, configuration.ai_providers),
+        "/metrics": Metrics(upstream, tokens, public=configuration.metrics_public),
+        "/auth/demo-token": _demo(configuration, tokens),
+        "/query": Query(upstream),
+        "/session": Session(upstream),
+    }
+    for path, resource in routes.items():
+        if hasattr(resource, "on_get"):
+            resource.on_head = resource.on_get
+        app.add_route(path, resource)
     return app
+
+
+class Secure:
+    """Middleware: headers that every answer has."""
+
+    def process_response(
+        self, req: falcon.Request, resp: falcon.Response, resource: Any, req_succeeded: bool
+    ) -> None:
+        """Add them."""
+        resp.set_headers(_HEADERS)
+
+
+def _demo(configuration: Configuration, tokens: Tokens) -> DemoToken | NoDemoToken:
+    if not configuration.demo:
+        return NoDemoToken()
+    return DemoToken(
+        tokens,
+        Counter(configuration.counters),
+        access.ClientAddress(configuration.trusted_proxies),
+        configuration.demo_tokens_per_hour,
+    )
+
+
+# -- errors -----------------------------------------------------------------------------------
+
+
+def _answer(resp: falcon.Response, document: dict[str, Any]) -> None:
+    resp.status = falcon.code_to_http_status(document["status"])
+    resp.content_type = problems.MEDIA_TYPE
+    resp.set_headers(problems.headers_of(document))
+    resp.data = problems.encode(document)
+
+
+def _serialize(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
+    detail = error.description or problems.phrase(error.status_code)
+    _answer(resp, problems.problem(error.status_code, detail))
+
+
+def _on_http_error(
+    req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _: dict[str, Any]
+) -> None:
+    if error.headers:
+        resp.set_headers(error.headers)
+    _serialize(req, resp, error)
+
+
+def _on_error(
+    req: falcon.Request, resp: falcon.Response, error: PondflightError, _: dict[str, Any]
+) -> None:
+    _answer(resp, problems.of_error(error))
+
+
+def _on_sql_problem(
+    req: falcon.Request, resp: falcon.Response, error: SqlProblem, _: dict[str, Any]
+) -> None:
+    _answer(resp, error.document)
+
+
+def _on_exception(
+    req: falcon.Request, resp: falcon.Response, error: Exception, _: dict[str, Any]
+) -> None:
+    reference = secrets.token_hex(4)
+    log.exception(Event.INTERNAL_ERROR, reference=reference, where="http")
+    text = f"internal error, reference {reference}: see the server's log"
+    _answer(resp, problems.problem(500, text))

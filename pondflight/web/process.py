@@ -7,18 +7,15 @@ HTTP process.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from typing import Any
 
 from pondflight.errors import ConfigError
-from pondflight.settings import Settings
-from pondflight.tls import Certificate
+from pondflight.web.configuration import Configuration
 
 _START_SECONDS = 20.0
 _STOP_SECONDS = 5.0
@@ -28,10 +25,8 @@ _POLL_SECONDS = 0.05
 class WebProcess:
     """``python -m pondflight.web``."""
 
-    def __init__(
-        self, settings: Settings, secret: str, certificate: Certificate | None = None
-    ) -> None:
-        self._settings = settings
+    def __init__(self, configuration: Configuration) -> None:
+        self._address = configuration.address
         self._popen = subprocess.Popen(
             [sys.executable, "-m", "pondflight.web"],
             stdin=subprocess.PIPE,
@@ -39,8 +34,7 @@ class WebProcess:
             start_new_session=True,
         )
         assert self._popen.stdin is not None
-        configuration = _configuration(settings, secret, certificate)
-        self._popen.stdin.write(json.dumps(configuration).encode() + b"\n")
+        self._popen.stdin.write(configuration.to_json())
         self._popen.stdin.flush()
 
     def alive(self) -> bool:
@@ -49,14 +43,12 @@ class WebProcess:
 
     def wait_until_listening(self) -> None:
         """Wait until it accepts connections."""
-        server = self._settings.server
-        host = "127.0.0.1" if server.host == "0.0.0.0" else server.host  # noqa: S104
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline and self.alive():
-            with contextlib.suppress(OSError), socket.create_connection((host, server.port), 1):
+            with contextlib.suppress(OSError), socket.create_connection(self._address, 1):
                 return
             time.sleep(_POLL_SECONDS)
-        raise ConfigError([f"HTTP did not start on port {server.port}: see the log above"])
+        raise ConfigError([f"HTTP did not start on port {self._address[1]}: see the log above"])
 
     def close(self) -> None:
         """End it, by force if it takes more than 5 s."""
@@ -70,27 +62,8 @@ class WebProcess:
             self._popen.stdin.close()
 
 
-def _configuration(
-    settings: Settings, secret: str, certificate: Certificate | None
-) -> dict[str, Any]:
-    scheme, tls, pinned = "grpc", {}, None
-    if certificate is not None:
-        scheme = "grpc+tls"
-        tls = {"certfile": str(settings.server.tls.cert), "keyfile": str(settings.server.tls.key)}
-        pinned = {"chain": certificate.chain.decode(), "name": certificate.name}
-    server = settings.server
-    host = "127.0.0.1" if server.host == "0.0.0.0" else server.host  # noqa: S104
-    return {
-        "bind": f"{server.host}:{server.port}",
-        "tls": tls,
-        "proxy": f"{scheme}://{host}:{server.grpc_port}",
-        "certificate": pinned,
-        "jwt_secret": secret,
-    }
-
-
 def _environment() -> dict[str, str]:
-    """Without the secrets: they come through the pipe."""
+    """Without the secrets: what is needed of them comes through the pipe."""
     return {
         name: value
         for name, value in os.environ.items()

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from pondflight import metrics
 from pondflight.errors import PondflightError, Unavailable
 from pondflight.logs import Event, get_logger
 from pondflight.workers.backends.base import Backend, StartFailed, WorkerHandle, WorkerSpec
@@ -45,7 +46,8 @@ class User:
 class PoolSettings:
     """What the pool goes by; sizes in bytes, times in seconds.
 
-    ``configuration`` gives what the worker of a user is told after its start.
+    ``configuration`` gives what the worker of a user is told after its start; ``demo_memory`` and
+    ``demo_cpu`` are the limits of a demo user's.
     """
 
     instance: str
@@ -55,6 +57,8 @@ class PoolSettings:
     idle_timeout: float
     max_workers: int
     configuration: Callable[[User], dict[str, Any]]
+    demo_memory: int | None = None
+    demo_cpu: float | None = None
     start_timeout: float = 30.0
     sweep_interval: float = 30.0
 
@@ -155,6 +159,16 @@ class Pool:
                 "total_stopped": self.stopped,
             }
 
+    def by_state(self) -> dict[str, int]:
+        """Workers, by state."""
+        with self._lock:
+            busy = sum(1 for worker in self._workers.values() if worker.in_flight)
+            return {
+                "starting": len(self._starts),
+                "busy": busy,
+                "idle": len(self._workers) - busy,
+            }
+
     def close(self) -> None:
         """Stop everything."""
         self._closing.set()
@@ -189,6 +203,7 @@ class Pool:
         return start
 
     def _run_start(self, key: str, user: User, start: _Start) -> None:
+        began = time.monotonic()
         try:
             self._make_room()
             worker = self._start_worker(key, user)
@@ -196,10 +211,14 @@ class Pool:
                 self._workers[key] = worker
                 self._backoff.pop(key, None)
                 self.started += 1
+            metrics.WORKER_STARTS.labels("started", "").inc()
+            metrics.WORKER_START_SECONDS.labels("started").observe(time.monotonic() - began)
             events.info(
                 Event.CONTAINER_SPAWNED, user_id=user.subject, container_id=worker.handle.id
             )
         except Exception as error:  # noqa: BLE001  waiters must be told, whatever it is
+            metrics.WORKER_STARTS.labels("failed", type(error).__name__).inc()
+            metrics.WORKER_START_SECONDS.labels("failed").observe(time.monotonic() - began)
             start.error = self._failed(key, user, error)
         finally:
             with self._lock:
@@ -215,8 +234,8 @@ class Pool:
             user=key,
             generation=generation,
             credential_sha256=hashlib.sha256(credential.encode()).hexdigest(),
-            memory_limit=self.settings.memory_limit,
-            cpu_limit=self.settings.cpu_limit,
+            memory_limit=(user.demo and self.settings.demo_memory) or self.settings.memory_limit,
+            cpu_limit=(user.demo and self.settings.demo_cpu) or self.settings.cpu_limit,
         )
         deadline = time.monotonic() + self.settings.start_timeout
         handle = self.backend.start(spec)
@@ -279,6 +298,7 @@ class Pool:
             del self._workers[handle.user]
             self.stopped += 1
             subject = self._subjects.get(handle.user, "")
+        metrics.WORKER_STOPS.labels(reason).inc()
         worker.close()
         self.backend.stop(handle)
         extra = {} if exit_code is None else {"exit": exit_code}

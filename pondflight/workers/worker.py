@@ -7,6 +7,8 @@ import json
 import secrets
 import threading
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pyarrow import flight
@@ -32,13 +34,20 @@ class Worker:
         self._authorization = (b"authorization", f"Bearer {credential}".encode())
 
     def options(
-        self, *, session: str = "", call_id: str | None = None, timeout: float | None = None
+        self,
+        *,
+        session: str = "",
+        call_id: str | None = None,
+        timeout: float | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> flight.FlightCallOptions:
-        """Headers of a call to this worker; ``timeout`` in seconds."""
-        headers = [self._authorization, (control.SESSION_HEADER.encode(), session.encode())]
+        """Options of a call to this worker; ``timeout`` in seconds."""
+        more = [(name.encode(), value.encode()) for name, value in headers.items()]
+        session_header = (control.SESSION_HEADER.encode(), session.encode())
+        pairs = [self._authorization, session_header, *more]
         if call_id is not None:
-            headers.append((control.CALL_HEADER.encode(), call_id.encode()))
-        return flight.FlightCallOptions(timeout=timeout, headers=headers)
+            pairs.append((control.CALL_HEADER.encode(), call_id.encode()))
+        return flight.FlightCallOptions(timeout=timeout, headers=pairs)
 
     def control(
         self, action: str, body: bytes = b"", *, timeout: float = _CONTROL_SECONDS

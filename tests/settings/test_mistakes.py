@@ -61,11 +61,24 @@ WRONG_VALUES = {
     "duckdb: {attached_databases: [null]}": "duckdb.attached_databases[0] must be a mapping with"
     " the keys alias, type, connection_string, read_only, not nothing (from FILE)",
     "server: [1]": "server must be a mapping with the keys host, port, grpc_port, health_port,"
-    " drain_timeout, tls, not a list (from FILE)",
+    " drain_timeout, tls, allowed_hosts, trusted_proxies, cors_origins, not a list (from FILE)",
     "security: {rate_limit: fast}": "security.rate_limit must be a mapping with the keys"
-    " requests_per_minute, burst_size, not a string (from FILE)",
+    " requests_per_minute, burst_size, storage, not a string (from FILE)",
     "- a": "the file must be a mapping with the keys server, caddy, workers, containers, sessions,"
-    " duckdb, security, ai, not a list (from FILE)",
+    " duckdb, security, auth, metrics, tracing, ai, not a list (from FILE)",
+    "server: {allowed_hosts: [a..b]}": "server.allowed_hosts[0]: 'a..b' is not accepted (from"
+    " FILE); accepted: a host name, such as query.example.com, or *.example.com, or * for any",
+    "server: {trusted_proxies: [10.0.0.0/33]}": "server.trusted_proxies[0]: '10.0.0.0/33' is not",
+    "server: {cors_origins: [https://a.example/x]}": "server.cors_origins[0]: *** is not an origin",
+    "security: {rate_limit: {storage: 'redis://u:p@/1'}}": "security.rate_limit.storage: *** is not"
+    " accepted (from FILE); accepted: memory, or redis://[user:password@]host:port/number",
+    "auth: {jwks_url: 'ftp://a/b'}": "auth.jwks_url: *** is not accepted",
+    "auth: {jwks_url: 'https://a/b', public_key: PEM}": "auth.public_key: 'PEM' is not a public key"
+    " in PEM (from FILE); accepted: a public key in PEM (RSA, P-256 or Ed25519), or the absolute",
+    "auth: {public_key: /nowhere/a.pem}": "auth.public_key: '/nowhere/a.pem' cannot be read: No"
+    " such file",
+    "auth: {user_claim: ''}": "auth.user_claim: '' is not accepted",
+    "auth: {demo: {enabled: 1}}": "auth.demo.enabled: 1 is not accepted",
     "ai: {claude_api_key: ''}": "ai.claude_api_key: *** is empty (from FILE); accepted: an API key",
     "ai: {claude_api_key: 12345}": "ai.claude_api_key: *** is not accepted",
     "ai: {default_model: ''}": "ai.default_model: '' is not accepted",

@@ -5,11 +5,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from pondflight.settings import RateLimit, Server, Settings, load
 from pondflight.settings.schema import ROOT
 from tests.settings.support import DATABASE, SECRET, Load, value_at
+
+PEM = """
+-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
+-----END PUBLIC KEY-----
+"""
 
 DEFAULTS = {
     "server.host": "0.0.0.0",
@@ -19,6 +25,9 @@ DEFAULTS = {
     "server.drain_timeout": timedelta(seconds=30),
     "server.tls.cert": None,
     "server.tls.key": None,
+    "server.allowed_hosts": (),
+    "server.trusted_proxies": (),
+    "server.cors_origins": (),
     "caddy.host": "localhost",
     "caddy.port": 8443,
     "workers.backend": "process",
@@ -35,6 +44,22 @@ DEFAULTS = {
     "security.jwt_secret": None,
     "security.rate_limit.requests_per_minute": 100,
     "security.rate_limit.burst_size": 200,
+    "security.rate_limit.storage": SecretStr("memory"),
+    "auth.jwks_url": "",
+    "auth.public_key": "",
+    "auth.issuer": "",
+    "auth.audience": (),
+    "auth.user_claim": "sub",
+    "auth.demo.enabled": False,
+    "auth.demo.tokens_per_hour": 10,
+    "auth.demo.rate_limit.requests_per_minute": 20,
+    "auth.demo.rate_limit.burst_size": 20,
+    "auth.demo.memory_limit": 256 << 20,
+    "auth.demo.cpu_limit": 0.25,
+    "auth.demo.statement_timeout": timedelta(seconds=30),
+    "auth.demo.ai": False,
+    "metrics.public": True,
+    "tracing.endpoint": "",
     "ai.claude_api_key": None,
     "ai.openai_api_key": None,
     "ai.default_model": "claude-sonnet-4-20250514",
@@ -63,9 +88,25 @@ ENVIRONMENT = {
     "CONTAINER_CPU_LIMIT": ("containers.cpu_limit", "1.5", 1.5),
     "CONTAINER_MAX_PER_HOST": ("containers.max_per_host", "7", 7),
     "CONTAINER_NETWORK": ("containers.network", "pond_net", "pond_net"),
+    "ALLOWED_HOSTS": (
+        "server.allowed_hosts",
+        "a.example, *.B.example",
+        ("a.example", "*.b.example"),
+    ),
+    "TRUSTED_PROXIES": ("server.trusted_proxies", "10.1.2.3,fd00::/8", ("10.1.2.3/32", "fd00::/8")),
+    "CORS_ORIGINS": ("server.cors_origins", "https://A.example:8443", ("https://a.example:8443",)),
+    "AUTH_JWKS_URL": ("auth.jwks_url", "https://a.example/keys", "https://a.example/keys"),
+    "AUTH_PUBLIC_KEY": ("auth.public_key", PEM, PEM.strip()),
+    "AUTH_ISSUER": ("auth.issuer", "https://a.example/", "https://a.example/"),
+    "AUTH_AUDIENCE": ("auth.audience", "one,two", ("one", "two")),
+    "AUTH_USER_CLAIM": ("auth.user_claim", "email", "email"),
+    "DEMO_ENABLED": ("auth.demo.enabled", "true", True),
+    "METRICS_PUBLIC": ("metrics.public", "false", False),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("tracing.endpoint", "http://a:4318", "http://a:4318"),
     "AI_DEFAULT_MODEL": ("ai.default_model", "gpt-4o", "gpt-4o"),
 }
 SECRETS = {
+    "RATE_LIMIT_STORAGE": "security.rate_limit.storage",
     "JWT_SECRET": "security.jwt_secret",
     "CLAUDE_API_KEY": "ai.claude_api_key",
     "OPENAI_API_KEY": "ai.openai_api_key",
@@ -80,8 +121,9 @@ def test_environment_variable_sets_its_key(variable: str) -> None:
 
 @pytest.mark.parametrize("variable", SECRETS)
 def test_secret_from_the_environment_is_kept_but_never_shown(variable: str) -> None:
-    settings = load(None, {variable: SECRET})
-    assert value_at(settings, SECRETS[variable]).get_secret_value() == SECRET
+    value = f"redis://u:{SECRET}@h:1/0" if variable == "RATE_LIMIT_STORAGE" else SECRET
+    settings = load(None, {variable: value})
+    assert value_at(settings, SECRETS[variable]).get_secret_value() == value
     assert SECRET not in repr(settings)
     assert SECRET not in yaml.safe_dump(settings.masked())
 

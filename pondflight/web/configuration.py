@@ -1,0 +1,127 @@
+"""What the HTTP process has to know of the settings; it comes through a pipe, as JSON.
+
+The process does not load the settings itself: their machinery would be a tenth of its memory, and
+some of them (database passwords) are none of its business.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pondflight.jwks import JwksKeys
+from pondflight.keys import NO_KEYS, FixedKeys, Keys, Provider, read_pem
+from pondflight.tls import Certificate, load
+from pondflight.tokens import Tokens
+
+if TYPE_CHECKING:
+    from pondflight.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """All of it.
+
+    ``bind``             address and port to listen on
+    ``proxy``            Flight URI of the proxy
+    ``secret``           signs and verifies HS256
+    ``jwks_url`` … ``user_claim``  as the settings have them under ``auth``
+    ``allowed_hosts``, ``trusted_proxies``, ``cors_origins``  as under ``server``
+    ``demo``             whether strangers get tokens
+    ``demo_tokens_per_hour``  for one address
+    ``counters``         where they are counted: ``memory``, or a Redis URL
+    ``metrics_public``   whether /metrics answers without a token
+    ``collector``        where traces go; empty: nowhere
+    ``ai_providers``     name: whether it has a key
+    ``cert``, ``key``    files with the certificate of HTTP and of the proxy; empty: no TLS
+    """
+
+    bind: str
+    proxy: str
+    secret: str
+    jwks_url: str = ""
+    public_key: str = ""
+    issuer: str = ""
+    audience: tuple[str, ...] = ()
+    user_claim: str = "sub"
+    allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    demo: bool = False
+    demo_tokens_per_hour: int = 10
+    counters: str = "memory"
+    metrics_public: bool = True
+    collector: str = ""
+    ai_providers: tuple[tuple[str, bool], ...] = ()
+    cert: str = ""
+    key: str = ""
+
+    @classmethod
+    def of(cls, settings: Settings, secret: str) -> Configuration:
+        """What ``settings`` say."""
+        server, auth = settings.server, settings.auth
+        scheme = "grpc" if server.tls.cert is None else "grpc+tls"
+        return cls(
+            bind=f"{_bracketed(server.host)}:{server.port}",
+            proxy=f"{scheme}://{_bracketed(reachable(server.host))}:{server.grpc_port}",
+            secret=secret,
+            jwks_url=auth.jwks_url,
+            public_key=auth.public_key,
+            issuer=auth.issuer,
+            audience=auth.audience,
+            user_claim=auth.user_claim,
+            allowed_hosts=server.allowed_hosts,
+            trusted_proxies=server.trusted_proxies,
+            cors_origins=server.cors_origins,
+            demo=auth.demo.enabled,
+            demo_tokens_per_hour=auth.demo.tokens_per_hour,
+            counters=settings.security.rate_limit.storage.get_secret_value(),
+            metrics_public=settings.metrics.public,
+            collector=settings.tracing.endpoint,
+            ai_providers=(
+                ("claude", settings.ai.claude_api_key is not None),
+                ("openai", settings.ai.openai_api_key is not None),
+            ),
+            cert=str(server.tls.cert or ""),
+            key=str(server.tls.key or ""),
+        )
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where this machine reaches it."""
+        host, _, port = self.bind.rpartition(":")
+        return reachable(host.strip("[]")), int(port)
+
+    def tokens(self) -> Tokens:
+        """Tokens as these settings have them."""
+        keys: Keys = NO_KEYS
+        if self.jwks_url:
+            keys = JwksKeys(self.jwks_url)
+        elif self.public_key:
+            keys = FixedKeys((read_pem(self.public_key),))
+        return Tokens(self.secret, Provider(self.issuer, self.audience, self.user_claim), keys)
+
+    def certificate(self) -> Certificate | None:
+        """Read the certificate, if there is one."""
+        return load(Path(self.cert), Path(self.key)) if self.cert else None
+
+    def to_json(self) -> bytes:
+        """One line."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, line: bytes) -> Configuration:
+        """The opposite of ``to_json``."""
+        values = json.loads(line)
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def reachable(host: str) -> str:
+    """The address by which this machine reaches what listens on ``host``."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,125 @@
+"""POST /query: SQL over HTTP."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from typing import Any, Final
+
+import falcon
+
+from pondflight import control
+from pondflight.errors import InvalidArgument, PondflightError, Unavailable
+from pondflight.tokens import bearer
+from pondflight.web import formats, problems, statements
+from pondflight.web.upstream import Rows, Statement, Upstream
+from pondflight.web.worker import HANG_UP
+
+SESSION_HEADER: Final = "pondflight-session"
+STREAMS: Final = 64
+"""Results that may be on their way at once. Each has a thread; there are more for the rest."""
+
+_SESSION: Final = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
+_TRACE: Final = ("traceparent", "tracestate")
+
+
+class Query:
+    """``POST /query``."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._free = threading.BoundedSemaphore(STREAMS)
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Run the statement in the body; its rows in the form that ``Accept`` names."""
+        token = bearer(req.auth)
+        form = formats.negotiate(req)
+        request = statements.read(req)
+        trace = {name: value for name in _TRACE if (value := req.get_header(name))}
+        statement = self._upstream.statement(token, session_of(req), trace)
+        req.env.get(HANG_UP, _nobody)(statement.cancel)
+        if not self._free.acquire(blocking=False):
+            raise Unavailable("too many results are on their way: try again", retry_after=1.0)
+        try:
+            rows = _run(statement, request)
+            resp.content_type = form.media_types[0]
+            resp.append_header("vary", "Accept")
+            resp.stream = _Body(form.encode(rows.schema, rows), rows, statement, self._free)
+        except BaseException:
+            statement.close()
+            self._free.release()
+            raise
+
+
+class Session:
+    """``DELETE /session``."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """End the session that the request names."""
+        token = bearer(req.auth)
+        session = session_of(req)
+        if not session:
+            raise InvalidArgument(f"name the session in the header {SESSION_HEADER}")
+        self._upstream.close_session(token, session)
+        resp.status = falcon.HTTP_204
+
+
+class SqlProblem(Exception):
+    """A leaf, and the SQL that it is about."""
+
+    def __init__(self, error: PondflightError, sql: str) -> None:
+        super().__init__(str(error))
+        self.document = problems.of_error(error, sql)
+
+
+class _Body:
+    """The pieces of a result, and what has to be done when they are all sent, or given up."""
+
+    def __init__(
+        self, pieces: formats.Pieces, rows: Rows, statement: Statement, free: threading.Semaphore
+    ) -> None:
+        self._pieces = pieces
+        self._rows = rows
+        self._statement = statement
+        self._free: threading.Semaphore | None = free
+        self._first = next(pieces, None)  # what cannot be encoded shows here, and has an answer
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._first is not None:
+            first, self._first = self._first, None
+            yield first
+            yield from self._pieces
+
+    def close(self) -> None:
+        """Called by the server, whatever became of the pieces."""
+        free, self._free = self._free, None
+        if free is not None:
+            self._pieces.close()
+            self._rows.close()
+            self._statement.close()
+            free.release()
+
+
+def session_of(req: falcon.Request) -> str:
+    """The session that a request names, in the header or in the cookie; empty for none."""
+    name = req.get_header(SESSION_HEADER) or req.cookies.get(control.SESSION_COOKIE, "")
+    if name and not _SESSION.fullmatch(name):
+        raise InvalidArgument(
+            f"{SESSION_HEADER} must be 16 to 64 letters, digits, '_' and '-': choose it at random"
+        )
+    return name
+
+
+def _run(statement: Statement, request: statements.Request) -> Rows:
+    try:
+        return statement.run(request.sql, request.parameters)
+    except PondflightError as error:
+        raise SqlProblem(error, request.sql) from error
+
+
+def _nobody(_: object) -> None:
+    """Where the server does not tell of clients that go away."""
