@@ -49,7 +49,7 @@ from pondflight.settings.kinds import (
 
 
 class TLS(Section):
-    """TLS on the ports of Flight SQL and HTTP, where no proxy in front does it."""
+    """TLS on the port of Flight SQL, where no proxy in front does it. HTTP and health stay plain."""
 
     cert: Annotated[File, Env("TLS_CERT")] = Field(
         default=None,

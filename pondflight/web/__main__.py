@@ -51,8 +51,6 @@ class Server(BaseApplication):
             "post_fork": _die_with_serve,
             "proc_name": "pondflight-web",
             "control_socket_disable": True,
-            "certfile": self._configuration.cert or None,
-            "keyfile": self._configuration.key or None,
         }
         for name, value in options.items():
             if name in self.cfg.settings:

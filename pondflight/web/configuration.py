@@ -35,7 +35,7 @@ class Configuration:
     ``metrics_public``   whether /metrics answers without a token
     ``collector``        where traces go; empty: nowhere
     ``ai_providers``     name: whether it has a key
-    ``cert``, ``key``    files with the certificate of HTTP and of the proxy; empty: no TLS
+    ``cert``, ``key``    files with the certificate of the proxy; empty: it has no TLS
     """
 
     bind: str
