@@ -49,7 +49,7 @@ from pondflight.settings.kinds import (
 
 
 class TLS(Section):
-    """TLS on the port of Flight SQL, where no proxy in front does it. HTTP and health stay plain."""
+    """TLS on the port of Flight SQL, where nothing in front has it. HTTP and health stay plain."""
 
     cert: Annotated[File, Env("TLS_CERT")] = Field(
         default=None,
