@@ -7,9 +7,11 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 from integration.deployment import Deployment, free_ports
@@ -72,7 +74,8 @@ class Front:
             )
         deadline = time.monotonic() + _SECONDS
         while time.monotonic() < deadline and self._popen.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+            with contextlib.suppress(OSError):
+                self.try_it()
                 return
             time.sleep(0.05)
         self.stop()
@@ -91,6 +94,10 @@ class Front:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(popen.pid, signal.SIGKILL)
             popen.wait()
+
+    def try_it(self) -> None:
+        """Raise ``OSError`` as long as it is not ready."""
+        socket.create_connection(("127.0.0.1", self.port), 5).close()
 
     def command(self) -> list[str]:
         """What is run."""
@@ -192,6 +199,13 @@ class Traefik(Front):
                 text = text.replace(old, new)
             (self.folder / name).write_text(text)
         return [_beside("traefik"), "--configFile", str(self.folder / "traefik.yaml")]
+
+
+    def try_it(self) -> None:
+        """It listens before it has its routes and its certificate."""
+        context = ssl.create_default_context(cafile=str(self.authority.cert))
+        with urllib.request.urlopen(self.url + "/health", context=context, timeout=5):
+            pass
 
 
 def caddy() -> str:
