@@ -200,7 +200,6 @@ class Traefik(Front):
             (self.folder / name).write_text(text)
         return [_beside("traefik"), "--configFile", str(self.folder / "traefik.yaml")]
 
-
     def try_it(self) -> None:
         """It listens before it has its routes and its certificate."""
         context = ssl.create_default_context(cafile=str(self.authority.cert))
@@ -214,7 +213,11 @@ def caddy() -> str:
 
 
 def _beside(name: str) -> str:
-    folders = [ROOT / ".venv-integration" / "bin", ROOT / ".venv" / "bin", Path(sys.executable).parent]
+    folders = [
+        ROOT / ".venv-integration" / "bin",
+        ROOT / ".venv" / "bin",
+        Path(sys.executable).parent,
+    ]
     found = shutil.which(name, path=os.pathsep.join([*map(str, folders), os.environ["PATH"]]))
     assert found is not None, f"{name} is not installed: make .venv-integration/integration.stamp"
     return found

@@ -52,9 +52,7 @@ class Lines:
 # -- reloads and certificates ------------------------------------------------------------------
 
 
-def test_a_reload_cuts_no_stream_and_waits_for_none(
-    start: Start, deployment: Deployment
-) -> None:
+def test_a_reload_cuts_no_stream_and_waits_for_none(start: Start, deployment: Deployment) -> None:
     front = start(Caddy, deployment, PONDFLIGHT_GRACE_PERIOD="1s")
     assert isinstance(front, Caddy)
     with pyarrow_client(front) as client:
@@ -131,7 +129,7 @@ def test_client_certificates(start: Start, deployment: Deployment, tmp_path: Pat
         assert read(client, "SELECT 42 AS x", headers(front)).read_all()["x"].to_pylist() == [42]
     for bad, line in (
         ({}, "client didn't provide a certificate"),
-        (options(strangers), "certificate signed by unknown authority"),
+        (options(strangers), "client didn.t provide a certificate"),
         (options(clients, ends=-DAY), "certificate has expired"),
     ):
         with Lines(front, line), pytest.raises(OperationalError):
@@ -228,7 +226,9 @@ def test_grpc_web(caddy: Front) -> None:
             caddy, GET, "-X", "POST", "-H", "content-type: application/grpc-web+proto", "-d", ""
         )
     assert (status, answer["grpc-status"]) == (415, "12")
-    assert body == answer["grpc-message"] == "gRPC-Web is not offered: use a gRPC client over HTTP/2"
+    assert (
+        body == answer["grpc-message"] == "gRPC-Web is not offered: use a gRPC client over HTTP/2"
+    )
     assert len(lines.found()) == 1
 
 
@@ -302,9 +302,7 @@ def test_a_body_that_is_too_large(caddy: Front, tmp_path: Path) -> None:
     assert status == 413
 
 
-def test_addresses_that_a_client_makes_up_do_not_count(
-    start: Start, deploy: object
-) -> None:
+def test_addresses_that_a_client_makes_up_do_not_count(start: Start, deploy: object) -> None:
     assert callable(deploy)
     deployment = deploy(
         {
