@@ -60,8 +60,10 @@ def read(
 def curl(front: Front, path: str, *arguments: str) -> tuple[int, dict[str, str], str]:
     """Status, headers (lower case) and body of a request by curl."""
     done = subprocess.run(
-        ["curl", "-sS", "-i", "--max-time", "30", "--cacert", str(front.authority.cert)]
-        + [*arguments, path if "://" in path else front.url + path],
+        [
+            *("curl", "-sS", "-i", "--max-time", "30", "--cacert", str(front.authority.cert)),
+            *(*arguments, path if "://" in path else front.url + path),
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def _evidence(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     for name in ("deployment", "caddy"):
         if name in request.fixturenames:
-            print(f"--- {name}\n{request.getfixturevalue(name).log()[-20_000:]}")
+            log = request.getfixturevalue(name).log()[-20_000:]
+            sys.stdout.write(f"--- {name}\n{log}\n")
 
 
 @pytest.hookimpl(wrapper=True)
