@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from integration.bundle.front import Caddy, Front
 from integration.deployment import Deployment
 
 Start = Callable[..., Front]
+REPORT = pytest.StashKey[pytest.TestReport]()
 
 
 @pytest.fixture(scope="module", name="start")
@@ -41,7 +42,7 @@ def fixture_caddy(start: Start, deployment: Deployment) -> Front:
 def _evidence(request: pytest.FixtureRequest) -> Iterator[None]:
     """Show the logs of what took part in a test that fails."""
     yield
-    report = getattr(request.node, "report", None)
+    report = request.node.stash.get(REPORT, None)
     if report is None or not report.failed:
         return
     for name in ("deployment", "caddy"):
@@ -51,11 +52,13 @@ def _evidence(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Leave the report where the fixture finds it."""
     report = yield
     if report.when == "call":
-        item.report = report
+        item.stash[REPORT] = report
     return report
 
 

@@ -115,8 +115,8 @@ def test_client_certificates(start: Start, deployment: Deployment, tmp_path: Pat
         Caddy, deployment, caddyfile="Caddyfile.mtls", PONDFLIGHT_CLIENT_CA=str(clients.cert)
     )
 
-    def options(authority: Authority, **issue: timedelta) -> dict[str, str]:
-        pair = authority.issue("ada.example.com", **issue)
+    def options(authority: Authority, ends: timedelta = DAY) -> dict[str, str]:
+        pair = authority.issue("ada.example.com", ends=ends)
         return {
             DatabaseOptions.MTLS_CERT_CHAIN.value: pair.cert.read_text(),
             DatabaseOptions.MTLS_PRIVATE_KEY.value: pair.key.read_text(),
