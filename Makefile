@@ -93,9 +93,10 @@ $(VENV)/dev.stamp: requirements/dev.txt requirements/run.txt pyproject.toml $(VE
 	@$(INSTALL_PROJECT)
 	@touch $(VENV)/run.stamp $@
 
-$(CLIENTS)/integration.stamp: requirements/integration.txt pyproject.toml $(VENV)/dev.stamp
+$(CLIENTS)/integration.stamp: requirements/integration.txt requirements/compose.txt pyproject.toml $(VENV)/dev.stamp
 	@echo "installing requirements/integration.txt into $(CLIENTS)"
 	@$(BIN)/python -m venv --clear $(CLIENTS)
 	@$(CLIENTS)/bin/$(INSTALL) install --require-hashes --only-binary=:all: -r requirements/integration.txt
+	@$(CLIENTS)/bin/$(INSTALL) install --require-hashes --no-build-isolation -r requirements/compose.txt
 	@$(CLIENTS)/bin/$(INSTALL) install --no-deps --no-build-isolation --no-index --editable .
 	@touch $@
