@@ -27,7 +27,7 @@ from pondflight.probe import Target, check
 from pondflight.tokens import Tokens
 
 pytest.importorskip("integration.docker.engine", reason="no Docker backend in this tree")
-from integration.docker.engine import BASE_IMAGE, VARIABLE, Engine  # noqa: E402
+from integration.docker.engine import BASE_IMAGE, VARIABLE, Engine
 
 pytestmark = [
     pytest.mark.skipif(VARIABLE not in os.environ, reason=f"no engine of our own: {__doc__}"),
@@ -135,7 +135,7 @@ class Compose:
 
     @property
     def target(self) -> Target:
-        """gRPC health, through Caddy."""
+        """GRPC health, through Caddy."""
         return Target(f"localhost:{self.https_port}", tls=True, ca=self.ca)
 
     def container(self, service: str) -> str:
