@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt import PyJWK
 
 from pondflight.errors import Unavailable
-from pondflight.keys import Key, algorithm_of
+from pondflight.keys import ALGORITHMS, Key, algorithm_of
 from pondflight.logs import Event, get_logger
 
 log = get_logger()
@@ -72,11 +72,13 @@ class JwksKeys:
 
     def find(self, kid: object, algorithm: object) -> Sequence[Key]:
         """The keys with that ``kid``; fetched, if there are none and it was not just tried."""
+        if algorithm not in ALGORITHMS:
+            return ()
         age = self._age()
         if age is not None and age > REFRESH and self._may_try():
             threading.Thread(target=self._refresh, name="jwks", daemon=True).start()
         found = self._match(kid, algorithm)
-        if not found and algorithm in ("RS256", "ES256", "EdDSA"):
+        if not found:
             self._refresh()
             found = self._match(kid, algorithm)
         age = self._age()

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from pondflight.errors import Unauthenticated
 
+ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
+
 SMALLEST_RSA: Final = 2048
 """Bits. NIST allows no fewer since 2014, and factoring 1024 is a matter of money."""
 

@@ -10,8 +10,9 @@ import hashlib
 import math
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.storage import MemoryStorage, Storage, storage_from_string
@@ -20,6 +21,8 @@ from limits.strategies import MovingWindowRateLimiter
 from pondflight.logs import Event, get_logger
 
 log = get_logger()
+
+T = TypeVar("T")
 
 MEMORY: Final = "memory"
 _RETRY_SECONDS: Final = 10.0
@@ -79,7 +82,7 @@ class Counter:
         key = f"pondflight/{name}/{_key(user)}"
         return self._with_storage(lambda limiter: limiter.storage.get(key))
 
-    def _with_storage(self, use: Any) -> Any:
+    def _with_storage(self, use: Callable[[MovingWindowRateLimiter], T]) -> T:
         if self._shared is not None and time.monotonic() >= self._lost_until:
             try:
                 return use(self._shared)
@@ -112,7 +115,8 @@ def _key(user: str) -> str:
 
 
 def _redis(url: str) -> MovingWindowRateLimiter:
-    storage: Storage = storage_from_string(
+    storage = storage_from_string(
         url, socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS
     )
+    assert isinstance(storage, Storage)
     return MovingWindowRateLimiter(storage)

@@ -39,7 +39,6 @@ class Event(StrEnum):
     CONTAINER_SPAWN_FAILED = "Container spawn failed"
     RESULT_CUT = "Result cut off"
     COUNTERS_LOST = "Rate limit storage unreachable"
-    TOKEN_REFUSED = "Token refused"  # noqa: S105 - says so, is none
     RATE_LIMIT_EXCEEDED = "Rate limit exceeded"
     SECRET_GENERATED = "JWT secret generated for this run"  # noqa: S105 - says so, is none
     STARTING = "Starting"

@@ -91,12 +91,11 @@ def configure(endpoint: str, service: str) -> None:
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ImportError:
-        raise ConfigError(
-            [
-                "tracing.endpoint is set, but OpenTelemetry is not installed: "
-                "pip install 'pondflight[otel]'"
-            ]
-        ) from None
+        problem = (
+            "tracing.endpoint is set, but OpenTelemetry is not installed: "
+            "pip install 'pondflight[otel]'"
+        )
+        raise ConfigError([problem]) from None
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
     exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + "/v1/traces", timeout=5)
     provider.add_span_processor(BatchSpanProcessor(exporter))

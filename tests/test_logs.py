@@ -36,6 +36,26 @@ LINES: dict[Event, tuple[str, dict[str, object], str]] = {
         {"user_id": "abc123", "error": "..."},
         'level=error msg="Container spawn failed" user_id=abc123 error="..."',
     ),
+    Event.RESULT_CUT: (
+        "info",
+        {"reason": "Unavailable"},
+        'level=info msg="Result cut off" reason=Unavailable',
+    ),
+    Event.COUNTERS_LOST: (
+        "warning",
+        {"error": "ConnectionError"},
+        'level=warn msg="Rate limit storage unreachable" error="ConnectionError"',
+    ),
+    Event.KEYS_FETCHED: (
+        "info",
+        {"keys": 2},
+        'level=info msg="Identity provider keys fetched" keys=2',
+    ),
+    Event.KEYS_NOT_FETCHED: (
+        "warning",
+        {"error": "TimeoutError: timed out"},
+        'level=warn msg="Identity provider keys not fetched" error="TimeoutError: timed out"',
+    ),
     Event.SECRET_GENERATED: ("warning", {}, 'level=warn msg="JWT secret generated for this run"'),
     Event.STARTING: ("info", {"version": "0.1.0"}, 'level=info msg="Starting" version=0.1.0'),
     Event.READY: ("info", {"port": 8081}, 'level=info msg="Ready" port=8081'),

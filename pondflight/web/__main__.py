@@ -23,6 +23,10 @@ THREADS = 96
 
 CONNECTIONS = 1000
 
+SWITCH_SECONDS = 0.0005
+"""How long a thread that makes text of rows may keep one waiting that answers a health check. At
+Python's own 5 ms each step of an answer could take that long."""
+
 
 class Server(BaseApplication):
     """One gunicorn worker with threads: state is shared, and there is one of it."""
@@ -77,6 +81,7 @@ def _die_with_serve(_arbiter: Any, _worker: Any) -> None:
 def main() -> None:
     """Read the settings from the pipe, and serve."""
     logs.configure()
+    sys.setswitchinterval(SWITCH_SECONDS)
     line = bytearray()
     while not line.endswith(b"\n"):  # unbuffered: the rest of the pipe is the lifeline
         byte = os.read(0, 1)

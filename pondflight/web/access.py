@@ -71,7 +71,7 @@ class Cors:
         self._origins = frozenset(origins)
 
     def process_response(
-        self, req: falcon.Request, resp: falcon.Response, resource: Any, req_succeeded: bool
+        self, req: falcon.Request, resp: falcon.Response, resource: Any, req_succeeded: object
     ) -> None:
         """Say to a browser what it asked, if the origin is one of ours."""
         resp.append_header("vary", "Origin")

@@ -34,7 +34,6 @@ def create_app(configuration: Configuration) -> App:
     tokens = configuration.tokens()
     upstream = Upstream(configuration.proxy, tokens, configuration.certificate())
     app = falcon.App(middleware=[Watch(), Secure(), *access.middleware(configuration)])
-    app.set_error_serializer(_serialize)
     app.add_error_handler(Exception, _on_exception)
     app.add_error_handler(falcon.HTTPError, _on_http_error)
     app.add_error_handler(PondflightError, _on_error)
@@ -60,7 +59,7 @@ class Secure:
     """Middleware: headers that every answer has."""
 
     def process_response(
-        self, req: falcon.Request, resp: falcon.Response, resource: Any, req_succeeded: bool
+        self, req: falcon.Request, resp: falcon.Response, resource: Any, req_succeeded: object
     ) -> None:
         """Add them."""
         resp.set_headers(_HEADERS)
@@ -77,7 +76,7 @@ def _demo(configuration: Configuration, tokens: Tokens) -> DemoToken | NoDemoTok
     )
 
 
-# -- errors -----------------------------------------------------------------------------------
+# -- errors, as Falcon hands them over ----------------------------------------------------------
 
 
 def _answer(resp: falcon.Response, document: dict[str, Any]) -> None:
@@ -87,35 +86,31 @@ def _answer(resp: falcon.Response, document: dict[str, Any]) -> None:
     resp.data = problems.encode(document)
 
 
-def _serialize(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
+def _on_http_error(
+    _: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, __: dict[str, Any]
+) -> None:
+    if error.headers:
+        resp.set_headers(error.headers)
     detail = error.description or problems.phrase(error.status_code)
     _answer(resp, problems.problem(error.status_code, detail))
 
 
-def _on_http_error(
-    req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _: dict[str, Any]
-) -> None:
-    if error.headers:
-        resp.set_headers(error.headers)
-    _serialize(req, resp, error)
-
-
 def _on_error(
-    req: falcon.Request, resp: falcon.Response, error: PondflightError, _: dict[str, Any]
+    _: falcon.Request, resp: falcon.Response, error: PondflightError, __: dict[str, Any]
 ) -> None:
     _answer(resp, problems.of_error(error))
 
 
 def _on_sql_problem(
-    req: falcon.Request, resp: falcon.Response, error: SqlProblem, _: dict[str, Any]
+    _: falcon.Request, resp: falcon.Response, error: SqlProblem, __: dict[str, Any]
 ) -> None:
     _answer(resp, error.document)
 
 
 def _on_exception(
-    req: falcon.Request, resp: falcon.Response, error: Exception, _: dict[str, Any]
+    _: falcon.Request, resp: falcon.Response, __: Exception, ___: dict[str, Any]
 ) -> None:
     reference = secrets.token_hex(4)
-    log.exception(Event.INTERNAL_ERROR, reference=reference, where="http")
+    log.exception(Event.INTERNAL_ERROR, reference=reference, where="http")  # noqa: LOG004 - in one
     text = f"internal error, reference {reference}: see the server's log"
     _answer(resp, problems.problem(500, text))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pondflight.jwks import JwksKeys
 from pondflight.keys import NO_KEYS, FixedKeys, Keys, Provider, read_pem
@@ -114,8 +114,11 @@ class Configuration:
     @classmethod
     def from_json(cls, line: bytes) -> Configuration:
         """The opposite of ``to_json``."""
-        values = json.loads(line)
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        values: dict[str, Any] = json.loads(line)
+        for name, value in values.items():
+            if isinstance(value, list):
+                values[name] = tuple(value)
+        return cls(**values)
 
 
 def reachable(host: str) -> str:

@@ -22,7 +22,8 @@ Pieces = Generator[Any]
 
 Encoder = Callable[[pa.Schema, Iterable[pa.RecordBatch]], Pieces]
 
-_ROWS_AT_ONCE: Final = 1024
+_ROWS_AT_ONCE: Final = 512
+_CSV_ROWS_AT_ONCE: Final = 16 << 10
 _ROW_GROUP: Final = 16 << 20
 _one_formats = threading.Lock()
 """Whoever makes text of rows in Python. Two at once would be no faster, and slow down the rest."""
@@ -57,19 +58,22 @@ def _json_lines(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
 def _csv(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
     from pyarrow import csv  # noqa: PLC0415 - memory, for those who need it
 
-    sink = Sink()
+    sink = Sink(reuses_buffers=True)
     flat = _Flat(schema, _in_csv)
     with csv.CSVWriter(sink.file(), flat.schema) as writer:
         for batch in batches:
-            writer.write_batch(flat.batch(batch))
-            yield from sink.take()
+            for start in range(0, batch.num_rows, _CSV_ROWS_AT_ONCE):
+                rows = flat.batch(batch.slice(start, _CSV_ROWS_AT_ONCE))
+                with _one_formats:
+                    writer.write_batch(rows)
+                yield from sink.take()
     yield from sink.take()
 
 
 def _parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
     from pyarrow import parquet  # noqa: PLC0415 - memory, for those who need it
 
-    sink = Sink()
+    sink = Sink(reuses_buffers=True)
     flat = _Flat(schema, _in_parquet)
     with parquet.ParquetWriter(sink.file(), flat.schema) as writer:
         for group in _row_groups(flat.batch(batch) for batch in batches):

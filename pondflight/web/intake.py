@@ -140,7 +140,7 @@ class Intake:
         )
         return None
 
-    def _find_last_chunk(self) -> Refusal | None:
+    def _find_last_chunk(self) -> Refusal | None:  # noqa: PLR0911 - a chunk has many ways to be bad
         buffer = self._buffer
         if len(buffer) - self._head_end > 2 * MAX_BODY:  # tiny chunks are mostly framing
             return TOO_LARGE
@@ -155,12 +155,14 @@ class Intake:
                 return TOO_LARGE
             data_end = line_end + 2 + length
             if len(buffer) < data_end + 2:
-                return None  # come back to this chunk when all of it is here
+                break  # come back to this chunk when all of it is here
             if buffer[data_end : data_end + 2] != b"\r\n":
                 return BAD_CHUNKS
             self._body_bytes += length
             self._chunk_at = data_end + 2
-        return BAD_CHUNKS if len(buffer) - self._chunk_at > _MAX_CHUNK_LINE else None
+        else:
+            return BAD_CHUNKS if len(buffer) - self._chunk_at > _MAX_CHUNK_LINE else None
+        return None
 
     def _find_trailers_end(self, line_end: int) -> Refusal | None:
         end = self._buffer.find(b"\r\n\r\n", line_end)

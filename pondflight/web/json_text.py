@@ -19,7 +19,7 @@ Write = Callable[[Any], str]
 """Gives the JSON text of one Python value that is not None."""
 
 _NULL = "null"
-_text = json.encoder.encode_basestring  # with the quotation marks; leaves Unicode as it is
+_text: Write = json.encoder.encode_basestring  # with the quotation marks; leaves Unicode as it is
 
 
 def column(array: pa.Array) -> list[str]:
@@ -29,7 +29,7 @@ def column(array: pa.Array) -> list[str]:
     return [_NULL if value is None else write(value) for value in array.to_pylist()]
 
 
-def writer(kind: pa.DataType) -> Write:  # noqa: PLR0911 - one for each family of types
+def writer(kind: pa.DataType) -> Write:  # noqa: C901, PLR0911 - one for each family of types
     """How a value of this type is written, as ``to_pylist`` gives it."""
     types = pa.types
     if types.is_boolean(kind):
@@ -58,11 +58,11 @@ def writer(kind: pa.DataType) -> Write:  # noqa: PLR0911 - one for each family o
 def lines(batch: pa.RecordBatch, names: Sequence[str]) -> bytes:
     """The rows of ``batch`` as JSON lines: an object each, with ``names`` for the columns."""
     if not batch.num_columns:
-        return b"{}\n" * batch.num_rows
+        return b"{}\n" * int(batch.num_rows)
     heads = [("," if i else "{") + _text(name) + ":" for i, name in enumerate(names)]
     columns = [column(array) for array in batch.columns]
     rows = zip(*columns, strict=True)
-    text = "".join(
+    text: str = "".join(
         "".join(part for pair in zip(heads, row, strict=True) for part in pair) + "}\n"
         for row in rows
     )
@@ -152,7 +152,7 @@ def _map(kind: pa.MapType) -> Write:
     return write
 
 
-def _any(value: Any) -> str:
+def _any(value: Any) -> str:  # noqa: PLR0911 - one for each kind of value
     """A value whose type says too little: of a union, or text."""
     match value:
         case None:

@@ -75,7 +75,7 @@ class Watch:
         req.context.started = time.monotonic()
 
     def process_response(
-        self, req: falcon.Request, resp: falcon.Response, resource: Any, req_succeeded: bool
+        self, req: falcon.Request, resp: falcon.Response, resource: Any, req_succeeded: object
     ) -> None:
         """Count it. Anybody can invent paths and methods, so only ours are labels."""
         route = req.uri_template or "none"

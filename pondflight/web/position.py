@@ -49,11 +49,17 @@ def position_of(message: str, sql: str) -> dict[str, int] | None:
 
 
 def _characters(text: str, width: int) -> int:
-    """How many characters of ``text`` take ``width`` columns on a terminal."""
+    """How many characters of ``text`` stand before the one at ``width``, as DuckDB draws it."""
     taken = 0
     for count, character in enumerate(text):
-        if taken >= width:
+        columns = _columns(character)
+        if columns and taken >= width:
             return count
-        if not unicodedata.combining(character):
-            taken += 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        taken += columns
     return len(text)
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character) or unicodedata.category(character) == "Cc":
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

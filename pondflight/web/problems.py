@@ -14,7 +14,9 @@ from typing import Any, Final
 
 from pondflight.errors import (
     Cancelled,
+    InvalidArgument,
     LimitExceeded,
+    NotSupported,
     PondflightError,
     Unauthenticated,
     Unavailable,
@@ -24,6 +26,7 @@ from pondflight.web.position import position_of
 MEDIA_TYPE: Final = "application/problem+json"
 
 _TYPE: Final = "urn:pondflight:problem:"
+_STATEMENTS_FAULT: Final = (InvalidArgument, NotSupported)
 _SQL_ERROR: Final = re.compile(r"(?:[A-Z]\w*|INTERNAL|TransactionContext)(?: [\w ]+)? Error: ")
 
 
@@ -53,7 +56,7 @@ def of_error(error: PondflightError, sql: str | None = None) -> dict[str, Any]:
     if isinstance(error, Cancelled):
         # Whoever reads this did not hang up: somebody else ended the statement.
         return problem(503, error.message, kind="cancelled", title="Statement cancelled")
-    if sql is not None and error.http == HTTPStatus.BAD_REQUEST and _SQL_ERROR.match(error.message):
+    if sql is not None and isinstance(error, _STATEMENTS_FAULT) and _SQL_ERROR.match(error.message):
         position = position_of(error.message, sql)
         if position is not None:
             members["position"] = position

@@ -106,8 +106,12 @@ class _Body:
 
 def session_of(req: falcon.Request) -> str:
     """The session that a request names, in the header or in the cookie; empty for none."""
-    name = req.get_header(SESSION_HEADER) or req.cookies.get(control.SESSION_COOKIE, "")
-    if name and not _SESSION.fullmatch(name):
+    name = req.get_header(SESSION_HEADER)
+    if name is None:
+        name = req.cookies.get(control.SESSION_COOKIE)
+    if name is None:
+        return ""
+    if not _SESSION.fullmatch(name):
         raise InvalidArgument(
             f"{SESSION_HEADER} must be 16 to 64 letters, digits, '_' and '-': choose it at random"
         )

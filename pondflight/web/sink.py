@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pyarrow as pa
@@ -12,14 +13,17 @@ _SMALL = 4 << 10
 class Sink:
     """Keeps what was written until it is taken.
 
-    Buffers of results are kept as they are; the many small pieces between them are put together.
+    Large pieces are kept as they are; the many small ones between them are put together.
+    ``reuses_buffers``: the writer will write other data into the buffers that it wrote from, so
+    these have to be copied.
     """
 
     closed = False
 
-    def __init__(self) -> None:
+    def __init__(self, *, reuses_buffers: bool = False) -> None:
         self._pieces: list[Any] = []
         self._small = bytearray()
+        self._least = sys.maxsize if reuses_buffers else _SMALL
 
     def file(self) -> pa.PythonFile:
         """For a writer."""
@@ -27,7 +31,7 @@ class Sink:
 
     def write(self, data: Any) -> int:
         """Called by a writer."""
-        if len(data) < _SMALL:
+        if len(data) < self._least:
             self._small += data
         else:
             self._flush()

@@ -49,8 +49,10 @@ def read(req: falcon.Request) -> Request:
 
 
 def _text(req: falcon.Request) -> str:
+    # A chunked body has no length; the server says if it ends by itself.
+    stream = req.stream if req.env.get("wsgi.input_terminated") else req.bounded_stream
     try:
-        text: str = req.bounded_stream.read().decode("utf-8")
+        text: str = stream.read().decode("utf-8")
     except UnicodeDecodeError:
         raise InvalidArgument("the body is not UTF-8") from None
     return text

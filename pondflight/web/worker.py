@@ -48,6 +48,9 @@ _TICK_SECONDS: Final = 0.5
 _RECEIVE: Final = 64 << 10
 _BUFFERED: Final = 48 << 20
 _RESET: Final = struct.pack("ii", 1, 0)
+_AT_ONCE: Final = (b"GET /health ", b"GET /live ")
+"""Requests that the loop answers itself: they wait for nothing, and must not wait for a thread."""
+
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -234,7 +237,10 @@ class Worker(GunicornWorker):
         self._forget(connection)
         connection.state = State.ANSWERING
         connection.sock.settimeout(_SEND_SECONDS)
-        self._threads.submit(self._answer, connection, request, rest)
+        if request.startswith(_AT_ONCE):
+            self._answer(connection, request, rest)
+        else:
+            self._threads.submit(self._answer, connection, request, rest)
 
     def _answered(self, connection: Connection, rest: bytes, *, keep: bool) -> None:
         self._ignore(connection)
