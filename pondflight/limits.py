@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from limits import RateLimitItem, RateLimitItemPerSecond
-from limits.storage import MemoryStorage, Storage, storage_from_string
+from limits.storage import Storage, storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 
+from pondflight.limits_memory import MemoryStorage
 from pondflight.logs import Event, get_logger
 
 log = get_logger()

@@ -6,8 +6,9 @@ import pytest
 from adbc_driver_flightsql import DatabaseOptions, dbapi
 from pyarrow import flight
 
-from pondflight import logs
+from pondflight import limits_memory, logs
 from pondflight.limits import Counter, Rate
+from pondflight.limits_memory import MemoryStorage
 from pondflight.proxy.charges import Limits
 from tests.stack import Stack
 
@@ -140,3 +141,51 @@ def test_refusal_has_the_seconds_in_a_trailer_and_a_log_line(
     assert 1 <= int(seconds) <= 60
     lines = [line for line in capsys.readouterr().err.splitlines() if "Rate limit" in line]
     assert lines == ['level=warn msg="Rate limit exceeded" user_id=alice']
+
+
+class Clock:
+    """The time, moved on by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_window_moves_with_the_time() -> None:
+    clock = Clock()
+    storage = MemoryStorage(clock=clock)
+    assert [storage.acquire_entry("a", 3, 10) for _ in range(4)] == [True, True, True, False]
+    assert storage.get_moving_window("a", 3, 10) == (clock.now, 3)
+    clock.now += 9.9
+    assert not storage.acquire_entry("a", 3, 10)
+    clock.now += 0.2
+    assert storage.acquire_entry("a", 3, 10)
+    assert storage.get_moving_window("a", 3, 10) == (clock.now, 1)
+    assert not storage.acquire_entry("a", 3, 10, amount=3)
+    assert storage.get_moving_window("b", 3, 10) == (clock.now, 0)
+
+
+def test_counter_is_forgotten_in_time_and_when_there_are_too_many() -> None:
+    clock = Clock()
+    storage = MemoryStorage(clock=clock)
+    assert [storage.incr("a", 10) for _ in range(3)] == [1, 2, 3]
+    clock.now += 11
+    assert storage.get("a") == 0
+    assert storage.incr("a", 10) == 1
+    for number in range(limits_memory.MOST_COUNTERS + 10):
+        storage.incr(f"n{number}", 10)
+    assert storage.get("a") == 0
+    assert len(storage._counters) == limits_memory.MOST_COUNTERS
+
+
+def test_users_who_are_gone_are_forgotten() -> None:
+    clock = Clock()
+    storage = MemoryStorage(clock=clock)
+    for number in range(500):
+        storage.acquire_entry(f"user-{number}", 3, 10)
+    clock.now += 100
+    for _ in range(limits_memory._TIDY_EVERY):
+        storage.acquire_entry("b", 10_000, 10)
+    assert set(storage._windows) == {"b"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -23,13 +24,14 @@ from pondflight.engine.handles import Handle
 from pondflight.engine.ingest import ingest
 from pondflight.engine.sessions import SessionLimits, Sessions
 from pondflight.engine.statements import Plan, Statements
-from pondflight.errors import InvalidArgument, NotFound, Unauthenticated
+from pondflight.errors import ConfigError, InvalidArgument, NotFound, Unauthenticated
 from pondflight.flightsql import Call, FlightSqlServer, PreparedStatement, wire
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.calls import Headers
 from pondflight.flightsql.sqlinfo import sql_info_table
 from pondflight.flightsql.streams import Result
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 SWEEP_SECONDS = 5.0
 
@@ -265,7 +267,10 @@ class EngineServer(FlightSqlServer):
         if limits:
             self._sessions.limits = SessionLimits(**limits)
         if collector := wanted.get("tracing", {}).get("endpoint"):
-            tracing.configure(collector, "pondflight-worker")
+            try:
+                tracing.configure(collector, "pondflight-worker")
+            except ConfigError as error:  # without traces it is as good a worker
+                log.warning("%s", error)
         return {"attached": attached}
 
     def _cancel(self, call_id: str) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 
+from pondflight import metrics
 from pondflight.control import SESSION_COOKIE as COOKIE
 from pondflight.errors import Unauthenticated
 from pondflight.flightsql.calls import Headers
@@ -51,8 +52,12 @@ class CallerCheck:
 
     def authenticate(self, method: str, headers: Headers) -> Caller:
         """The caller behind a Bearer token, or behind a token as the password of Basic."""
-        token = _token(headers)
-        identity = self._tokens.verify(token)
+        try:
+            token = _token(headers)
+            identity = self._tokens.verify(token)
+        except Unauthenticated:
+            metrics.AUTH_FAILURES.inc()
+            raise
         session = identity.session or _cookie(headers) or ""
         offered = None if session else secrets.token_urlsafe(16)
         return Caller(identity, token, session, offered)

@@ -107,6 +107,28 @@ class Charges:
             return True
 
 
+class _Free(Charges):
+    """Counts nothing, and refuses nobody."""
+
+    def __init__(self) -> None:
+        """No limits."""
+
+    def run(self, call: Call) -> None:
+        """Nothing."""
+
+    def look(self, call: Call) -> None:
+        """Nothing."""
+
+    def promised(self, call: Call, tickets: list[bytes]) -> None:
+        """Nothing."""
+
+    def fetch(self, call: Call, ticket: bytes) -> None:
+        """Nothing."""
+
+
+FREE: Final = _Free()
+
+
 def _user(call: Call) -> str:
     caller: Caller = call.identity
     return caller.identity.sub

@@ -22,7 +22,7 @@ from pondflight.flightsql.sqlinfo import sql_info_table
 from pondflight.flightsql.streams import Result
 from pondflight.proxy import meter
 from pondflight.proxy.callers import CallerCheck
-from pondflight.proxy.charges import Charges
+from pondflight.proxy.charges import FREE, Charges
 from pondflight.proxy.databases import NO_DATABASES, Databases
 from pondflight.proxy.relay import Relay
 from pondflight.tls import Certificate
@@ -47,7 +47,7 @@ class ProxyServer(FlightSqlServer):
         *,
         pool: Pool,
         tokens: Tokens,
-        charges: Charges,
+        charges: Charges = FREE,
         databases: Databases = NO_DATABASES,
         demo_seconds: float | None = None,
         certificate: Certificate | None = None,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from http import HTTPStatus
 from typing import Any, Final
 
 import falcon
 
-from pondflight.errors import PondflightError
+from pondflight import tracing
+from pondflight.errors import Internal, PondflightError
 from pondflight.limits import Counter
 from pondflight.logs import Event, get_logger
 from pondflight.tokens import Tokens
@@ -31,9 +33,12 @@ _HEADERS: Final = {
 
 def create_app(configuration: Configuration) -> App:
     """The app that gunicorn runs."""
+    if configuration.collector:
+        tracing.configure(configuration.collector, "pondflight-http")
     tokens = configuration.tokens()
     upstream = Upstream(configuration.proxy, tokens, configuration.certificate())
-    app = falcon.App(middleware=[Watch(), Secure(), *access.middleware(configuration)])
+    middleware = [Watch(), Traces(), Secure(), *access.middleware(configuration)]
+    app = falcon.App(middleware=middleware)
     app.add_error_handler(Exception, _on_exception)
     app.add_error_handler(falcon.HTTPError, _on_http_error)
     app.add_error_handler(PondflightError, _on_error)
@@ -53,6 +58,25 @@ def create_app(configuration: Configuration) -> App:
             resource.on_head = resource.on_get
         app.add_route(path, resource)
     return app
+
+
+class Traces:
+    """Middleware: a span for each request, from its head to the last byte of its answer."""
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Begin it."""
+        headers = {name.lower(): value for name, value in req.headers.items()}
+        req.context.span = tracing.start(
+            f"HTTP {req.method}", headers, **{"http.request.method": req.method}
+        )
+
+    def process_response(
+        self, req: falcon.Request, resp: falcon.Response, resource: Any, req_succeeded: object
+    ) -> None:
+        """End it; where rows follow, their end does."""
+        if resp.stream is None:
+            failed = resp.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+            req.context.span.end(Internal(str(resp.status)) if failed else None)
 
 
 class Secure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import falcon
@@ -12,6 +12,7 @@ import falcon
 from pondflight import control
 from pondflight.errors import InvalidArgument, PondflightError, Unavailable
 from pondflight.tokens import bearer
+from pondflight.tracing import Span
 from pondflight.web import formats, problems, statements
 from pondflight.web.upstream import Rows, Statement, Upstream
 from pondflight.web.worker import HANG_UP
@@ -21,7 +22,6 @@ STREAMS: Final = 64
 """Results that may be on their way at once. Each has a thread; there are more for the rest."""
 
 _SESSION: Final = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
-_TRACE: Final = ("traceparent", "tracestate")
 
 
 class Query:
@@ -36,8 +36,8 @@ class Query:
         token = bearer(req.auth)
         form = formats.negotiate(req)
         request = statements.read(req)
-        trace = {name: value for name in _TRACE if (value := req.get_header(name))}
-        statement = self._upstream.statement(token, session_of(req), trace)
+        span: Span = req.context.span
+        statement = self._upstream.statement(token, session_of(req), span.headers())
         req.env.get(HANG_UP, _nobody)(statement.cancel)
         if not self._free.acquire(blocking=False):
             raise Unavailable("too many results are on their way: try again", retry_after=1.0)
@@ -45,11 +45,18 @@ class Query:
             rows = _run(statement, request)
             resp.content_type = form.media_types[0]
             resp.append_header("vary", "Accept")
-            resp.stream = _Body(form.encode(rows.schema, rows), rows, statement, self._free)
+            resp.stream = _Body(form.encode(rows.schema, rows), rows, statement, self._leave(span))
         except BaseException:
             statement.close()
             self._free.release()
             raise
+
+    def _leave(self, span: Span) -> Callable[[], None]:
+        def leave() -> None:
+            self._free.release()
+            span.end()
+
+        return leave
 
 
 class Session:
@@ -80,12 +87,16 @@ class _Body:
     """The pieces of a result, and what has to be done when they are all sent, or given up."""
 
     def __init__(
-        self, pieces: formats.Pieces, rows: Rows, statement: Statement, free: threading.Semaphore
+        self,
+        pieces: formats.Pieces,
+        rows: Rows,
+        statement: Statement,
+        on_close: Callable[[], None],
     ) -> None:
         self._pieces = pieces
         self._rows = rows
         self._statement = statement
-        self._free: threading.Semaphore | None = free
+        self._on_close: Callable[[], None] | None = on_close
         self._first = next(pieces, None)  # what cannot be encoded shows here, and has an answer
 
     def __iter__(self) -> Iterator[Any]:
@@ -96,12 +107,12 @@ class _Body:
 
     def close(self) -> None:
         """Called by the server, whatever became of the pieces."""
-        free, self._free = self._free, None
-        if free is not None:
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
             self._pieces.close()
             self._rows.close()
             self._statement.close()
-            free.release()
+            on_close()
 
 
 def session_of(req: falcon.Request) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -65,7 +65,7 @@ class Upstream:
         """``control.METRICS``: the proxy's own, in Prometheus's text form."""
         return self._control(control.METRICS)
 
-    def statement(self, token: str, session: str, trace: dict[str, str]) -> Statement:
+    def statement(self, token: str, session: str, trace: Mapping[str, str]) -> Statement:
         """A statement of the user whom ``token`` names, in one of their sessions or in none.
 
         ``trace`` has the headers of the trace that it belongs to.
@@ -121,7 +121,7 @@ class Statement:
         cancels: ThreadPoolExecutor,
         token: str,
         session: str,
-        trace: dict[str, str],
+        trace: Mapping[str, str],
     ) -> None:
         self._client = client
         self._cancels = cancels

@@ -211,3 +211,30 @@ def test_a_slow_reader_does_not_fill_the_proxys_memory(shared: Deployment, user:
         highest = max(highest, resident())
     reader.cancel()
     assert highest - before < 64 << 20
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        b"",
+        b"\xff\xfe",
+        b"SELECT 'a\0b'",
+        b"SELEC 1",
+        wire.pack(wire.new("CommandGetTables", catalog="abc"))[:-1],
+        wire.pack(wire.new("FlightInfo")),
+        wire.pack(wire.new("CommandPreparedStatementQuery", prepared_statement_handle=b"x")),
+        b"x" * 20_000_000,
+    ],
+)
+def test_bad_input_is_refused_in_words_and_the_proxy_lives_on(
+    shared: Deployment, user: str, command: bytes
+) -> None:
+    client = shared.client(user)
+    with pytest.raises((pa.ArrowInvalid, pa.ArrowKeyError)) as caught:
+        client.info(command)
+    with pytest.raises((pa.ArrowInvalid, pa.ArrowKeyError)) as caught_ticket:
+        client.flight.do_get(flight.Ticket(command[:10_000_000]), client.options()).read_all()
+    for error in (caught.value, caught_ticket.value):
+        assert "Traceback" not in str(error)
+        assert ".py" not in str(error)
+    assert client.rows("SELECT 1") == [(1,)]

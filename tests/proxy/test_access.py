@@ -106,7 +106,6 @@ def test_a_wrong_password_is_unauthenticated(shared: Deployment, password: str) 
         dbapi.connect(shared.uri, db_kwargs={"username": "token", "password": password}).close()
 
 
-@pytest.mark.parametrize("action", [control.CONFIGURE, control.CANCEL, control.STATUS])
 def test_the_control_channel_is_closed_to_users(shared: Deployment, user: str, action: str) -> None:
     with pytest.raises(pa.ArrowNotImplementedError, match="unknown action"):
         shared.client(user).act(action, b"{}")
