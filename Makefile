@@ -19,7 +19,7 @@ USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test integration lint format bench lock reference clean
+.PHONY: help run test integration integration-docker lint format bench lock reference clean
 .DELETE_ON_ERROR:
 
 help: ## show what make can do
@@ -33,6 +33,12 @@ test: $(VENV)/dev.stamp ## install what is missing and run the tests
 
 integration: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## run the suites that need real servers and clients
 	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/pytest integration $(ARGS)
+
+# Beside a Docker engine of our own, which leaves nothing behind; as root.
+integration-docker: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## run the suites that need a Docker engine
+	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/python -m integration.docker.engine --install -- \
+		$(CLIENTS)/bin/pytest integration/docker integration/bundle/test_compose.py \
+		integration/bundle/test_scenarios.py $(ARGS)
 
 lint: $(VENV)/dev.stamp ## ruff, ruff format and mypy --strict
 	$(BIN)/ruff check .

@@ -26,19 +26,21 @@ _SECONDS = 60.0
 
 
 @contextlib.contextmanager
-def postgres(folder: Path) -> Iterator[str]:
-    """A PostgreSQL; the connection string of a reader."""
+def postgres(folder: Path, host: str) -> Iterator[str]:
+    """A PostgreSQL; the connection string of a reader, for whom it is at ``host``."""
     binaries = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path("/nonexistent"))
     require(str(binaries / "initdb"), "apt-get install postgresql")
     (port,) = free_ports(1)
     user = _owner(folder, "postgres")
     data = folder / "data"
     _run(user, str(binaries / "initdb"), "-D", str(data), "-A", "trust", "-U", "postgres")
+    with (data / "pg_hba.conf").open("a") as access:
+        access.write("host all all samenet scram-sha-256\n")
     server = _start(
         user,
         folder,
         *(str(binaries / "postgres"), "-D", str(data), "-p", str(port), "-k", str(folder)),
-        *("-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"),
+        *("-c", f"listen_addresses=127.0.0.1,{host}", "-c", "fsync=off"),
     )
     psql = [
         "psql",
@@ -60,14 +62,14 @@ def postgres(folder: Path) -> Iterator[str]:
             env={**os.environ, "POSTGRES_PASSWORD": PASSWORD},
             check=True,
         )
-        yield f"postgresql://reader:p%40ss%3Aw%2Frd@127.0.0.1:{port}/shop"
+        yield f"postgresql://reader:p%40ss%3Aw%2Frd@{host}:{port}/shop"
     finally:
         _stop(server, signal.SIGINT)
 
 
 @contextlib.contextmanager
-def mariadb(folder: Path) -> Iterator[str]:
-    """A MariaDB; the connection string of a reader."""
+def mariadb(folder: Path, host: str) -> Iterator[str]:
+    """A MariaDB; the connection string of a reader, for whom it is at ``host``."""
     require("mariadbd", "apt-get install mariadb-server")
     (port,) = free_ports(1)
     user = _owner(folder, "mysql")
@@ -78,7 +80,7 @@ def mariadb(folder: Path) -> Iterator[str]:
         user,
         folder,
         *("mariadbd", "--no-defaults", f"--datadir={data}", f"--port={port}"),
-        *("--bind-address=127.0.0.1", f"--socket={folder}/socket", f"--pid-file={folder}/pid"),
+        *(f"--bind-address={host}", f"--socket={folder}/socket", f"--pid-file={folder}/pid"),
     )
     client = ["mariadb", "--no-defaults", f"--socket={folder}/socket", "-u", "root"]
     try:
@@ -92,7 +94,7 @@ def mariadb(folder: Path) -> Iterator[str]:
             "GRANT SELECT ON crm.* TO reader@'%'",
         )
         _run(user, *client, "crm", "-e", (SAMPLES / "mariadb.sql").read_text())
-        yield f"mysql://reader:p%40ss%3Aw%2Frd@127.0.0.1:{port}/crm"
+        yield f"mysql://reader:p%40ss%3Aw%2Frd@{host}:{port}/crm"
     finally:
         _stop(server, signal.SIGTERM)
 

@@ -1,7 +1,6 @@
 """docker-compose.yml on a real engine, by both Composes, with images that are built here.
 
-It runs beside an engine of its own: ``python -m integration.docker.engine -- pytest …`` (the
-Makefile does that).
+It runs beside an engine of its own (integration/docker/engine.py): ``make integration-docker``.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import pytest
 from adbc_driver_flightsql import DatabaseOptions, dbapi
 from adbc_driver_manager import Error
 
+from integration.bundle.conftest import IN_ENGINE
 from integration.bundle.front import ROOT, caddy
 from integration.bundle.test_scenarios import expected
 from integration.deployment import free_ports
@@ -26,13 +26,13 @@ from integration.tools import require, run
 from pondflight.probe import Target, check
 from pondflight.tokens import Tokens
 
-pytest.importorskip("integration.docker.engine", reason="no Docker backend in this tree")
-from integration.docker.engine import BASE_IMAGE, VARIABLE, Engine
+pytestmark = pytest.mark.timeout(600)
+needs_engine = pytest.mark.skipif(
+    not IN_ENGINE, reason="no engine of our own: make integration-docker"
+)
+BASE_IMAGE = "pondflight-base:bookworm"
+"""What integration/docker/engine.py calls the Debian that images are built from."""
 
-pytestmark = [
-    pytest.mark.skipif(VARIABLE not in os.environ, reason=f"no engine of our own: {__doc__}"),
-    pytest.mark.timeout(600),
-]
 IMAGES = Path(__file__).parent / "images"
 JOIN = """
 SELECT country, count(*), sum(amount)
@@ -42,9 +42,21 @@ GROUP BY country ORDER BY country
 V2 = ROOT / ".venv-integration" / "bin" / "docker-compose"
 
 
+class Engine:
+    """The engine that this suite was started beside."""
+
+    def __init__(self) -> None:
+        self.socket = Path(os.environ["PONDFLIGHT_TEST_ENGINE"]) / "docker.sock"
+        self.host = f"unix://{self.socket}"
+
+    def docker(self, *arguments: str | Path) -> str:
+        """Run Docker's own client; what it printed."""
+        return run("/usr/bin/docker", "--host", self.host, *arguments, cwd=ROOT).strip()
+
+
 @pytest.fixture(scope="module", name="engine")
 def fixture_engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    engine = Engine.current()
+    engine = Engine()
     context = tmp_path_factory.mktemp("images")
     shutil.copytree(IMAGES, context, dirs_exist_ok=True)
     shutil.copy(caddy(), context / "caddy")
@@ -57,7 +69,7 @@ def fixture_engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 
 
 class Compose:
-    """The deployment, in a copy of the files that it is made of."""
+    """The deployment, from a copy of the files that it is made of."""
 
     def __init__(self, program: str, engine: Engine, folder: Path, profiles: str) -> None:
         self._program = program
@@ -193,6 +205,7 @@ def fixture_compose(
         compose("down", "--volumes")
 
 
+@needs_engine
 def test_it_comes_up_and_goes_down_without_a_trace(compose: Compose, engine: Engine) -> None:
     codes = {"AT": "Austria", "DE": "Germany", "FI": "Finland", "NL": "Netherlands", "SE": "Sweden"}
     with compose.connect() as connection, connection.cursor() as cursor:

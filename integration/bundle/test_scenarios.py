@@ -19,13 +19,17 @@ from adbc_driver_manager import Error, OperationalError
 
 from integration.bundle import servers
 from integration.bundle.clients import connect, headers, pyarrow_client, query, read
-from integration.bundle.conftest import Start
+from integration.bundle.conftest import IN_ENGINE, Start
 from integration.bundle.front import Caddy, Front
 from integration.conftest import Deploy
 from integration.deployment import Deployment
 from integration.tools import require, run
 from tests.test_serve import family
 from tests.waiting import wait_until
+
+BACKEND = "docker" if IN_ENGINE else "process"
+HOST = "172.17.0.1" if IN_ENGINE else "127.0.0.1"
+"""Where workers find the databases: containers, on the bridge that Docker has by default."""
 
 JDBC = ("org.apache.arrow", "flight-sql-jdbc-driver", "18.3.0")
 JOIN = """
@@ -41,8 +45,10 @@ GROUP BY ALL ORDER BY ALL
 def fixture_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     with ExitStack() as stack:
         yield {
-            "shop": stack.enter_context(servers.postgres(tmp_path_factory.mktemp("postgres"))),
-            "crm": stack.enter_context(servers.mariadb(tmp_path_factory.mktemp("mariadb"))),
+            "shop": stack.enter_context(
+                servers.postgres(tmp_path_factory.mktemp("postgres"), HOST)
+            ),
+            "crm": stack.enter_context(servers.mariadb(tmp_path_factory.mktemp("mariadb"), HOST)),
             "geo": servers.sqlite(tmp_path_factory.mktemp("sqlite")),
         }
 
@@ -53,6 +59,7 @@ def fixture_deployment(deploy: Deploy, databases: dict[str, str]) -> Deployment:
     return deploy(
         {
             "server": {"trusted_proxies": ["127.0.0.1"]},
+            "workers": {"backend": BACKEND},
             "containers": {"idle_timeout": "6s", "memory_limit": "2g"},
             "security": {"rate_limit": {"requests_per_minute": 100000, "burst_size": 100000}},
             "duckdb": {
@@ -182,11 +189,14 @@ def test_a_killed_worker_is_an_error_and_then_a_new_one(
         cursor.execute("SELECT 42")
         cursor.fetchall()
         spawned = 'msg="Container spawned" user_id=victim container_id='
-        pid = deployment.log().rpartition(spawned)[2].split()[0]
+        worker = deployment.log().rpartition(spawned)[2].split()[0]
         cursor.execute("SELECT i FROM range(100000000) t(i)")
         reader = cursor.fetch_record_batch()
         reader.read_next_batch()
-        os.kill(int(pid), signal.SIGKILL)
+        if IN_ENGINE:
+            subprocess.run(["/usr/bin/docker", "kill", worker], check=True)
+        else:
+            os.kill(int(worker), signal.SIGKILL)
         started = time.monotonic()
         with pytest.raises(Exception, match="worker ended"):
             for _ in reader:
