@@ -33,6 +33,7 @@ from pondflight.proxy.callers import CallerCheck
 from pondflight.proxy.charges import FREE, Charges
 from pondflight.proxy.databases import NO_DATABASES, Databases
 from pondflight.proxy.relay import Relay
+from pondflight.tls import Certificate
 from pondflight.tokens import Tokens
 from pondflight.workers.pool import Pool
 
@@ -63,6 +64,7 @@ class ProxyServer(FlightSqlServer):
         charges: Charges = FREE,
         databases: Databases = NO_DATABASES,
         demo_seconds: float | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
         self._pool = pool
         self._relay = Relay(pool)
@@ -73,7 +75,10 @@ class ProxyServer(FlightSqlServer):
         self._started = time.monotonic()
         self._gauges = metrics.Gauges(pool.counts, lambda: meter.by_rpc(self.calls.running()))
         self.draining = False
-        super().__init__(location, authenticator=CallerCheck(tokens))
+        options = {}
+        if certificate is not None:
+            options["tls_certificates"] = [(certificate.chain, certificate.key)]
+        super().__init__(location, authenticator=CallerCheck(tokens), **options)
 
     def close(self) -> None:
         """Stop listening; wait for running calls."""
