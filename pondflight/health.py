@@ -48,7 +48,7 @@ class _Servicer(health_pb2_grpc.HealthServicer):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._status = Answer.NOT_SERVING
+        self._status = Answer(status=Answer.NOT_SERVING)
         self._watchers: defaultdict[str, set[Send]] = defaultdict(set)
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="health-watch")
 
@@ -57,7 +57,7 @@ class _Servicer(health_pb2_grpc.HealthServicer):
     ) -> health_pb2.HealthCheckResponse:
         if request.service not in SERVICES:
             context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service")
-        return Answer(status=self._status)
+        return self._status
 
     def Watch(  # type: ignore[override]  # noqa: N802
         self,
@@ -75,8 +75,8 @@ class _Servicer(health_pb2_grpc.HealthServicer):
             known = service in SERVICES
             if known:
                 self._watchers[service].add(send)
-            status = self._status if known else Answer.SERVICE_UNKNOWN
-            self._sender.submit(send, Answer(status=status))
+            unknown = Answer(status=Answer.SERVICE_UNKNOWN)
+            self._sender.submit(send, self._status if known else unknown)
         if not context.add_callback(forget):  # it has gone away already
             forget()
 
@@ -86,10 +86,11 @@ class _Servicer(health_pb2_grpc.HealthServicer):
 
     def set_serving(self, *, serving: bool) -> None:
         with self._lock:
-            self._status = Answer.SERVING if serving else Answer.NOT_SERVING
+            status = Answer.SERVING if serving else Answer.NOT_SERVING
+            self._status = Answer(status=status)
             for watchers in self._watchers.values():
                 for send in watchers:
-                    self._sender.submit(send, Answer(status=self._status))
+                    self._sender.submit(send, self._status)
 
     def close(self) -> None:
         self._sender.shutdown(wait=False, cancel_futures=True)
