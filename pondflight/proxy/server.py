@@ -25,6 +25,7 @@ from pondflight.errors import (
 )
 from pondflight.flightsql import Call, FlightSqlServer, wire
 from pondflight.flightsql import commands as c
+from pondflight.flightsql.decoding import decode_action
 from pondflight.flightsql.sqlinfo import sql_info_table
 from pondflight.flightsql.streams import Result
 from pondflight.proxy import meter
@@ -162,7 +163,7 @@ class ProxyServer(FlightSqlServer):
         """Flight SQL's actions to the worker; the control channel stays closed to users."""
         if kind not in c.ACTIONS:
             return [self._on_control(call, kind, body)]
-        request = c.decode_action(kind, body)
+        request = decode_action(kind, body)
         if isinstance(request, c.ClosePreparedStatement):
             # It only frees memory, and every client waits for the answer.
             if not request.prepared_statement_handle.startswith(control.KEEPS_NOTHING):
