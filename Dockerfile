@@ -25,14 +25,14 @@ COPY ui ui
 COPY pondflight pondflight
 # Pages that `make pages` has built in the checkout are taken as they are; else they are built here,
 # by Node out of a wheel, which stays in this stage.
-# Headers and tests of libraries are of no use here.
+# Headers and tests of libraries are of no use here, nor is Arrow's client of S3.
 RUN --mount=type=secret,id=ca \
     if [ -s /run/secrets/ca ]; then \
       export PIP_CERT=/run/secrets/ca NODE_EXTRA_CA_CERTS=/run/secrets/ca; fi \
  && /build/venv/bin/pip --quiet install --prefix=/opt/pondflight --no-deps --no-build-isolation --no-index . \
  && sed -i '1s|.*|#!/opt/pondflight/bin/python3|' /opt/pondflight/bin/pondflight \
  && cd /opt/pondflight/lib/python3*/site-packages \
- && rm -rf pyarrow/include pyarrow/src pyarrow/tests pyarrow/includes \
+ && rm -rf pyarrow/include pyarrow/src pyarrow/tests pyarrow/includes pyarrow/*_s3* pyarrow/_s3fs* \
  && find . -name '*.pyx' -delete -o -name '*.pxd' -delete -o -name '*.pxi' -delete \
  && /opt/pondflight/bin/python3 -m compileall -q . >/dev/null
 
