@@ -228,6 +228,7 @@ class MariaDB(Server):
             f"--port={self.port}",
             "--bind-address=127.0.0.1",
             "--skip-name-resolve",
+            f"--general-log-file={self.folder / 'general.log'}",
             "--innodb-flush-log-at-trx-commit=0",
             *self.options,
         ]
