@@ -55,9 +55,11 @@ lock: $(VENV)/dev.stamp ## write requirements/*.txt anew from pyproject.toml
 	$(LOCK) --group integration --constraint requirements/dev.txt \
 		--output-file requirements/integration.txt
 
-reference: $(VENV)/dev.stamp ## write config.example.yaml anew from the settings
+reference: $(VENV)/dev.stamp ## write config.example.yaml and docs/errors.md anew from the code
 	$(BIN)/python -m pondflight.settings.reference > config.example.yaml.new
 	mv config.example.yaml.new config.example.yaml
+	$(BIN)/python -m pondflight.flightsql.reference > docs/errors.md.new
+	mv docs/errors.md.new docs/errors.md
 
 clean: ## remove .venv and everything that a tool left behind
 	rm -rf $(VENV) $(CLIENTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -21,7 +21,11 @@ import yaml
 from adbc_driver_flightsql import DatabaseOptions, dbapi
 from pyarrow import flight
 
+from pondflight.settings.schema import ROOT
 from pondflight.tokens import Tokens
+
+_SETTINGS = {key.env.name for key in ROOT.leaves() if key.env is not None} | {"JWT_SECRET_FILE"}
+"""Variables that go before the configuration, and must not come from whoever runs the tests."""
 
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
@@ -107,7 +111,7 @@ class Deployment:
     def start(self) -> None:
         """Start, and wait until it is ready; the log is in the error if it is not."""
         assert self.process is None
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("CI")}
+        environ = {name: value for name, value in os.environ.items() if name not in _SETTINGS}
         environ |= {"JWT_SECRET": self.secret, **self._environ}
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(

@@ -13,7 +13,6 @@ from typing import Any
 
 from pondflight.settings.databases import AttachedDatabase
 
-
 _DEMO = ":demo"  # no alias has a colon
 
 

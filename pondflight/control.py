@@ -9,8 +9,15 @@ from __future__ import annotations
 SESSION_HEADER = "x-pondflight-session"
 """Session of the call; absent or empty: the user's default session."""
 
+OFFER_HEADER = "x-pondflight-offer"
+"""Session that the response of this call, which has none, hands out to its client."""
+
 CALL_HEADER = "x-pondflight-call"
 """Id of the call, chosen by the proxy, so that it can be cancelled from outside."""
+
+KEEPS_NOTHING = b'{"i":"",'
+"""How the handle of a prepared statement begins for which the worker keeps nothing: it need not be
+told that the statement was closed."""
 
 CONFIGURE = "pondflight.configure"
 """Once, after the start: ``{"databases": [{alias, type, connection_string, read_only}],

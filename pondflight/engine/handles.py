@@ -10,7 +10,7 @@ Form: a line of JSON, then, if parameters are bound, an Arrow IPC stream.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import pyarrow as pa
@@ -28,7 +28,8 @@ INLINE_PARAMETERS = 256 << 10
 class Handle:
     """A statement, ready to be run, or a result, ready to be fetched.
 
-    ``id``           under which the session keeps the result, or parameters that do not fit here
+    ``id``           under which the session keeps the result, or parameters that do not fit here;
+                     empty where there is nothing to keep (``control.KEEPS_NOTHING``)
     ``query``        the SQL text; empty for a result
     ``session``      the session it belongs to
     ``transaction``  the transaction it was prepared in, if any
@@ -76,6 +77,19 @@ class Handle:
             raise NotFound("unknown handle: prepare the statement again") from None
         checked_sql(handle.query)
         return handle
+
+    def bind(self, parameters: pa.Table) -> Handle:
+        """The handle with these parameters in it, if it can carry them.
+
+        A HUGEINT of 39 digits is not valid as the decimal that it travels as.
+        """
+        try:
+            if parameters.nbytes <= INLINE_PARAMETERS:
+                parameters.validate(full=True)
+                return replace(self, parameters=parameters)
+        except pa.ArrowInvalid:
+            pass
+        return replace(self, parameters=None)
 
     def require_session(self, session_id: str) -> None:
         """Raise unless the handle may be used in that session.

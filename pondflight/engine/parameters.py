@@ -61,9 +61,7 @@ def duckdb_type(kind: pa.DataType) -> str:
     if name is not None:
         return name
     if pa.types.is_decimal(kind):
-        if kind.precision <= _WIDEST_DECIMAL and kind.scale >= 0:
-            return f"DECIMAL({kind.precision},{kind.scale})"
-        return "VARCHAR"  # DuckDB's widest decimal is narrower; where it fits, it is cast
+        return _decimal_type(kind.precision, kind.scale)
     if _is_list(kind):
         size = kind.list_size if pa.types.is_fixed_size_list(kind) else ""
         return f"{duckdb_type(kind.value_type)}[{size}]"
@@ -74,6 +72,24 @@ def duckdb_type(kind: pa.DataType) -> str:
         inside = ", ".join(f"{quote(m.name)} {duckdb_type(m.type)}" for m in members)
         return f"{'STRUCT' if pa.types.is_struct(kind) else 'UNION'}({inside})"
     raise InvalidArgument(f"parameters of the Arrow type {kind} are not supported")
+
+
+def _decimal_type(precision: int, scale: int) -> str:
+    if (precision, scale) == (_WIDEST_DECIMAL, 0):
+        return "HUGEINT"  # which leaves as this Arrow type, with up to 39 digits
+    if precision <= _WIDEST_DECIMAL and scale >= 0:
+        return f"DECIMAL({precision},{scale})"
+    return "VARCHAR"  # DuckDB's widest decimal is narrower; where it fits, it is cast
+
+
+def encoding(kind: pa.DataType) -> pa.DataType:
+    """The Arrow type that clients are asked to send a parameter of the type ``kind`` as.
+
+    The JDBC driver writes milliseconds into whatever unit it is told.
+    """
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp("ms", kind.tz)
+    return pa.time32("ms") if pa.types.is_time(kind) else kind
 
 
 def _columns(names: tuple[str, ...], table: pa.Table) -> list[pa.ChunkedArray]:

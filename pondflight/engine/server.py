@@ -22,7 +22,7 @@ from pondflight.engine.databases import Databases
 from pondflight.engine.describe import Describer
 from pondflight.engine.handles import Handle
 from pondflight.engine.ingest import ingest
-from pondflight.engine.sessions import Sessions
+from pondflight.engine.sessions import DEFAULT, Sessions
 from pondflight.engine.startup import start_up
 from pondflight.engine.statements import Plan, Statements
 from pondflight.engine.storage import Storage
@@ -44,6 +44,7 @@ class WorkerCall:
     """What the proxy's headers say about a call."""
 
     session: str
+    offer: str | None
     call_id: str | None
 
 
@@ -60,9 +61,11 @@ class CredentialCheck:
         digest = hashlib.sha256(credential.encode()).hexdigest().encode()
         if scheme.lower() != "bearer" or not hmac.compare_digest(digest, self._digest):
             raise Unauthenticated
-        session = (headers.get(control.SESSION_HEADER) or [""])[0]
-        call_ids = headers.get(control.CALL_HEADER)
-        return WorkerCall(session, call_ids[0] if call_ids else None)
+        return WorkerCall(
+            session=_first(headers, control.SESSION_HEADER) or "",
+            offer=_first(headers, control.OFFER_HEADER),
+            call_id=_first(headers, control.CALL_HEADER),
+        )
 
     def response_headers(self, method: str, headers: Headers, identity: Any) -> Mapping[str, str]:
         """Nothing to tell."""
@@ -150,17 +153,17 @@ class EngineServer(FlightSqlServer):
     def close_prepared_statement(self, call: Call, request: c.ClosePreparedStatement) -> None:
         """Forget large parameters, if there are any."""
         try:
-            handle, session = self._handle(call, request.prepared_statement_handle)
+            handle, _ = self._handle(call, request.prepared_statement_handle)
         except (NotFound, InvalidArgument):
             return
-        self._statements.unbind(session, handle)
+        self._statements.unbind(handle)
 
     def get_flight_info_prepared_statement(
         self, call: Call, command: c.PreparedStatementQuery, descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo:
         """As a statement, with the parameters bound to the handle."""
         handle, session = self._handle(call, command.prepared_statement_handle)
-        bound = self._statements.bound(session, handle)
+        bound = self._statements.bound(handle)
         plan = self._statements.plan(
             call, session, handle.query, bound, transaction=handle.transaction
         )
@@ -171,7 +174,7 @@ class EngineServer(FlightSqlServer):
     ) -> pa.Schema:
         """The result schema, without running anything."""
         handle, session = self._handle(call, command.prepared_statement_handle)
-        bound = self._statements.bound(session, handle)
+        bound = self._statements.bound(handle)
         return self._statements.schema(call, session, handle.query, bound)
 
     def do_put_prepared_statement_query(
@@ -181,8 +184,8 @@ class EngineServer(FlightSqlServer):
         reader: flight.MetadataRecordBatchReader,
     ) -> bytes | None:
         """Bind parameters."""
-        handle, session = self._handle(call, command.prepared_statement_handle)
-        return self._statements.bind(session, handle, _parameters(call, reader)).encode()
+        handle, _ = self._handle(call, command.prepared_statement_handle)
+        return self._statements.bind(handle, _parameters(call, reader)).encode()
 
     def do_put_prepared_statement_update(
         self,
@@ -194,7 +197,7 @@ class EngineServer(FlightSqlServer):
         handle, session = self._handle(call, command.prepared_statement_handle)
         bound = _parameters(call, reader)
         if not bound.num_columns:
-            bound = self._statements.bound(session, handle)
+            bound = self._statements.bound(handle)
         return self._statements.update(call, session, handle.query, bound)
 
     def do_put_statement_ingest(
@@ -232,8 +235,8 @@ class EngineServer(FlightSqlServer):
         ``NotFound`` if the result is gone.
         """
         if not isinstance(c.decode_ticket(request.ticket), c.METADATA):
-            handle, session = self._ticket(call, request.ticket)
-            self._statements.renew(session, handle)
+            handle, _ = self._ticket(call, request.ticket)
+            self._statements.renew(handle)
         return request.serialized
 
     def set_session_options(
@@ -370,6 +373,7 @@ class EngineServer(FlightSqlServer):
         call.on_done(self._touch)
         call.on_cancel(_Rescue(call, self._databases))
         session: str = call.identity.session
+        self._sessions.adopt(session)
         timeout = self._sessions.timeout_of(session)
         if timeout:
             call.limit(timeout)
@@ -402,7 +406,14 @@ class EngineServer(FlightSqlServer):
             session = self._session(call, None)
         if handle.transaction is None:
             handle.require_session(session)
+            if handle.session == DEFAULT and not self._sessions.exists(session):
+                session = DEFAULT  # where it was made: what it needs is there
         return handle, session
+
+
+def _first(headers: Headers, name: str) -> str | None:
+    values = headers.get(name)
+    return values[0] if values else None
 
 
 class _Rescue:

@@ -44,7 +44,8 @@ class SessionLimits:
 class Session:
     """A session that has a cursor of its own.
 
-    ``statement_timeout`` is in seconds; ``None``: the server's.
+    ``statement_timeout`` is in seconds; ``None``: the server's. ``offer``, of the default session,
+    is the one that was handed out to the only client that has used it, if there is only one.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Session:
     in_use: int = 0
     last_used: float = field(default_factory=time.monotonic)
     statement_timeout: float | None = None
+    offer: str | None = None
 
 
 @dataclass(eq=False)
@@ -100,6 +102,25 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
+    def exists(self, session_id: str) -> bool:
+        """Whether the session has a cursor of its own."""
+        with self._changed:
+            return session_id in self._sessions
+
+    def adopt(self, session_id: str) -> None:
+        """A client comes with a session.
+
+        Its first call had none yet, and ran in the default session. If what is there is all its
+        own, it becomes what its session begins with.
+        """
+        with self._changed:
+            default = self._sessions.get(DEFAULT)
+            if default is None or default.offer != session_id or session_id in self._sessions:
+                return
+            del self._sessions[DEFAULT]
+            default.id = session_id
+            self._sessions[session_id] = default
+
     def timeout_of(self, session_id: str) -> float:
         """The statement timeout of a session, in seconds; 0 for none."""
         with self._changed:
@@ -146,9 +167,12 @@ class Sessions:
                     return Lease(self, None, lane)
                 if session is None and self._has_room():
                     session = self._sessions[session_id] = Session(session_id, self._new_lane())
+                    session.offer = call.identity.offer
                     if open_ones:
                         session.main.begin_first = True
                 if session is not None:
+                    if session.offer != call.identity.offer:
+                        session.offer = None
                     session.in_use += 1
                     return Lease(self, session, session.main)
                 if time.monotonic() > deadline:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 
 import duckdb
@@ -23,7 +23,7 @@ from pondflight.engine.datatypes import sent_as
 from pondflight.engine.describe import Columns, Describer
 from pondflight.engine.duck import quote, sql_errors
 from pondflight.engine.executions import Executions
-from pondflight.engine.handles import INLINE_PARAMETERS, Handle
+from pondflight.engine.handles import Handle
 from pondflight.engine.inference import parameter_types
 from pondflight.engine.kept import Kept
 from pondflight.engine.lanes import Lane, Rows, reader_of
@@ -40,6 +40,9 @@ from pondflight.flightsql.streams import Result
 
 COUNT_SCHEMA = pa.schema([pa.field("Count", pa.int64())])
 EMPTY_SCHEMA = pa.schema([])
+_NOT_KNOWN_YET = pa.schema([pa.field("result", pa.string())])
+"""In place of the schema of rows that only a run can tell. It must not be empty: to JDBC, what has
+an empty schema is an update."""
 _GONE = "unknown result: it was fetched before, or has expired"
 
 
@@ -109,37 +112,42 @@ class Statements:
     ) -> PreparedStatement:
         """A handle for ``text``, and what clients need to know before they run it."""
         statements = self.parse(text)
+        has_parameters = any(statement.parameters for statement in statements)
         handle = Handle(
-            id=secrets.token_hex(8), query=text, session=session, transaction=transaction
+            id=secrets.token_hex(8) if has_parameters else "",
+            query=text,
+            session=session,
+            transaction=transaction,
         )
         is_update = statements[-1].is_update
-        if is_update and not any(statement.parameters for statement in statements):
+        if is_update and not has_parameters:
             return PreparedStatement(handle.encode(), None, EMPTY_SCHEMA, is_update)
         with self._sessions.borrow(call, session) as lane, lane.use(call) as cursor:
             return PreparedStatement(
                 handle=handle.encode(),
-                dataset_schema=self._schema(cursor, statements, None),
+                dataset_schema=None
+                if is_update
+                else self._schema(cursor, statements, None) or _NOT_KNOWN_YET,
                 parameter_schema=self._parameter_schema(cursor, statements),
                 is_update=is_update,
             )
 
-    def bind(self, session: str, handle: Handle, bound: pa.Table) -> Handle:
+    def bind(self, handle: Handle, bound: pa.Table) -> Handle:
         """The handle that stands for the statement with these parameters.
 
         Old clients go on with the handle they have, so the session remembers as well.
         """
-        self._bound.put(session, handle.id, bound)
-        if bound.nbytes > INLINE_PARAMETERS:
-            return replace(handle, parameters=None)
-        return replace(handle, parameters=bound)
+        if handle.id:
+            self._bound.put(handle.session, handle.id, bound)
+        return handle.bind(bound)
 
-    def bound(self, session: str, handle: Handle) -> pa.Table | None:
+    def bound(self, handle: Handle) -> pa.Table | None:
         """The parameters that belong to the handle."""
-        return handle.parameters or self._bound.get(session, handle.id)
+        return handle.parameters or self._bound.get(handle.session, handle.id)
 
-    def unbind(self, session: str, handle: Handle) -> None:
+    def unbind(self, handle: Handle) -> None:
         """Forget what is kept for the handle."""
-        self._bound.pop(session, handle.id)
+        self._bound.pop(handle.session, handle.id)
 
     def _describe(
         self, call: Call, session: str, statements: list[Statement], bound: pa.Table | None
@@ -162,9 +170,9 @@ class Statements:
         try:
             columns = self._describer.columns(cursor, last, parameters.example(last, bound))
         except SqlError:
-            if len(statements) > 1:  # it may need what the ones before it make
-                return None
-            raise
+            if len(statements) == 1:
+                raise
+            columns = None  # it may need what the ones before it make
         return None if columns is None else self._describer.schema(cursor, columns)
 
     def _parameter_schema(
@@ -177,7 +185,7 @@ class Statements:
             sent = [sent_as(duckdb.sqltype(type_)) or type_ for type_ in types]
             learnt = self._describer.fields(cursor, sent) if sent else []
             fields += [
-                field.with_name(name)
+                pa.field(name, parameters.encoding(field.type))
                 for name, field in zip(statement.parameters, learnt, strict=True)
             ]
         return pa.schema(fields)
@@ -212,10 +220,10 @@ class Statements:
                 session=session,
                 transaction=transaction,
             )
-            if bound is not None and bound.nbytes > INLINE_PARAMETERS:
-                self._bound.put(session, handle.id, bound)
-            elif bound is not None:
-                handle = replace(handle, parameters=bound)
+            if bound is not None:
+                handle = handle.bind(bound)
+                if handle.parameters is None:
+                    self._bound.put(handle.session, handle.id, bound)
             return Plan(schema, handle)
         if last.returns_rows:
             rows = self._run_for_rows(call, session, last, bound)
@@ -225,7 +233,7 @@ class Statements:
                 transaction=transaction,
                 is_result=True,
             )
-            self._results.put(session, handle.id, rows)
+            self._results.put(handle.session, handle.id, rows)
             return Plan(rows.schema, handle, rows.count)
         count = self._run_all(call, session, last, bound)
         if plain:
@@ -238,7 +246,7 @@ class Statements:
             return pa.table([[handle.count]], schema=COUNT_SCHEMA)
         self._executions.fetch(handle.id, call)
         if handle.is_result:
-            rows = self._results.pop(session, handle.id)
+            rows = self._results.pop(handle.session, handle.id)
             if rows is None:
                 raise NotFound(_GONE)
             rows.adopt(call)
@@ -246,7 +254,7 @@ class Statements:
         (statement,) = self.parse(handle.query)
         if not statement.lazy:
             raise NotFound("unknown ticket: only a FlightInfo gives tickets")
-        bound = self.bound(session, handle)
+        bound = self.bound(handle)
         runs = parameters.rows(statement, bound)
         values = next(runs)
         if bound is None or bound.num_rows <= 1:
@@ -266,17 +274,17 @@ class Statements:
     def cancel(self, session: str, handle: Handle) -> CancelStatus:
         """Cancel what the ticket stands for, whether it runs or waits to be fetched."""
         status = self._executions.cancel(handle.id, session)
-        rows = self._results.pop(session, handle.id)
+        rows = self._results.pop(handle.session, handle.id)
         if rows is not None:
             rows.close()
-        self._bound.pop(session, handle.id)
+        self._bound.pop(handle.session, handle.id)
         return status
 
-    def renew(self, session: str, handle: Handle) -> None:
+    def renew(self, handle: Handle) -> None:
         """Keep what the ticket stands for; ``NotFound`` if that is gone."""
-        if handle.is_result and not self._results.refresh(session, handle.id):
+        if handle.is_result and not self._results.refresh(handle.session, handle.id):
             raise NotFound(_GONE)
-        self._bound.refresh(session, handle.id)
+        self._bound.refresh(handle.session, handle.id)
 
     def _stream(self, call: Call, session: str, statement: Statement, values: Values) -> Rows:
         lease = self._sessions.borrow(call, session, session_state=statement.session_state)

@@ -152,8 +152,8 @@ class CallTable:
 
     def __init__(self) -> None:
         self._calls: set[Call] = set()
-        self._changed = threading.Condition()
-        self._closed = False
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="call-watcher", daemon=True)
         self._thread.start()
 
@@ -162,42 +162,35 @@ class CallTable:
 
     def running(self) -> list[Call]:
         """The calls that are running now."""
-        with self._changed:
+        with self._lock:
             return list(self._calls)
 
     def enter(self, call: Call, context: flight.ServerCallContext) -> None:
         """Watch ``call`` from now on, until ``leave``."""
         call.context = context
-        with self._changed:
+        with self._lock:
             self._calls.add(call)
-            self._changed.notify()
 
     def leave(self, call: Call) -> None:
         """Never touch the call's context again."""
-        with self._changed:
+        with self._lock:
             self._calls.discard(call)
             call.context = None
 
     def close(self) -> None:
         """Stop the thread."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
+        self._closed.set()
         self._thread.join(timeout=5)
 
     def _watch(self) -> None:
-        while True:
-            with self._changed:
-                while not self._calls and not self._closed:
-                    self._changed.wait()
-                if self._closed:
-                    return
-                cancelled = [
+        # A fixed rhythm: waking the thread for each call would cost that call a switch of threads.
+        while not self._closed.wait(POLL_SECONDS):
+            with self._lock:
+                ended = [
                     call for call in self._calls if not (call.still_connected() and call.in_time())
                 ]
-            for call in cancelled:
+            for call in ended:
                 call.notify_cancelled()
-            time.sleep(POLL_SECONDS)
 
 
 class CallMiddleware(flight.ServerMiddleware):

@@ -93,6 +93,7 @@ def to_pyarrow(error: PondflightError, *, in_get_schema: bool = False) -> Except
 _CONTEXT = ". gRPC client debug context: "
 _DETAIL = re.compile(r"\. (?:Detail: (?:Python exception: \w+|[A-Z]\w+)|Client context: OK)\s*$")
 _TRANSPORT = "Flight returned "
+_CLOSED = "FlightClient is closed"
 
 
 def from_pyarrow(error: BaseException) -> PondflightError:
@@ -102,6 +103,8 @@ def from_pyarrow(error: BaseException) -> PondflightError:
     ``ConnectionLost`` and its text is replaced: gRPC's has addresses in it.
     """
     text = str(error).split(_CONTEXT, 1)[0]
+    if text.startswith(_CLOSED):  # on this side, since the server has ended
+        return ConnectionLost("the connection to the server was lost")
     if text.startswith(_TRANSPORT) and not isinstance(error, flight.FlightCancelledError):
         if isinstance(error, flight.FlightTimedOutError):
             return DeadlineExceeded("the server did not answer in time")

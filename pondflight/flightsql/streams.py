@@ -51,7 +51,9 @@ def to_flight_stream(
     if isinstance(result, pa.RecordBatch):
         result = pa.Table.from_batches([result])
     if isinstance(result, pa.Table):
-        return flight.RecordBatchStream(result)
+        if result.nbytes <= MAX_BATCH_BYTES:
+            return flight.RecordBatchStream(result)
+        result = ResultStream(result.schema, _pieces(result))
     schema = result.schema
     return flight.GeneratorStream(
         schema, _guarded(result, leaf, dictionaries=has_dictionaries(schema))
@@ -68,6 +70,11 @@ def _guarded(
             yield pa.Table.from_batches([batch]) if dictionaries else batch
     except Exception as error:  # noqa: BLE001  whatever it is, no traceback leaves
         raise to_pyarrow(leaf(error)) from None
+
+
+def _pieces(table: pa.Table) -> Iterator[pa.RecordBatch]:
+    for batch in table.to_batches():
+        yield from slices(batch)
 
 
 def slices(batch: pa.RecordBatch, limit: int = MAX_BATCH_BYTES) -> Iterator[pa.RecordBatch]:

@@ -8,6 +8,7 @@ for its first message.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from pondflight.proxy.callers import Caller
 from pondflight.workers.pool import Pool, User
 from pondflight.workers.worker import Lease
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 _EMPTY = pa.schema([])
 
@@ -33,11 +35,11 @@ class Relay:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._cancels = ThreadPoolExecutor(4, thread_name_prefix="cancel")
+        self._aside = ThreadPoolExecutor(4, thread_name_prefix="relay-aside")
 
     def close(self) -> None:
         """Let go of the threads."""
-        self._cancels.shutdown(wait=False, cancel_futures=True)
+        self._aside.shutdown(wait=False, cancel_futures=True)
 
     def unary(
         self,
@@ -58,6 +60,26 @@ class Relay:
                 for result in client.do_action(flight.Action(kind, body), options)
             ],
         )
+
+    def action_aside(self, call: Call, kind: str, body: bytes) -> None:
+        """DoAction, if there is a worker, without waiting for it or for its answer."""
+        lease = self._pool.lease_running(_user(call))
+        if lease is None:
+            return
+        options = lease.worker.options(session=call.identity.session)
+
+        def send() -> None:
+            try:
+                list(lease.worker.client.do_action(flight.Action(kind, body), options))
+            except Exception as error:  # noqa: BLE001  nobody waits for it
+                log.debug("%s was not passed on: %s", kind, error)
+            finally:
+                lease.release()
+
+        try:
+            self._aside.submit(send)
+        except RuntimeError:  # shut down
+            lease.release()
 
     def has_worker(self, call: Call) -> bool:
         """Whether the caller's worker runs: what only ends things need not start it."""
@@ -129,8 +151,10 @@ class Relay:
         caller: Caller = call.identity
         lease = self._pool.lease(_user(call), call.raise_if_cancelled)
         call.on_done(lambda _: lease.release())
-        call.on_cancel(_Once(self._cancels, lease))
-        return lease, lease.worker.options(session=caller.session, call_id=lease.call_id)
+        call.on_cancel(_Once(self._aside, lease))
+        return lease, lease.worker.options(
+            session=caller.session, offer=caller.offered, call_id=lease.call_id
+        )
 
 
 class _Once:

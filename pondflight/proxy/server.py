@@ -24,7 +24,6 @@ from pondflight.tokens import Tokens
 from pondflight.workers.pool import Pool
 
 _ENDING: dict[str, list[bytes] | None] = {
-    "ClosePreparedStatement": [],
     "CloseSession": [
         wire.new("CloseSessionResult", status=c.CloseSessionStatus.CLOSED).SerializeToString()
     ],
@@ -105,7 +104,12 @@ class ProxyServer(FlightSqlServer):
             return [self._pool_status(call)]
         if kind not in c.ACTIONS:
             raise NotSupported(f"unknown action {kind[:64]!r}; ListActions has those there are")
-        c.decode_action(kind, body)
+        request = c.decode_action(kind, body)
+        if isinstance(request, c.ClosePreparedStatement):
+            # It only frees memory, and every client waits for the answer.
+            if not request.prepared_statement_handle.startswith(control.KEEPS_NOTHING):
+                self._relay.action_aside(call, kind, body)
+            return []
         if kind not in _ENDING:
             self._refuse_if_draining()
         elif not self._relay.has_worker(call):

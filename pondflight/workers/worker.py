@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import secrets
 import threading
@@ -18,6 +19,9 @@ from pondflight.workers.backends.base import WorkerHandle
 
 _CONTROL_SECONDS = 5.0
 _RETRY_SECONDS = 0.02
+# Ids of calls are unique among the proxies that share a worker; nobody else can use them.
+_PROCESS = secrets.token_hex(8)
+_calls = itertools.count()
 
 
 class Worker:
@@ -32,10 +36,17 @@ class Worker:
         self._authorization = (b"authorization", f"Bearer {credential}".encode())
 
     def options(
-        self, *, session: str = "", call_id: str | None = None, timeout: float | None = None
+        self,
+        *,
+        session: str = "",
+        offer: str | None = None,
+        call_id: str | None = None,
+        timeout: float | None = None,
     ) -> flight.FlightCallOptions:
         """Headers of a call to this worker; ``timeout`` in seconds."""
         headers = [self._authorization, (control.SESSION_HEADER.encode(), session.encode())]
+        if offer is not None:
+            headers.append((control.OFFER_HEADER.encode(), offer.encode()))
         if call_id is not None:
             headers.append((control.CALL_HEADER.encode(), call_id.encode()))
         return flight.FlightCallOptions(timeout=timeout, headers=headers)
@@ -97,7 +108,7 @@ class Lease:
 
     def __init__(self, worker: Worker, lock: threading.Lock) -> None:
         self.worker = worker
-        self.call_id = secrets.token_hex(8)
+        self.call_id = f"{_PROCESS}-{next(_calls)}"
         self._lock = lock
         self._open = True
 

@@ -106,7 +106,7 @@ def test_clients_get_them_as_arrow_types_in_order(client: Client) -> None:
             ("2", pa.string()),
             ("3", pa.string()),
             ("4", pa.decimal128(10, 2)),
-            ("5", pa.timestamp("us", "UTC")),
+            ("5", pa.timestamp("ms", "UTC")),
             ("6", pa.int32()),
         ]
     )

@@ -131,3 +131,25 @@ def test_a_client_that_dies_half_way_leaves_no_table(uri: str, client: Client) -
         done = subprocess.run([sys.executable, "-c", program], check=False)
         assert done.returncode == -9
         assert client.rows("SELECT count(*) FROM duckdb_tables()") == [(0,)]
+
+
+def test_values_of_the_wrong_type_are_said_in_words_and_nothing_is_kept(connect: Connect) -> None:
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE t (i BIGINT, s VARCHAR)")
+        wrong = pa.table({"i": ["1", "x"], "s": ["a", "b"]})
+        with pytest.raises(adbc_driver_manager.ProgrammingError, match="string 'x' to INT64"):
+            cursor.adbc_ingest("t", wrong, mode="append")
+        with pytest.raises(adbc_driver_manager.ProgrammingError, match="string 'x' to INT64"):
+            cursor.execute("INSERT INTO t VALUES (?, ?)", ("x", "a"))
+        with pytest.raises(adbc_driver_manager.ProgrammingError, match="string 'x' to INT64"):
+            cursor.execute("SELECT ?::BIGINT", ("x",))
+            cursor.fetchall()
+        assert count(connection, "t") == 0
+
+
+def test_a_catalog_or_schema_that_is_not_there_is_said_in_words(connect: Connect) -> None:
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        with pytest.raises(adbc_driver_manager.ProgrammingError, match="nope"):
+            cursor.adbc_ingest("t", DATA, catalog_name="nope")
+        with pytest.raises(adbc_driver_manager.ProgrammingError, match="nope"):
+            cursor.adbc_ingest("t", DATA, db_schema_name="nope")

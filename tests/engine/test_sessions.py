@@ -186,3 +186,33 @@ def test_only_the_credential_opens_the_worker(uri: str) -> None:
         with pytest.raises(flight.FlightUnauthenticatedError):
             stranger.act(control.STATUS)
         stranger.close()
+
+
+def test_what_the_first_call_of_a_client_did_is_in_the_session_that_it_was_offered(
+    make_client: MakeClient,
+) -> None:
+    make_client(x_pondflight_offer="session-one").info("CREATE TEMP TABLE t AS SELECT 1 AS i")
+    mine = make_client("session-one")
+    assert mine.rows("FROM t") == [(1,)]
+    with pytest.raises(pa.ArrowInvalid, match="does not exist"):
+        make_client().rows("FROM t")
+    make_client(x_pondflight_offer="session-two").info("CREATE TEMP TABLE t AS SELECT 2 AS i")
+    assert make_client("session-two").rows("FROM t") == [(2,)]
+    assert mine.rows("FROM t") == [(1,)]
+
+
+def test_what_two_clients_share_neither_takes_with_it(make_client: MakeClient) -> None:
+    make_client(x_pondflight_offer="session-one").info("CREATE TEMP TABLE t AS SELECT 1 AS i")
+    other = make_client(x_pondflight_offer="session-two")
+    assert other.rows("FROM t") == [(1,)]
+    with pytest.raises(pa.ArrowInvalid, match="does not exist"):
+        make_client("session-one").rows("FROM t")
+    assert make_client().rows("FROM t") == [(1,)]
+
+
+def test_a_ticket_of_the_default_session_is_fetched_there(make_client: MakeClient) -> None:
+    client = make_client()
+    client.info("CREATE TEMP TABLE t AS SELECT 1 AS i")
+    ticket = client.info("FROM t").endpoints[0].ticket
+    mine = make_client("session-one")
+    assert mine.flight.do_get(ticket, mine.options()).read_all().to_pylist() == [{"i": 1}]

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import flight
 
+from pondflight import control
 from pondflight.flightsql import wire
 from tests.engine.conftest import Connect, MakeClient
 from tests.flight import Client
@@ -346,3 +347,15 @@ def test_rows_that_were_promised_survive_other_statements(
     client.info("DROP TABLE t")
     table = client.flight.do_get(info.endpoints[0].ticket, client.options()).read_all()
     assert table.column("i").to_pylist() == [1, 2]
+
+
+@pytest.mark.parametrize(("sql", "keeps"), [("SELECT 1", False), ("SELECT ?", True)])
+def test_a_handle_says_whether_anything_is_kept_for_it(
+    client: Client, sql: str, *, keeps: bool
+) -> None:
+    body = wire.pack(wire.new("ActionCreatePreparedStatementRequest", query=sql))
+    (created,) = client.act("CreatePreparedStatement", body)
+    value = wire.message_class(wire.ANY).FromString(created).value
+    prepared = wire.message_class("ActionCreatePreparedStatementResult").FromString(value)
+    handle = prepared.prepared_statement_handle
+    assert handle.startswith(control.KEEPS_NOTHING) != keeps

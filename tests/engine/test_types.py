@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import uuid
 from decimal import Decimal
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -133,6 +135,22 @@ def numbered(first: int, table: pa.Table) -> pa.Table:
     return table.add_column(0, "n", pa.array(range(first, first + len(table)), pa.int32()))
 
 
+def test_the_largest_hugeint_goes_every_way(connect: Connect) -> None:
+    with connect("s", autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE t (v HUGEINT)")
+        cursor.execute(f"INSERT INTO t VALUES ({HUGE}), ({-HUGE})")
+        cursor.execute("SELECT v FROM t ORDER BY v DESC")
+        out = cursor.fetch_arrow_table()
+        cursor.executemany("INSERT INTO t VALUES (?)", out)
+        cursor.adbc_ingest("t", out, mode="append")
+        cursor.execute("SELECT ? AS v, count(*) AS n FROM t WHERE v = ?", twice(out.slice(0, 1)))
+        assert cursor.fetchall() == [(Decimal(HUGE), 3)]
+
+
+def twice(table: pa.Table) -> pa.Table:
+    return table.append_column("again", table.column(0))
+
+
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_the_schema_is_known_before_and_names_the_type(client: Client, case: Case) -> None:
     sql = f"SELECT ({case.sql})::{case.type} AS v"
@@ -237,3 +255,17 @@ def test_decimals_survive_the_way_there_and_back(number: Decimal) -> None:
         table = pa.table({"0": pa.array([number], pa.decimal128(38, 10))})
         (values,) = parameters.rows(statement, table)
         assert connection.execute("SELECT ?", values).fetchone() == (number,)
+
+
+def test_the_documentation_names_every_type() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "types.md").read_text("utf-8")
+    families = {re.split(r"[(\[]", case.type)[0] for case in CASES} | {"VARIANT"}
+    nested = {"TIMETZ": "TIME WITH TIME ZONE", "TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
+    spelled = {"TIMESTAMP_MS": "_MS", "TIMESTAMP_NS": "_NS", "UTINYINT": "UTINYINT …"}
+    between = {"SMALLINT", "INTEGER", "USMALLINT", "UINTEGER"}  # of TINYINT … BIGINT
+    missing = [
+        family
+        for family in families - between
+        if spelled.get(family, nested.get(family, family)) not in page
+    ]
+    assert missing == []
