@@ -21,7 +21,7 @@ ITEMS_PER_ORDER = 4
 PARTS = 400
 
 # A number that looks random, from a number: n mod m, after a multiplication that mixes its bits.
-_MIX = "CREATE MACRO mix(n, salt, m) AS hash(n * 2654435761 + salt) % m"
+_MIX = "CREATE MACRO mix(n, salt, m) AS (hash(n * 2654435761 + salt) % m)::BIGINT"
 
 _MADE = {
     "customer": f"""
