@@ -84,11 +84,15 @@ class Deployment:
         return self.tokens.mint(sub, timedelta(seconds=ttl), **claims)
 
     def connect(self, sub: str = "ada", **options: Any) -> dbapi.Connection:
-        """An ADBC connection of the user ``sub``; ``autocommit=True`` and others."""
+        """An ADBC connection of the user ``sub``; ``autocommit=True`` and others.
+
+        ``claims`` go into the token.
+        """
+        token = self.token(sub, **options.pop("claims", {}))
         return dbapi.connect(
             self.flight_uri,
             db_kwargs={
-                DatabaseOptions.AUTHORIZATION_HEADER.value: f"Bearer {self.token(sub)}",
+                DatabaseOptions.AUTHORIZATION_HEADER.value: f"Bearer {token}",
                 **options.pop("db_kwargs", {}),
             },
             **options,

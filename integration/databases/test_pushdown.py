@@ -23,7 +23,7 @@ def _run(deployment: Deployment, *queries: str) -> list[tuple[object, ...]]:
 
 
 def _copies(log: str) -> list[str]:
-    return re.findall(r"statement:\s+(COPY .*?TO STDOUT)", log, re.S)
+    return re.findall(r"statement:\s+(COPY .*?TO STDOUT)", log, re.DOTALL)
 
 
 def test_postgresql_is_asked_for_the_columns_and_rows_that_are_needed(

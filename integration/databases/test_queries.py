@@ -14,9 +14,11 @@ from integration.databases import tpch
 from integration.deployment import Deployment
 
 _DOCUMENT = Path(__file__).parents[2] / "docs" / "databases.md"
-_QUERIES = re.search(r"^## Queries$(.*?)^## ", _DOCUMENT.read_text("utf-8") + "\n## ", re.S | re.M)
+_QUERIES = re.search(
+    r"^## Queries$(.*?)^## ", _DOCUMENT.read_text("utf-8") + "\n## ", re.DOTALL | re.MULTILINE
+)
 assert _QUERIES is not None
-QUERIES = re.findall(r"^```sql\n(.*?)^```$", _QUERIES[1], re.S | re.M)
+QUERIES = re.findall(r"^```sql\n(.*?)^```$", _QUERIES[1], re.DOTALL | re.MULTILINE)
 
 
 def test_all_documented_queries_are_found() -> None:

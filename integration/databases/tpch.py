@@ -79,7 +79,7 @@ def local() -> duckdb.DuckDBPyConnection:
 
 
 def load(postgres: Postgres, mariadb: MariaDB, sqlite: Path) -> None:
-    """The same, split over the three."""
+    """The same, split over the three; both servers have a view, ``slow``, that takes minutes."""
     with closing(local()) as source:
         _load_postgres(source, postgres)
         _load_mariadb(source, mariadb)
@@ -104,6 +104,7 @@ def _load_postgres(source: duckdb.DuckDBPyConnection, server: Postgres) -> None:
         rows = source.execute(f"FROM shop.public.{table}").fetchall()
         lines = "\n".join("\t".join(map(str, row)) for row in rows)
         script += f"COPY {table} FROM STDIN;\n{lines}\n\\.\n"
+    script += "CREATE VIEW slow AS SELECT o_orderkey, pg_sleep(0.1)::text AS nap FROM orders;"
     script += f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {server.user}; ANALYZE;"
     server.run(script, "shop")
 
@@ -116,10 +117,12 @@ def _load_mariadb(source: duckdb.DuckDBPyConnection, server: MariaDB) -> None:
         CREATE DATABASE crm CHARACTER SET utf8mb4;
         USE crm;
         CREATE TABLE customer (
-            c_custkey int PRIMARY KEY, c_name varchar(25) NOT NULL, c_mktsegment varchar(10) NOT NULL,
+            c_custkey int PRIMARY KEY, c_name varchar(25) NOT NULL,
+            c_mktsegment varchar(10) NOT NULL,
             c_acctbal decimal(15, 2) NOT NULL, c_comment varchar(117)
         );
         INSERT INTO customer VALUES {values};
+        CREATE VIEW slow AS SELECT c_custkey, sleep(0.1) AS nap FROM customer;
         GRANT SELECT ON crm.* TO {server.user}@'%';
         """
     )

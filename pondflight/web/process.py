@@ -23,6 +23,14 @@ _START_SECONDS = 20.0
 _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 
+_VARIABLES = frozenset(
+    """
+    PATH HOME TMPDIR TZ LANG LANGUAGE VIRTUAL_ENV LD_LIBRARY_PATH SSL_CERT_FILE SSL_CERT_DIR
+    REQUESTS_CA_BUNDLE CURL_CA_BUNDLE
+    """.split()  # noqa: SIM905 - as in a shell
+)
+_FAMILIES = ("LC_", "PYTHON", "ARROW_", "ACERO_", "MALLOC_", "GRPC_")
+
 
 class WebProcess:
     """``python -m pondflight.web``."""
@@ -77,9 +85,11 @@ def _configuration(settings: Settings, secret: str) -> dict[str, Any]:
 
 
 def _environment() -> dict[str, str]:
-    """Without the secrets: they come through the pipe."""
+    """What it needs: any other variable may be the password of some database."""
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.endswith(("_SECRET", "_KEY", "_PASSWORD"))
+        if name in _VARIABLES
+        or name.startswith(_FAMILIES)
+        or name.upper().endswith("_PROXY")  # both spellings are in use
     }

@@ -30,7 +30,9 @@ __all__ = ["Databases", "Spec"]
 _HEARD_SECONDS = 0.25
 _ATTACH_SECONDS = 5.0
 _ONE_MORE_LOOK_SECONDS = 1.0
+_GONE_SECONDS = 1.0
 _RECENT_SECONDS = 10.0
+_TOGETHER_SECONDS = 0.2
 
 _SENTENCES: Mapping[Kind, str] = {
     Kind.AWAY: (
@@ -129,6 +131,9 @@ class Databases:
         for alias in self.absent:
             if missing == alias.lower():
                 return _unavailable(self._kind_of(alias), alias)
+        for server in self._servers:
+            if missing == server.alias.lower() and server.changed(_ago(_RECENT_SECONDS)):
+                return _unavailable(Kind.BROKEN, server.alias)  # it is back by now
         return error
 
     def cut_waiting(self, since: float) -> None:
@@ -147,21 +152,23 @@ class Databases:
         fault = fault_of(error.message)
         if fault is None:
             return False
-        found = [server for server in self._suspects(fault) if server.present]
+        found = self._suspects(fault)
         for server in found:
             server.look()
-        return any(server.wait(lambda state: state is State.AWAY, 1.0) for server in found)
+        return any(
+            not server.present or server.wait(lambda state: state is State.AWAY, _GONE_SECONDS)
+            for server in found
+        )
 
     def _suspects(self, fault: Fault) -> list[ServerDatabase]:
-        """The servers that may be at fault: the one with that port; else those that broke."""
-        since = time.monotonic() - _RECENT_SECONDS
-        for found in (
-            [server for server in self._servers if server.owns(fault.port)],
-            [server for server in self._servers if server.broke(since)],
-        ):
-            if found:
-                return found
-        return self._servers
+        """The servers that may be at fault: whose port it is, or whose connection broke."""
+        if fault.kind is Kind.BROKEN:
+            latest = max((server.broken for server in self._servers), default=0.0)
+            since = max(latest - _TOGETHER_SECONDS, _ago(_RECENT_SECONDS))
+            found = [server for server in self._servers if server.broken >= since]
+        else:
+            found = [server for server in self._servers if server.owns(fault.port)]
+        return found or self._servers
 
     def _kind_of(self, alias: str) -> Kind:
         for server in self._servers:
@@ -172,6 +179,10 @@ class Databases:
 
 def _left(deadline: float) -> float:
     return max(0.0, deadline - time.monotonic())
+
+
+def _ago(seconds: float) -> float:
+    return time.monotonic() - seconds
 
 
 def _names(text: str, alias: str) -> bool:
