@@ -104,7 +104,7 @@ class Server(ABC):
     def url(self, database: str, *, user: str = "", password: str = "", **options: str) -> str:
         """The connection string that a configuration has for it."""
         login = f"{quote(user or self.user, safe='')}:{quote(password or self.password, safe='')}"
-        query = f"?{urlencode(options)}" if options else ""
+        query = f"?{urlencode(options, quote_via=quote)}" if options else ""
         return f"{self.scheme}://{login}@127.0.0.1:{self.port}/{database}{query}"
 
     def log(self) -> str:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from adbc_driver_manager import Error
 
 from integration.conftest import Deploy
 from integration.databases.support import eventually, failure, rows, succeeds
@@ -144,11 +143,10 @@ def test_require_all_starts_no_worker_without_one(
 ) -> None:
     deployment = deploy({"duckdb": {"attached_databases": entries, "require_all": True}})
     side.server.stop()
-    with pytest.raises(Error) as caught:
-        with deployment.connect(autocommit=True) as connection:
-            rows(connection, "SELECT 42")
+    with deployment.connect(autocommit=True) as connection:
+        told = failure(connection, "SELECT 42")
     for hidden in (side.server.mark, side.server.user, str(side.server.port)):
-        assert hidden not in str(caught.value)
+        assert hidden not in told
         assert hidden not in deployment.log()
     assert f"'{side.alias}'" in deployment.log()
     side.server.start()

@@ -8,6 +8,8 @@ table ``t`` with an INTEGER column ``i``.
 
 from __future__ import annotations
 
+import re
+
 OUTSIDE = "outside.csv"
 
 FILES = """
@@ -261,5 +263,5 @@ COPY FROM DATABASE shop TO memory
 
 
 def lines(text: str) -> list[str]:
-    """One statement per line; a line that begins with a blank goes on with the one before."""
-    return text.strip().replace("\n ", "\x01 ").split("\n")
+    """The statements of a text."""
+    return re.split(r"\n(?! )", text.strip())
