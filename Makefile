@@ -19,20 +19,27 @@ USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test integration lint format bench lock reference clean
+.PHONY: help run pages ui test integration integration-docker lint format bench lock reference clean
 .DELETE_ON_ERROR:
 
 help: ## show what make can do
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
-run: $(VENV)/run.stamp ## install what is missing and start pondflight (Ctrl-C stops it)
+run: $(VENV)/run.stamp pages ## install what is missing and start pondflight (Ctrl-C stops it)
 	@exec $(BIN)/pondflight serve $(ARGS)
+
+ui: $(VENV)/run.stamp ## build the pages (again), and fail if that fails
+	@$(BIN)/python ui/build.py
 
 test: $(VENV)/dev.stamp ## install what is missing and run the tests
 	@$(BIN)/pytest tests $(ARGS)
 
 integration: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## run the suites that need real servers and clients
-	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/pytest integration $(ARGS)
+	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/pytest integration --ignore integration/docker $(ARGS)
+
+# Beside a Docker engine of our own, which leaves nothing behind; as root.
+integration-docker: $(VENV)/dev.stamp ## run the suites that need a Docker engine
+	@$(BIN)/python -m integration.docker.engine --install -- $(BIN)/pytest integration/docker $(ARGS)
 
 lint: $(VENV)/dev.stamp ## ruff, ruff format and mypy --strict
 	$(BIN)/ruff check .
@@ -47,13 +54,16 @@ bench: $(VENV)/dev.stamp ## measure, and print the figures side by side
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 # Keeps the versions that are locked already; make lock ARGS=--upgrade takes the newest.
-LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock" $(ARGS)
+SAME := --constraint requirements/run.txt
 lock: $(VENV)/dev.stamp ## write requirements/*.txt anew from pyproject.toml
-	$(LOCK) --group build --group client --output-file requirements/run.txt
-	$(LOCK) --group dev --constraint requirements/run.txt --output-file requirements/dev.txt
-	$(LOCK) --group integration --constraint requirements/dev.txt \
+	$(LOCK) pyproject.toml --group build --group client --output-file requirements/run.txt
+	$(LOCK) pyproject.toml --group dev $(SAME) --output-file requirements/dev.txt
+	$(LOCK) pyproject.toml --group integration --constraint requirements/dev.txt \
 		--output-file requirements/integration.txt
+	$(LOCK) pyproject.toml --all-extras $(SAME) --output-file requirements/image.txt
+	$(LOCK) --group pyproject.toml:build $(SAME) --output-file requirements/build.txt
 
 reference: $(VENV)/dev.stamp ## write config.example.yaml and docs/errors.md anew from the code
 	$(BIN)/python -m pondflight.settings.reference > config.example.yaml.new
@@ -61,8 +71,14 @@ reference: $(VENV)/dev.stamp ## write config.example.yaml and docs/errors.md ane
 	$(BIN)/python -m pondflight.flightsql.reference > docs/errors.md.new
 	mv docs/errors.md.new docs/errors.md
 
+# The product runs without its pages, and says on them what to do; so a failure only warns.
+pages: $(VENV)/run.stamp
+	@$(BIN)/python ui/build.py --if-changed || \
+	  echo "the pages could not be built (see above); everything else works" >&2
+
 clean: ## remove .venv and everything that a tool left behind
-	rm -rf $(VENV) $(CLIENTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(CLIENTS) ui/node_modules pondflight/web/static
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is younger than what it was made from, and is written last: an interrupted step runs again.

@@ -1,4 +1,4 @@
-"""The command line: ``pondflight serve``, ``worker``, ``token`` and ``check``.
+"""The command line: ``serve``, ``token``, ``check``, ``workers``, ``doctor``, and ``worker``.
 
 Thin, and light to import: a command imports what it runs when it runs. ``worker`` is started once
 per user and its start is waited for; it must not pay for what only ``serve`` needs.
@@ -16,6 +16,7 @@ import click
 
 from pondflight import __version__
 from pondflight.errors import ConfigError, PondflightError
+from pondflight.ops.workers import workers
 from pondflight.units import DURATION, SIZE, parse_duration, parse_size
 
 if TYPE_CHECKING:
@@ -130,8 +131,8 @@ def serve(config: Path | None, log_level: str) -> None:
     """Start the proxy: Flight SQL, HTTP and health, and a worker for each user who comes.
 
     Without --config and without JWT_SECRET it starts a demonstration: with a secret that is
-    generated for this run, and a small sample database. With either of them it is the real thing,
-    and refuses to start without JWT_SECRET.
+    generated for this run, and a small sample database. With either of them, or with containers for
+    workers, it is the real thing, and refuses to start without JWT_SECRET.
 
     Ctrl-C or SIGTERM ends it, and all workers with it.
     """
@@ -139,8 +140,10 @@ def serve(config: Path | None, log_level: str) -> None:
     from pondflight.settings import load
 
     settings = load(config, look=True)
-    zero_config = config is None and settings.security.jwt_secret is None
-    if settings.security.jwt_secret is None and not zero_config:
+    unsigned = settings.security.jwt_secret is None
+    # Containers outlive the proxy, and only one with the same secret can adopt them.
+    zero_config = unsigned and config is None and settings.workers.backend == "process"
+    if unsigned and not zero_config:
         raise ConfigError([HOW_TO_SIGN])
     logs.configure(log_level)
     from pondflight.serve import run
@@ -197,8 +200,15 @@ def serve(config: Path | None, log_level: str) -> None:
     is_flag=True,
     help="End when standard input does: what started this holds the other end.",
 )
+@click.option(
+    "--orphan-timeout",
+    type=_Duration(),
+    default="0s",
+    metavar="DURATION",
+    help="End when no proxy has said anything for so long; 0s: never.",
+)
 @LOG_LEVEL
-def worker(
+def worker(  # noqa: PLR0913 - one for each option
     *,
     listen: str,
     credential_sha256: str,
@@ -207,6 +217,7 @@ def worker(
     scratch: Path,
     storage: Path | None,
     lifeline: bool,
+    orphan_timeout: timedelta,
     log_level: str,
 ) -> None:
     """Run the private DuckDB of one user. A backend starts this, not a person."""
@@ -224,6 +235,7 @@ def worker(
             scratch=scratch,
             storage=storage,
             lifeline=lifeline,
+            orphan_timeout=orphan_timeout.total_seconds(),
         )
     )
 
@@ -269,3 +281,33 @@ def check(config: Path | None) -> None:
     click.echo(yaml.safe_dump(settings.masked(), sort_keys=False, allow_unicode=True), nl=False)
     if settings.security.jwt_secret is None:
         click.echo(f"warning: {HOW_TO_SIGN}", err=True)
+
+
+@main.command(short_help="Find out what is wrong.")
+@CONFIG
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def doctor(config: Path | None, *, as_json: bool) -> None:
+    """Find out what keeps pondflight from working here, and say what to do about it.
+
+    Asks about the ports, the memory, Docker (its socket, the daemon, the image, the network), a
+    worker's start, and each attached database, from this host and from inside a worker.
+
+    Ends with exit code 1 if anything fails, and with 2 if the configuration itself is wrong.
+    """
+    from pondflight.settings import load
+
+    settings = load(config)
+    from pondflight.ops import findings
+    from pondflight.ops.doctor import examine
+
+    found = []
+    for finding in examine(settings):
+        found.append(finding)
+        if not as_json:
+            click.echo(findings.as_text(finding))
+    if as_json:
+        click.echo(findings.as_json(found))
+    sys.exit(0 if findings.all_well(found) else 1)
+
+
+main.add_command(workers)

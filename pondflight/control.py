@@ -13,27 +13,70 @@ OFFER_HEADER = "x-pondflight-offer"
 """Session that the response of this call, which has none, hands out to its client."""
 
 CALL_HEADER = "x-pondflight-call"
-"""Id of the call, chosen by the proxy, so that it can be cancelled from outside."""
+"""Id of the call, chosen by the caller, so that it can be cancelled from outside: by the proxy
+towards a worker, by the HTTP app towards the proxy."""
+
+SESSION_COOKIE = "arrow_flight_session_id"
+"""Cookie that names a session of the caller, towards the proxy. The name is the specification's."""
 
 KEEPS_NOTHING = b'{"i":"",'
 """How the handle of a prepared statement begins for which the worker keeps nothing: it need not be
 told that the statement was closed."""
+QUERY_HEADER = "x-pondflight-query-only"
+"""Present: the call may run a query and nothing else (``engine.queries``). The proxy passes it on
+from any client."""
 
 CONFIGURE = "pondflight.configure"
-"""Once, after the start: ``{"databases": [{alias, type, connection_string, read_only}],
+"""After the start: ``{"owner": key, "databases": [{alias, type, connection_string, read_only}],
 "extensions": [name], "require_all": bool, "init_sql": text, "storage_limit": bytes,
 "scratch_limit": bytes, "sandbox": {"allow_network": bool} or null,
-"sessions": {"idle_timeout": s, "max_sessions": n, "statement_timeout": s}}``; what is left out has
-its default. Answers ``{"attached": [alias]}``. Connection strings and SQL with secrets in it are
-the reason why it comes this way."""
+"sessions": {"idle_timeout": s, "max_sessions": n, "statement_timeout": s},
+"tracing": {"endpoint": url}}``; what is left out has its default. Answers
+``{"attached": [alias]}``. Connection strings and SQL with secrets in it are the reason why it
+comes this way.
+
+``owner`` is the key of the user whom the worker serves from then on. The same owner again is no
+error and changes nothing; another one gets PERMISSION_DENIED. With an empty ``owner`` the worker
+stays nobody's, and is only prepared: extensions, no databases."""
 
 CANCEL = "pondflight.cancel"
-"""Cancel the running call whose id is the body. Answers ``{"cancelled": bool}``. It exists since
-a Flight client cannot cancel a DoGet that waits for its first message, nor any unary call."""
+"""Cancel the running calls whose id is the body; at the proxy, the caller's own. Answers
+``{"cancelled": bool}``. It exists since a Flight client cannot cancel a DoGet that waits for its
+first message, nor any unary call."""
 
 STATUS = "pondflight.status"
-"""Empty body. Answers ``{"running": n, "idle_seconds": s, "sessions": n, "rss_bytes": n}``."""
+"""Empty body. Answers ``{"owner": key, "running": n, "idle_seconds": s, "sessions": n,
+"rss_bytes": n, "cpu_seconds": s}``; ``owner`` is empty while the worker is nobody's."""
 
 POOL_STATUS = "pondflight.pool_status"
 """To the proxy, by an administrator. Empty body. Answers ``{"ready": bool, "active": n,
-"total_spawned": n, "total_stopped": n}``."""
+"total_spawned": n, "total_stopped": n, "states": {state: n}, "stopped": {reason: n},
+"queued": n, "warm": n}`` and what /health/detailed has of the proxy."""
+
+METRICS = "pondflight.metrics"
+"""To the proxy, by an administrator. Empty body. Answers its metrics in Prometheus's text form."""
+
+WORKERS = "pondflight.workers"
+"""To the proxy, by an administrator. Empty body. Answers ``{"workers": [worker]}``, the oldest
+first, where a worker is ``{"id", "name", "state", "user", "key", "age", "idle", "running",
+"memory", "cpu", "outdated"}``: ``user`` is a ``sub`` or null, times are in seconds, ``memory`` in
+bytes, ``cpu`` in cores, and what is not known is null."""
+
+WORKER = "pondflight.worker"
+"""To the proxy, by an administrator. Body: a worker's id, name or user. Answers ``{"worker":
+worker, "log": [line]}`` with the last lines that it wrote."""
+
+STOP_WORKER = "pondflight.stop_worker"
+"""To the proxy, by an administrator: ``{"worker": id, name or user, "force": bool}``. Answers
+``{"worker": worker}`` as it was. A worker that runs a statement is stopped only by force."""
+
+STATEMENTS = "pondflight.statements"
+"""To a worker: ``{"text": "masked", "full" or "none"}``. Answers ``{"statements": [statement]}``,
+those that run and those that ran last, the newest first, where a statement is ``{"id", "text",
+"kind", "state", "started", "seconds", "rows", "error"}``; ``state`` is running, done, failed or
+cancelled, ``started`` in seconds since the epoch. To the proxy, by an administrator: the same, of
+all workers, with ``worker`` (its id) and ``user`` in each."""
+
+CANCEL_STATEMENT = "pondflight.cancel_statement"
+"""To a worker: ``{"statement": id}``; to the proxy, by an administrator: ``{"worker": id,
+"statement": id}``. Answers ``{"cancelled": bool}``."""

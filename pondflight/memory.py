@@ -24,3 +24,14 @@ def tame() -> None:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, ARENAS)
     except (OSError, AttributeError):
         return
+
+
+def trim() -> None:
+    """Give memory that is free back to the system, where the C library can.
+
+    After a burst of large buffers it keeps most of what they took.
+    """
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        return

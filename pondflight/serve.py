@@ -6,8 +6,6 @@ HTTP app under gunicorn in another, since gunicorn forks and this process holds 
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import secrets
 import shutil
 import signal
@@ -19,7 +17,6 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from pydantic import SecretStr
 
@@ -27,16 +24,19 @@ from pondflight import memory
 
 memory.tame()  # before pyarrow is imported
 
-from pondflight import access, banner, sample  # noqa: E402
+from pondflight import banner, sample, tracing  # noqa: E402
 from pondflight.errors import Cancelled, ConfigError  # noqa: E402
 from pondflight.health import HealthServer  # noqa: E402
+from pondflight.limits import Counter  # noqa: E402
 from pondflight.logs import Event, get_logger  # noqa: E402
+from pondflight.proxy.charges import Charges, Limits  # noqa: E402
+from pondflight.proxy.databases import Database, Databases  # noqa: E402
 from pondflight.proxy.server import ProxyServer  # noqa: E402
 from pondflight.settings import AttachedDatabase, DatabaseType, Settings  # noqa: E402
-from pondflight.tokens import Tokens  # noqa: E402
+from pondflight.web.configuration import Configuration  # noqa: E402
 from pondflight.web.process import WebProcess  # noqa: E402
-from pondflight.workers.backends.process import ProcessBackend  # noqa: E402
-from pondflight.workers.pool import Pool, PoolSettings, User  # noqa: E402
+from pondflight.workers.factory import create_backend, pool_settings  # noqa: E402
+from pondflight.workers.pool import Pool  # noqa: E402
 
 log = get_logger()
 _POLL_SECONDS = 0.1
@@ -57,16 +57,25 @@ def run(settings: Settings, *, zero_config: bool) -> int:
             settings = _with_sample(settings, folder)
         settings = _with_ports(settings)
         secret = _secret(settings)
-        tokens = Tokens(secret)
+        if settings.tracing.endpoint:
+            tracing.configure(settings.tracing.endpoint, "pondflight-proxy")
+        web_settings = Configuration.of(settings, secret)
+        tokens = web_settings.tokens()
         host = settings.server.host
         log.info(Event.STARTING, backend=settings.workers.backend)
         if not settings.duckdb.sandbox:
             log.warning(Event.SANDBOX_OFF, hint="user SQL reaches files and the network")
         health = stack.enter_context(closing(HealthServer(host, settings.server.health_port)))
-        backend = ProcessBackend(_storage_directory(settings))
-        pool = stack.enter_context(closing(Pool(backend, pool_settings(settings, secret))))
-        web = stack.enter_context(closing(WebProcess(settings, secret)))
-        proxy = ProxyServer(f"grpc://{host}:{settings.server.grpc_port}", pool=pool, tokens=tokens)
+        pool = stack.enter_context(closing(_pool(settings, secret)))
+        web = stack.enter_context(closing(WebProcess(web_settings)))
+        proxy = ProxyServer(
+            f"grpc://{host}:{settings.server.grpc_port}",
+            pool=pool,
+            tokens=tokens,
+            charges=_charges(settings),
+            databases=_databases(settings),
+            demo_seconds=settings.auth.demo.statement_timeout.total_seconds(),
+        )
         stack.callback(_drain, proxy, settings.server.drain_timeout.total_seconds(), signals)
         web.wait_until_listening()
         health.set_serving(serving=True)
@@ -88,61 +97,34 @@ def run(settings: Settings, *, zero_config: bool) -> int:
     return 0
 
 
-def pool_settings(settings: Settings, secret: str) -> PoolSettings:
-    """What the pool needs to know of the settings."""
-    instance = hmac.new(secret.encode(), b"instance", hashlib.sha256).hexdigest()[:12]
-    return PoolSettings(
-        instance=instance,
-        secret=secret,
-        memory_limit=settings.containers.memory_limit,
-        cpu_limit=settings.containers.cpu_limit,
-        idle_timeout=settings.containers.idle_timeout.total_seconds(),
-        max_workers=settings.containers.max_per_host,
-        configuration=lambda user: worker_configuration(settings, user),
-        access=lambda user: access_of(settings, user),
-        storage=lambda user: storage_of(settings, user),
+def _pool(settings: Settings, secret: str) -> Pool:
+    backend = create_backend(settings, secret)
+    for problem in backend.check():
+        log.error(
+            Event.WORKERS_CANNOT_START,
+            check=problem.check,
+            error=problem.message,
+            advice=problem.advice,
+        )
+    return Pool(backend, pool_settings(settings, secret))
+
+
+def _charges(settings: Settings) -> Charges:
+    user, demo = settings.security.rate_limit, settings.auth.demo.rate_limit
+    return Charges(
+        Counter(user.storage.get_secret_value()),
+        Limits(user.requests_per_minute, user.burst_size),
+        Limits(demo.requests_per_minute, demo.burst_size),
     )
 
 
-def access_of(settings: Settings, user: User) -> str:
-    """What tells a worker of a user from another one that may see other databases."""
-    databases = settings.duckdb.attached_databases
-    return access.fingerprint(databases, user.claims, demo=user.demo)
-
-
-def storage_of(settings: Settings, user: User) -> str:
-    """The name of the storage of a user; empty where nobody has any."""
-    if settings.duckdb.storage != "persistent":
-        return ""
-    return access.storage_name(user.subject, access_of(settings, user))
-
-
-def worker_configuration(settings: Settings, user: User) -> dict[str, Any]:
-    """What the worker of a user is told after its start (``control.CONFIGURE``)."""
-    duckdb = settings.duckdb
-    sandbox = {"allow_network": duckdb.allow_network} if duckdb.sandbox else None
-    return {
-        "extensions": [*duckdb.extensions, *(["httpfs"] if duckdb.allow_network else [])],
-        "sandbox": sandbox,
-        "databases": [
-            {
-                "alias": database.alias,
-                "type": database.type.value,
-                "connection_string": database.connection_string.get_secret_value(),
-                "read_only": database.read_only,
-            }
-            for database in access.visible(duckdb.attached_databases, user.claims, demo=user.demo)
-        ],
-        "require_all": duckdb.require_all,
-        "init_sql": duckdb.init_sql.get_secret_value() if duckdb.init_sql else "",
-        "storage_limit": duckdb.storage_limit,
-        "scratch_limit": duckdb.scratch_limit,
-        "sessions": {
-            "idle_timeout": settings.sessions.idle_timeout.total_seconds(),
-            "max_sessions": settings.sessions.max_per_user,
-            "statement_timeout": duckdb.statement_timeout.total_seconds(),
-        },
-    }
+def _databases(settings: Settings) -> Databases:
+    return Databases(
+        [
+            Database(entry.alias, entry.type.value, entry.connection_string.get_secret_value())
+            for entry in settings.duckdb.attached_databases
+        ]
+    )
 
 
 class _Signals:
@@ -176,11 +158,6 @@ def _drain(proxy: ProxyServer, seconds: float, signals: _Signals) -> None:
     closer.join(_CUT_SECONDS)
 
 
-def _storage_directory(settings: Settings) -> Path | None:
-    directory = settings.duckdb.storage_directory
-    return Path(directory) if directory and settings.duckdb.storage == "persistent" else None
-
-
 def _secret(settings: Settings) -> str:
     configured = settings.security.jwt_secret
     if configured is not None:
@@ -198,7 +175,9 @@ def _with_sample(settings: Settings, folder: Path) -> Settings:
         alias=sample.ALIAS, type=DatabaseType.SQLITE, connection_string=SecretStr(str(path))
     )
     duckdb = settings.duckdb.model_copy(update={"attached_databases": (entry,)})
-    return settings.model_copy(update={"duckdb": duckdb})
+    demo = settings.auth.demo.model_copy(update={"enabled": True})
+    auth = settings.auth.model_copy(update={"demo": demo})
+    return settings.model_copy(update={"duckdb": duckdb, "auth": auth})
 
 
 def _with_ports(settings: Settings) -> Settings:

@@ -185,7 +185,7 @@ def test_check_warns_of_a_missing_secret(config: Path) -> None:
 
 def test_check_ends_with_2_and_all_problems(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
-    config.write_text("server: {prot: 1, port: x}\nworkers: {backend: docker}")
+    config.write_text("server: {prot: 1, port: x}\nworkers: {backend: thread}")
     result = pondflight("check", "--config", config)
     assert result.exit_code == 2
     assert result.stdout == ""
@@ -263,6 +263,7 @@ def test_worker_is_started_with_its_options(started: dict[str, Any]) -> None:
         "scratch": Path("scratch"),
         "storage": None,
         "lifeline": False,
+        "orphan_timeout": 0.0,
         "level": "info",
     }
 

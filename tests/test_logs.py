@@ -36,6 +36,57 @@ LINES: dict[Event, tuple[str, dict[str, object], str]] = {
         {"user_id": "abc123", "error": "..."},
         'level=error msg="Container spawn failed" user_id=abc123 error="..."',
     ),
+    Event.RESULT_CUT: (
+        "info",
+        {"reason": "Unavailable"},
+        'level=info msg="Result cut off" reason=Unavailable',
+    ),
+    Event.COUNTERS_LOST: (
+        "warning",
+        {"error": "ConnectionError"},
+        'level=warn msg="Rate limit storage unreachable" error="ConnectionError"',
+    ),
+    Event.KEYS_FETCHED: (
+        "info",
+        {"keys": 2},
+        'level=info msg="Identity provider keys fetched" keys=2',
+    ),
+    Event.KEYS_NOT_FETCHED: (
+        "warning",
+        {"error": "TimeoutError: timed out"},
+        'level=warn msg="Identity provider keys not fetched" error="TimeoutError: timed out"',
+    ),
+    Event.CONTAINER_LOG: (
+        "error",
+        {"reference": "r1", "line": "no memory"},
+        'level=error msg="Container log" reference=r1 line="no memory"',
+    ),
+    Event.CONTAINER_ADOPTED: (
+        "info",
+        {"user_id": "abc123", "container_id": "def456"},
+        'level=info msg="Container adopted" user_id=abc123 container_id=def456',
+    ),
+    Event.CONTAINER_CLAIMED: (
+        "info",
+        {"user_id": "abc123", "container_id": "def456"},
+        'level=info msg="Container claimed" user_id=abc123 container_id=def456',
+    ),
+    Event.CONTAINER_WARMED: (
+        "info",
+        {"user_id": None, "container_id": "def456"},
+        'level=info msg="Container warmed" user_id=null container_id=def456',
+    ),
+    Event.ENGINE_UNREACHABLE: (
+        "error",
+        {"error": "no socket"},
+        'level=error msg="Container engine unreachable" error="no socket"',
+    ),
+    Event.ENGINE_REACHABLE: ("info", {}, 'level=info msg="Container engine reachable again"'),
+    Event.WORKERS_CANNOT_START: (
+        "error",
+        {"check": "image", "error": "not there", "advice": "build it"},
+        'level=error msg="Workers cannot start" check=image error="not there" advice="build it"',
+    ),
     Event.SECRET_GENERATED: ("warning", {}, 'level=warn msg="JWT secret generated for this run"'),
     Event.STARTING: ("info", {"version": "0.1.0"}, 'level=info msg="Starting" version=0.1.0'),
     Event.READY: ("info", {"port": 8081}, 'level=info msg="Ready" port=8081'),

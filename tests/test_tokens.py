@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pondflight.errors import InvalidArgument, Unauthenticated
 from pondflight.tokens import (
     CACHED_TOKENS,
+    ISSUER,
     LEEWAY,
     LONGEST_TOKEN,
     Identity,
@@ -188,10 +189,20 @@ WRONG: dict[str, Callable[[], str]] = {
     "exp beyond integers": lambda: by_hand(HS256, '{"sub": "a", "exp": 1' + "0" * 5000 + "}"),
     "exp negative": lambda: by_hand(HS256, claims(exp=-1)),
     "iat a text": lambda: by_hand(HS256, claims(iat="x")),
-    "session without an id": lambda: by_hand(HS256, claims(use="session")),
-    "session with an empty id": lambda: by_hand(HS256, claims(use="session", sid="")),
-    "session with a number": lambda: by_hand(HS256, claims(use="session", sid=7)),
-    "session with a long id": lambda: by_hand(HS256, claims(use="session", sid="x" * 129)),
+    "session without an id": lambda: by_hand(HS256, claims(iss=ISSUER, use="session", claims={})),
+    "session with an empty id": lambda: by_hand(
+        HS256, claims(iss=ISSUER, use="session", claims={}, sid="")
+    ),
+    "session with a number": lambda: by_hand(
+        HS256, claims(iss=ISSUER, use="session", claims={}, sid=7)
+    ),
+    "session with a long id": lambda: by_hand(
+        HS256, claims(iss=ISSUER, use="session", claims={}, sid="x" * 129)
+    ),
+    "session without claims": lambda: by_hand(HS256, claims(iss=ISSUER, use="session", sid="s")),
+    "session with claims of a kind": lambda: by_hand(
+        HS256, claims(iss=ISSUER, use="session", sid="s", claims=[])
+    ),
 }
 
 
@@ -229,7 +240,7 @@ def test_session_token_is_the_same_identity_with_a_session(tokens: Tokens) -> No
     assert session.session == "s-1"
     assert (session.sub, session.admin, session.demo) == ("alice", True, False)
     assert session.expires_at == identity.expires_at
-    assert dict(session.claims) == {**identity.claims, "use": "session", "sid": "s-1"}
+    assert session.claims == identity.claims
 
 
 def test_session_token_of_a_session_token_has_the_new_session(tokens: Tokens) -> None:
@@ -240,7 +251,8 @@ def test_session_token_of_a_session_token_has_the_new_session(tokens: Tokens) ->
 
 def test_session_id_counts_in_a_session_token_only(tokens: Tokens) -> None:
     assert tokens.verify(signed(sid="s-1")).session is None
-    assert tokens.verify(signed(sid="s-1", use="id")).session is None
+    assert tokens.verify(signed(sid="s-1", use="session")).session is None
+    assert tokens.verify(signed(sid="s-1", use="id", iss=ISSUER)).session is None
 
 
 # the cache

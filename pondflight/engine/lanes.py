@@ -192,6 +192,8 @@ class Rows:
         self.schema = columns.annotate(reader.schema)
         self.count = 0
         """Rows set aside so far."""
+        self.sent = 0
+        """Rows handed out so far."""
         self.drained = False
         """Whether DuckDB has made the last of them."""
         self._lane = lane
@@ -206,6 +208,7 @@ class Rows:
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         while (batch := self._lane.next_batch(self)) is not None:
+            self.sent += batch.num_rows
             yield from slices(batch)
 
     def adopt(self, call: Call) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 from pondflight import memory
@@ -27,13 +28,15 @@ def run(
     scratch: Path,
     storage: Path | None,
     lifeline: bool,
+    orphan_timeout: float,
 ) -> int:
     """Serve until told to stop; the exit code.
 
     ``memory_limit`` is in bytes. ``storage`` is the directory of the user's own tables; ``None``:
     they live in memory. When it listens, one line goes to standard output:
     ``{"port": n}``. With ``lifeline``, the end of standard input is the end of the worker: the
-    process that started it holds the other end, and is gone.
+    process that started it holds the other end, and is gone. ``orphan_timeout`` (seconds; 0: never)
+    is for what may outlive its proxy: it ends when none has said anything for so long.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     os.environ["TZ"] = "UTC"  # DuckDB's default, to which RESET TimeZone returns
@@ -60,7 +63,10 @@ def run(
     sys.stdout.flush()
     if lifeline:
         threading.Thread(target=_hold, args=(stopping,), daemon=True).start()
-    stopping.wait()
+    while not stopping.wait(orphan_timeout / 4 or None):
+        if time.monotonic() - server.last_heard > orphan_timeout:
+            sys.stderr.write("no proxy has said anything for too long: the worker ends\n")
+            break
     # A statement that will not be interrupted must not keep the process alive.
     threading.Timer(3.0, os._exit, args=(0,)).start()
     server.close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,27 +18,41 @@ import duckdb
 import pyarrow as pa
 from pyarrow import flight
 
-from pondflight import control, dialect
+from pondflight import control, dialect, tracing
 from pondflight.engine import catalog, keys, options
 from pondflight.engine.databases import Databases
 from pondflight.engine.describe import Describer
+from pondflight.engine.duck import quote
 from pondflight.engine.handles import Handle
 from pondflight.engine.ingest import ingest
+from pondflight.engine.journal import Journal
+from pondflight.engine.ownership import Ownership
+from pondflight.engine.queries import Queries
 from pondflight.engine.sessions import DEFAULT, Sessions
 from pondflight.engine.startup import start_up
 from pondflight.engine.statements import Plan, Statements
 from pondflight.engine.storage import Storage
-from pondflight.errors import InvalidArgument, NotFound, PondflightError, Unauthenticated
+from pondflight.errors import (
+    ConfigError,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    PondflightError,
+    Unauthenticated,
+    Unavailable,
+)
 from pondflight.flightsql import Call, FlightSqlServer, PreparedStatement, wire
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.calls import Headers
 from pondflight.flightsql.sqlinfo import sql_info_table
 from pondflight.flightsql.streams import Result
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 SWEEP_SECONDS = 5.0
 STUCK_SECONDS = 0.3
 """How long after its cancellation a statement may go on before its connections are cut."""
+_QUERY_ONLY = "this call may run a query and nothing else"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +62,7 @@ class WorkerCall:
     session: str
     offer: str | None
     call_id: str | None
+    query_only: bool = False
 
 
 class CredentialCheck:
@@ -53,6 +70,7 @@ class CredentialCheck:
 
     def __init__(self, credential_sha256: str) -> None:
         self._digest = credential_sha256.lower().encode()
+        self.last_heard = time.monotonic()
 
     def authenticate(self, method: str, headers: Headers) -> WorkerCall:
         """The caller is the pool or the proxy, or is refused."""
@@ -61,10 +79,12 @@ class CredentialCheck:
         digest = hashlib.sha256(credential.encode()).hexdigest().encode()
         if scheme.lower() != "bearer" or not hmac.compare_digest(digest, self._digest):
             raise Unauthenticated
+        self.last_heard = time.monotonic()
         return WorkerCall(
             session=_first(headers, control.SESSION_HEADER) or "",
             offer=_first(headers, control.OFFER_HEADER),
             call_id=_first(headers, control.CALL_HEADER),
+            query_only=control.QUERY_HEADER in headers,
         )
 
     def response_headers(self, method: str, headers: Headers, identity: Any) -> Mapping[str, str]:
@@ -90,24 +110,81 @@ class EngineServer(FlightSqlServer):
         self._sessions = Sessions(database, scratch)
         self._describer = Describer()
         self._databases = Databases(database, scratch)
+        self._journal = Journal()
         self._statements = Statements(
-            database, self._sessions, self._describer, self._databases, self._storage
+            database,
+            sessions=self._sessions,
+            describer=self._describer,
+            databases=self._databases,
+            storage=self._storage,
+            journal=self._journal,
         )
+        self._queries = Queries(self._sessions, self._statements, self._describer, self._journal)
+        self._ownership = Ownership()
+        self._check = CredentialCheck(credential_sha256)
         self._last_call = time.monotonic()
         self._stop = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="session-sweep", daemon=True)
-        super().__init__(location, authenticator=CredentialCheck(credential_sha256))
+        super().__init__(location, authenticator=self._check)
         self._sweeper.start()
+
+    @property
+    def last_heard(self) -> float:
+        """When a proxy last said anything; monotonic."""
+        return self._check.last_heard
+
+    def on_call(self, call: Call) -> None:
+        """Trace it."""
+        tracing.watch(call)
 
     def close(self) -> None:
         """Interrupt what runs and stop."""
         self._stop.set()
         for call in self.calls.running():
-            call.cancel()
+            call.cancel(Unavailable("your worker was stopped while this call was running"))
         super().close()
         self._statements.close()
         self._databases.close()
         self._storage.close(self._database)
+
+    # -- calls that may run a query and nothing else -------------------------------------------
+
+    def on_get_flight_info(
+        self, call: Call, command: c.Command, descriptor: flight.FlightDescriptor
+    ) -> flight.FlightInfo:
+        """GetFlightInfo, by message."""
+        try:
+            if not call.identity.query_only or isinstance(command, c.METADATA):
+                return super().on_get_flight_info(call, command, descriptor)
+            if not isinstance(command, c.StatementQuery):
+                raise PermissionDenied(_QUERY_ONLY)
+            self._session(call, None)
+            return _flight_info(self._queries.plan(call, command.query), descriptor)
+        except PondflightError as error:
+            self._journal.refused(call, _sql_of(command), error)
+            raise
+
+    def on_do_get(self, call: Call, command: c.Command, ticket: flight.Ticket) -> Result:
+        """DoGet, by message."""
+        if not call.identity.query_only or isinstance(command, c.METADATA):
+            return super().on_do_get(call, command, ticket)
+        if not isinstance(command, c.StatementTicket):
+            raise PermissionDenied(_QUERY_ONLY)
+        self._session(call, None)
+        return self._queries.fetch(call, Handle.decode(command.statement_handle))
+
+    def on_do_put(
+        self,
+        call: Call,
+        command: c.Command,
+        descriptor: flight.FlightDescriptor,
+        reader: flight.MetadataRecordBatchReader,
+        writer: flight.FlightMetadataWriter,
+    ) -> None:
+        """DoPut, by message: none of them is a query."""
+        if call.identity.query_only:
+            raise PermissionDenied(_QUERY_ONLY)
+        super().on_do_put(call, command, descriptor, reader, writer)
 
     # -- statements ---------------------------------------------------------------------------
 
@@ -205,8 +282,13 @@ class EngineServer(FlightSqlServer):
     ) -> int:
         """Load a stream into a table."""
         session = self._session(call, command.transaction_id)
-        with self._storage.writing(call, self._database, "INSERT"):
-            return ingest(self._sessions, call, session, command, reader)
+        with (
+            self._storage.writing(call, self._database, "INSERT"),
+            self._journal.during(call, f"INGEST INTO {quote(command.table)}", "INGEST") as entry,
+        ):
+            total = ingest(self._sessions, call, session, command, reader)
+            entry.rows = lambda: total
+            return total
 
     # -- transactions and sessions ------------------------------------------------------------
 
@@ -327,16 +409,29 @@ class EngineServer(FlightSqlServer):
 
     def on_do_action(self, call: Call, kind: str, body: bytes) -> Iterable[bytes]:
         """Flight SQL's actions, and those of ``pondflight.control``."""
+        if call.identity.query_only:
+            raise PermissionDenied(_QUERY_ONLY)
         match kind:
             case control.CONFIGURE:
-                return [_json(self._configure(json.loads(body)))]
+                return [_json(self._ownership.configure(json.loads(body), self._configure))]
             case control.CANCEL:
                 return [_json({"cancelled": self._cancel(body.decode())})]
             case control.STATUS:
                 return [_json(self._status())]
+            case control.STATEMENTS:
+                shown = self._journal.show(json.loads(body)["text"])
+                return [_json({"statements": shown})]
+            case control.CANCEL_STATEMENT:
+                wanted = json.loads(body)["statement"]
+                return [_json({"cancelled": self._journal.cancel(wanted)})]
         return super().on_do_action(call, kind, body)
 
     def _configure(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        if collector := wanted.get("tracing", {}).get("endpoint"):
+            try:
+                tracing.configure(collector, "pondflight-worker")
+            except ConfigError as error:  # without traces it is as good a worker
+                log.warning("%s", error)
         self._storage.limit = wanted.get("storage_limit")
         self._statements.sandbox = start_up(
             self._database, self._databases, self._sessions, self._scratch, wanted
@@ -352,10 +447,12 @@ class EngineServer(FlightSqlServer):
     def _status(self) -> dict[str, Any]:
         running = sum(1 for call in self.calls.running() if call.identity.call_id is not None)
         return {
+            "owner": self._ownership.owner,
             "running": running,
             "idle_seconds": 0.0 if running else time.monotonic() - self._last_call,
             "sessions": len(self._sessions),
             "rss_bytes": _rss(),
+            "cpu_seconds": time.process_time(),
         }
 
     def explain(self, error: PondflightError) -> PondflightError:
@@ -442,6 +539,15 @@ def _flight_info(plan: Plan, descriptor: flight.FlightDescriptor) -> flight.Flig
     return flight.FlightInfo(plan.schema, descriptor, endpoints, plan.total_records, -1)
 
 
+def _sql_of(command: c.Command) -> str:
+    if isinstance(command, c.StatementQuery):
+        return command.query
+    if isinstance(command, c.PreparedStatementQuery):
+        with contextlib.suppress(PondflightError):
+            return Handle.decode(command.prepared_statement_handle).query
+    return ""
+
+
 def _parameters(call: Call, reader: flight.MetadataRecordBatchReader) -> pa.Table:
     batches = [chunk.data for chunk in reader if chunk.data is not None]
     if not call.still_connected():
@@ -454,8 +560,10 @@ def _json(value: dict[str, Any]) -> bytes:
 
 
 def _rss() -> int:
+    """Resident memory that is this process's own: without pages of files, which all share."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return 0
-    return pages * 4096
+    fields = dict(line.split(":", 1) for line in lines)
+    return sum(int(fields.get(name, "0").split()[0]) << 10 for name in ("RssAnon", "RssShmem"))

@@ -183,6 +183,10 @@ class Sessions:
                 self._changed.wait(_POLL_SECONDS)
                 call.raise_if_cancelled()
 
+    def borrow_apart(self) -> Lease:
+        """A lane that is nobody else's, before or after: release it with ``clean=False``."""
+        return Lease(self, None, self._new_lane())
+
     def give_back(self, session: Session | None, lane: Lane, *, clean: bool) -> None:
         """The end of a lease. A lane from the pool that is not ``clean`` is not used again."""
         with self._changed:

@@ -25,6 +25,7 @@ from pondflight.engine.duck import quote, sql_errors
 from pondflight.engine.executions import Executions
 from pondflight.engine.handles import Handle
 from pondflight.engine.inference import parameter_types
+from pondflight.engine.journal import Journal
 from pondflight.engine.kept import Kept
 from pondflight.engine.lanes import Lane, Rows, reader_of
 from pondflight.engine.parameters import Values
@@ -36,6 +37,7 @@ from pondflight.engine.timeouts import Assignment
 from pondflight.errors import InvalidArgument, NotFound, SqlError
 from pondflight.flightsql import Call, PreparedStatement, ResultStream
 from pondflight.flightsql.commands import CancelStatus
+from pondflight.flightsql.status import leaf_of
 from pondflight.flightsql.streams import Result
 
 COUNT_SCHEMA = pa.schema([pa.field("Count", pa.int64())])
@@ -61,10 +63,12 @@ class Statements:
     def __init__(
         self,
         database: duckdb.DuckDBPyConnection,
+        *,
         sessions: Sessions,
         describer: Describer,
         databases: Databases,
         storage: Storage,
+        journal: Journal,
     ) -> None:
         self.sandbox: Sandbox | None = None
         """What users' SQL must not do; ``None``: anything goes."""
@@ -73,6 +77,7 @@ class Statements:
         self._storage = storage
         self._sessions = sessions
         self._describer = describer
+        self._journal = journal
         self._executions = Executions()
         self._bound: Kept[pa.Table] = Kept()
         self._results: Kept[Rows] = Kept(discard=Rows.close)
@@ -287,22 +292,18 @@ class Statements:
         self._bound.refresh(handle.session, handle.id)
 
     def _stream(self, call: Call, session: str, statement: Statement, values: Values) -> Rows:
+        entry = self._journal.begin(call, statement.text, statement.kind)
         lease = self._sessions.borrow(call, session, session_state=statement.session_state)
         try:
             with lease.lane.use(call) as cursor:
                 columns = self._describer.columns(cursor, statement, values)
                 assert columns is not None
-                text = columns.exported(statement.describable)
-
-                def run() -> pa.RecordBatchReader:
-                    with sql_errors(lines_above=int(text is not statement.describable)):
-                        cursor.execute(text, values)
-                    return reader_of(cursor)
-
-                rows = lease.lane.rows(call, run(), columns, again=run)
-        except BaseException:
+                rows = stream(lease.lane, call, statement, columns, values)
+        except BaseException as error:
             lease.release(clean=False)
+            self._journal.end(entry, leaf_of(error))
             raise
+        entry.rows = lambda: rows.sent
         rows.on_close(lambda: lease.release(clean=rows.drained))
         call.on_done(lambda _: rows.close())
         return rows
@@ -319,6 +320,14 @@ class Statements:
         return self._run_all(call, session, last, bound)
 
     def _run_all(
+        self, call: Call, session: str, statement: Statement, bound: pa.Table | None
+    ) -> int:
+        with self._journal.during(call, statement.text, statement.kind) as entry:
+            total = self._run_bound(call, session, statement, bound)
+            entry.rows = lambda: total
+            return total
+
+    def _run_bound(
         self, call: Call, session: str, statement: Statement, bound: pa.Table | None
     ) -> int:
         lease = self._sessions.borrow(call, session, session_state=statement.session_state)
@@ -348,9 +357,10 @@ class Statements:
     def _run_for_rows(
         self, call: Call, session: str, statement: Statement, bound: pa.Table | None
     ) -> Rows:
+        entry = self._journal.during(call, statement.text, statement.kind)
         lease = self._sessions.borrow(call, session, session_state=statement.session_state)
         room = self._storage.writing(call, self._database, statement.kind)
-        with lease as lane, room, lane.use(call) as cursor:
+        with entry as kept, lease as lane, room, lane.use(call) as cursor:
             (values, *more) = parameters.rows(statement, bound)
             if more:
                 raise InvalidArgument(
@@ -365,7 +375,22 @@ class Statements:
                 rows = lane.rows(call, reader_of(cursor), Columns.of(cursor))
             rows.set_aside()
             rows.raise_failure()
+            kept.rows = lambda: rows.count
             return rows
+
+
+def stream(
+    lane: Lane, call: Call, statement: Statement, columns: Columns, values: Values = None
+) -> Rows:
+    """The rows of a statement that only reads, as they are made; inside ``lane.use``."""
+    text = columns.exported(statement.describable)
+
+    def run() -> pa.RecordBatchReader:
+        with sql_errors(lines_above=int(text is not statement.describable)):
+            lane.cursor.execute(text, values)
+        return reader_of(lane.cursor)
+
+    return lane.rows(call, run(), columns, again=run)
 
 
 def _run(lane: Lane, statement: Statement, values: Values) -> int:

@@ -53,8 +53,11 @@ class Call:
     """One RPC.
 
     ``identity`` is what the authenticator made of ``headers``. Handlers register what has to
-    happen when the client goes away (``on_cancel``) and when all is over (``on_done``).
+    happen when the client goes away (``on_cancel``) and when all is over (``on_done``). ``trace``
+    is for whoever traces calls.
     """
+
+    trace: Any = None
 
     def __init__(self, method: str, headers: Headers, identity: Any) -> None:
         self.method = method
@@ -64,6 +67,8 @@ class Call:
         self.context: flight.ServerCallContext | None = None
         self._deadline = math.inf
         self._limit = math.inf
+        self.error: PondflightError | None = None
+        """What it is failing with, once that is known."""
         self._lock = threading.Lock()
         self._reason: PondflightError | None = None
         self._done = False
@@ -210,7 +215,8 @@ class CallMiddleware(flight.ServerMiddleware):
     def call_completed(self, exception: BaseException | None) -> None:
         """The end: pyarrow calls this before the call's context dies."""
         self._table.leave(self.call)
-        self.call.finish(None if exception is None else leaf_of(exception))
+        known = self.call.error or self.call.cancelled
+        self.call.finish(known or (None if exception is None else leaf_of(exception)))
 
 
 class CallMiddlewareFactory(flight.ServerMiddlewareFactory):

@@ -107,7 +107,7 @@ class FlightSqlServer(flight.FlightServerBase):
 
         def start(call: Call) -> flight.FlightDataStream:
             result = self.on_do_get(call, c.decode_ticket(ticket.ticket), ticket)
-            return to_flight_stream(result, self._leaf)
+            return to_flight_stream(result, lambda error: self._failed(call, error))
 
         return self._run(context, start)
 
@@ -408,11 +408,14 @@ class FlightSqlServer(flight.FlightServerBase):
         call = middleware.call
         self.calls.enter(call, context)
         try:
+            self.on_call(call)
             return handler(call)
         except Exception as error:  # noqa: BLE001  whatever it is, no traceback leaves
-            leaf = self._leaf(error)
-            self.on_error(call, leaf)
+            leaf = self._failed(call, error)
             raise to_pyarrow(leaf, in_get_schema=in_get_schema) from None
+
+    def on_call(self, call: Call) -> None:
+        """See a call before it is handled."""
 
     def on_error(self, call: Call, error: PondflightError) -> None:
         """See the error of a call before it is sent; response trailers can still be set."""
@@ -421,11 +424,13 @@ class FlightSqlServer(flight.FlightServerBase):
         """What the client is told in place of ``error``, for a server that knows what is behind."""
         return error
 
-    def _leaf(self, error: BaseException) -> PondflightError:
+    def _failed(self, call: Call, error: BaseException) -> PondflightError:
         leaf = leaf_of(error)
         if isinstance(leaf, Internal) and leaf is not error:
             log.error("%s", leaf.message, exc_info=error)
-        return self.explain(leaf)
+        call.error = leaf = self.explain(leaf)
+        self.on_error(call, leaf)
+        return leaf
 
     def _method(self, prefix: str, command: c.Command) -> Any:
         method = getattr(self, f"{prefix}_{command.name}", None)

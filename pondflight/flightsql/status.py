@@ -8,6 +8,7 @@ cannot be read makes pyarrow give up formatting the traceback and send the class
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from pondflight.errors import (
     FlightStatus,
     Internal,
     InvalidArgument,
+    LimitExceeded,
     NotFound,
     NotSupported,
     PermissionDenied,
@@ -71,6 +73,10 @@ class ConnectionLost(Unavailable):
     """The server cannot be reached, or stopped answering half way."""
 
 
+class NotConnected(ConnectionLost):
+    """There was no connection, and none could be made: the call was never sent."""
+
+
 def leaf_of(error: BaseException) -> PondflightError:
     """``error`` itself if it is a leaf; else an ``Internal`` that tells nothing but a reference."""
     if isinstance(error, PondflightError):
@@ -87,13 +93,37 @@ def to_pyarrow(error: PondflightError, *, in_get_schema: bool = False) -> Except
     kind = _QUIET.get(error.flight)
     if kind is None:
         kind = _Other if in_get_schema else _FLIGHT[error.flight]
-    return kind(error.message)
+    return kind(_wire_text(error))
+
+
+_LIMIT = "limit exceeded: "
+_RETRY = re.compile(r" \(retry after (\d+) s\)$")
+
+
+def _wire_text(error: PondflightError) -> str:
+    """The message, with what the status alone would lose. ``_unavailable`` reads it again."""
+    text = error.message
+    if isinstance(error, LimitExceeded):
+        text = _LIMIT + text
+    if isinstance(error, Unavailable) and error.retry_after is not None:
+        text = f"{text} (retry after {math.ceil(error.retry_after)} s)"
+    return text
+
+
+def _unavailable(text: str) -> PondflightError:
+    seconds = _RETRY.search(text)
+    retry_after = float(seconds[1]) if seconds else None
+    text = text[: seconds.start()] if seconds else text
+    if text.startswith(_LIMIT):
+        return LimitExceeded(text.removeprefix(_LIMIT), retry_after=retry_after)
+    return Unavailable(text, retry_after=retry_after)
 
 
 _CONTEXT = ". gRPC client debug context: "
 _DETAIL = re.compile(r"\. (?:Detail: (?:Python exception: \w+|[A-Z]\w+)|Client context: OK)\s*$")
 _TRANSPORT = "Flight returned "
 _CLOSED = "FlightClient is closed"
+_NEVER_SENT = "failed to connect to all addresses"
 
 
 def from_pyarrow(error: BaseException) -> PondflightError:
@@ -103,11 +133,13 @@ def from_pyarrow(error: BaseException) -> PondflightError:
     ``ConnectionLost`` and its text is replaced: gRPC's has addresses in it.
     """
     text = str(error).split(_CONTEXT, 1)[0]
-    if text.startswith(_CLOSED):  # on this side, since the server has ended
-        return ConnectionLost("the connection to the server was lost")
-    if text.startswith(_TRANSPORT) and not isinstance(error, flight.FlightCancelledError):
+    if text.startswith((_TRANSPORT, _CLOSED)) and not isinstance(
+        error, flight.FlightCancelledError
+    ):
         if isinstance(error, flight.FlightTimedOutError):
             return DeadlineExceeded("the server did not answer in time")
+        if _NEVER_SENT in text or _CLOSED in text:  # closed on this side, as the server has ended
+            return NotConnected("the server cannot be reached")
         return ConnectionLost("the connection to the server was lost")
     while match := _DETAIL.search(text):
         text = text[: match.start()]
@@ -119,9 +151,9 @@ def from_pyarrow(error: BaseException) -> PondflightError:
     return Internal(text)
 
 
-_LEAVES: tuple[tuple[type[BaseException], type[PondflightError]], ...] = (
+_LEAVES: tuple[tuple[type[BaseException], Callable[[str], PondflightError]], ...] = (
     (flight.FlightUnauthorizedError, PermissionDenied),
-    (flight.FlightUnavailableError, Unavailable),
+    (flight.FlightUnavailableError, _unavailable),
     (flight.FlightTimedOutError, DeadlineExceeded),
     (flight.FlightCancelledError, Cancelled),
     (pa.ArrowKeyError, NotFound),

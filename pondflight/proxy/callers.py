@@ -15,14 +15,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 
+from pondflight import metrics
+from pondflight.control import SESSION_COOKIE
 from pondflight.errors import Unauthenticated
 from pondflight.flightsql.calls import Headers
-from pondflight.tokens import Identity, Tokens, bearer
+from pondflight.tokens import LONGEST_TOKEN, Identity, Tokens, bearer
 from pondflight.workers.pool import User
 
-COOKIE = "arrow_flight_session_id"
 ANY_USER = "token"
 """A user name that goes with any token, for tools that insist on one."""
+
 _SESSION = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
 
 
@@ -56,10 +58,14 @@ class CallerCheck:
 
         The user name that goes with a password is ``token`` or the token's own ``sub``.
         """
-        user, token = _credentials(headers)
-        identity = self._tokens.verify(token)
-        if user not in (None, ANY_USER, identity.sub):
-            raise Unauthenticated
+        try:
+            user, token = _credentials(headers)
+            identity = self._tokens.verify(token)
+            if user not in (None, ANY_USER, identity.sub):
+                raise Unauthenticated  # noqa: TRY301  counted with the others
+        except Unauthenticated:
+            metrics.AUTH_FAILURES.inc()
+            raise
         session = identity.session or _cookie(headers) or ""
         offered = None if session else secrets.token_urlsafe(16)
         return Caller(identity, token, session, offered)
@@ -69,9 +75,11 @@ class CallerCheck:
         if caller.offered is None:
             return {"authorization": f"Bearer {caller.token}"} if method == "handshake" else {}
         token = self._tokens.mint_session(caller.identity, caller.offered)
+        if len(token) > LONGEST_TOKEN:  # it would be refused when it comes back
+            token = caller.token
         return {
             "authorization": f"Bearer {token}",
-            "set-cookie": f"{COOKIE}={caller.offered}",
+            "set-cookie": f"{SESSION_COOKIE}={caller.offered}",
         }
 
 
@@ -101,7 +109,7 @@ def _cookie(headers: Headers) -> str | None:
     for value in headers.get("cookie", []):
         try:
             # Java sends name="value";$Path="/"
-            morsel = SimpleCookie(value).get(COOKIE)
+            morsel = SimpleCookie(value).get(SESSION_COOKIE)
         except CookieError:
             continue
         if morsel is not None and _SESSION.fullmatch(morsel.value):

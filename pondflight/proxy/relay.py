@@ -17,10 +17,12 @@ from typing import TypeVar
 import pyarrow as pa
 from pyarrow import flight
 
+from pondflight import control
 from pondflight.errors import Cancelled, Internal, PondflightError, Unauthenticated, Unavailable
 from pondflight.flightsql import Call, ResultStream
 from pondflight.flightsql import commands as c
-from pondflight.flightsql.status import ConnectionLost, from_pyarrow
+from pondflight.flightsql.status import ConnectionLost, NotConnected, from_pyarrow
+from pondflight.proxy import meter
 from pondflight.proxy.callers import Caller
 from pondflight.workers.pool import Pool, User
 from pondflight.workers.worker import Lease
@@ -28,6 +30,7 @@ from pondflight.workers.worker import Lease
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 _EMPTY = pa.schema([])
+_MOST_DEAD_WORKERS = 2
 
 
 class Relay:
@@ -47,9 +50,9 @@ class Relay:
         request: Callable[[flight.FlightClient, flight.FlightCallOptions], T],
     ) -> T:
         """Make a call with one answer."""
-        lease, options = self._enter(call)
-        with _worker_errors(self._pool, lease, call):
-            return request(lease.worker.client, options)
+        answer = self._send(call, lambda lease, options: request(lease.worker.client, options))
+        meter.answered(call)
+        return answer
 
     def action(self, call: Call, kind: str, body: bytes) -> list[bytes]:
         """DoAction."""
@@ -91,15 +94,21 @@ class Relay:
 
     def stream(self, call: Call, ticket: flight.Ticket) -> ResultStream:
         """DoGet: the worker's batches, as fast as the client takes them."""
-        lease, options = self._enter(call)
-        with _worker_errors(self._pool, lease, call):
+
+        def open_stream(
+            lease: Lease, options: flight.FlightCallOptions
+        ) -> tuple[Lease, flight.FlightStreamReader, pa.Schema]:
             reader = lease.worker.client.do_get(ticket, options)
-            schema = reader.schema
+            return lease, reader, reader.schema
+
+        lease, reader, schema = self._send(call, open_stream)
+        meter.answered(call)
         call.on_cancel(reader.cancel)
 
         def batches() -> Iterator[pa.RecordBatch]:
             with _worker_errors(self._pool, lease, call):
                 for chunk in reader:
+                    meter.sent(chunk.data)
                     yield chunk.data
 
         return ResultStream(schema, batches())
@@ -135,6 +144,7 @@ class Relay:
         up: flight.FlightStreamWriter,
     ) -> None:
         for chunk in reader:
+            meter.received(chunk.data)
             if chunk.data is None:
                 up.write_metadata(chunk.app_metadata)
             elif chunk.app_metadata is None:
@@ -147,13 +157,30 @@ class Relay:
             lease.cancel()
             call.raise_if_cancelled()
 
+    def _send(self, call: Call, send: Callable[[Lease, flight.FlightCallOptions], T]) -> T:
+        """Send a call; to another worker if its own died unnoticed and the call never left."""
+        for _ in range(_MOST_DEAD_WORKERS):
+            lease, options = self._enter(call)
+            try:
+                with _worker_errors(self._pool, lease, call):
+                    return send(lease, options)
+            except _NeverSent as error:
+                failure = error
+        raise failure
+
     def _enter(self, call: Call) -> tuple[Lease, flight.FlightCallOptions]:
         caller: Caller = call.identity
         lease = self._pool.lease(_user(call), call.raise_if_cancelled)
         call.on_done(lambda _: lease.release())
         call.on_cancel(_Once(self._aside, lease))
+        headers = dict(call.trace.headers())
+        if control.QUERY_HEADER in call.headers:
+            headers[control.QUERY_HEADER] = "1"
         return lease, lease.worker.options(
-            session=caller.session, offer=caller.offered, call_id=lease.call_id
+            session=caller.session,
+            offer=caller.offered,
+            call_id=lease.call_id,
+            headers=headers,
         )
 
 
@@ -182,6 +209,10 @@ def _user(call: Call) -> User:
     return caller.user
 
 
+class _NeverSent(Unavailable):
+    """The worker had died before the call was sent: it may be sent to the next."""
+
+
 class _worker_errors:  # noqa: N801  reads as a noun where it is used
     """What the worker, or the connection to it, raised: as a leaf that tells the client enough."""
 
@@ -200,11 +231,8 @@ class _worker_errors:  # noqa: N801  reads as a noun where it is used
             raise self._call.cancelled from error
         leaf = from_pyarrow(error)
         if isinstance(leaf, ConnectionLost):
-            self._pool.lost(self._lease)
-            raise Unavailable(
-                "your worker ended while this call was running; what it held in memory is gone; "
-                "the next call starts a new one"
-            ) from error
+            told = self._pool.lost(self._lease, _user(self._call))
+            raise _NeverSent(told.message) if isinstance(leaf, NotConnected) else told from error
         if isinstance(leaf, Unauthenticated):
             raise Internal("the worker does not accept this server's credential") from error
         if isinstance(leaf, Cancelled):

@@ -7,18 +7,31 @@ for SqlInfo must not lose its transactions to a slow start.
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Iterable
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import flight
 
-from pondflight import control, dialect
-from pondflight.errors import NotFound, NotSupported, PermissionDenied, Unavailable
+from pondflight import control, dialect, metrics, tracing
+from pondflight.errors import (
+    NotFound,
+    NotSupported,
+    PermissionDenied,
+    PondflightError,
+    Unavailable,
+)
 from pondflight.flightsql import Call, FlightSqlServer, wire
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.sqlinfo import sql_info_table
 from pondflight.flightsql.streams import Result
+from pondflight.proxy import meter
+from pondflight.proxy.administration import ACTIONS, Administration
 from pondflight.proxy.callers import CallerCheck
+from pondflight.proxy.charges import FREE, Charges
+from pondflight.proxy.databases import NO_DATABASES, Databases
 from pondflight.proxy.relay import Relay
 from pondflight.tokens import Tokens
 from pondflight.workers.pool import Pool
@@ -41,9 +54,24 @@ They need not start one, and are answered while the server is shutting down.
 class ProxyServer(FlightSqlServer):
     """Relays Flight SQL."""
 
-    def __init__(self, location: str, *, pool: Pool, tokens: Tokens) -> None:
+    def __init__(
+        self,
+        location: str,
+        *,
+        pool: Pool,
+        tokens: Tokens,
+        charges: Charges = FREE,
+        databases: Databases = NO_DATABASES,
+        demo_seconds: float | None = None,
+    ) -> None:
         self._pool = pool
         self._relay = Relay(pool)
+        self._administration = Administration(pool)
+        self._charges = charges
+        self._databases = databases
+        self._demo_seconds = demo_seconds
+        self._started = time.monotonic()
+        self._gauges = metrics.Gauges(pool.counts, lambda: meter.by_rpc(self.calls.running()))
         self.draining = False
         super().__init__(location, authenticator=CallerCheck(tokens))
 
@@ -51,6 +79,18 @@ class ProxyServer(FlightSqlServer):
         """Stop listening; wait for running calls."""
         super().close()
         self._relay.close()
+        self._administration.close()
+
+    def on_call(self, call: Call) -> None:
+        """See what holds for every call."""
+        tracing.watch(call)
+        if self._demo_seconds is not None and call.identity.identity.demo:
+            call.limit(self._demo_seconds)
+
+    def on_error(self, call: Call, error: PondflightError) -> None:
+        """Say in a trailer, too, when to try again."""
+        if isinstance(error, Unavailable) and error.retry_after is not None and call.context:
+            call.context.add_trailer("retry-after", str(math.ceil(error.retry_after)))
 
     def on_get_flight_info(
         self, call: Call, command: c.Command, descriptor: flight.FlightDescriptor
@@ -60,9 +100,15 @@ class ProxyServer(FlightSqlServer):
         if isinstance(command, c.METADATA):
             self._pool.prestart(call.identity.user)
             return self.metadata_info(command, descriptor)
-        return self._relay.unary(
+        statement = meter.Statement(call, command)
+        self._charges.run(call)
+        info = self._relay.unary(
             call, lambda client, options: client.get_flight_info(descriptor, options)
         )
+        tickets = [endpoint.ticket.ticket for endpoint in info.endpoints]
+        self._charges.promised(call, tickets)
+        statement.rows_to_come = bool(tickets)
+        return info
 
     def on_get_schema(
         self, call: Call, command: c.Command, descriptor: flight.FlightDescriptor
@@ -71,6 +117,7 @@ class ProxyServer(FlightSqlServer):
         self._refuse_if_draining()
         if isinstance(command, c.METADATA):
             return super().on_get_schema(call, command, descriptor)
+        self._charges.look(call)
         return self._relay.unary(
             call, lambda client, options: client.get_schema(descriptor, options).schema
         )
@@ -84,6 +131,11 @@ class ProxyServer(FlightSqlServer):
                 return dialect.table_types()
             case c.GetXdbcTypeInfo():
                 return dialect.xdbc_type_info(command.data_type)
+        meter.Statement(call, command)
+        if isinstance(command, c.METADATA):
+            self._charges.look(call)
+        else:
+            self._charges.fetch(call, ticket.ticket)
         return self._relay.stream(call, ticket)
 
     def on_do_put(
@@ -96,14 +148,15 @@ class ProxyServer(FlightSqlServer):
     ) -> None:
         """The client's rows."""
         self._refuse_if_draining()
+        if not isinstance(command, c.PreparedStatementQuery):  # that one binds parameters
+            meter.Statement(call, command)
+            self._charges.run(call)
         self._relay.put(call, command, descriptor, reader, writer)
 
     def on_do_action(self, call: Call, kind: str, body: bytes) -> Iterable[bytes]:
         """Flight SQL's actions to the worker; the control channel stays closed to users."""
-        if kind == control.POOL_STATUS:
-            return [self._pool_status(call)]
         if kind not in c.ACTIONS:
-            raise NotSupported(f"unknown action {kind[:64]!r}; ListActions has those there are")
+            return [self._on_control(call, kind, body)]
         request = c.decode_action(kind, body)
         if isinstance(request, c.ClosePreparedStatement):
             # It only frees memory, and every client waits for the answer.
@@ -117,12 +170,54 @@ class ProxyServer(FlightSqlServer):
             if answer is None:
                 raise NotFound("your worker has stopped, and with it what this call is about")
             return answer
+        if kind == "CreatePreparedStatement":
+            self._charges.look(call)
         return self._relay.action(call, kind, body)
 
-    def _pool_status(self, call: Call) -> bytes:
+    def _on_control(self, call: Call, kind: str, body: bytes) -> bytes:
+        """The proxy's own actions: for the HTTP process and for administrators."""
+        if kind == control.CANCEL:
+            return self._cancel(call, body)
+        if kind not in ACTIONS and kind not in {control.METRICS, control.POOL_STATUS}:
+            raise NotSupported(f"unknown action {kind[:64]!r}; ListActions has those there are")
         if not call.identity.identity.admin:
-            raise PermissionDenied("the status of the pool is for administrators")
-        return json.dumps({"ready": not self.draining, **self._pool.stats()}).encode()
+            raise PermissionDenied("this is for administrators: use a token with the claim 'admin'")
+        match kind:
+            case control.METRICS:
+                return metrics.expose(self._gauges)
+            case control.POOL_STATUS:
+                return json.dumps(self._status()).encode()
+        return json.dumps(self._administration.answer(kind, body)).encode()
+
+    def _status(self) -> dict[str, Any]:
+        counts = self._pool.counts()
+        available = self._pool.backend.reachable
+        return {
+            "ready": self._pool.ready and not self.draining,
+            "draining": self.draining,
+            "uptime_seconds": int(time.monotonic() - self._started),
+            "backend": {
+                "name": self._pool.backend.name,
+                "status": "available" if available else "unavailable",
+            },
+            "databases": self._databases.status(),
+            "queue": {"starting": counts["states"]["starting"]},
+            **self._pool.stats(),
+            **counts,
+        }
+
+    def _cancel(self, call: Call, body: bytes) -> bytes:
+        """Cancel the caller's own calls that have this id."""
+        wanted = body.decode("ascii", "replace")
+        mine = [
+            other
+            for other in self.calls.running()
+            if other.header(control.CALL_HEADER) == wanted
+            and other.identity.identity.sub == call.identity.identity.sub
+        ]
+        for other in mine:
+            other.cancel()
+        return json.dumps({"cancelled": bool(mine)}).encode()
 
     def _refuse_if_draining(self) -> None:
         if self.draining:

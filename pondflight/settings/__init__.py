@@ -7,11 +7,14 @@ declaration, so that neither can forget a key.
 
 from __future__ import annotations
 
-from pondflight.settings.databases import AttachedDatabase, DatabaseType
+from pondflight.settings.databases import FILE_TYPES, AttachedDatabase, DatabaseType
 from pondflight.settings.loading import load
 from pondflight.settings.tree import (
     AI,
+    Auth,
+    Console,
     Containers,
+    Demo,
     DuckDB,
     RateLimit,
     Security,
@@ -23,9 +26,13 @@ from pondflight.settings.tree import (
 
 __all__ = [
     "AI",
+    "FILE_TYPES",
     "AttachedDatabase",
+    "Auth",
+    "Console",
     "Containers",
     "DatabaseType",
+    "Demo",
     "DuckDB",
     "RateLimit",
     "Security",

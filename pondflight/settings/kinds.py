@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SecretStr
 
@@ -170,12 +171,26 @@ def _host(value: object) -> str:
     return text
 
 
+def _url(value: object) -> str | None:
+    if value is None:
+        return None
+    text = _text(value)
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        raise Refused from None
+    if not usable or parts.username or parts.query or parts.fragment or not text.isprintable():
+        raise Refused
+    return text.rstrip("/")
+
+
 def _backend(value: object) -> str:
     text = _text(value)
-    if text in {"docker", "kubernetes"}:
+    if text == "kubernetes":
         later = "is not available in this version"
         raise Refused(later)
-    if text != "process":
+    if text not in {"process", "docker"}:
         raise Refused
     return text
 
@@ -196,6 +211,28 @@ def _folder(value: object) -> str | None:
     text = _text(value)
     if not text.startswith("/") or any(ord(character) < ord(" ") for character in text):
         raise Refused
+    return text
+
+
+def _docker_host(value: object) -> str:
+    text = _text(value)
+    if re.fullmatch(r"unix:///[^\s\x00]+", text):
+        return text
+    found = re.fullmatch(
+        r"tcp://(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9][A-Za-z0-9._-]*):([0-9]{1,5})/?", text
+    )
+    if found is None or not 0 < int(found[2]) <= 65535:  # noqa: PLR2004 - a port
+        raise Refused
+    return text.rstrip("/")
+
+
+def _network(value: object) -> str:
+    text = _matching(r"[A-Za-z0-9][A-Za-z0-9_.-]*")(value)
+    if text in {"host", "none"}:
+        shared = (
+            "would let workers at the host's own network" if text == "host" else "has no way in"
+        )
+        raise Refused(shared)
     return text
 
 
@@ -251,6 +288,14 @@ Port = Annotated[
 Count = Annotated[
     int, BeforeValidator(_within(1, 1_000_000)), Accepts("a whole number from 1 to 1000000")
 ]
+CountOrNone = Annotated[
+    int,
+    BeforeValidator(_within(0, 1_000_000)),
+    Accepts("a whole number from 0 to 1000000"),
+]
+Processes = Annotated[
+    int, BeforeValidator(_within(64, 1_000_000)), Accepts("a whole number from 64 to 1000000")
+]
 Cores = Annotated[
     float, BeforeValidator(_cores), Accepts("a number of cores above 0 and up to 1024, such as 0.5")
 ]
@@ -274,15 +319,30 @@ Image = Annotated[
 ]
 Network = Annotated[
     str,
-    BeforeValidator(_matching(r"[A-Za-z0-9][A-Za-z0-9_.-]*")),
+    BeforeValidator(_network),
     Accepts("a network name of letters, digits, '_', '.' and '-'"),
 ]
+Instance = Annotated[
+    str,
+    BeforeValidator(_matching(r"(?:[A-Za-z0-9][A-Za-z0-9_.-]*)?", longest=63)),
+    Accepts("a name of up to 63 letters, digits, '_', '.' and '-', or none"),
+]
+DockerHost = Annotated[
+    str,
+    BeforeValidator(_docker_host),
+    Accepts("unix:///path/to/a/socket or tcp://host:port"),
+]
+ENGINES = ("pondflight", "gizmosql", "sqlflite")
+Engine = Annotated[str, BeforeValidator(_one_of(*ENGINES)), Accepts(", ".join(ENGINES))]
 Model = Annotated[
     str,
     BeforeValidator(_matching(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]*")),
     Accepts("the name of a model, of letters, digits and '_', '.', ':', '/', '@', '-'"),
 ]
-Backend = Annotated[str, BeforeValidator(_backend), Accepts("process")]
+Backend = Annotated[str, BeforeValidator(_backend), Accepts("process, docker")]
+StatementText = Annotated[
+    str, BeforeValidator(_matching("masked|full|none")), Accepts("masked, full, none")
+]
 Flag = Annotated[bool, BeforeValidator(_flag), Accepts("true or false")]
 ApiKey = Annotated[
     SecretStr | None,
@@ -301,6 +361,11 @@ Sql = Annotated[
     BeforeValidator(_optional_secret),
     _shown_secret,
     Accepts("SQL statements, with ';' between them", secret=True),
+]
+BaseUrl = Annotated[
+    str | None,
+    BeforeValidator(_url),
+    Accepts("the URL of a server, such as http://localhost:11434/v1, or null"),
 ]
 ConnectionString = Annotated[SecretStr, BeforeValidator(_secret), _shown_secret]
 JwtSecret = Annotated[

@@ -87,7 +87,12 @@ class _Draft:
                 continue
             if key.env.bare_unit and re.fullmatch(r"[0-9]+", value.strip()):
                 value = f"{value.strip()}{key.env.bare_unit}"
-            self._put(key, value, wording.from_variable(key.env.name))
+            origin = wording.from_variable(key.env.name)
+            if key.is_list:  # written with commas there
+                items = [item.strip() for item in value.split(",") if item.strip()]
+                self._put(key, items, origin)
+            else:
+                self._put(key, value, origin)
 
     def add_secret_file(self) -> None:
         path = self._variable(SECRET_FILE)
@@ -151,7 +156,7 @@ class _Draft:
         value = self._environ.get(name, "")
         return value if value.strip() else None
 
-    def _put(self, key: Key, value: str, origin: str) -> None:
+    def _put(self, key: Key, value: str | list[str], origin: str) -> None:
         *sections, last = key.name.split(".")
         target = self._values
         for section in sections:

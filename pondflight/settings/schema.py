@@ -108,6 +108,7 @@ def _section(
 
 def _key(field: FieldInfo, name: str, default: Any) -> Key:
     annotation, metadata = field.annotation, tuple(field.metadata)
+    env = next((item for item in metadata if isinstance(item, Env)), None)
     shape = Shape.VALUE
     if _is_section(annotation):
         description = (annotation.__doc__ or "").strip() if annotation is not None else ""
@@ -126,7 +127,7 @@ def _key(field: FieldInfo, name: str, default: Any) -> Key:
         description=field.description or "",
         accepts=accepts.text,
         secret=accepts.secret,
-        env=next((item for item in metadata if isinstance(item, Env)), None),
+        env=env,
         default=default,
         children={},
     )

@@ -10,32 +10,53 @@ from collections import Counter
 from datetime import timedelta
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from pondflight import __version__
 from pondflight.settings.databases import AttachedDatabase, Extension, Surroundings
+from pondflight.settings.http import (
+    AllowedHost,
+    Audience,
+    Claim,
+    Collector,
+    CounterStorage,
+    Issuer,
+    JwksUrl,
+    Origin,
+    PublicKey,
+    TrustedNetwork,
+)
 from pondflight.settings.kinds import (
     ApiKey,
     Backend,
+    BaseUrl,
     Cores,
     Count,
+    CountOrNone,
+    DockerHost,
     Duration,
+    Engine,
     Env,
     Flag,
     Folder,
     Host,
     Image,
+    Instance,
     JwtSecret,
     Memory,
     Model,
     Network,
     Patience,
     Port,
+    Processes,
     Refused,
     Section,
     Sql,
+    StatementText,
     Storage,
 )
+
+OUR_IMAGE = f"pondflight:{__version__}"
 
 
 class Server(Section):
@@ -56,6 +77,20 @@ class Server(Section):
         default=timedelta(seconds=30),
         description="How long a shutdown waits for running statements.",
     )
+    allowed_hosts: Annotated[tuple[AllowedHost, ...], Env("ALLOWED_HOSTS")] = Field(
+        default=(),
+        description="Host names that HTTP answers to, beside IP addresses, localhost and names "
+        "without a dot.",
+    )
+    trusted_proxies: Annotated[tuple[TrustedNetwork, ...], Env("TRUSTED_PROXIES")] = Field(
+        default=(),
+        description="Reverse proxies whose X-Forwarded-For is believed. It says which address a "
+        "request came from.",
+    )
+    cors_origins: Annotated[tuple[Origin, ...], Env("CORS_ORIGINS")] = Field(
+        default=(),
+        description="Web pages of these origins may call HTTP from a browser.",
+    )
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
@@ -68,23 +103,59 @@ class Server(Section):
 
 
 class Workers(Section):
-    """What runs a user's DuckDB."""
+    """What runs a user's DuckDB, and how many."""
 
     backend: Annotated[Backend, Env("WORKER_BACKEND")] = Field(
-        default="process", description="How workers run: process (a subprocess of the proxy)."
+        default="process",
+        description="How workers run: process (a subprocess of the proxy) or docker (a container).",
+    )
+    warm: Annotated[CountOrNone, Env("WORKER_WARM")] = Field(
+        default=0,
+        description="Workers kept started for users who come: their first statement is not slower "
+        "than others. They count towards containers.max_per_host.",
+    )
+    start_timeout: Duration = Field(
+        default=timedelta(seconds=30),
+        description="A worker that is not ready after this long has failed to start.",
+    )
+    queue_size: CountOrNone = Field(
+        default=100,
+        description="Users who may wait for a worker when containers.max_per_host are busy.",
+    )
+    queue_timeout: Duration = Field(
+        default=timedelta(seconds=30), description="How long they may wait."
+    )
+    keep_on_exit: Flag = Field(
+        default=True,
+        description="Leave workers running when the proxy ends, for the next one to adopt, with "
+        "all that users have in them. Without one they end by themselves after a while. Workers of "
+        "the backend process always end.",
+    )
+    instance: Annotated[Instance, Env("WORKER_INSTANCE")] = Field(
+        default="",
+        description="Name of the deployment, where several with the same JWT_SECRET use one engine "
+        "and are not to share workers.",
     )
 
 
 class Containers(Section):
     """Each worker, whatever the backend runs it in."""
 
+    engine: Annotated[Engine, Env("CONTAINER_ENGINE")] = Field(
+        default="pondflight",
+        description="What runs in the image: our own worker, or a GizmoSQL or SQLFlite.",
+    )
     image: Annotated[Image, Env("CONTAINER_IMAGE")] = Field(
-        default=f"pondflight-worker:{__version__}",
+        default=OUR_IMAGE,
         description="Image of a worker. Unused by the backend process.",
     )
     idle_timeout: Annotated[Duration, Env("CONTAINER_IDLE_TIMEOUT", bare_unit="ms")] = Field(
         default=timedelta(minutes=5),
         description="A worker stops after this long without a statement.",
+    )
+    max_lifetime: Patience = Field(
+        default=timedelta(),
+        description="A worker stops after this long when it is idle, however recently it was used.",
     )
     memory_limit: Annotated[Memory, Env("CONTAINER_MEMORY_LIMIT")] = Field(
         default=512 << 20, description="Memory of a worker."
@@ -92,12 +163,39 @@ class Containers(Section):
     cpu_limit: Annotated[Cores, Env("CONTAINER_CPU_LIMIT")] = Field(
         default=0.5, description="Cores of a worker."
     )
+    scratch_size: Memory = Field(
+        default=64 << 20,
+        description="Part of memory_limit for what does not fit into DuckDB's memory; at most a "
+        "quarter of it. Unused by the backend process, which spills to the disk.",
+    )
+    pids_limit: Processes = Field(
+        default=512,
+        description="Processes and threads of a worker. Unused by the backend process.",
+    )
     max_per_host: Annotated[Count, Env("CONTAINER_MAX_PER_HOST")] = Field(
         default=100, description="Workers that may run at once."
     )
     network: Annotated[Network, Env("CONTAINER_NETWORK")] = Field(
-        default="bridge", description="Network of the workers. Unused by the backend process."
+        default="bridge",
+        description="Network of the workers; made, with no traffic between containers, if there is "
+        "none of that name. Unused by the backend process.",
     )
+    publish: Flag = Field(
+        default=False,
+        description="Reach workers by a free port of 127.0.0.1, where the addresses of containers "
+        "cannot be reached, as with Docker Desktop. Unused by the backend process.",
+    )
+    docker_host: Annotated[DockerHost, Env("DOCKER_HOST")] = Field(
+        default="unix:///var/run/docker.sock",
+        description="The Docker engine. DOCKER_TLS_VERIFY and DOCKER_CERT_PATH are heeded. Unused "
+        "by the backend process.",
+    )
+
+    @model_validator(mode="after")
+    def _image_suits_engine(self) -> Self:
+        if self.engine != "pondflight" and self.image == OUR_IMAGE:
+            raise Refused(f"is no image of {self.engine}: name one", key="image")
+        return self
 
 
 class Sessions(Section):
@@ -176,12 +274,93 @@ class DuckDB(Section):
 
 
 class RateLimit(Section):
-    """How many requests a user may send."""
+    """How many statements a user may run, by Flight SQL and HTTP together."""
 
     requests_per_minute: Count = Field(
-        default=100, description="Requests that a user may send in a minute, on average."
+        default=100, description="Statements that a user may run in a minute, on average."
     )
-    burst_size: Count = Field(default=200, description="Requests that a user may send at once.")
+    burst_size: Count = Field(default=200, description="Statements that a user may run at once.")
+    storage: Annotated[CounterStorage, Env("RATE_LIMIT_STORAGE")] = Field(
+        default=SecretStr("memory"),
+        description="Where statements are counted: memory, or a Redis that several proxies share.",
+    )
+
+
+class DemoRateLimit(Section):
+    """How many statements a demo user may run."""
+
+    requests_per_minute: Count = Field(
+        default=20, description="Statements that a demo user may run in a minute, on average."
+    )
+    burst_size: Count = Field(
+        default=20, description="Statements that a demo user may run at once."
+    )
+
+
+class Demo(Section):
+    """Tokens for strangers: POST /auth/demo-token."""
+
+    enabled: Annotated[Flag, Env("DEMO_ENABLED")] = Field(
+        default=False,
+        description="Give a token for one hour to everyone who asks. It lets strangers in.",
+    )
+    tokens_per_hour: Count = Field(
+        default=10, description="Demo tokens that one address may have in an hour."
+    )
+    rate_limit: DemoRateLimit = DemoRateLimit()
+    memory_limit: Memory = Field(default=256 << 20, description="Memory of a demo user's worker.")
+    cpu_limit: Cores = Field(default=0.25, description="Cores of a demo user's worker.")
+    statement_timeout: Duration = Field(
+        default=timedelta(seconds=30),
+        description="A demo user's statement is cancelled after this long.",
+    )
+    ai: Flag = Field(default=False, description="Let demo users use /ai.")
+
+
+class Auth(Section):
+    """Tokens of an identity provider, beside those signed with JWT_SECRET."""
+
+    jwks_url: Annotated[JwksUrl, Env("AUTH_JWKS_URL")] = Field(
+        default="",
+        description="Where the provider publishes its keys. They may change at any time.",
+    )
+    public_key: Annotated[PublicKey, Env("AUTH_PUBLIC_KEY")] = Field(
+        default="", description="The provider's key, where it has just the one."
+    )
+    issuer: Annotated[Issuer, Env("AUTH_ISSUER")] = Field(
+        default="", description="What iss must be in a token that pondflight did not make."
+    )
+    audience: Annotated[tuple[Audience, ...], Env("AUTH_AUDIENCE")] = Field(
+        default=(),
+        description="One of these must be in aud of a token that pondflight did not make.",
+    )
+    user_claim: Annotated[Claim, Env("AUTH_USER_CLAIM")] = Field(
+        default="sub",
+        description="Claim that names the user in a token that pondflight did not make.",
+    )
+    demo: Demo = Demo()
+
+    @model_validator(mode="after")
+    def _one_source_of_keys(self) -> Self:
+        if self.jwks_url and self.public_key:
+            raise Refused("jwks_url and public_key are both set: keep one of them")
+        return self
+
+
+class Metrics(Section):
+    """GET /metrics, for Prometheus."""
+
+    public: Annotated[Flag, Env("METRICS_PUBLIC")] = Field(
+        default=True, description="Answer without a token; else it takes an administrator's."
+    )
+
+
+class Tracing(Section):
+    """Traces for OpenTelemetry: pip install 'pondflight[otel]'."""
+
+    endpoint: Annotated[Collector, Env("OTEL_EXPORTER_OTLP_ENDPOINT")] = Field(
+        default="", description="Collector that traces go to, by OTLP over HTTP. Empty: no traces."
+    )
 
 
 class Security(Section):
@@ -206,6 +385,36 @@ class AI(Section):
     default_model: Annotated[Model, Env("AI_DEFAULT_MODEL")] = Field(
         default="claude-sonnet-4-20250514", description="Model of a request that names none."
     )
+    claude_base_url: Annotated[BaseUrl, Env("CLAUDE_BASE_URL")] = Field(
+        default=None, description="Server for Claude models, where it is not Anthropic's own."
+    )
+    openai_base_url: Annotated[BaseUrl, Env("OPENAI_BASE_URL")] = Field(
+        default=None,
+        description="Server for all other models, where it is not OpenAI's own: any that speaks"
+        " its wire format, with its path up to /v1. One on your own machine needs a key too, but"
+        " any will do.",
+    )
+    timeout: Duration = Field(
+        default=timedelta(seconds=60),
+        description="How long a model may take for the first word, or for the next.",
+    )
+    max_tokens: Count = Field(
+        default=4096,
+        description="Longest answer of a model, in tokens. A request may ask for less.",
+    )
+    requests_per_minute: Count = Field(
+        default=30, description="Questions that a user may ask models in a minute."
+    )
+
+
+class Console(Section):
+    """The page for operators, /console."""
+
+    statement_text: StatementText = Field(
+        default="masked",
+        description="What operators see of the SQL that users run: masked (each value in it is"
+        " shown as ?), full, or none.",
+    )
 
 
 class Settings(Section):
@@ -217,14 +426,36 @@ class Settings(Section):
     sessions: Sessions = Sessions()
     duckdb: DuckDB = DuckDB()
     security: Security = Security()
+    auth: Auth = Auth()
+    metrics: Metrics = Metrics()
+    tracing: Tracing = Tracing()
     ai: AI = AI()
+    console: Console = Console()
 
     @model_validator(mode="after")
     def _storage_has_a_place(self) -> Self:
-        duckdb, backend = self.duckdb, self.workers.backend
-        if (duckdb.storage, backend) == ("persistent", "process") and not duckdb.storage_directory:
+        duckdb, workers = self.duckdb, self.workers
+        if duckdb.storage != "persistent":
+            return self
+        if workers.backend == "process" and not duckdb.storage_directory:
             why = "is needed where duckdb.storage is persistent and workers.backend is process"
             raise Refused(why, key="duckdb.storage_directory")
+        if workers.warm:
+            why = "must be 0 where duckdb.storage is persistent: a worker starts with its storage"
+            raise Refused(why, key="workers.warm")
+        return self
+
+    @model_validator(mode="after")
+    def _engine_can_do_it(self) -> Self:
+        engine = self.containers.engine
+        if engine == "pondflight":
+            return self
+        if self.workers.backend == "process":
+            raise Refused(f"cannot run a {engine}: use docker", key="workers.backend")
+        if self.workers.warm:
+            raise Refused(f"must be 0 with a {engine}, which serves anyone", key="workers.warm")
+        if self.duckdb.storage == "persistent":
+            raise Refused(f"must be memory with a {engine}", key="duckdb.storage")
         return self
 
     def masked(self) -> dict[str, Any]:

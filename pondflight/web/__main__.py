@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -16,24 +15,39 @@ memory.tame()
 from gunicorn.app.base import BaseApplication  # noqa: E402
 
 from pondflight import logs  # noqa: E402
+from pondflight.tokens import LONGEST_TOKEN  # noqa: E402
+from pondflight.web.configuration import Configuration  # noqa: E402
 
-_THREADS = 16
+THREADS = 96
+"""More than ``query.STREAMS``, so that there are some left for health and for short answers."""
+
+CONNECTIONS = 1000
+
+SWITCH_SECONDS = 0.0005
+"""How long a thread that makes text of rows may keep one waiting that answers a health check. At
+Python's own 5 ms each step of an answer could take that long."""
 
 
 class Server(BaseApplication):
     """One gunicorn worker with threads: state is shared, and there is one of it."""
 
-    def __init__(self, configuration: dict[str, Any]) -> None:
+    def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
         super().__init__()
 
     def load_config(self) -> None:
         """What gunicorn needs to know."""
         options = {
-            "bind": self._configuration["bind"],
+            "bind": self._configuration.bind,
             "workers": 1,
-            "worker_class": "gthread",
-            "threads": _THREADS,
+            "worker_class": "pondflight.web.worker.Worker",
+            "threads": THREADS,
+            "worker_connections": CONNECTIONS,
+            "backlog": 512,
+            "limit_request_line": 8190,
+            "limit_request_fields": 64,
+            "limit_request_field_size": 2 * LONGEST_TOKEN,  # longer ones get an answer, too
+            "forwarded_allow_ips": "",
             "graceful_timeout": 3,
             "timeout": 60,
             "loglevel": "warning",
@@ -67,13 +81,14 @@ def _die_with_serve(_arbiter: Any, _worker: Any) -> None:
 def main() -> None:
     """Read the settings from the pipe, and serve."""
     logs.configure()
+    sys.setswitchinterval(SWITCH_SECONDS)
     line = bytearray()
     while not line.endswith(b"\n"):  # unbuffered: the rest of the pipe is the lifeline
         byte = os.read(0, 1)
         if not byte:
             sys.exit(1)
         line += byte
-    Server(json.loads(line)).run()
+    Server(Configuration.from_json(bytes(line))).run()
 
 
 main()

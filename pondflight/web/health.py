@@ -1,9 +1,13 @@
-"""Whether it is up, and whether it can work."""
+"""Whether it is up, whether it can work, and how it is."""
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import falcon
 
+from pondflight.errors import PondflightError
 from pondflight.web.upstream import Upstream
 
 
@@ -15,8 +19,16 @@ class Health:
         resp.media = {"status": "healthy"}
 
 
+class Live:
+    """``GET /live``: this process answers; a restart would not help. Public."""
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Always alive."""
+        resp.media = {"live": True}
+
+
 class Ready:
-    """``GET /ready``: statements can be run; 503 while starting and while stopping. Public."""
+    """``GET /ready``: workers can be started; 503 before that and while stopping. Public."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
@@ -26,3 +38,53 @@ class Ready:
         ready = self._upstream.ready()
         resp.media = {"ready": ready}
         resp.status = falcon.HTTP_200 if ready else falcon.HTTP_503
+
+
+class Detailed:
+    """``GET /health/detailed``: the parts, one by one. Public, and nothing secret in it."""
+
+    def __init__(self, upstream: Upstream, ai_providers: tuple[tuple[str, bool], ...]) -> None:
+        self._upstream = upstream
+        self._ai = {
+            name: {"status": "configured" if has_key else "not_configured"}
+            for name, has_key in ai_providers
+        }
+        self._started = time.monotonic()
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """200 in any case: what is wrong stands in it."""
+        try:
+            status = self._upstream.pool_status()
+        except PondflightError:
+            status = {}
+        resp.media = self._document(status)
+
+    def _document(self, status: dict[str, Any]) -> dict[str, Any]:
+        components = {
+            "proxy": {"status": _proxy_status(status)},
+            "backend": status.get("backend", {"status": "unknown"}),
+            "databases": status.get("databases", []),
+            "ai": self._ai,
+        }
+        parts = [components["backend"], *components["databases"]]
+        if not status:
+            overall = "unhealthy"
+        elif not status["ready"] or any(part["status"] == "unavailable" for part in parts):
+            overall = "degraded"
+        else:
+            overall = "healthy"
+        return {
+            "status": overall,
+            "containers": {
+                name: status.get(name, 0) for name in ("active", "total_spawned", "total_stopped")
+            },
+            "uptime_seconds": int(status.get("uptime_seconds", time.monotonic() - self._started)),
+            "queue": status.get("queue", {"starting": 0, "waiting": 0}),
+            "components": components,
+        }
+
+
+def _proxy_status(status: dict[str, Any]) -> str:
+    if not status:
+        return "unavailable"
+    return "draining" if status.get("draining") else "available"

@@ -7,17 +7,15 @@ HTTP process.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from typing import Any
 
 from pondflight.errors import ConfigError
-from pondflight.settings import Settings
+from pondflight.web.configuration import Configuration
 
 _START_SECONDS = 20.0
 _STOP_SECONDS = 5.0
@@ -29,14 +27,14 @@ _VARIABLES = frozenset(
     REQUESTS_CA_BUNDLE CURL_CA_BUNDLE
     """.split()  # noqa: SIM905 - as in a shell
 )
-_FAMILIES = ("LC_", "PYTHON", "ARROW_", "ACERO_", "MALLOC_", "GRPC_")
+_FAMILIES = ("LC_", "PYTHON", "ARROW_", "ACERO_", "MALLOC_", "GRPC_", "OTEL_")
 
 
 class WebProcess:
     """``python -m pondflight.web``."""
 
-    def __init__(self, settings: Settings, secret: str) -> None:
-        self._settings = settings
+    def __init__(self, configuration: Configuration) -> None:
+        self._address = configuration.address
         self._popen = subprocess.Popen(
             [sys.executable, "-m", "pondflight.web"],
             stdin=subprocess.PIPE,
@@ -44,8 +42,13 @@ class WebProcess:
             start_new_session=True,
         )
         assert self._popen.stdin is not None
-        self._popen.stdin.write(json.dumps(_configuration(settings, secret)).encode() + b"\n")
+        self._popen.stdin.write(configuration.to_json())
         self._popen.stdin.flush()
+
+    @property
+    def pid(self) -> int:
+        """Of gunicorn's arbiter."""
+        return self._popen.pid
 
     def alive(self) -> bool:
         """Whether it runs."""
@@ -53,14 +56,12 @@ class WebProcess:
 
     def wait_until_listening(self) -> None:
         """Wait until it accepts connections."""
-        server = self._settings.server
-        host = "127.0.0.1" if server.host == "0.0.0.0" else server.host  # noqa: S104
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline and self.alive():
-            with contextlib.suppress(OSError), socket.create_connection((host, server.port), 1):
+            with contextlib.suppress(OSError), socket.create_connection(self._address, 1):
                 return
             time.sleep(_POLL_SECONDS)
-        raise ConfigError([f"HTTP did not start on port {server.port}: see the log above"])
+        raise ConfigError([f"HTTP did not start on port {self._address[1]}: see the log above"])
 
     def close(self) -> None:
         """End it, by force if it takes more than 5 s."""
@@ -74,18 +75,8 @@ class WebProcess:
             self._popen.stdin.close()
 
 
-def _configuration(settings: Settings, secret: str) -> dict[str, Any]:
-    server = settings.server
-    host = "127.0.0.1" if server.host == "0.0.0.0" else server.host  # noqa: S104
-    return {
-        "bind": f"{server.host}:{server.port}",
-        "proxy": f"grpc://{host}:{server.grpc_port}",
-        "jwt_secret": secret,
-    }
-
-
 def _environment() -> dict[str, str]:
-    """What it needs: any other variable may be the password of some database."""
+    """What it needs, besides the pipe: any other variable may be the password of a database."""
     return {
         name: value
         for name, value in os.environ.items()

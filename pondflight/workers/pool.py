@@ -1,83 +1,71 @@
-"""User to worker: one start per user however many callers, and an end to idle workers.
+"""Who has which worker: the part of the package that the proxy talks to.
 
-The pool holds a table of what it knows and compares it with what the backend lists; timers per
-worker would drift from the truth. Statements keep a worker by leases; only a worker without one
-is ever stopped for idleness.
+A call takes a lease of its user's worker, and a leased worker is never stopped for idleness. All
+who wait for the same worker share one start. What starts, adopts, sweeps and checks workers is
+in the modules beside this one; docs/workers.md tells how they fit together.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import logging
-import secrets
-import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-from pondflight.errors import PondflightError, Unavailable
-from pondflight.logs import Event, get_logger
-from pondflight.workers.backends.base import Backend, StartFailed, WorkerHandle, WorkerSpec
+from pondflight.errors import InvalidArgument, NotFound, PondflightError, Unavailable
+from pondflight.logs import get_logger
+from pondflight.units import format_size
+from pondflight.workers.admission import Admission
+from pondflight.workers.adoption import Adoption
+from pondflight.workers.backends.base import (
+    Backend,
+    BackendError,
+    BackendUnreachable,
+    WorkerExit,
+    WorkerHandle,
+)
+from pondflight.workers.connection import Connection
+from pondflight.workers.naming import Naming
+from pondflight.workers.policy import PoolSettings, Shape, User
+from pondflight.workers.pulse import Pulse
+from pondflight.workers.roster import Roster, reason_of
+from pondflight.workers.starts import Starter
+from pondflight.workers.states import Reason, State
+from pondflight.workers.sweep import Sweeper
 from pondflight.workers.worker import Lease, Worker
 
-log = logging.getLogger(__name__)
+__all__ = ["Lease", "Pool", "PoolSettings", "User", "WorkerView"]
+
 events = get_logger()
 
 _WAIT_SECONDS = 0.05
-_CONCURRENT_STARTS = 4
-_FIRST_BACKOFF = 0.5
-_LONGEST_BACKOFF = 30.0
+_FRESH_SECONDS = 0.25
+_PROBE_SECONDS = 1.0
+_INQUEST_SECONDS = 1.2
+_KILLED = 137
 
 
 @dataclass(frozen=True, slots=True)
-class User:
-    """Whose worker is wanted. ``claims`` are those of the token; they decide what it may see."""
+class WorkerView:
+    """What an administrator sees of a worker.
 
-    subject: str
-    claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    demo: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PoolSettings:
-    """What the pool goes by; sizes in bytes, times in seconds.
-
-    ``configuration`` gives what the worker of a user is told after its start, ``access`` what
-    tells it from other workers of the user (tokens may show different databases), and ``storage``
-    the name of the storage that it has; all three go by the user's token.
+    ``user`` is None for a warm worker, and for an adopted one whose user has not called since.
+    ``memory`` in bytes, ``cpu`` in cores, times in seconds; None where it is not known.
     """
 
-    instance: str
-    secret: str
-    memory_limit: int
-    cpu_limit: float
-    idle_timeout: float
-    max_workers: int
-    configuration: Callable[[User], dict[str, Any]]
-    access: Callable[[User], str] = lambda _: ""
-    storage: Callable[[User], str] = lambda _: ""
-    start_timeout: float = 30.0
-    sweep_interval: float = 30.0
-
-
-@dataclass(eq=False)
-class _Start:
-    """A start under way, and all who wait for it."""
-
-    done: threading.Event = field(default_factory=threading.Event)
-    error: PondflightError | None = None
-
-
-@dataclass(slots=True)
-class _Backoff:
-    """After a failed start: no new attempt before ``until``; meanwhile, the same error."""
-
-    until: float
-    seconds: float
-    error: PondflightError
+    id: str
+    name: str
+    state: str
+    user: str | None
+    key: str
+    age: float
+    idle: float | None
+    running: int
+    memory: int | None
+    cpu: float | None
+    outdated: bool
 
 
 class Pool:
@@ -86,21 +74,20 @@ class Pool:
     def __init__(self, backend: Backend, settings: PoolSettings) -> None:
         self.backend = backend
         self.settings = settings
-        self.started = 0
-        self.stopped = 0
-        self._lock = threading.Lock()
-        self._workers: dict[str, Worker] = {}
-        self._subjects: dict[str, str] = {}
-        self._starts: dict[str, _Start] = {}
-        self._backoff: dict[str, _Backoff] = {}
-        self._starters = ThreadPoolExecutor(_CONCURRENT_STARTS, thread_name_prefix="worker-start")
-        self._closing = threading.Event()
-        backend.on_exit(self._exited)
-        interval = min(settings.sweep_interval, max(0.2, settings.idle_timeout / 4))
-        self._sweeper = threading.Thread(
-            target=self._sweep_forever, args=(interval,), name="worker-sweep", daemon=True
+        self._closing = False
+        self._naming = Naming(settings.secret, settings.instance)
+        self._roster = Roster(backend)
+        adoption = Adoption(self._roster, backend, settings, self._naming)
+        self._starter = Starter(self._roster, backend, settings, self._naming, adoption)
+        self._admission = Admission(
+            self._roster, settings, fulfil=self._starter.fulfil, exists=self._starter.exists
         )
+        self._sweeper = Sweeper(self._roster, backend, settings, adoption)
+        self._pulse = Pulse(self._roster, backend, settings.health_interval)
+        backend.on_exit(self._exited)
         self._sweeper.start()
+        self._admission.start()
+        self._pulse.start()
 
     # -- for calls ----------------------------------------------------------------------------
 
@@ -110,204 +97,265 @@ class Pool:
         Waits for the start; ``still_wanted`` is called meanwhile and raises to give up. Raises
         ``Unavailable`` if the worker cannot be started.
         """
-        key = self.key_of(user.subject, self.settings.access(user))
+        key = self._key(user)
         while True:
-            with self._lock:
-                lease = self._lease(key)
-                if lease is not None:
-                    return lease
-                start = self._start(key, user)
-            while not start.done.wait(_WAIT_SECONDS):
-                still_wanted()
-            if start.error is not None:
-                raise start.error
+            with self._roster.changed:
+                worker = self._roster.users.get(key) or self._begin(key, user)
+                worker.subject = user.subject
+                lease = self._roster.lease(worker) if worker.state.usable else None
+                worker.waiting += lease is None
+            if lease is None:
+                self._wait(worker, still_wanted)
+            elif self._is_there(lease):
+                return lease
 
     def lease_running(self, user: User) -> Lease | None:
         """A lease of the worker of ``user``, if there is one that is ready."""
-        with self._lock:
-            return self._lease(self.key_of(user.subject, self.settings.access(user)))
+        with self._roster.changed:
+            worker = self._roster.users.get(self._key(user))
+            if worker is None or not worker.state.usable:
+                return None
+            return self._roster.lease(worker)
 
     def prestart(self, user: User) -> None:
         """Begin to start a worker that will be wanted soon; errors show when it is."""
-        key = self.key_of(user.subject, self.settings.access(user))
-        with self._lock:
-            if key not in self._workers:
+        key = self._key(user)
+        with self._roster.changed:
+            if key not in self._roster.users and self._admission.has_room():
                 try:
-                    self._start(key, user)
+                    self._begin(key, user)
                 except PondflightError:
                     return
 
     def key_of(self, subject: str, access: str = "") -> str:
-        """The name that a token's ``sub``, and what it gives access to, has everywhere else.
+        """The name that a token's ``sub`` has everywhere else: see ``Naming.key``."""
+        return self._naming.key(subject, access)
 
-        A keyed hash: different ones never share it, whatever characters they are made of.
-        """
-        name = f"{subject}\0{access}" if access else subject
-        digest = hmac.new(self.settings.secret.encode(), b"user\0" + name.encode(), "sha256")
-        return digest.hexdigest()[:32]
+    def lost(self, lease: Lease, user: User) -> Unavailable:
+        """The connection to a leased worker broke: find out why, and what to tell the caller."""
+        worker = lease.worker
+        ended = self._inquest(worker)
+        if ended is None:
+            # Health checks decide whether it is to live.
+            return Unavailable(
+                "the connection to your worker was lost; whether this call has had its effect is "
+                "not known: look before you repeat it"
+            )
+        self._roster.retire(worker, *ended)
+        return Unavailable(
+            f"{_epitaph(*ended, self.settings.shape(user))} while this call was running; what it "
+            "held in memory is gone; the next call starts a new one"
+        )
 
-    def lost(self, lease: Lease) -> None:
-        """The connection to a leased worker broke: find out whether the worker lives."""
-        if not lease.worker.answers():
-            self._remove(lease.worker.handle, "crashed")
+    # -- for administrators -------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether new workers can be started, as far as is known."""
+        return not self._closing and self.backend.reachable
+
+    @property
+    def started(self) -> int:
+        """Workers started since the proxy began."""
+        return self._roster.started
 
     def stats(self) -> dict[str, int]:
         """Workers now, and started and stopped since the proxy began."""
-        with self._lock:
+        with self._roster.changed:
             return {
-                "active": len(self._workers),
-                "total_spawned": self.started,
-                "total_stopped": self.stopped,
+                "active": sum(worker.state.usable for worker in self._roster.users.values()),
+                "total_spawned": self._roster.started,
+                "total_stopped": self._roster.stopped.total(),
             }
 
-    def close(self) -> None:
-        """Stop everything."""
-        self._closing.set()
-        self._starters.shutdown(wait=True, cancel_futures=True)
-        with self._lock:
-            workers = list(self._workers.values())
-        for worker in workers:
-            self._remove(worker.handle, "shutdown")
-        self.backend.close()
+    def counts(self) -> dict[str, Any]:
+        """For metrics: workers by state, ends by reason, users in the queue, warm workers."""
+        with self._roster.changed:
+            states = Counter(worker.state for worker in self._roster.all())
+            return {
+                "states": {state.value: states[state] for state in State if state != State.GONE},
+                "stopped": {reason.value: self._roster.stopped[reason] for reason in Reason},
+                "queued": len(self._admission),
+                "warm": len(self._roster.spares),
+            }
 
-    # -- starting -----------------------------------------------------------------------------
+    def workers(self) -> list[WorkerView]:
+        """All workers, the oldest first."""
+        with self._roster.changed:
+            views = [self._view(worker) for worker in self._roster.all()]
+        return sorted(views, key=lambda view: -view.age)
 
-    def _lease(self, key: str) -> Lease | None:
-        worker = self._workers.get(key)
-        if worker is None:
-            return None
-        worker.in_flight += 1
-        return Lease(worker, self._lock)
+    def connections(self) -> list[tuple[WorkerView, Connection]]:
+        """The workers that can be spoken to."""
+        with self._roster.changed:
+            usable = self._roster.usable()
+            return [(self._view(worker), worker.connection) for worker in usable]
 
-    def _start(self, key: str, user: User) -> _Start:
-        start = self._starts.get(key)
-        if start is not None:
-            return start
-        if self._closing.is_set():
-            raise Unavailable("the server is shutting down")
-        backoff = self._backoff.get(key)
-        if backoff is not None and time.monotonic() < backoff.until:
-            raise backoff.error
-        start = self._starts[key] = _Start()
-        self._subjects[key] = user.subject
-        self._starters.submit(self._run_start, key, user, start)
-        return start
-
-    def _run_start(self, key: str, user: User, start: _Start) -> None:
-        try:
-            self._make_room()
-            worker = self._start_worker(key, user)
-            with self._lock:
-                self._workers[key] = worker
-                self._backoff.pop(key, None)
-                self.started += 1
-            events.info(
-                Event.CONTAINER_SPAWNED, user_id=user.subject, container_id=worker.handle.id
-            )
-        except Exception as error:  # noqa: BLE001  waiters must be told, whatever it is
-            start.error = self._failed(key, user, error)
-        finally:
-            with self._lock:
-                self._starts.pop(key, None)
-            start.done.set()
-
-    def _start_worker(self, key: str, user: User) -> Worker:
-        generation = secrets.token_hex(8)
-        credential = self._credential(key, generation)
-        spec = WorkerSpec(
-            name=f"pondflight-{self.settings.instance}-{key}",
-            instance=self.settings.instance,
-            user=key,
-            generation=generation,
-            credential_sha256=hashlib.sha256(credential.encode()).hexdigest(),
-            memory_limit=self.settings.memory_limit,
-            cpu_limit=self.settings.cpu_limit,
-            storage=self.settings.storage(user),
-        )
-        deadline = time.monotonic() + self.settings.start_timeout
-        handle = self.backend.start(spec)
-        worker = Worker(handle, credential)
-        try:
-            worker.prepare(self.settings.configuration(user), deadline)
-        except Exception as error:
-            lines = self.backend.logs(handle)
-            worker.close()
-            self.backend.stop(handle)
-            raise StartFailed(str(error), lines) from error
-        return worker
-
-    def _credential(self, key: str, generation: str) -> str:
-        message = f"worker\0{self.settings.instance}\0{key}\0{generation}".encode()
-        return hmac.new(self.settings.secret.encode(), message, "sha256").hexdigest()
-
-    def _failed(self, key: str, user: User, error: Exception) -> PondflightError:
-        """Tell the operator everything, the caller enough, and remember it for a while."""
-        events.error(Event.CONTAINER_SPAWN_FAILED, user_id=user.subject, error=str(error))
-        if isinstance(error, StartFailed):
-            for line in error.log:
-                log.warning("worker log: %s", line)
-        elif not isinstance(error, PondflightError):
-            log.error("worker start failed", exc_info=error)
-        leaf = (
-            error
-            if isinstance(error, PondflightError)
-            else Unavailable("your worker could not be started: try again in a moment")
-        )
-        with self._lock:
-            known = self._backoff.get(key)
-            seconds = min(_LONGEST_BACKOFF, known.seconds * 2) if known else _FIRST_BACKOFF
-            self._backoff[key] = _Backoff(time.monotonic() + seconds, seconds, leaf)
-        return leaf
-
-    def _make_room(self) -> None:
-        with self._lock:
-            if len(self._workers) < self.settings.max_workers:
-                return
-            idle = [w for w in self._workers.values() if w.in_flight == 0]
-            if not idle:
-                raise Unavailable(
-                    f"all {self.settings.max_workers} workers are busy "
-                    "(containers.max_per_host): try again in a moment",
-                    retry_after=5.0,
-                )
-            oldest = min(idle, key=lambda w: w.last_used)
-        self._remove(oldest.handle, "evicted")
-
-    # -- ending -------------------------------------------------------------------------------
-
-    def _remove(self, handle: WorkerHandle, reason: str, exit_code: int | None = None) -> None:
-        with self._lock:
-            worker = self._workers.get(handle.user)
-            if worker is None or worker.handle.id != handle.id:
-                return  # another worker has taken its place
-            if reason in ("idle_timeout", "evicted") and worker.in_flight:
-                return
-            del self._workers[handle.user]
-            self.stopped += 1
-            subject = self._subjects.get(handle.user, "")
-        worker.close()
-        self.backend.stop(handle)
-        extra = {} if exit_code is None else {"exit": exit_code}
-        events.info(Event.CONTAINER_STOPPED, user_id=subject, reason=reason, **extra)
-
-    def _exited(self, handle: WorkerHandle, exit_code: int | None) -> None:
-        self._remove(handle, "crashed", exit_code)
-
-    def _sweep_forever(self, interval: float) -> None:
-        while not self._closing.wait(interval):
+    def worker_log(self, wanted: str) -> tuple[WorkerView, list[str]]:
+        """One worker, by id, name or user, and the last lines that it wrote."""
+        worker = self._find(wanted)
+        lines: list[str] = []
+        if worker.started:
             try:
-                self.sweep()
-            except Exception:
-                log.exception("sweep failed")
+                lines = self.backend.logs(worker.handle)
+            except BackendError as error:
+                raise Unavailable("the container engine does not answer") from error
+        with self._roster.changed:
+            return self._view(worker), lines
+
+    def stop_worker(self, wanted: str, *, force: bool = False) -> WorkerView:
+        """Stop a worker, by id, name or user; one that is busy only by ``force``.
+
+        Raises ``NotFound``, or ``InvalidArgument`` if there is more to say.
+        """
+        worker = self._find(wanted)
+        running = worker.in_flight
+        if not force and worker.state.usable:
+            running = max(running, worker.ask().running or 0)
+        if running and not force:
+            raise InvalidArgument(
+                f"the worker runs {running} statement(s): wait, or stop it by force"
+            )
+        with self._roster.changed:
+            view = self._view(worker)
+        if not self._roster.retire(worker, Reason.REQUESTED):
+            raise InvalidArgument(f"the worker is {worker.state}: it cannot be stopped now")
+        return view
 
     def sweep(self) -> None:
-        """Stop workers that were idle for too long."""
+        """Compare with what the backend lists, and end what is due, now."""
+        self._sweeper.sweep()
+
+    def close(self) -> None:
+        """Turn away who waits; stop the workers, or leave them to the next proxy."""
+        with self._roster.changed:
+            self._closing = True
+        self._sweeper.close()
+        self._pulse.close()
+        self._admission.close(Unavailable("the server is shutting down"))
+        if not (self.backend.outlives_proxy and self.settings.keep_workers):
+            for worker in self._roster.all():
+                self._roster.retire(worker, Reason.SHUTDOWN)
+        self._roster.close()
+        self.backend.close()
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _key(self, user: User) -> str:
+        return self.key_of(user.subject, self.settings.access(user))
+
+    def _begin(self, key: str, user: User) -> Worker:
+        """A new worker, in line to be started. Call it under the lock."""
+        if self._closing:
+            raise Unavailable("the server is shutting down")
+        self._starter.backoff.check(key)
+        worker = Worker(key, user.subject)
+        self._admission.enter(worker, user)
+        self._roster.users[key] = worker
+        return worker
+
+    def _wait(self, worker: Worker, still_wanted: Callable[[], None]) -> None:
+        """Wait until a worker has started, or has gone; raises why it could not be started.
+
+        The caller has been counted among those who wait, and is no more when this returns.
+        """
+        try:
+            while not worker.settled.wait(_WAIT_SECONDS):
+                still_wanted()
+        finally:
+            with self._roster.changed:
+                worker.waiting -= 1
+        if worker.error is not None:
+            raise worker.error
+        tried_again = False
+        with self._roster.changed:
+            while worker.state is State.STOPPING:
+                if worker.stop_failed and not tried_again:
+                    tried_again = True
+                    self._roster.retry_stops()
+                elif worker.stop_failed:
+                    raise Unavailable(
+                        "your last worker cannot be removed: the container engine does not "
+                        "answer; try again in a moment",
+                        retry_after=5.0,
+                    )
+                self._roster.changed.wait(_WAIT_SECONDS)
+                still_wanted()
+
+    def _is_there(self, lease: Lease) -> bool:
+        """Whether the worker has not died while nobody looked; if it has, it is cleared away."""
+        worker = lease.worker
+        if time.monotonic() - worker.last_heard < _FRESH_SECONDS:
+            return True
+        if worker.answers(timeout=_PROBE_SECONDS):
+            return True
+        try:
+            end = self.backend.exit_of(worker.handle)
+        except BackendUnreachable:
+            end = None
+        if end is None:
+            return True  # it hangs: health checks decide over it
+        self._roster.retire(worker, reason_of(end), end)
+        lease.release()
+        return False
+
+    def _inquest(self, worker: Worker) -> tuple[Reason, WorkerExit] | None:
+        """Why a worker ended to which the connection broke; None if it has not, or nobody knows."""
+        deadline = time.monotonic() + _INQUEST_SECONDS
+        while True:
+            if worker.ended is not None:
+                return worker.ended
+            with suppress(BackendUnreachable):
+                end = self.backend.exit_of(worker.handle)
+                if end is not None:
+                    return reason_of(end), end
+            if time.monotonic() > deadline or worker.answers(timeout=_PROBE_SECONDS / 2):
+                return None
+            time.sleep(_WAIT_SECONDS)
+
+    def _exited(self, handle: WorkerHandle, end: WorkerExit) -> None:
+        for worker in self._roster.usable():
+            if worker.generation == handle.generation:
+                self._roster.retire(worker, reason_of(end), end)
+
+    def _find(self, wanted: str) -> Worker:
+        """A worker by id (12 characters of it will do), name, user or key."""
+        with self._roster.changed:
+            for worker in self._roster.all():
+                names = {worker.key, worker.subject} - {""}
+                if worker.started:
+                    names |= {worker.handle.id, worker.handle.id[:12], worker.handle.name}
+                if wanted in names:
+                    return worker
+        raise NotFound("there is no such worker")
+
+    def _view(self, worker: Worker) -> WorkerView:
+        handle = worker.handle if worker.started else None
         now = time.monotonic()
-        with self._lock:
-            idle = [
-                worker.handle
-                for worker in self._workers.values()
-                if not worker.in_flight and now - worker.last_used > self.settings.idle_timeout
-            ]
-        for handle in idle:
-            self._remove(handle, "idle_timeout")
+        return WorkerView(
+            id=handle.id if handle else "",
+            name=handle.name if handle else self._naming.of(worker.key, worker.generation),
+            state=worker.state.value,
+            user=worker.subject or None,
+            key=worker.key,
+            age=time.time() - handle.created if handle else now - worker.since,
+            idle=None if worker.in_flight or not handle else now - worker.last_used,
+            running=max(worker.in_flight, worker.status.running or 0),
+            memory=worker.status.memory,
+            cpu=worker.cpu,
+            outdated=handle is not None and handle.spec_hash != self.settings.spec_hash,
+        )
+
+
+def _epitaph(reason: Reason, end: WorkerExit, shape: Shape) -> str:
+    limit = f"memory limit of {format_size(shape.memory_limit)}"
+    match reason:
+        case Reason.OUT_OF_MEMORY:
+            return f"your worker ended: it needed more than its {limit}"
+        case Reason.CRASHED if end.code == _KILLED:
+            return f"your worker ended (killed; likely by its {limit})"
+        case Reason.UNRESPONSIVE:
+            return "your worker ended: it did not answer any more, and was killed"
+        case Reason.REQUESTED:
+            return "your worker was stopped by an administrator"
+    return "your worker ended"

@@ -1,39 +1,107 @@
-"""A worker as the proxy sees it: a connection, what runs on it, and when it was last used."""
+"""A worker as the proxy sees it: its state, its connection, and who uses it."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import secrets
 import threading
 import time
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from pyarrow import flight
 
-from pondflight import control
 from pondflight.errors import DeadlineExceeded, PondflightError, Unavailable
-from pondflight.flightsql.status import ConnectionLost, from_pyarrow
-from pondflight.workers.backends.base import WorkerHandle
+from pondflight.workers.backends.base import WorkerExit, WorkerHandle
+from pondflight.workers.connection import STATUS_SECONDS, Connection, WorkerStatus
+from pondflight.workers.states import Reason, State, step
 
-_CONTROL_SECONDS = 5.0
-_RETRY_SECONDS = 0.02
 # Ids of calls are unique among the proxies that share a worker; nobody else can use them.
 _PROCESS = secrets.token_hex(8)
 _calls = itertools.count()
 
 
 class Worker:
-    """One ready worker."""
+    """One worker, from the first wish for it to its end.
 
-    def __init__(self, handle: WorkerHandle, credential: str) -> None:
-        self.handle = handle
-        self.client = flight.FlightClient(handle.location)
+    ``key`` is its user's; empty for a warm worker. ``subject`` is the user's ``sub``, unknown
+    (empty) until that user's first call if the worker was adopted. ``generation`` is what tells
+    it from every other worker there ever was. All fields belong to the roster's lock.
+    """
+
+    def __init__(self, key: str, subject: str = "", generation: str = "") -> None:
+        self.key = key
+        self.subject = subject
+        self.generation = generation
+        self.state = State.STARTING
+        self.since = time.monotonic()
+        self.queued = False
+        """It waits for its turn to be started."""
+        self.waiting = 0
+        """Callers who wait for it."""
+        self.claimed = False
+        """A warm worker that is about to become somebody's."""
         self.in_flight = 0
         self.last_used = time.monotonic()
-        self.started = time.monotonic()
-        self._authorization = (b"authorization", f"Bearer {credential}".encode())
+        self.last_heard = 0.0
+        """When it last said anything; monotonic."""
+        self.failures = 0
+        """Health checks that failed in a row."""
+        self.ended: tuple[Reason, WorkerExit] | None = None
+        """Why it is ended, and how it ended if it did so by itself."""
+        self.stop_failed = False
+        """Its end was asked for, and what runs it did not answer."""
+        self.settled = threading.Event()
+        """Set when the start has succeeded or failed."""
+        self.error: PondflightError | None = None
+        self.status = WorkerStatus()
+        self.cpu: float | None = None
+        """Cores in use, between the last two health checks."""
+        self._handle: WorkerHandle | None = None
+        self._connection: Connection | None = None
+        self._sampled = 0.0
+
+    def move(self, state: State) -> None:
+        """Take a step; ``IllegalTransition`` if there is no such step."""
+        self.state = step(self.state, state)
+
+    def attach(self, handle: WorkerHandle, connection: Connection) -> None:
+        """It has been started, or found."""
+        self._handle = handle
+        self._connection = connection
+        self.generation = handle.generation
+
+    def detach(self) -> None:
+        """Another has taken over handle and connection."""
+        self._handle = self._connection = None
+
+    @property
+    def started(self) -> bool:
+        """Whether there is something to talk to."""
+        return self._handle is not None
+
+    @property
+    def handle(self) -> WorkerHandle:
+        """What the backend knows it by; there is one from READY on."""
+        assert self._handle is not None
+        return self._handle
+
+    @property
+    def connection(self) -> Connection:
+        """The connection; there is one from READY on."""
+        assert self._connection is not None
+        return self._connection
+
+    @property
+    def client(self) -> flight.FlightClient:
+        """For calls of its user."""
+        return self.connection.client
+
+    @property
+    def name(self) -> str:
+        """For the log: the user if known, else the user's key."""
+        return self.subject or self.key
 
     def options(
         self,
@@ -42,85 +110,66 @@ class Worker:
         offer: str | None = None,
         call_id: str | None = None,
         timeout: float | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> flight.FlightCallOptions:
-        """Headers of a call to this worker; ``timeout`` in seconds."""
-        headers = [self._authorization, (control.SESSION_HEADER.encode(), session.encode())]
-        if offer is not None:
-            headers.append((control.OFFER_HEADER.encode(), offer.encode()))
-        if call_id is not None:
-            headers.append((control.CALL_HEADER.encode(), call_id.encode()))
-        return flight.FlightCallOptions(timeout=timeout, headers=headers)
+        """Options of a call to this worker; ``timeout`` in seconds."""
+        return self.connection.options(
+            session=session, offer=offer, call_id=call_id, timeout=timeout, headers=headers
+        )
 
-    def control(
-        self, action: str, body: bytes = b"", *, timeout: float = _CONTROL_SECONDS
-    ) -> dict[str, Any]:
-        """Send one of ``pondflight.control``'s actions; its answer."""
+    def ask(self, *, timeout: float = STATUS_SECONDS) -> WorkerStatus:
+        """Its own word on itself; raises a leaf if it does not answer."""
+        status = self.connection.status(timeout=timeout)
+        now = time.monotonic()
+        before, elapsed = self.status.cpu_seconds, now - self._sampled
+        if status.cpu_seconds is not None and before is not None and elapsed > 0:
+            self.cpu = max(0.0, (status.cpu_seconds - before) / elapsed)
+        self.status, self._sampled = status, now
+        self.last_heard = now
+        self.failures = 0
+        if status.idle_seconds is not None:
+            self.last_used = max(self.last_used, now - status.idle_seconds)
+        return status
+
+    def answers(self, *, timeout: float) -> bool:
+        """Whether it says anything, whatever it says."""
         try:
-            results = list(
-                self.client.do_action(flight.Action(action, body), self.options(timeout=timeout))
-            )
-        except Exception as error:
-            raise from_pyarrow(error) from error
-        answer: dict[str, Any] = json.loads(results[0].body.to_pybytes())
-        return answer
-
-    def prepare(self, configuration: dict[str, Any], deadline: float) -> None:
-        """Configure the worker and see it answer ``SELECT 1``, by ``deadline`` (monotonic)."""
-        body = json.dumps(configuration).encode()
-        while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise Unavailable("the worker was not ready in time")
-            try:
-                self.control(control.CONFIGURE, body, timeout=left)
-                break
-            except ConnectionLost:
-                time.sleep(_RETRY_SECONDS)  # not listening yet
-        self.ping(timeout=max(0.1, deadline - time.monotonic()))
-
-    def ping(self, *, timeout: float) -> None:
-        """Run ``SELECT 1``."""
-        options = self.options(timeout=timeout)
-        try:
-            info = self.client.get_flight_info(
-                flight.FlightDescriptor.for_command(b"SELECT 1"), options
-            )
-            self.client.do_get(info.endpoints[0].ticket, options).read_all()
-        except Exception as error:
-            raise from_pyarrow(error) from error
-
-    def answers(self) -> bool:
-        """Whether the worker can be reached, and says something, whatever it says."""
-        try:
-            self.control(control.STATUS)
-        except (ConnectionLost, DeadlineExceeded):
+            self.ask(timeout=timeout)
+        except (Unavailable, DeadlineExceeded):
             return False
+        except PondflightError:
+            return True
         return True
 
     def close(self) -> None:
         """Close the connection."""
-        with contextlib.suppress(Exception):
-            self.client.close()
+        if self._connection is not None:
+            self._connection.close()
 
 
 class Lease:
     """The right to use a worker for one call. A leased worker is never stopped for idleness."""
 
-    def __init__(self, worker: Worker, lock: threading.Lock) -> None:
+    def __init__(self, worker: Worker, changed: threading.Condition) -> None:
         self.worker = worker
         self.call_id = f"{_PROCESS}-{next(_calls)}"
-        self._lock = lock
+        self._changed = changed
         self._open = True
 
     def release(self) -> None:
         """The call is over. May be called twice."""
-        with self._lock:
-            if self._open:
-                self._open = False
-                self.worker.in_flight -= 1
-                self.worker.last_used = time.monotonic()
+        with self._changed:
+            if not self._open:
+                return
+            self._open = False
+            worker = self.worker
+            worker.in_flight -= 1
+            worker.last_used = time.monotonic()
+            if not worker.in_flight and worker.state is State.BUSY:
+                worker.move(State.IDLE)
+                self._changed.notify_all()
 
     def cancel(self) -> None:
         """Ask the worker to cancel this call; a failure to reach it is no matter."""
         with contextlib.suppress(PondflightError):
-            self.worker.control(control.CANCEL, self.call_id.encode())
+            self.worker.connection.cancel(self.call_id)

@@ -8,31 +8,42 @@ from typing import Any
 import pytest
 from adbc_driver_flightsql import DatabaseOptions, dbapi
 
+from pondflight.limits import Counter
+from pondflight.proxy.charges import Charges, Limits
 from pondflight.proxy.server import ProxyServer
 from pondflight.tokens import Tokens
+from pondflight.workers.backends.base import Backend
 from pondflight.workers.backends.process import ProcessBackend
+from pondflight.workers.policy import Shape
 from pondflight.workers.pool import Pool, PoolSettings
 from tests.flight import Client
 
 
 class Deployment:
-    """A proxy in this process, with workers as subprocesses."""
+    """A proxy in this process; its workers are subprocesses, unless there is another backend."""
 
-    def __init__(self, **settings: Any) -> None:
-        self.secret = secrets.token_urlsafe(32)
+    def __init__(
+        self, backend: Backend | None = None, secret: str | None = None, **settings: Any
+    ) -> None:
+        self.secret = secret or secrets.token_urlsafe(32)
         self.tokens = Tokens(self.secret)
-        self.backend = ProcessBackend()
+        self.backend: Backend = backend or ProcessBackend()
         defaults: dict[str, Any] = {
             "instance": "test",
             "secret": self.secret,
-            "memory_limit": 512 << 20,
-            "cpu_limit": 1.0,
+            "shape": lambda _: Shape(512 << 20, 1.0),
             "idle_timeout": 300.0,
             "max_workers": 10,
             "configuration": lambda _: {},
         }
         self.pool = Pool(self.backend, PoolSettings(**defaults | settings))
-        self.proxy = ProxyServer("grpc://127.0.0.1:0", pool=self.pool, tokens=self.tokens)
+        plenty = Limits(100_000, 100_000)
+        self.proxy = ProxyServer(
+            "grpc://127.0.0.1:0",
+            pool=self.pool,
+            tokens=self.tokens,
+            charges=Charges(Counter(), plenty, plenty),
+        )
         self.uri = f"grpc://127.0.0.1:{self.proxy.port}"
         self._clients: list[Client] = []
 

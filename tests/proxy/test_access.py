@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 from datetime import timedelta
 
 import jwt
@@ -16,6 +17,7 @@ from pondflight.errors import Unauthenticated
 from pondflight.flightsql import wire
 from tests.flight import Client
 from tests.proxy.conftest import Deployment, MakeDeployment
+from tests.waiting import wait_until
 
 
 @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")  # made on purpose
@@ -106,10 +108,33 @@ def test_a_wrong_password_is_unauthenticated(shared: Deployment, password: str) 
         dbapi.connect(shared.uri, db_kwargs={"username": "token", "password": password}).close()
 
 
-@pytest.mark.parametrize("action", [control.CONFIGURE, control.CANCEL, control.STATUS])
+@pytest.mark.parametrize("action", [control.CONFIGURE, control.STATUS])
 def test_the_control_channel_is_closed_to_users(shared: Deployment, user: str, action: str) -> None:
     with pytest.raises(pa.ArrowNotImplementedError, match="unknown action"):
         shared.client(user).act(action, b"{}")
+
+
+def test_a_user_can_cancel_no_call_of_anothers(shared: Deployment, user: str) -> None:
+    slow = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(1000000) b"
+    theirs = shared.client(f"{user}-2", **{control.CALL_HEADER: "the-call"})
+    raised: list[Exception] = []
+
+    def run() -> None:
+        try:
+            theirs.rows(slow)
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    mine = shared.client(user)
+    wait_until(lambda: any(c.method == "do_get" for c in shared.proxy.calls.running()))
+    assert mine.act(control.CANCEL, b"the-call") == [b'{"cancelled": false}']
+    assert thread.is_alive()
+    again = shared.client(f"{user}-2")
+    assert again.act(control.CANCEL, b"the-call") == [b'{"cancelled": true}']
+    thread.join(20)
+    assert isinstance(raised[0], flight.FlightCancelledError)
 
 
 def test_the_pools_status_is_for_administrators(shared: Deployment, user: str) -> None:

@@ -161,7 +161,7 @@ def test_a_client_that_leaves_stops_its_statement_in_the_worker(
     lease = shared.pool.lease_running(User(user))
     assert lease is not None
     try:
-        wait_until(lambda: lease.worker.control("pondflight.status")["running"] == 0, 5)
+        wait_until(lambda: lease.worker.ask().running == 0, 5)
     finally:
         lease.release()
     assert time.monotonic() - left < 2

@@ -45,10 +45,25 @@ WRONG_VALUES = {
     "containers: {cpu_limit: half}": "containers.cpu_limit: 'half' is not accepted",
     "containers: {max_per_host: 0}": "containers.max_per_host: 0 is not accepted",
     "containers: {network: 'a b'}": "containers.network: 'a b' is not accepted",
+    "containers: {network: host}": "containers.network: 'host' would let workers at the host's own",
+    "containers: {network: none}": "containers.network: 'none' has no way in",
     "containers: {image: '-x'}": "containers.image: '-x' is not accepted",
-    "workers: {backend: docker}": "workers.backend: 'docker' is not available in this version"
-    " (from FILE); accepted: process",
-    "workers: {backend: kubernetes}": "workers.backend: 'kubernetes' is not available",
+    "workers: {backend: kubernetes}": "workers.backend: 'kubernetes' is not available in this"
+    " version (from FILE); accepted: process, docker",
+    "workers: {warm: -1}": "workers.warm: -1 is not accepted (from FILE); accepted: a whole",
+    "workers: {instance: 'a b'}": "workers.instance: 'a b' is not accepted",
+    "containers: {engine: mysql}": "containers.engine: 'mysql' is not accepted (from FILE);"
+    " accepted: pondflight, gizmosql, sqlflite",
+    "containers: {docker_host: 'ssh://a'}": "containers.docker_host: *** is not accepted (from"
+    " FILE); accepted: unix:///path/to/a/socket or tcp://host:port",
+    "containers: {docker_host: 'tcp://a:99999'}": "containers.docker_host: *** is not accepted",
+    "containers: {pids_limit: 8}": "containers.pids_limit: 8 is not accepted (from FILE);",
+    "workers: {backend: docker}\ncontainers: {engine: gizmosql}": "containers.image:"
+    " 'pondflight:0.1.0' is no image of gizmosql: name one",
+    "containers: {engine: gizmosql, image: x}": "workers.backend: 'process' cannot run a gizmosql:"
+    " use docker",
+    "workers: {backend: docker, warm: 1}\ncontainers: {engine: sqlflite, image: x}": "workers"
+    ".warm: 1 must be 0 with a sqlflite, which serves anyone (from FILE)",
     "workers: {backend: thread}": "workers.backend: 'thread' is not accepted",
     "duckdb: {extensions: postgres}": "duckdb.extensions must be a list, each item one of arrow,",
     "duckdb: {extensions: [json, httpfs]}": "duckdb.extensions[1]: 'httpfs' is not available"
@@ -60,13 +75,30 @@ WRONG_VALUES = {
     "duckdb: {attached_databases: [null]}": "duckdb.attached_databases[0] must be a mapping with"
     " the keys alias, type, connection_string, read_only, allow, demo, not nothing (from FILE)",
     "server: [1]": "server must be a mapping with the keys host, port, grpc_port, health_port,"
-    " drain_timeout, not a list (from FILE)",
+    " drain_timeout, allowed_hosts, trusted_proxies, cors_origins, not a list (from FILE)",
     "security: {rate_limit: fast}": "security.rate_limit must be a mapping with the keys"
-    " requests_per_minute, burst_size, not a string (from FILE)",
+    " requests_per_minute, burst_size, storage, not a string (from FILE)",
     "- a": "the file must be a mapping with the keys server, workers, containers, sessions,"
-    " duckdb, security, ai, not a list (from FILE)",
+    " duckdb, security, auth, metrics, tracing, ai, console, not a list (from FILE)",
+    "server: {allowed_hosts: [a..b]}": "server.allowed_hosts[0]: 'a..b' is not accepted (from"
+    " FILE); accepted: a host name, such as query.example.com, or *.example.com, or * for any",
+    "server: {trusted_proxies: [10.0.0.0/33]}": "server.trusted_proxies[0]: '10.0.0.0/33' is not",
+    "server: {cors_origins: [https://a.example/x]}": "server.cors_origins[0]: *** is not an origin",
+    "security: {rate_limit: {storage: 'redis://u:p@/1'}}": "security.rate_limit.storage: *** is not"
+    " accepted (from FILE); accepted: memory, or redis://[user:password@]host:port/number",
+    "auth: {jwks_url: 'ftp://a/b'}": "auth.jwks_url: *** is not accepted",
+    "auth: {jwks_url: 'https://a/b', public_key: PEM}": "auth.public_key: 'PEM' is not a public key"
+    " in PEM (from FILE); accepted: a public key in PEM (RSA, P-256 or Ed25519), or the absolute",
+    "auth: {public_key: /nowhere/a.pem}": "auth.public_key: '/nowhere/a.pem' cannot be read: No"
+    " such file",
+    "auth: {user_claim: ''}": "auth.user_claim: '' is not accepted",
+    "auth: {demo: {enabled: 1}}": "auth.demo.enabled: 1 is not accepted",
     "ai: {claude_api_key: ''}": "ai.claude_api_key: *** is empty (from FILE); accepted: an API key",
     "ai: {claude_api_key: 12345}": "ai.claude_api_key: *** is not accepted",
+    "ai: {claude_base_url: 'localhost:8080'}": "ai.claude_base_url: 'localhost:8080' is not acc",
+    "ai: {openai_base_url: 'http://u:p@h/v1'}": "ai.openai_base_url: *** is not accepted",
+    "ai: {timeout: 0}": "ai.timeout: 0",
+    "ai: {max_tokens: 0}": "ai.max_tokens: 0 is not accepted",
     "ai: {default_model: ''}": "ai.default_model: '' is not accepted",
 }
 
@@ -83,7 +115,12 @@ def test_wrong_value_is_named_with_its_key_and_what_is_accepted(
     ("variable", "text", "expected"),
     [
         ("PORT", "eighty", "server.port: 'eighty' is not accepted"),
-        ("WORKER_BACKEND", "docker", "workers.backend: 'docker' is not available in this version"),
+        (
+            "WORKER_BACKEND",
+            "kubernetes",
+            "workers.backend: 'kubernetes' is not available in this version",
+        ),
+        ("DOCKER_HOST", "npipe:////./pipe/docker", "containers.docker_host: *** is not accepted"),
         ("CONTAINER_CPU_LIMIT", "nan", "containers.cpu_limit: 'nan' is not accepted"),
         ("HOST", "a/b", "server.host: 'a/b' is not accepted"),
     ],

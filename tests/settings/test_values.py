@@ -4,11 +4,18 @@ from datetime import timedelta
 
 import pytest
 import yaml
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
+from pondflight import __version__
 from pondflight.settings import RateLimit, Server, Settings, load
 from pondflight.settings.schema import ROOT
 from tests.settings.support import DATABASE, SECRET, Load, value_at
+
+PEM = """
+-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
+-----END PUBLIC KEY-----
+"""
 
 DEFAULTS = {
     "server.host": "0.0.0.0",
@@ -16,13 +23,28 @@ DEFAULTS = {
     "server.grpc_port": 8081,
     "server.health_port": 8082,
     "server.drain_timeout": timedelta(seconds=30),
+    "server.allowed_hosts": (),
+    "server.trusted_proxies": (),
+    "server.cors_origins": (),
     "workers.backend": "process",
-    "containers.image": "pondflight-worker:0.1.0",
+    "workers.warm": 0,
+    "workers.start_timeout": timedelta(seconds=30),
+    "workers.queue_size": 100,
+    "workers.queue_timeout": timedelta(seconds=30),
+    "workers.keep_on_exit": True,
+    "workers.instance": "",
+    "containers.engine": "pondflight",
+    "containers.image": f"pondflight:{__version__}",
     "containers.idle_timeout": timedelta(minutes=5),
+    "containers.max_lifetime": timedelta(0),
     "containers.memory_limit": 512 * 1024 * 1024,
     "containers.cpu_limit": 0.5,
+    "containers.scratch_size": 64 * 1024 * 1024,
+    "containers.pids_limit": 512,
     "containers.max_per_host": 100,
     "containers.network": "bridge",
+    "containers.publish": False,
+    "containers.docker_host": "unix:///var/run/docker.sock",
     "sessions.idle_timeout": timedelta(minutes=30),
     "sessions.max_per_user": 64,
     "duckdb.extensions": ("arrow", "postgres", "mysql"),
@@ -39,9 +61,31 @@ DEFAULTS = {
     "security.jwt_secret": None,
     "security.rate_limit.requests_per_minute": 100,
     "security.rate_limit.burst_size": 200,
+    "security.rate_limit.storage": SecretStr("memory"),
+    "auth.jwks_url": "",
+    "auth.public_key": "",
+    "auth.issuer": "",
+    "auth.audience": (),
+    "auth.user_claim": "sub",
+    "auth.demo.enabled": False,
+    "auth.demo.tokens_per_hour": 10,
+    "auth.demo.rate_limit.requests_per_minute": 20,
+    "auth.demo.rate_limit.burst_size": 20,
+    "auth.demo.memory_limit": 256 << 20,
+    "auth.demo.cpu_limit": 0.25,
+    "auth.demo.statement_timeout": timedelta(seconds=30),
+    "auth.demo.ai": False,
+    "metrics.public": True,
+    "tracing.endpoint": "",
     "ai.claude_api_key": None,
     "ai.openai_api_key": None,
     "ai.default_model": "claude-sonnet-4-20250514",
+    "ai.claude_base_url": None,
+    "ai.openai_base_url": None,
+    "ai.timeout": timedelta(seconds=60),
+    "ai.max_tokens": 4096,
+    "ai.requests_per_minute": 30,
+    "console.statement_text": "masked",
 }
 
 
@@ -56,16 +100,38 @@ ENVIRONMENT = {
     "GRPC_PORT": ("server.grpc_port", "9001", 9001),
     "HEALTH_PORT": ("server.health_port", "0", 0),
     "HOST": ("server.host", "127.0.0.1", "127.0.0.1"),
-    "WORKER_BACKEND": ("workers.backend", "process", "process"),
+    "WORKER_BACKEND": ("workers.backend", "docker", "docker"),
+    "WORKER_WARM": ("workers.warm", "3", 3),
+    "WORKER_INSTANCE": ("workers.instance", "blue", "blue"),
+    "CONTAINER_ENGINE": ("containers.engine", "PondFlight", "pondflight"),
+    "DOCKER_HOST": ("containers.docker_host", "tcp://sockets:2375", "tcp://sockets:2375"),
     "CONTAINER_IMAGE": ("containers.image", "a.example:5000/b/c:d", "a.example:5000/b/c:d"),
     "CONTAINER_IDLE_TIMEOUT": ("containers.idle_timeout", "300000", timedelta(minutes=5)),
     "CONTAINER_MEMORY_LIMIT": ("containers.memory_limit", "256m", 256 << 20),
     "CONTAINER_CPU_LIMIT": ("containers.cpu_limit", "1.5", 1.5),
     "CONTAINER_MAX_PER_HOST": ("containers.max_per_host", "7", 7),
     "CONTAINER_NETWORK": ("containers.network", "pond_net", "pond_net"),
+    "ALLOWED_HOSTS": (
+        "server.allowed_hosts",
+        "a.example, *.B.example",
+        ("a.example", "*.b.example"),
+    ),
+    "TRUSTED_PROXIES": ("server.trusted_proxies", "10.1.2.3,fd00::/8", ("10.1.2.3/32", "fd00::/8")),
+    "CORS_ORIGINS": ("server.cors_origins", "https://A.example:8443", ("https://a.example:8443",)),
+    "AUTH_JWKS_URL": ("auth.jwks_url", "https://a.example/keys", "https://a.example/keys"),
+    "AUTH_PUBLIC_KEY": ("auth.public_key", PEM, PEM.strip()),
+    "AUTH_ISSUER": ("auth.issuer", "https://a.example/", "https://a.example/"),
+    "AUTH_AUDIENCE": ("auth.audience", "one,two", ("one", "two")),
+    "AUTH_USER_CLAIM": ("auth.user_claim", "email", "email"),
+    "DEMO_ENABLED": ("auth.demo.enabled", "true", True),
+    "METRICS_PUBLIC": ("metrics.public", "false", False),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("tracing.endpoint", "http://a:4318", "http://a:4318"),
     "AI_DEFAULT_MODEL": ("ai.default_model", "gpt-4o", "gpt-4o"),
+    "CLAUDE_BASE_URL": ("ai.claude_base_url", "http://localhost:9/", "http://localhost:9"),
+    "OPENAI_BASE_URL": ("ai.openai_base_url", "http://[::1]:9/v1", "http://[::1]:9/v1"),
 }
 SECRETS = {
+    "RATE_LIMIT_STORAGE": "security.rate_limit.storage",
     "JWT_SECRET": "security.jwt_secret",
     "CLAUDE_API_KEY": "ai.claude_api_key",
     "OPENAI_API_KEY": "ai.openai_api_key",
@@ -80,8 +146,9 @@ def test_environment_variable_sets_its_key(variable: str) -> None:
 
 @pytest.mark.parametrize("variable", SECRETS)
 def test_secret_from_the_environment_is_kept_but_never_shown(variable: str) -> None:
-    settings = load(None, {variable: SECRET})
-    assert value_at(settings, SECRETS[variable]).get_secret_value() == SECRET
+    value = f"redis://u:{SECRET}@h:1/0" if variable == "RATE_LIMIT_STORAGE" else SECRET
+    settings = load(None, {variable: value})
+    assert value_at(settings, SECRETS[variable]).get_secret_value() == value
     assert SECRET not in repr(settings)
     assert SECRET not in yaml.safe_dump(settings.masked())
 
@@ -140,6 +207,11 @@ def test_masked_settings_hide_every_secret_and_can_be_read_again(read: Load) -> 
         "claude_api_key": "***",
         "openai_api_key": "***",
         "default_model": "claude-sonnet-4-20250514",
+        "claude_base_url": None,
+        "openai_base_url": None,
+        "timeout": "1m",
+        "max_tokens": 4096,
+        "requests_per_minute": 30,
     }
     assert masked["containers"]["idle_timeout"] == "1m30s"
     assert masked["containers"]["memory_limit"] == "1g"

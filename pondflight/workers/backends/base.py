@@ -1,47 +1,80 @@
 """The contract between the pool and what starts workers.
 
 Nothing outside this package knows a process from a container. One suite of tests
-(``tests/workers/test_backend_contract.py``) runs against every backend.
+(``tests/workers/contract.py``) runs against every backend.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
+
+LOG_LINES = 20
+LOG_LINE_LENGTH = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class BoundFile:
+    """A file of the host that a worker sees, at the very same path."""
+
+    path: str
+    read_only: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
     """What the pool asks for.
 
-    ``name``              unique for instance and user: the lock between two proxies
-    ``instance``          deployment that the worker belongs to
-    ``user``              hash of the token's ``sub``
-    ``generation``        random; goes into the credential
-    ``credential_sha256`` all that the worker learns of its credential
-    ``memory_limit``      bytes
-    ``cpu_limit``         cores, fractions allowed
-    ``storage``           name of the storage that outlives the worker, 64 hexadecimal digits;
-                          empty: it has none
+    ``name``         unique for instance and user: the lock between two proxies
+    ``instance``     deployment that the worker belongs to
+    ``user``         hash of the token's ``sub``; empty for a warm worker
+    ``generation``   random; the credential follows from it
+    ``credential``   what opens the worker
+    ``spec_hash``    hash of the settings that it is started with
+    ``memory_limit`` bytes
+    ``cpu_limit``    cores, fractions allowed
+    ``most``         workers of the instance that there may be, with this one
+    ``storage``      name of the storage that outlives it, 64 hexadecimal digits; empty: none
+    ``files``        files of the host that it may open
     """
 
     name: str
     instance: str
     user: str
     generation: str
-    credential_sha256: str
+    credential: str = field(repr=False)
+    spec_hash: str
     memory_limit: int
     cpu_limit: float
+    most: int
     storage: str = ""
+    files: tuple[BoundFile, ...] = ()
+
+    @property
+    def credential_sha256(self) -> str:
+        """All that a worker of ours learns of its credential."""
+        return hashlib.sha256(self.credential.encode()).hexdigest()
+
+
+class Phase(StrEnum):
+    """What a backend says of a worker; whether it is ready is another question."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    ENDED = "ended"
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerHandle:
     """A worker that a backend has started.
 
-    ``id`` is what operators know it by (process id, container id); ``location`` is where it
-    will listen, as a Flight URI.
+    ``id``        what operators know it by (process id, container id)
+    ``user``      hash of the ``sub`` of the user whom its name belongs to; empty for a warm worker
+    ``location``  where it will listen, as a Flight URI; empty if it does not run
+    ``created``   seconds since the epoch
     """
 
     id: str
@@ -49,43 +82,115 @@ class WorkerHandle:
     user: str
     generation: str
     location: str
+    spec_hash: str = ""
+    created: float = 0.0
+    phase: Phase = Phase.RUNNING
 
 
-class StartFailed(Exception):
-    """The worker did not start. ``log`` has the last lines that it wrote."""
+@dataclass(frozen=True, slots=True)
+class WorkerExit:
+    """How a worker ended. ``code`` is None where nobody knows it any more."""
 
-    def __init__(self, reason: str, log: list[str]) -> None:
+    code: int | None = None
+    out_of_memory: bool = False
+
+
+class BackendError(Exception):
+    """What a backend may raise. None of them leaves the proxy as it is."""
+
+
+class StartFailed(BackendError):
+    """The worker did not start. ``log`` has the last lines that it wrote.
+
+    ``advice`` is what may be told to the user, beyond that it failed.
+    """
+
+    def __init__(self, reason: str, log: list[str], *, advice: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.log = log
+        self.advice = advice
 
 
-ExitCallback = Callable[[WorkerHandle, int | None], None]
-"""Told of a worker that ended unasked, with its exit code if that is known."""
+class NameTaken(BackendError):
+    """There is a worker of that name already."""
+
+
+class NoRoom(BackendError):
+    """There are as many workers as there may be; other proxies have started some of them."""
+
+
+class NoSuchWorker(BackendError):
+    """The worker is not there any more."""
+
+
+class BackendUnreachable(BackendError):
+    """What starts workers does not answer. The text is for operators."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that will keep workers from starting, and what to do about it."""
+
+    check: str
+    message: str
+    advice: str
+
+
+ExitCallback = Callable[[WorkerHandle, WorkerExit], None]
+"""Told of a worker that ended unasked."""
 
 
 class Backend(Protocol):
-    """Starts, stops and finds workers. All methods may be called from any thread."""
+    """Starts, stops and finds workers. All methods may be called from any thread.
+
+    Each may raise ``BackendUnreachable``, and none takes longer than some seconds.
+    ``outlives_proxy``: workers go on without this process, and another one may adopt them.
+    """
 
     name: str
+    outlives_proxy: bool
 
     def start(self, spec: WorkerSpec) -> WorkerHandle:
-        """Start a worker; it need not be ready. Raises ``StartFailed``; leaves nothing behind."""
+        """Start a worker; it need not be ready.
+
+        Raises ``NameTaken``, ``NoRoom`` or ``StartFailed``; leaves nothing behind then. Two starts
+        at the same moment may both find no room where there is room for one, but never is there
+        one too many.
+        """
 
     def stop(self, handle: WorkerHandle) -> None:
-        """End a worker and all that it left. Not there any more is fine."""
+        """End this very worker and all that it left. Not there any more is fine."""
+
+    def rename(self, handle: WorkerHandle, name: str) -> WorkerHandle:
+        """Give a worker another name. Raises ``NameTaken`` or ``NoSuchWorker``."""
 
     def list_workers(self) -> list[WorkerHandle]:
-        """The workers of this instance that exist, whoever started them."""
+        """The workers of this instance that exist, whoever started them, running or not."""
+
+    def find(self, name: str) -> WorkerHandle | None:
+        """The worker that has ``name`` now, running or not."""
 
     def logs(self, handle: WorkerHandle) -> list[str]:
         """The last lines that the worker wrote, oldest first, at most 20."""
 
-    def alive(self, handle: WorkerHandle) -> bool:
-        """Whether the worker still runs."""
+    def exit_of(self, handle: WorkerHandle) -> WorkerExit | None:
+        """How the worker ended; None while it runs."""
 
     def on_exit(self, callback: ExitCallback) -> None:
-        """Whom to tell when a worker ends unasked. Called once, before the first start."""
+        """Whom to tell of an end unasked, where the backend is told. Called once, first."""
+
+    def check(self) -> list[Problem]:
+        """What keeps workers from starting, as far as can be seen without starting one."""
+
+    @property
+    def reachable(self) -> bool:
+        """Whether it has answered of late."""
 
     def close(self) -> None:
         """Let go of everything; end the workers if they cannot outlive this process."""
+
+
+def last_lines(text: str) -> list[str]:
+    """The last lines of a log, neither too many nor too long."""
+    return [line[:LOG_LINE_LENGTH] for line in text.splitlines()[-LOG_LINES:]]

@@ -10,26 +10,36 @@ from __future__ import annotations
 import json
 import math
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import deque
 from pathlib import Path
 from typing import IO
 
 from pondflight.workers.backends.base import (
+    LOG_LINE_LENGTH,
+    LOG_LINES,
     ExitCallback,
+    NameTaken,
+    NoRoom,
+    NoSuchWorker,
+    Phase,
+    Problem,
     StartFailed,
+    WorkerExit,
     WorkerHandle,
     WorkerSpec,
 )
+from pondflight.workers.naming import user_in
 
-_LOG_LINES = 20
-_LINE_LIMIT = 4096
 _STOP_SECONDS = 5.0
+_PORT_SECONDS = 20.0
 
 
 class ProcessBackend:
@@ -39,27 +49,48 @@ class ProcessBackend:
     """
 
     name = "process"
+    outlives_proxy = False
 
     def __init__(self, storage: Path | None = None) -> None:
         self._storage = storage
         self._root = Path(tempfile.mkdtemp(prefix="pondflight-"))
         self._lock = threading.Lock()
+        self._names: set[str] = set()
         self._running: dict[str, _Process] = {}
-        self._on_exit: ExitCallback = lambda _handle, _code: None
+        self._on_exit: ExitCallback = lambda _handle, _exit: None
+
+    @property
+    def reachable(self) -> bool:
+        """Always: there is nobody to ask."""
+        return True
 
     def on_exit(self, callback: ExitCallback) -> None:
         """Whom to tell when a worker ends unasked."""
         self._on_exit = callback
 
+    def check(self) -> list[Problem]:
+        """Nothing: what runs this runs a worker."""
+        return []
+
     def start(self, spec: WorkerSpec) -> WorkerHandle:
         """Start a process and wait until it says where it listens."""
         storage = self._storage / spec.storage if self._storage and spec.storage else None
-        process = _Process(spec, self._root / spec.name, storage)
-        handle = process.handle()
         with self._lock:
-            self._running[handle.id] = process
-        threading.Thread(target=self._wait, args=(handle, process), daemon=True).start()
-        return handle
+            if spec.name in self._names:
+                raise NameTaken(spec.name)
+            if len(self._names) >= spec.most:
+                raise NoRoom
+            self._names.add(spec.name)
+        try:
+            process = _Process(spec, self._root / spec.generation, storage)
+        except BaseException:
+            with self._lock:
+                self._names.discard(spec.name)
+            raise
+        with self._lock:
+            self._running[process.id] = process
+        threading.Thread(target=self._wait, args=(process,), daemon=True).start()
+        return process.handle()
 
     def stop(self, handle: WorkerHandle) -> None:
         """End the process, by force if it takes more than 5 s."""
@@ -67,11 +98,30 @@ class ProcessBackend:
             process = self._running.pop(handle.id, None)
         if process is not None:
             process.stop()
+            with self._lock:
+                self._names.discard(process.name)
+
+    def rename(self, handle: WorkerHandle, name: str) -> WorkerHandle:
+        """Give a process another name, here."""
+        with self._lock:
+            process = self._running.get(handle.id)
+            if process is None:
+                raise NoSuchWorker(handle.id)
+            if name in self._names:
+                raise NameTaken(name)
+            self._names.remove(process.name)
+            self._names.add(name)
+            process.name = name
+        return process.handle()
 
     def list_workers(self) -> list[WorkerHandle]:
-        """The processes that this backend started and that still run."""
+        """The processes that this backend started and did not stop."""
         with self._lock:
-            return [p.handle() for p in self._running.values() if p.alive()]
+            return [process.handle() for process in self._running.values()]
+
+    def find(self, name: str) -> WorkerHandle | None:
+        """The process that has ``name``."""
+        return next((h for h in self.list_workers() if h.name == name), None)
 
     def logs(self, handle: WorkerHandle) -> list[str]:
         """The last lines of the worker's standard error."""
@@ -79,11 +129,11 @@ class ProcessBackend:
             process = self._running.get(handle.id)
         return list(process.log) if process else []
 
-    def alive(self, handle: WorkerHandle) -> bool:
-        """Whether the process runs."""
+    def exit_of(self, handle: WorkerHandle) -> WorkerExit | None:
+        """How the process ended."""
         with self._lock:
             process = self._running.get(handle.id)
-        return process is not None and process.alive()
+        return WorkerExit() if process is None else process.exit()
 
     def close(self) -> None:
         """End all processes, side by side."""
@@ -96,22 +146,23 @@ class ProcessBackend:
             thread.join()
         shutil.rmtree(self._root, ignore_errors=True)
 
-    def _wait(self, handle: WorkerHandle, process: _Process) -> None:
-        code = process.wait()
+    def _wait(self, process: _Process) -> None:
+        found = process.wait()
         with self._lock:
-            unasked = self._running.pop(handle.id, None) is not None
+            unasked = process.id in self._running
         if unasked:
-            process.clean()
-            self._on_exit(handle, code)
+            self._on_exit(process.handle(), found)
 
 
 class _Process:
     """One worker process."""
 
     def __init__(self, spec: WorkerSpec, scratch: Path, storage: Path | None) -> None:
+        self.name = spec.name
         self._spec = spec
         self._scratch = scratch
-        self.log: deque[str] = deque(maxlen=_LOG_LINES)
+        self._created = time.time()
+        self.log: deque[str] = deque(maxlen=LOG_LINES)
         scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._popen = subprocess.Popen(  # noqa: S603  our own program, our own arguments
             [
@@ -139,29 +190,46 @@ class _Process:
             target=self._read_log, args=(self._popen.stderr,), daemon=True
         )
         self._reader.start()
-        line = self._popen.stdout.readline(_LINE_LIMIT)
+        self._port = self._await_port(self._popen.stdout)
+
+    @property
+    def id(self) -> str:
+        return str(self._popen.pid)
+
+    def _await_port(self, pipe: IO[bytes]) -> int:
+        """Where the process listens, which it says in its first line."""
+        said, _, _ = select.select([pipe], [], [], _PORT_SECONDS)
+        line = pipe.readline(LOG_LINE_LENGTH) if said else b""
         try:
-            self._port = int(json.loads(line)["port"])
-        except (ValueError, KeyError):
+            return int(json.loads(line)["port"])
+        except (ValueError, KeyError, TypeError):
+            ended = self._popen.poll() is not None or said
             self.stop()
-            raise StartFailed(
-                f"the worker process ended with exit code {self._popen.returncode}", list(self.log)
-            ) from None
+            why = (
+                f"the worker process ended with exit code {_exit(self._popen.returncode).code}"
+                if ended
+                else f"the worker process said nothing in {_PORT_SECONDS:.0f} s"
+            )
+            raise StartFailed(why, list(self.log)) from None
 
     def handle(self) -> WorkerHandle:
         return WorkerHandle(
-            id=str(self._popen.pid),
-            name=self._spec.name,
-            user=self._spec.user,
+            id=self.id,
+            name=self.name,
+            user=user_in(self.name),
             generation=self._spec.generation,
             location=f"grpc://127.0.0.1:{self._port}",
+            spec_hash=self._spec.spec_hash,
+            created=self._created,
+            phase=Phase.RUNNING if self.exit() is None else Phase.ENDED,
         )
 
-    def alive(self) -> bool:
-        return self._popen.poll() is None
+    def exit(self) -> WorkerExit | None:
+        code = self._popen.poll()
+        return None if code is None else _exit(code)
 
-    def wait(self) -> int:
-        return self._popen.wait()
+    def wait(self) -> WorkerExit:
+        return _exit(self._popen.wait())
 
     def stop(self) -> None:
         for number, seconds in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, None)):
@@ -186,12 +254,17 @@ class _Process:
 
     def _read_log(self, pipe: IO[bytes]) -> None:
         try:
-            while line := pipe.readline(_LINE_LIMIT):
+            while line := pipe.readline(LOG_LINE_LENGTH):
                 text = line.decode("utf-8", "replace").rstrip("\n")
                 self.log.append(text)
                 sys.stderr.write(text + "\n")
         except (OSError, ValueError):
             pass  # the pipe was closed, or standard error is gone
+
+
+def _exit(code: int) -> WorkerExit:
+    """The exit code as a shell and a container runtime count it: 137 is killed by signal 9."""
+    return WorkerExit(code if code >= 0 else 128 - code)
 
 
 def _environment(scratch: Path) -> dict[str, str]:

@@ -1,0 +1,45 @@
+# pondflight in one image: `serve` is the proxy, `worker` is what it starts for each user.
+#
+#   docker build -t pondflight:0.1.0 .
+#
+# Any base with Debian's or Python's own python3 (3.11 or newer, with venv) will do:
+#   docker build --build-arg BASE_IMAGE=debian-with-python -t pondflight:0.1.0 .
+# Where the network has a certificate authority of its own, pip is told by a secret:
+#   docker build --secret id=ca,src=/etc/ssl/certs/ca-certificates.crt -t pondflight:0.1.0 .
+ARG BASE_IMAGE=python:3.12-slim-bookworm
+
+FROM ${BASE_IMAGE} AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /build
+COPY requirements/build.txt requirements/image.txt requirements/
+# Only wheels, and only those that the lock files have a hash of.
+RUN --mount=type=secret,id=ca \
+    if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \
+ && python3 -m venv /build/venv && python3 -m venv --without-pip /opt/pondflight \
+ && pip="/build/venv/bin/pip --quiet install --require-hashes --only-binary=:all:" \
+ && $pip -r requirements/build.txt \
+ && $pip --prefix=/opt/pondflight -r requirements/image.txt
+COPY pyproject.toml README.md LICENSE CHANGELOG.md config.example.yaml ./
+COPY pondflight pondflight
+# Headers and tests of libraries are of no use here.
+RUN /build/venv/bin/pip --quiet install --prefix=/opt/pondflight --no-deps --no-build-isolation --no-index . \
+ && sed -i '1s|.*|#!/opt/pondflight/bin/python3|' /opt/pondflight/bin/pondflight \
+ && cd /opt/pondflight/lib/python3*/site-packages \
+ && rm -rf pyarrow/include pyarrow/src pyarrow/tests pyarrow/includes \
+ && find . -name '*.pyx' -delete -o -name '*.pxd' -delete -o -name '*.pxi' -delete \
+ && /opt/pondflight/bin/python3 -m compileall -q . >/dev/null
+
+FROM ${BASE_IMAGE}
+LABEL org.opencontainers.image.title="pondflight" \
+      org.opencontainers.image.description="One Flight SQL address, a private DuckDB for every user" \
+      org.opencontainers.image.licenses="MIT"
+RUN groupadd --gid 1000 pondflight \
+ && useradd --uid 1000 --gid 1000 --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin pondflight \
+ && install --directory --owner=1000 --group=1000 --mode=700 /storage
+COPY --from=build /opt/pondflight /opt/pondflight
+ENV PATH=/opt/pondflight/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 1000:1000
+WORKDIR /tmp
+EXPOSE 8080 8081 8082
+ENTRYPOINT ["pondflight"]
+CMD ["serve"]

@@ -1,0 +1,1 @@
+"""The backend docker, on a real Docker engine of the suite's own."""

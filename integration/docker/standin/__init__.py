@@ -1,0 +1,1 @@
+"""A server that stands for images of others."""

@@ -1,0 +1,135 @@
+"""What a provider's library raises, as leaves of ours.
+
+Both libraries come from one generator, so their exceptions have the same shape: a status, or a
+connection that failed. A provider's own words are passed on only where they tell the caller what
+is wrong with the request; all else could name the operator's account or key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+
+from pondflight.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    InvalidArgument,
+    LimitExceeded,
+    NotFound,
+    PondflightError,
+    Unavailable,
+)
+
+_STATUS_OF_TYPE = {
+    "rate_limit_error": HTTPStatus.TOO_MANY_REQUESTS,
+    "rate_limit_exceeded": HTTPStatus.TOO_MANY_REQUESTS,
+    "invalid_request_error": HTTPStatus.BAD_REQUEST,
+    "authentication_error": HTTPStatus.UNAUTHORIZED,
+    "permission_error": HTTPStatus.FORBIDDEN,
+    "not_found_error": HTTPStatus.NOT_FOUND,
+}
+"""An error in the middle of a stream has a type only; those not named here are the provider's."""
+
+_RETRY_SECONDS = 5.0
+_LONGEST_RETRY = 3600.0
+_KEY = re.compile(r"\b(?:sk|key)-[\w*-]{4,}")
+_MAX_WORDS = 300
+
+
+@contextmanager
+def provider_errors(
+    library: Any, name: str, setting: str, closed: Callable[[], bool] | None = None
+) -> Iterator[None]:
+    """Turn what ``library`` raises into leaves.
+
+    ``name`` is what people call the provider, ``setting`` the one that holds its key. ``closed``
+    is for an answer that is being read: whether it was us who broke it off.
+    """
+    import httpx2  # noqa: PLC0415  as heavy as the libraries that bring it
+
+    try:
+        yield
+    except PondflightError:
+        raise
+    except (library.APITimeoutError, httpx2.TimeoutException):
+        raise DeadlineExceeded(f"{name} did not answer in time (ai.timeout)") from None
+    except library.APIStatusError as error:
+        raise _of_status(error, error.status_code, name, setting) from None
+    except library.APIConnectionError as error:
+        if closed is None:
+            raise Unavailable(f"{name} cannot be reached", retry_after=_RETRY_SECONDS) from None
+        raise _end(name, closed) from error
+    except library.APIError as error:  # in the middle of a stream
+        raise _of_status(error, 0, name, setting) from None
+    except (httpx2.HTTPError, httpx2.StreamError, OSError, ValueError, RuntimeError) as error:
+        raise _end(name, closed) from error
+
+
+def _end(name: str, closed: Callable[[], bool] | None) -> PondflightError:
+    if closed is not None and closed():
+        return Cancelled("the answer was broken off")
+    return cut_off(name)
+
+
+def cut_off(name: str) -> PondflightError:
+    """The answer ended before its end."""
+    return Unavailable(
+        f"the answer of {name} broke off: what came of it is not all of it",
+        retry_after=_RETRY_SECONDS,
+    )
+
+
+def _of_status(error: Any, status: int, name: str, setting: str) -> PondflightError:
+    if status < HTTPStatus.BAD_REQUEST:
+        status = _STATUS_OF_TYPE.get(_type_of(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+    match status:
+        case HTTPStatus.TOO_MANY_REQUESTS:
+            return LimitExceeded(
+                f"{name} takes no more requests for now: its rate limit is used up",
+                retry_after=_retry_after(error),
+            )
+        case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN | HTTPStatus.PAYMENT_REQUIRED:
+            return Unavailable(
+                f"{name} refuses the key of this server: the operator sets {setting}"
+            )
+        case HTTPStatus.NOT_FOUND:
+            return NotFound(f"{name} has no such model, or not for this server's key")
+        case HTTPStatus.REQUEST_TIMEOUT | HTTPStatus.GATEWAY_TIMEOUT:
+            return DeadlineExceeded(f"{name} did not answer in time")
+    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return InvalidArgument(f"{name} refuses the request: {_words(error)}")
+    return Unavailable(
+        f"{name} cannot answer for now: it is overloaded or has a fault",
+        retry_after=_retry_after(error),
+    )
+
+
+def _body_of(error: Any) -> dict[str, Any]:
+    body = error.body if isinstance(error.body, dict) else {}
+    inner = body.get("error")
+    return inner if isinstance(inner, dict) else body
+
+
+def _type_of(error: Any) -> str:
+    body = _body_of(error)
+    return str(body.get("type") or body.get("code") or "")
+
+
+def _words(error: Any) -> str:
+    message = _body_of(error).get("message")
+    if not isinstance(message, str):
+        return "it does not say why"
+    return _KEY.sub("***", " ".join(message.split()))[:_MAX_WORDS]
+
+
+def _retry_after(error: Any) -> float:
+    """Seconds, as the provider said; its clock is not ours, so a date is not believed."""
+    response = getattr(error, "response", None)
+    value = response.headers.get("retry-after", "") if response is not None else ""
+    try:
+        return min(_LONGEST_RETRY, max(1.0, float(value)))
+    except ValueError:
+        return _RETRY_SECONDS

@@ -1,0 +1,98 @@
+"""OpenAI, and whoever speaks its wire format, by the official library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import openai
+
+from pondflight.ai.conversation import Embeddings, End, FinishReason, Question, Text, Usage
+from pondflight.ai.faults import cut_off, provider_errors
+from pondflight.ai.hangup import hang_up
+
+NAME = "OpenAI"
+_SETTING = "ai.openai_api_key"
+_MAX_MODELS = 100
+
+
+class Gpt:
+    """``Provider``: OpenAI's chat completions."""
+
+    name = "openai"
+
+    def __init__(self, key: str, base_url: str | None, timeout: float) -> None:
+        self._client = openai.OpenAI(api_key=key, base_url=base_url, timeout=timeout, max_retries=0)
+
+    def ask(self, question: Question) -> GptAnswer:
+        """Chat completions, streamed."""
+        wanted: dict[str, Any] = {
+            "model": question.model,
+            "messages": [{"role": m.role, "content": m.content} for m in question.messages],
+            "max_completion_tokens": question.max_tokens,
+            "temperature": question.temperature,
+            "top_p": question.top_p,
+            "stop": list(question.stop) or None,
+        }
+        given = {name: value for name, value in wanted.items() if value is not None}
+        with provider_errors(openai, NAME, _SETTING):
+            stream = self._client.chat.completions.create(
+                **given, stream=True, stream_options={"include_usage": True}
+            )
+        return GptAnswer(stream)
+
+    def embed(self, inputs: list[str], model: str, dimensions: int | None) -> Embeddings:
+        """Embeddings, as numbers."""
+        given: dict[str, Any] = {} if dimensions is None else {"dimensions": dimensions}
+        with provider_errors(openai, NAME, _SETTING):
+            answer = self._client.embeddings.create(
+                input=inputs, model=model, encoding_format="float", **given
+            )
+        vectors = sorted(answer.data, key=lambda item: item.index)
+        numbers = tuple(tuple(vector.embedding) for vector in vectors)
+        return Embeddings(numbers, answer.model, Usage(_prompt_tokens(answer)))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def models(self) -> list[str]:
+        """The models of the key."""
+        with provider_errors(openai, NAME, _SETTING):
+            return [model.id for model in self._client.models.list().data[:_MAX_MODELS]]
+
+
+class GptAnswer:
+    """``Answer`` from the chunks of a completion."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._closed = False
+
+    def __iter__(self) -> Iterator[Text | End]:
+        usage = Usage()
+        reason: FinishReason | None = None
+        with self._stream, provider_errors(openai, NAME, _SETTING, lambda: self._closed):
+            for chunk in self._stream:
+                if chunk.usage is not None:  # in a chunk of its own, behind the finish reason
+                    usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+                for choice in chunk.choices[:1]:
+                    if choice.delta.content:
+                        yield Text(choice.delta.content)
+                    if choice.finish_reason is not None:
+                        known = choice.finish_reason in get_args(FinishReason)
+                        reason = choice.finish_reason if known else "stop"
+        if reason is not None:
+            yield End(reason, usage)
+        elif not self._closed:
+            raise cut_off(NAME)
+
+    def close(self) -> None:
+        """Break off."""
+        self._closed = True
+        hang_up(self._stream.response)
+
+
+def _prompt_tokens(answer: Any) -> int:
+    """Local servers leave the usage out."""
+    return answer.usage.prompt_tokens if answer.usage is not None else 0

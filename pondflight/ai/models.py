@@ -1,0 +1,137 @@
+"""Which provider a model belongs to, and whether this deployment may use it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from pondflight.ai.conversation import Provider
+from pondflight.errors import PondflightError, Unavailable
+
+_CLAUDE = "claude"
+_LIST_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """How to reach a provider. ``base_url`` None is the library's own."""
+
+    key: str | None = field(repr=False)
+    base_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AISettings:
+    """What the settings say of models; ``timeout`` in seconds."""
+
+    claude: ProviderSettings
+    openai: ProviderSettings
+    default_model: str
+    timeout: float
+    max_tokens: int
+
+    @classmethod
+    def of(cls, plain: dict[str, Any] | None) -> AISettings:
+        """From plain data, as the HTTP process is told them; None: no models."""
+        if plain is None:
+            return cls(ProviderSettings(None), ProviderSettings(None), "claude", 60.0, 1)
+        return cls(
+            claude=ProviderSettings(**plain["claude"]),
+            openai=ProviderSettings(**plain["openai"]),
+            default_model=plain["default_model"],
+            timeout=plain["timeout"],
+            max_tokens=plain["max_tokens"],
+        )
+
+
+class Models:
+    """The models that can be asked, by name. Safe to use from many threads."""
+
+    def __init__(self, settings: AISettings) -> None:
+        self.settings = settings
+        self._lock = threading.Lock()
+        self._providers: dict[str, Provider] = {}
+        self._listed: tuple[float, list[tuple[str, str]]] = (0.0, [])
+
+    @property
+    def configured(self) -> dict[str, bool]:
+        """For each provider, whether it has a key."""
+        return {
+            "claude": self.settings.claude.key is not None,
+            "openai": self.settings.openai.key is not None,
+        }
+
+    @property
+    def ready(self) -> bool:
+        """Whether the default model can be asked."""
+        return self.configured["claude" if _is_claude(self.settings.default_model) else "openai"]
+
+    def provider(self, model: str) -> Provider:
+        """Who runs ``model``: Claude's models are called claude…, all others are OpenAI's.
+
+        Raises ``Unavailable``, with the setting to be made, where there is no key.
+        """
+        return self._provider("claude" if _is_claude(model) else "openai")
+
+    def names(self) -> list[tuple[str, str]]:
+        """Models and who runs them, the default first; as the providers list them.
+
+        A provider that cannot be asked now is left out, but for the default model.
+        """
+        now = time.monotonic()
+        with self._lock:
+            until, listed = self._listed
+        if now < until:
+            return listed
+        default = self.settings.default_model
+        found: list[tuple[str, str]] = []
+        complete = True
+        for name, configured in self.configured.items():
+            if not configured:
+                continue
+            if name == ("claude" if _is_claude(default) else "openai"):
+                found.insert(0, (default, name))
+            try:
+                found += [(m, name) for m in self._provider(name).models() if m != default]
+            except PondflightError:
+                complete = False
+        if complete:
+            with self._lock:
+                self._listed = (now + _LIST_SECONDS, found)
+        return found
+
+    def close(self) -> None:
+        """Close all connections."""
+        with self._lock:
+            providers, self._providers = self._providers, {}
+        for provider in providers.values():
+            provider.close()
+
+    def _provider(self, name: str) -> Provider:
+        settings = self.settings.claude if name == "claude" else self.settings.openai
+        if settings.key is None:
+            variable = f"{name.upper()}_API_KEY"
+            raise Unavailable(
+                f"no key for these models: the operator sets ai.{name}_api_key ({variable})"
+            )
+        with self._lock:
+            provider = self._providers.get(name)
+            if provider is None:
+                provider = self._make(name, settings.key, settings.base_url)
+                self._providers[name] = provider
+            return provider
+
+    def _make(self, name: str, key: str, base_url: str | None) -> Provider:
+        if name == "claude":
+            from pondflight.ai.claude import Claude  # noqa: PLC0415  heavy
+
+            return Claude(key, base_url, self.settings.timeout)
+        from pondflight.ai.gpt import Gpt  # noqa: PLC0415  heavy
+
+        return Gpt(key, base_url, self.settings.timeout)
+
+
+def _is_claude(model: str) -> bool:
+    return model.lower().rpartition("/")[2].startswith(_CLAUDE)

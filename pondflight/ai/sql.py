@@ -1,0 +1,151 @@
+"""From a question in words to one query.
+
+The model is shown the tables and asked for SQL. Whatever it answers is only text: the caller's
+``check`` decides whether it is a query, and the caller's worker makes sure that it is run as
+nothing else. If the check fails the model is told why, once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from pondflight.ai.conversation import Answer, End, Message, Text, Usage
+from pondflight.errors import InvalidArgument, PermissionDenied
+
+LONGEST_ANSWER = 32_000
+"""Characters. What is longer is no query that a person would want, and is not read on."""
+
+LONGEST_SCHEMA = 80_000
+"""Characters of the prompt that describe tables."""
+
+_INSTRUCTIONS = """\
+You write SQL for DuckDB. Answer with exactly one query and nothing else: no explanation, no \
+Markdown, no semicolon. It must be a single SELECT (WITH is fine) over the tables below alone. \
+Write names exactly as they stand there. If the question cannot be answered by such a query, or \
+asks for anything but reading, answer with one line that begins with "NO QUERY:" and says why.
+
+Tables, each with its columns and their types:
+
+"""
+_REFUSAL = re.compile(r"^\W*NO QUERY:?\s*(.*)", re.IGNORECASE | re.DOTALL)
+_FENCE = re.compile(r"```[ \t]*\w*[ \t]*\n(.*?)```", re.DOTALL)
+_WORD = re.compile(r"\w{3,}")
+_LONGEST_REASON = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """``name`` is as SQL has it, quoted where it has to be; ``columns`` are ``name TYPE``."""
+
+    name: str
+    columns: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(self.columns)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A query that the check has passed."""
+
+    sql: str
+    repaired: bool
+    usage: Usage
+
+
+class NoQuery(InvalidArgument):
+    """The model wrote no query that can be run; ``sql`` is what it wrote."""
+
+    http = 422
+
+    def __init__(self, message: str, sql: str = "") -> None:
+        super().__init__(message)
+        self.sql = sql
+
+
+def write(
+    question: str,
+    tables: Iterable[Table],
+    ask: Callable[[tuple[Message, ...]], Answer],
+    check: Callable[[str], None],
+) -> Written:
+    """The query that answers ``question``.
+
+    ``check`` raises ``InvalidArgument`` or ``PermissionDenied`` for SQL that will not do. Raises
+    ``NoQuery`` where the model gives up, or fails twice.
+    """
+    system = Message("system", _INSTRUCTIONS + describe(question, tables))
+    messages = (system, Message("user", question))
+    text, usage = _read(ask(messages))
+    sql = _sql(text)
+    try:
+        check(sql)
+    except (InvalidArgument, PermissionDenied) as error:
+        why = Message("user", f"DuckDB refuses that: {error}\nAnswer with the mended query alone.")
+        again, more = _read(ask((*messages, Message("assistant", sql), why)))
+        usage = Usage(
+            usage.input_tokens + more.input_tokens, usage.output_tokens + more.output_tokens
+        )
+        sql = _sql(again)
+        _check_last(sql, check)
+        return Written(sql, repaired=True, usage=usage)
+    return Written(sql, repaired=False, usage=usage)
+
+
+def describe(question: str, tables: Iterable[Table]) -> str:
+    """The tables for a prompt: all of them, or those that the question is likely about."""
+    known = list(tables)
+    lines = [str(table) for table in known]
+    if sum(len(line) + 1 for line in lines) > LONGEST_SCHEMA:
+        words = {word.lower().rstrip("s") for word in _WORD.findall(question)}
+
+        def distance(line: str) -> int:
+            return -sum(word in line.lower() for word in words)
+
+        lines.sort(key=distance)
+    chosen: list[str] = []
+    room = LONGEST_SCHEMA
+    for line in lines:
+        room -= len(line) + 1
+        if room < 0:
+            break
+        chosen.append(line)
+    return "\n".join(chosen) if chosen else "(none)"
+
+
+def _read(answer: Answer) -> tuple[str, Usage]:
+    pieces: list[str] = []
+    length = 0
+    try:
+        for part in answer:
+            if isinstance(part, End):
+                return "".join(pieces), part.usage
+            if isinstance(part, Text):
+                pieces.append(part.text)
+                length += len(part.text)
+            if length > LONGEST_ANSWER:
+                raise NoQuery("the model's answer is too long to be a query: ask it differently")
+    finally:
+        answer.close()
+    raise AssertionError("an answer ends with its End, or raises")
+
+
+def _sql(text: str) -> str:
+    refusal = _REFUSAL.match(text)
+    if refusal is not None:
+        reason = " ".join(refusal[1].split())[:_LONGEST_REASON] or "it gives no reason"
+        raise NoQuery(f"the model found no query for this: {reason}")
+    fenced = _FENCE.search(text)
+    sql = (fenced[1] if fenced is not None else text).strip().rstrip(";").strip()
+    if not sql:
+        raise NoQuery("the model answered nothing: ask it differently")
+    return sql
+
+
+def _check_last(sql: str, check: Callable[[str], None]) -> None:
+    try:
+        check(sql)
+    except (InvalidArgument, PermissionDenied) as error:
+        raise NoQuery(f"the model wrote no query that can be run: {error}", sql) from error

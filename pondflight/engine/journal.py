@@ -1,0 +1,166 @@
+"""What this worker runs and ran last, for the operator who wonders what it is busy with.
+
+It is kept here, in the user's own worker, a bounded number of entries, and is gone with it. By
+default an operator sees statements without the values in them: those may be anybody's secrets.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+
+from pondflight.errors import Cancelled, PondflightError, clip
+from pondflight.flightsql import Call
+
+KEPT = 100
+LONGEST_TEXT = 4000
+"""Characters of a statement that are shown."""
+
+_LONGEST_ERROR = 300
+_VALUES = (duckdb.token_type.string_const, duckdb.token_type.numeric_const)
+_QUOTED = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|\$(\w*)\$.*?\$\1\$""", re.DOTALL)
+_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+
+
+@dataclass(eq=False)
+class Entry:
+    """A statement that runs, or has run."""
+
+    sql: str
+    kind: str
+    call: Call
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
+    started: float = field(default_factory=time.time)
+    clock: float = field(default_factory=time.monotonic)
+    state: str = "running"
+    seconds: float | None = None
+    rows: Callable[[], int] = int
+    error: str | None = None
+
+    def end(self, error: PondflightError | None) -> None:
+        """It is over; the first end counts."""
+        if self.seconds is not None:
+            return
+        self.seconds = time.monotonic() - self.clock
+        if error is None:
+            self.state = "done"
+        elif isinstance(error, Cancelled):
+            self.state = "cancelled"
+        else:
+            self.state, self.error = "failed", str(error)
+
+
+class Journal:
+    """The entries of one worker."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: deque[Entry] = deque(maxlen=KEPT)
+        self._running: set[Entry] = set()
+
+    def begin(self, call: Call, sql: str, kind: str) -> Entry:
+        """A statement begins; it ends with the call, if not before.
+
+        Calls without an id are not a user's: the pool asks whether the worker is well.
+        """
+        entry = Entry(sql, kind, call)
+        if call.identity.call_id is None:
+            return entry
+        with self._lock:
+            self._running.add(entry)
+        call.on_done(lambda error: self.end(entry, error))
+        return entry
+
+    def end(self, entry: Entry, error: PondflightError | None = None) -> None:
+        """A statement is over."""
+        with self._lock:
+            if entry in self._running:
+                self._running.discard(entry)
+                self._entries.append(entry)
+                entry.end(error)
+
+    def refused(self, call: Call, sql: str, error: PondflightError) -> None:
+        """The call ends with an error before, or while, it runs ``sql``; noted once."""
+        with self._lock:
+            if any(entry.call is call for entry in (*self._running, *self._entries)):
+                return
+        self.end(self.begin(call, sql, "REFUSED"), error)
+
+    @contextmanager
+    def during(self, call: Call, sql: str, kind: str) -> Iterator[Entry]:
+        """A statement that is over when the block is."""
+        entry = self.begin(call, sql, kind)
+        try:
+            yield entry
+        except PondflightError as error:
+            self.end(entry, error)
+            raise
+        self.end(entry)
+
+    def cancel(self, entry_id: str) -> bool:
+        """Cancel a statement that runs; whether there was one."""
+        with self._lock:
+            calls = [entry.call for entry in self._running if entry.id == entry_id]
+        for call in calls:
+            call.cancel(Cancelled("the statement was cancelled by an operator"))
+        return bool(calls)
+
+    def show(self, text: str) -> list[dict[str, Any]]:
+        """All entries, the newest first. ``text``: ``masked``, ``full`` or ``none``."""
+        with self._lock:
+            entries = [*self._running, *self._entries]
+        entries.sort(key=lambda entry: -entry.started)
+        return [_shown(entry, text) for entry in entries]
+
+
+def _shown(entry: Entry, text: str) -> dict[str, Any]:
+    seconds = entry.seconds
+    sql, error = "", entry.error
+    if text == "full":
+        sql = entry.sql
+    elif text == "masked":
+        sql = masked(entry.sql)
+        error = None if error is None else _masked_error(error)
+    elif error is not None:
+        error = "failed"
+    return {
+        "id": entry.id,
+        "text": sql[:LONGEST_TEXT],
+        "kind": entry.kind,
+        "state": entry.state,
+        "started": entry.started,
+        "seconds": time.monotonic() - entry.clock if seconds is None else seconds,
+        "rows": entry.rows(),
+        "error": None if error is None else clip(error, _LONGEST_ERROR),
+    }
+
+
+def masked(sql: str) -> str:
+    """``sql`` with a question mark for each value, and without its comments."""
+    data = sql.encode()
+    tokens = duckdb.tokenize(sql)
+    pieces: list[str] = []
+    for index, (start, kind) in enumerate(tokens):
+        end = tokens[index + 1][0] if index + 1 < len(tokens) else len(data)
+        piece = data[start:end].decode("utf-8", "replace")
+        if kind in _VALUES:
+            pieces.append("? " if piece[-1:].isspace() else "?")
+        elif piece.startswith('"'):
+            pieces.append(piece)
+        else:
+            pieces.append(_COMMENT.sub(" ", piece))
+    return " ".join("".join(pieces).split())
+
+
+def _masked_error(error: str) -> str:
+    """Its first line, which names tables and columns; values stand in quotation marks."""
+    return _QUOTED.sub("?", error.partition("\n")[0])

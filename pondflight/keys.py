@@ -1,0 +1,110 @@
+"""Public keys of an identity provider: which token may be verified with which.
+
+A key has one algorithm, given by its type: RSA has RS256, P-256 has ES256, Ed25519 has EdDSA. No
+key is ever used for another one, and none of them is a secret that HS256 could be checked with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from pondflight.errors import Unauthenticated
+
+ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
+
+SMALLEST_RSA: Final = 2048
+"""Bits. NIST allows no fewer since 2014, and factoring 1024 is a matter of money."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A public key and what it is for. ``id`` is its ``kid``, if it has one."""
+
+    key: Any
+    algorithm: str
+    id: str | None = None
+
+
+class Keys(Protocol):
+    """Where keys come from. All of it may be used from any thread."""
+
+    @property
+    def generation(self) -> int:
+        """Another number whenever a key that was there is gone."""
+
+    def find(self, kid: object, algorithm: object) -> Sequence[Key]:
+        """The keys that may have signed a token with this header, most likely one or none.
+
+        ``Unavailable`` if that cannot be said.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class FixedKeys:
+    """Keys that never change."""
+
+    keys: tuple[Key, ...] = ()
+    generation: int = 0
+
+    def find(self, kid: object, algorithm: object) -> Sequence[Key]:
+        """Those for the algorithm; with the ``kid``, where a key has one."""
+        return [key for key in self.keys if key.algorithm == algorithm and key.id in (None, kid)]
+
+
+NO_KEYS: Final = FixedKeys()
+"""Where only the secret counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """What a token that we did not make has to say.
+
+    ``issuer`` and ``audiences`` are not asked about where they are empty. ``user_claim`` is the
+    claim that names the user.
+    """
+
+    issuer: str = ""
+    audiences: tuple[str, ...] = ()
+    user_claim: str = "sub"
+
+    def check(self, claims: dict[str, Any]) -> None:
+        """Raise ``Unauthenticated`` unless issuer and audience are as they must be."""
+        if self.issuer and claims.get("iss") != self.issuer:
+            raise Unauthenticated
+        if not self.audiences:
+            return
+        meant = claims.get("aud")
+        meant = [meant] if isinstance(meant, str) else meant
+        if not isinstance(meant, list) or not any(one in self.audiences for one in meant):
+            raise Unauthenticated
+
+
+def read_pem(text: str) -> Key:
+    """The public key in a PEM text; ``ValueError`` says why it is of no use."""
+    if "PRIVATE KEY" in text:
+        raise ValueError("is a private key: its public half belongs here")
+    try:
+        key = load_pem_public_key(text.encode())
+    except Exception:  # noqa: BLE001 - whatever is wrong with it: one answer
+        raise ValueError("is not a public key in PEM") from None
+    return Key(key, algorithm_of(key))
+
+
+def algorithm_of(key: object) -> str:
+    """The one algorithm that a public key is for; ``ValueError`` if it is for none of ours."""
+    if isinstance(key, RSAPublicKey):
+        if key.key_size < SMALLEST_RSA:
+            raise ValueError(f"is an RSA key of {key.key_size} bits: {SMALLEST_RSA} are the least")
+        return "RS256"
+    if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
+        return "ES256"
+    if isinstance(key, Ed25519PublicKey):
+        return "EdDSA"
+    raise ValueError("is neither RSA nor P-256 nor Ed25519")

@@ -1,0 +1,125 @@
+"""Counters of one process, for the ``limits`` library.
+
+The library's own memory storage starts a thread for each hit and looks through all users in it,
+and never forgets a user. This one does its tidying up as it goes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from limits.storage.base import MovingWindowSupport, Storage
+
+MOST_COUNTERS: Final = 50_000
+"""Plain counters that are kept; the oldest go first."""
+
+_TIDY_EVERY: Final = 1000
+"""Hits between two looks at what can be forgotten."""
+
+
+@dataclass(slots=True)
+class _Window:
+    """Times of hits, oldest first, and how long they count."""
+
+    expiry: float
+    hits: deque[float] = field(default_factory=deque)
+
+    def drop_before(self, oldest: float) -> None:
+        while self.hits and self.hits[0] < oldest:
+            self.hits.popleft()
+
+
+class MemoryStorage(Storage, MovingWindowSupport):
+    """Moving windows, and plain counters. Safe to use from many threads."""
+
+    STORAGE_SCHEME = ["pondflight-memory"]  # noqa: RUF012 - the library declares it so
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__()
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._windows: dict[str, _Window] = {}
+        self._counters: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._hits = 0
+
+    @property
+    def base_exceptions(self) -> type[Exception]:
+        """What it raises: nothing."""
+        return ValueError
+
+    def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        """Whether ``amount`` more fit into the window of ``expiry`` seconds; counted if so."""
+        now = self._clock()
+        with self._lock:
+            self._tidy(now)
+            window = self._windows.setdefault(key, _Window(expiry))
+            window.drop_before(now - expiry)
+            if len(window.hits) + amount > limit:
+                return False
+            window.hits.extend([now] * amount)
+            return True
+
+    def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
+        """When the window's oldest hit was, and how many there are in it."""
+        now = self._clock()
+        with self._lock:
+            window = self._windows.get(key)
+            if window is None:
+                return now, 0
+            window.drop_before(now - expiry)
+            return (window.hits[0] if window.hits else now), len(window.hits)
+
+    def incr(self, key: str, expiry: float, amount: int = 1) -> int:
+        """Add to a counter that is forgotten ``expiry`` seconds after its first hit."""
+        now = self._clock()
+        with self._lock:
+            count, until = self._counters.get(key, (0, 0.0))
+            if until <= now:
+                count, until = 0, now + expiry
+            self._counters[key] = (count + amount, until)
+            while len(self._counters) > MOST_COUNTERS:
+                self._counters.popitem(last=False)
+            return count + amount
+
+    def get(self, key: str) -> int:
+        """The value of a counter."""
+        with self._lock:
+            count, until = self._counters.get(key, (0, 0.0))
+            return count if until > self._clock() else 0
+
+    def get_expiry(self, key: str) -> float:
+        """When a counter is forgotten."""
+        with self._lock:
+            return self._counters.get(key, (0, self._clock()))[1]
+
+    def check(self) -> bool:
+        """It is always there."""
+        return True
+
+    def reset(self) -> int | None:
+        """Forget everything."""
+        with self._lock:
+            forgotten = len(self._windows) + len(self._counters)
+            self._windows.clear()
+            self._counters.clear()
+            return forgotten
+
+    def clear(self, key: str) -> None:
+        """Forget one key."""
+        with self._lock:
+            self._windows.pop(key, None)
+            self._counters.pop(key, None)
+
+    def _tidy(self, now: float) -> None:
+        self._hits += 1
+        if self._hits % _TIDY_EVERY:
+            return
+        for key, window in list(self._windows.items()):
+            window.drop_before(now - window.expiry)
+            if not window.hits:
+                del self._windows[key]

@@ -1,0 +1,1 @@
+"""For those who run pondflight: what its workers do, and what is wrong."""

@@ -1,0 +1,58 @@
+"""The running proxy, as an administrator's command line sees it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pyarrow import flight
+
+from pondflight import control
+from pondflight.errors import NotFound, Unavailable
+from pondflight.flightsql.status import ConnectionLost, from_pyarrow
+
+_SECONDS = 30.0
+
+
+class AdminClient:
+    """A connection to the proxy at ``url`` (``grpc://`` or ``grpc+tls://``) with an admin token.
+
+    ``tls_ca``: file with the certificates to trust, in place of the system's.
+    """
+
+    def __init__(self, url: str, token: str, tls_ca: Path | None = None) -> None:
+        self._url = url
+        roots = {} if tls_ca is None else {"tls_root_certs": tls_ca.read_bytes()}
+        self._client = flight.FlightClient(url, **roots)
+        self._options = flight.FlightCallOptions(
+            timeout=_SECONDS, headers=[(b"authorization", f"Bearer {token}".encode())]
+        )
+
+    def workers(self) -> list[dict[str, Any]]:
+        """``control.WORKERS``."""
+        workers: list[dict[str, Any]] = self._act(control.WORKERS, b"")["workers"]
+        return workers
+
+    def worker(self, wanted: str) -> dict[str, Any]:
+        """``control.WORKER``; ``wanted`` is an id, a name, or a user."""
+        return self._act(control.WORKER, wanted.encode())
+
+    def stop(self, wanted: str, *, force: bool) -> dict[str, Any]:
+        """``control.STOP_WORKER``; the worker as it was."""
+        body = json.dumps({"worker": wanted, "force": force}).encode()
+        worker: dict[str, Any] = self._act(control.STOP_WORKER, body)["worker"]
+        return worker
+
+    def _act(self, kind: str, body: bytes) -> dict[str, Any]:
+        try:
+            (result,) = self._client.do_action(flight.Action(kind, body), self._options)
+        except Exception as error:
+            leaf = from_pyarrow(error)
+            if isinstance(leaf, ConnectionLost):
+                leaf = Unavailable(f"nothing answers at {self._url}: is pondflight running there?")
+            if isinstance(leaf, NotFound):
+                leaf = NotFound("there is no such worker: `pondflight workers list` has all")
+            raise leaf from error
+        answer: dict[str, Any] = json.loads(result.body.to_pybytes())
+        return answer

@@ -1,0 +1,92 @@
+"""Whether the attached databases can be reached from here, for /health/detailed.
+
+A connection is opened and closed again, or a file looked at; nobody logs in. It says whether there
+is something to talk to, and no more: a worker, which logs in, may be in another network.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pondflight import dsn
+
+CHECK_SECONDS: Final = 15.0
+"""How old an answer may be."""
+
+_CONNECT_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """An attached database: a server or a file, by its connection string."""
+
+    alias: str
+    type: str
+    connection_string: str = field(repr=False)
+
+    def reachable(self) -> bool:
+        """Whether something is there."""
+        if self.type not in dsn.SCHEMES:
+            return os.access(self.connection_string, os.R_OK)
+        try:
+            addresses = dsn.parse(self.type, self.connection_string).addresses
+        except dsn.Misshapen:
+            return False
+        return any(_listens(address) for address in addresses)
+
+
+def _listens(address: dsn.Address) -> bool:
+    try:
+        if address.is_socket:
+            return os.path.exists(address.host)  # noqa: PTH110  may be an abstract socket
+        with socket.create_connection((address.host, address.port), _CONNECT_SECONDS):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+class Databases:
+    """All of them. Looked at when somebody asks, and not more often than ``CHECK_SECONDS``."""
+
+    def __init__(
+        self, databases: Sequence[Database], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._databases = tuple(databases)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._checked_at: float | None = None
+        self._reachable: dict[str, bool] = {}
+
+    def status(self) -> list[dict[str, Any]]:
+        """``[{"alias": …, "type": …, "status": "available" or "unavailable"}]``."""
+        if not self._databases:
+            return []
+        with self._lock:  # who asks meanwhile waits for the same answer
+            now = self._clock()
+            if self._checked_at is None or now - self._checked_at >= CHECK_SECONDS:
+                self._reachable = self._look()
+                self._checked_at = now
+            reachable = self._reachable
+        return [
+            {
+                "alias": database.alias,
+                "type": database.type,
+                "status": "available" if reachable[database.alias] else "unavailable",
+            }
+            for database in self._databases
+        ]
+
+    def _look(self) -> dict[str, bool]:
+        with ThreadPoolExecutor(min(16, len(self._databases))) as threads:
+            answers = threads.map(Database.reachable, self._databases)
+            return {d.alias: up for d, up in zip(self._databases, answers, strict=True)}
+
+
+NO_DATABASES: Final = Databases(())

@@ -1,0 +1,185 @@
+"""Bodies of requests to models: JSON, read field by field, with errors that name the field."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import falcon
+
+from pondflight.ai.conversation import Message, Question, Role
+from pondflight.errors import InvalidArgument
+
+T = TypeVar("T")
+
+_ROLES: Final[dict[str, Role]] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+}
+_MOST_MESSAGES: Final = 1000
+_MOST_INPUTS: Final = 2048
+_MOST_STOPS: Final = 8
+_HOTTEST: Final = 2.0
+_MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,254}")
+_MOST_TOKENS: Final = 1_000_000
+
+
+class Body:
+    """The fields of a JSON object. ``done`` refuses those that nobody asked for."""
+
+    def __init__(self, req: falcon.Request) -> None:
+        try:
+            fields = json.loads(req.bounded_stream.read())
+        except (ValueError, RecursionError):
+            raise InvalidArgument("the body is not JSON") from None
+        if not isinstance(fields, dict):
+            raise InvalidArgument("the body must be a JSON object")
+        self._fields: dict[str, Any] = fields
+        self._read: set[str] = set()
+
+    def take(self, name: str, read: Callable[[str, Any], T], default: T) -> T:
+        """The field, or ``default`` where it is absent or null. ``read`` raises for a bad one."""
+        self._read.add(name)
+        value = self._fields.get(name)
+        return default if value is None else read(name, value)
+
+    def need(self, name: str, read: Callable[[str, Any], T]) -> T:
+        """The field, which must be there."""
+        self._read.add(name)
+        if self._fields.get(name) is None:
+            raise InvalidArgument(f"the field {name!r} is missing")
+        return read(name, self._fields[name])
+
+    def ignore(self, *names: str) -> None:
+        """These may be there, and change nothing."""
+        self._read.update(names)
+
+    def done(self) -> None:
+        """Refuse what is left: a field that is silently ignored is a wrong answer."""
+        for name in self._fields.keys() - self._read:
+            raise InvalidArgument(f"unknown field {name[:64]!r}")
+
+
+def flag(name: str, value: Any) -> bool:
+    """A truth value."""
+    if not isinstance(value, bool):
+        raise InvalidArgument(f"{name!r} must be true or false")
+    return value
+
+
+def text(name: str, value: Any) -> str:
+    """Text that is not blank."""
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidArgument(f"{name!r} must be text that is not empty")
+    return _encodable(name, value)
+
+
+def model(name: str, value: Any) -> str:
+    """The name of a model."""
+    if not isinstance(value, str) or not _MODEL.fullmatch(value):
+        raise InvalidArgument(f"{name!r} must be the name of a model")
+    return value
+
+
+def whole(least: int, most: int) -> Callable[[str, Any], int]:
+    """A whole number in a range."""
+
+    def read(name: str, value: Any) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # to JSON, 1.0 is as whole as 1
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise InvalidArgument(f"{name!r} must be a whole number from {least} to {most}")
+        return value
+
+    return read
+
+
+def number(most: float) -> Callable[[str, Any], float]:
+    """A number from 0 on."""
+
+    def read(name: str, value: Any) -> float:
+        fine = isinstance(value, int | float) and not isinstance(value, bool)
+        if not fine or not math.isfinite(value) or not 0 <= value <= most:
+            raise InvalidArgument(f"{name!r} must be a number from 0 to {most:g}")
+        return float(value)
+
+    return read
+
+
+def stops(name: str, value: Any) -> tuple[str, ...]:
+    """Texts at which an answer ends: one, or a list."""
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or len(values) > _MOST_STOPS:
+        raise InvalidArgument(f"{name!r} must be a text, or up to {_MOST_STOPS} of them")
+    return tuple(text(name, item) for item in values)
+
+
+def inputs(name: str, value: Any) -> list[str]:
+    """Texts to be turned into vectors: one, or a list."""
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not 0 < len(values) <= _MOST_INPUTS:
+        raise InvalidArgument(f"{name!r} must be a text, or up to {_MOST_INPUTS} of them")
+    return [text(name, item) for item in values]
+
+
+def messages(name: str, value: Any) -> tuple[Message, ...]:
+    """A conversation. At least one turn is the user's."""
+    if not isinstance(value, list) or not 0 < len(value) <= _MOST_MESSAGES:
+        raise InvalidArgument(f"{name!r} must be a list of 1 to {_MOST_MESSAGES} messages")
+    found = tuple(_message(f"{name}[{index}]", item) for index, item in enumerate(value))
+    if all(message.role == "system" for message in found):
+        raise InvalidArgument(f"{name!r} has no message of the user")
+    return found
+
+
+def question(body: Body, default_model: str, most_tokens: int) -> Question:
+    """The fields that a conversation has in both forms."""
+    tokens = whole(1, _MOST_TOKENS)
+    wanted = body.take(
+        "max_completion_tokens", tokens, body.take("max_tokens", tokens, most_tokens)
+    )
+    return Question(
+        model=body.take("model", model, default_model),
+        messages=body.need("messages", messages),
+        max_tokens=min(wanted, most_tokens),
+        temperature=body.take("temperature", number(_HOTTEST), None),
+        top_p=body.take("top_p", number(1.0), None),
+        stop=body.take("stop", stops, ()),
+    )
+
+
+def _message(name: str, value: Any) -> Message:
+    if not isinstance(value, dict):
+        raise InvalidArgument(f"{name} must be an object with 'role' and 'content'")
+    role = value.get("role")
+    if not isinstance(role, str) or role not in _ROLES:
+        raise InvalidArgument(f"{name}.role must be one of {', '.join(_ROLES)}")
+    if unknown := value.keys() - {"role", "content", "name", "refusal"}:
+        raise InvalidArgument(f"{name} has an unknown field {min(unknown)[:64]!r}")
+    return Message(_ROLES[role], _content(f"{name}.content", value.get("content")))
+
+
+def _content(name: str, value: Any) -> str:
+    """Text, or OpenAI's list of parts, as long as all of them are text."""
+    if isinstance(value, list):
+        parts = [
+            part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
+            for part in value
+        ]
+        if not all(isinstance(part, str) for part in parts):
+            raise InvalidArgument(f"{name}: only text is offered here, no images, sound or files")
+        value = "".join(part for part in parts if part)
+    return text(name, value)
+
+
+def _encodable(name: str, value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"{name!r} is not Unicode text") from None
+    return value

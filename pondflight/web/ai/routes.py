@@ -1,0 +1,42 @@
+"""Where models are asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pondflight.ai.models import AISettings, Models
+from pondflight.limits import Counter
+from pondflight.tokens import Tokens
+from pondflight.web.ai.callers import Askers
+from pondflight.web.ai.chat import Chat, Embed
+from pondflight.web.ai.mcp import Mcp
+from pondflight.web.ai.openai_format import ChatCompletions, Embeddings, ModelList
+from pondflight.web.ai.sql import Sql
+from pondflight.web.configuration import Configuration
+from pondflight.web.upstream import Upstream
+
+
+def models_of(configuration: Configuration) -> Models:
+    """The models that this deployment may ask."""
+    return Models(AISettings.of(configuration.ai))
+
+
+def routes(
+    configuration: Configuration, models: Models, tokens: Tokens, upstream: Upstream
+) -> dict[str, Any]:
+    """Path: resource."""
+    askers = Askers(
+        tokens,
+        Counter(configuration.counters),
+        configuration.ai_per_minute,
+        demo=configuration.ai_for_demo,
+    )
+    return {
+        "/ai/chat": Chat(models, askers, upstream),
+        "/ai/embed": Embed(models, askers),
+        "/ai/sql": Sql(models, askers, upstream),
+        "/v1/chat/completions": ChatCompletions(models, askers),
+        "/v1/embeddings": Embeddings(models, askers),
+        "/v1/models": ModelList(models, askers),
+        "/mcp": Mcp(tokens, upstream),
+    }

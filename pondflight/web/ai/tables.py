@@ -1,0 +1,65 @@
+"""The tables that a user may see, as their own worker knows them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from pondflight.ai.sql import Table
+from pondflight.web.upstream import Upstream
+
+_COLUMNS: Final = """
+SELECT database_name, schema_name, table_name, column_name, data_type
+FROM duckdb_columns() WHERE NOT internal
+ORDER BY database_name, schema_name, table_name, column_index
+LIMIT 100000"""
+_DATABASES: Final = """
+SELECT d.database_name AS name, d.type AS type, d.readonly AS readonly, count(t.name) AS tables
+FROM duckdb_databases() AS d
+LEFT JOIN (SELECT database_name, table_name AS name FROM duckdb_tables() WHERE NOT internal
+           UNION ALL
+           SELECT database_name, view_name FROM duckdb_views() WHERE NOT internal) AS t
+ON t.database_name = d.database_name
+WHERE NOT d.internal GROUP BY ALL ORDER BY name"""
+_PLAIN: Final = re.compile(r"[a-z_][a-z0-9_]*")
+_OWN: Final = "memory"
+_MAIN: Final = "main"
+
+
+def rows_of(upstream: Upstream, token: str, sql: str) -> list[dict[str, Any]]:
+    """All rows of a small query."""
+    statement = upstream.statement(token, "", {}, query_only=True)
+    rows = statement.run(sql, None)
+    try:
+        return [row for batch in rows for row in batch.to_pylist()]
+    finally:
+        rows.close()
+
+
+def databases_of(upstream: Upstream, token: str) -> list[dict[str, Any]]:
+    """``name``, ``type``, ``readonly`` and the number of ``tables`` of each database."""
+    return rows_of(upstream, token, _DATABASES)
+
+
+def tables_of(upstream: Upstream, token: str) -> list[Table]:
+    """All tables and views, with their columns."""
+    columns: dict[str, list[str]] = {}
+    for row in rows_of(upstream, token, _COLUMNS):
+        name = path_of(row["database_name"], row["schema_name"], row["table_name"])
+        columns.setdefault(name, []).append(f"{quoted(row['column_name'])} {row['data_type']}")
+    return [Table(name, tuple(found)) for name, found in columns.items()]
+
+
+def path_of(database: str, schema: str, table: str) -> str:
+    """The name of a table as SQL has it, no longer than it must be."""
+    parts = [table]
+    if schema != _MAIN:
+        parts.insert(0, schema)
+    if database != _OWN:
+        parts.insert(0, database)
+    return ".".join(quoted(part) for part in parts)
+
+
+def quoted(name: str) -> str:
+    """The name as an identifier, quoted if it has to be."""
+    return name if _PLAIN.fullmatch(name) else '"' + name.replace('"', '""') + '"'

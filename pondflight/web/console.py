@@ -1,0 +1,165 @@
+"""What the page for operators calls: sign in, look, stop a worker, cancel a statement.
+
+An administrator's token is exchanged for a cookie that scripts cannot read. The cookie is signed
+with a key of its own, so it is no token, and a token is no cookie. It is sent by our own page
+alone (SameSite=Strict); and since an old browser may not know that, whatever changes something
+must also be JSON and, if the browser says where it comes from, must come from here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import falcon
+
+from pondflight import __version__, control
+from pondflight.errors import PermissionDenied, Unauthenticated
+from pondflight.tokens import Identity, Tokens
+from pondflight.web.ai.bodies import Body, text
+from pondflight.web.upstream import Upstream
+
+COOKIE: Final = "pondflight_console"
+_PATH: Final = "/console"
+_LONGEST: Final = timedelta(hours=8)
+_JSON: Final = "application/json"
+
+
+class Operators:
+    """Who may use the console."""
+
+    def __init__(self, tokens: Tokens, secret: str) -> None:
+        self._tokens = tokens
+        key = hmac.new(secret.encode(), b"console cookie", hashlib.sha256).hexdigest()
+        self._cookies = Tokens(key)
+
+    def sign_in(self, token: str) -> tuple[str, int]:
+        """The cookie for an administrator's token, and the seconds that it is good for."""
+        identity = self._tokens.verify(token.strip())
+        if not identity.admin:
+            raise PermissionDenied("this token is not an administrator's: pondflight token --admin")
+        left = timedelta(seconds=identity.expires_at - time.time())
+        ttl = max(timedelta(seconds=1), min(left, _LONGEST))
+        return self._cookies.mint(identity.sub, ttl, admin=True), int(ttl.total_seconds())
+
+    def check(self, req: falcon.Request) -> Identity:
+        """The operator who sends the request."""
+        cookies = req.get_cookie_values(COOKIE) or []
+        if len(cookies) != 1:
+            raise Unauthenticated
+        identity = self._cookies.verify(cookies[0])
+        if not identity.admin:
+            raise Unauthenticated
+        return identity
+
+    def check_change(self, req: falcon.Request) -> Identity:
+        """The operator who sends a request that changes something, from our own page."""
+        same_origin(req)
+        return self.check(req)
+
+
+def same_origin(req: falcon.Request) -> None:
+    """Refuse what another site's page has a browser send.
+
+    Without asking first, a browser sends no JSON for it, and nothing but GET and POST.
+    """
+    kind = (req.content_type or "").partition(";")[0].strip().lower()
+    if req.method == "POST" and kind != _JSON:
+        raise falcon.HTTPUnsupportedMediaType(description=f"send {_JSON}")
+    origin = req.get_header("origin")
+    site = req.get_header("sec-fetch-site")
+    foreign = origin is not None and urlsplit(origin).netloc.lower() != req.netloc.lower()
+    if foreign or (site is not None and site not in ("same-origin", "none")):
+        raise PermissionDenied("the console takes requests from its own page only")
+
+
+class Session:
+    """``/console/session``."""
+
+    def __init__(self, operators: Operators) -> None:
+        self._operators = operators
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Sign in with an administrator's token."""
+        same_origin(req)
+        body = Body(req)
+        token = body.need("token", text)
+        body.done()
+        cookie, seconds = self._operators.sign_in(token)
+        _set(resp, req, cookie, seconds)
+        resp.status = falcon.HTTP_204
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Sign out."""
+        same_origin(req)
+        resp.unset_cookie(COOKIE, path=_PATH, samesite="Strict")
+        resp.status = falcon.HTTP_204
+
+
+class Status:
+    """``GET /console/status``."""
+
+    def __init__(self, operators: Operators, upstream: Upstream, statement_text: str) -> None:
+        self._operators = operators
+        self._upstream = upstream
+        self._text = statement_text
+        self._calls = ThreadPoolExecutor(8, thread_name_prefix="console")
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """All workers and their statements, as they are now."""
+        self._operators.check(req)
+        ask = self._upstream.admin
+        pool = self._calls.submit(ask, control.POOL_STATUS)
+        workers = self._calls.submit(ask, control.WORKERS)
+        statements = self._calls.submit(ask, control.STATEMENTS, {"text": self._text})
+        stats = pool.result()
+        resp.media = {
+            "time": time.time(),
+            "version": __version__,
+            "ready": stats["ready"],
+            "statement_text": self._text,
+            "pool": {name: stats[name] for name in ("active", "total_spawned", "total_stopped")},
+            "workers": workers.result()["workers"],
+            "statements": statements.result()["statements"],
+        }
+
+
+class Change:
+    """``POST /console/workers/stop`` and ``POST /console/statements/cancel``."""
+
+    def __init__(
+        self, operators: Operators, upstream: Upstream, action: str, fields: tuple[str, ...]
+    ) -> None:
+        self._operators = operators
+        self._upstream = upstream
+        self._action = action
+        self._fields = fields
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Have the proxy do it."""
+        self._operators.check_change(req)
+        body = Body(req)
+        wanted: dict[str, Any] = {name: body.need(name, text) for name in self._fields}
+        body.done()
+        if self._action == control.STOP_WORKER:
+            wanted["force"] = True
+        resp.media = self._upstream.admin(self._action, wanted)
+
+
+def _set(resp: falcon.Response, req: falcon.Request, value: str, seconds: int) -> None:
+    """Secure where the browser came by TLS, whoever ended that."""
+    forwarded = (req.get_header("x-forwarded-proto") or "").partition(",")[0].strip().lower()
+    resp.set_cookie(
+        COOKIE,
+        value,
+        max_age=seconds,
+        path=_PATH,
+        http_only=True,
+        same_site="Strict",
+        secure=req.scheme == "https" or forwarded == "https",
+    )

@@ -1,0 +1,51 @@
+"""POST /auth/demo-token: a token for everyone who asks, if that is wanted."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import falcon
+
+from pondflight.errors import LimitExceeded, NotFound
+from pondflight.limits import Counter, Rate
+from pondflight.tokens import Tokens
+from pondflight.web.access import ClientAddress
+from pondflight.web.metrics import DEMO_TOKENS
+
+TTL: Final = timedelta(hours=1)
+
+
+class DemoToken:
+    """``POST /auth/demo-token``. Public, and limited for each address."""
+
+    def __init__(
+        self, tokens: Tokens, counter: Counter, address: ClientAddress, per_hour: int
+    ) -> None:
+        self._tokens = tokens
+        self._counter = counter
+        self._address = address
+        self._rate = Rate("demo-token", amount=per_hour, seconds=3600)
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """A token for an hour, for a user whom nobody was before."""
+        wait = self._counter.take(self._rate, self._address.of(req))
+        if wait is not None:
+            DEMO_TOKENS.labels("refused").inc()
+            raise LimitExceeded(
+                f"{self._rate.amount} demo tokens an hour are the most for one address",
+                retry_after=wait,
+            )
+        expires = datetime.now(UTC) + TTL
+        token = self._tokens.mint(f"demo-{secrets.token_hex(8)}", TTL, demo=True)
+        DEMO_TOKENS.labels("given").inc()
+        resp.media = {"token": token, "expires_at": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+
+class NoDemoToken:
+    """The same where it is switched off."""
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """404, and what to do."""
+        raise NotFound("demo tokens are switched off here (auth.demo.enabled)")

@@ -1,0 +1,175 @@
+"""The forms of a result, and which one a client asked for.
+
+A format turns batches into pieces of a body as they come; nothing of the result is kept but the
+batch at hand (Parquet: the row group).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import falcon
+import pyarrow as pa
+
+from pondflight.flightsql.streams import slices
+from pondflight.web import json_text
+from pondflight.web.sink import Sink
+
+Pieces = Generator[list[Any]]
+"""Pieces of a body: lists of anything with the buffer protocol, each list to be sent in one go."""
+
+Encoder = Callable[[pa.Schema, Iterable[pa.RecordBatch]], Pieces]
+
+_JSON_ROWS_AT_ONCE: Final = 4 << 10
+_CSV_ROWS_AT_ONCE: Final = 16 << 10
+_ROW_GROUP: Final = 8 << 20
+_one_formats = threading.Lock()
+"""Whoever makes text of rows. More of them at once would be no faster, and slow down the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """``media_types``: what it is asked for by; the first is what it is sent as."""
+
+    media_types: tuple[str, ...]
+    encode: Encoder
+
+
+def _arrow(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
+    sink = Sink()
+    with pa.ipc.new_stream(sink.file(), schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            yield sink.take()
+    yield sink.take()
+
+
+def _json_lines(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
+    from pondflight.web import json_lines  # noqa: PLC0415 - memory, for those who need it
+
+    names = json_text.distinct(schema.names)
+    for batch in batches:
+        for rows in _pieces(batch, _JSON_ROWS_AT_ONCE):
+            with _one_formats:
+                lines = json_lines.lines(rows, names)
+            yield lines
+
+
+def _csv(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
+    from pyarrow import csv  # noqa: PLC0415 - memory, for those who need it
+
+    sink = Sink(reuses_buffers=True)
+    flat = _Flat(schema, _in_csv)
+    with csv.CSVWriter(sink.file(), flat.schema) as writer:
+        for batch in batches:
+            for rows in _pieces(batch, _CSV_ROWS_AT_ONCE):
+                flat_rows = flat.batch(rows)
+                with _one_formats:
+                    writer.write_batch(flat_rows)
+                yield sink.take()
+    yield sink.take()
+
+
+def _pieces(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
+    for start in range(0, batch.num_rows, rows):
+        yield from slices(batch.slice(start, rows))
+
+
+def _parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
+    from pyarrow import parquet  # noqa: PLC0415 - memory, for those who need it
+
+    sink = Sink(reuses_buffers=True)
+    flat = _Flat(schema, _in_parquet)
+    with parquet.ParquetWriter(sink.file(), flat.schema) as writer:
+        for group in _row_groups(flat.batch(batch) for batch in batches):
+            writer.write_table(pa.Table.from_batches(group, flat.schema))
+            yield sink.take()
+    yield sink.take()
+
+
+def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    group: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        group.append(batch)
+        size += batch.nbytes
+        if size >= _ROW_GROUP:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+class _Flat:
+    """Columns of types that a format does not have become JSON text."""
+
+    def __init__(self, schema: pa.Schema, fits: Callable[[pa.DataType], bool]) -> None:
+        self._as_text = [not fits(field.type) for field in schema]
+        fields = [
+            pa.field(field.name, pa.string()) if as_text else field
+            for field, as_text in zip(schema, self._as_text, strict=True)
+        ]
+        self.schema = pa.schema(fields)
+
+    def batch(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """``batch`` with this schema."""
+        if not any(self._as_text):
+            return batch
+        columns = [
+            _texts(array) if as_text else array
+            for array, as_text in zip(batch.columns, self._as_text, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+
+def _texts(array: pa.Array) -> pa.Array:
+    with _one_formats:
+        texts = json_text.column(array)
+    # A string stands for itself: JSON's quotation marks would only be in the way.
+    bare = [None if t == "null" else t[1:-1] if t.startswith('"') else t for t in texts]
+    return pa.array(bare, pa.string())
+
+
+def _in_csv(kind: pa.DataType) -> bool:
+    types = pa.types
+    return (
+        types.is_primitive(kind) or types.is_decimal(kind) or types.is_string(kind)
+    ) and not types.is_interval(kind)
+
+
+def _in_parquet(kind: pa.DataType) -> bool:
+    types = pa.types
+    if types.is_interval(kind) or types.is_union(kind) or isinstance(kind, pa.BaseExtensionType):
+        return False
+    if types.is_dictionary(kind):
+        return bool(types.is_string(kind.value_type))
+    return all(_in_parquet(kind.field(i).type) for i in range(kind.num_fields))
+
+
+JSON_LINES: Final = Format(
+    ("application/x-ndjson", "application/jsonl", "application/json-lines"), _json_lines
+)
+ARROW: Final = Format(("application/vnd.apache.arrow.stream",), _arrow)
+CSV: Final = Format(("text/csv",), _csv)
+PARQUET: Final = Format(("application/vnd.apache.parquet", "application/parquet"), _parquet)
+
+FORMATS: Final = (JSON_LINES, ARROW, CSV, PARQUET)
+"""In the order in which they are preferred where a client would take several."""
+
+_BY_TYPE: Final = {name: form for form in FORMATS for name in form.media_types}
+
+
+def negotiate(req: falcon.Request) -> Format:
+    """The format that the client likes best; 406 if it would take none of them."""
+    preferred = req.client_prefers(list(_BY_TYPE)) if _readable(req.accept) else None
+    if preferred is None:
+        offers = ", ".join(form.media_types[0] for form in FORMATS)
+        raise falcon.HTTPNotAcceptable(description=f"results come as {offers}")
+    return _BY_TYPE[preferred]
+
+
+def _readable(accept: str) -> bool:
+    return accept.isascii() and accept.isprintable()

@@ -1,0 +1,84 @@
+"""GET /metrics: what the proxy counts, and what this process counts."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+import falcon
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+
+from pondflight.errors import PermissionDenied, PondflightError
+from pondflight.tokens import Tokens, bearer
+from pondflight.web.upstream import Upstream
+
+MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+REGISTRY: Final = CollectorRegistry()
+REQUESTS: Final = Counter(
+    "pondflight_http_requests",
+    "HTTP requests, by route, method and status.",
+    ("route", "method", "status"),
+    registry=REGISTRY,
+)
+SECONDS: Final = Histogram(
+    "pondflight_http_request_seconds",
+    "Time until the answer began, by route.",
+    ("route",),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+    registry=REGISTRY,
+)
+DEMO_TOKENS: Final = Counter(
+    "pondflight_demo_tokens", "Demo tokens, given or refused.", ("outcome",), registry=REGISTRY
+)
+PROXY_UP: Final = Gauge(
+    "pondflight_proxy_up", "Whether the proxy answered when it was asked.", registry=REGISTRY
+)
+ProcessCollector(namespace="pondflight_http", registry=REGISTRY)
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Metrics:
+    """``GET /metrics``. For administrators, or public, as configured."""
+
+    def __init__(self, upstream: Upstream, tokens: Tokens, *, public: bool) -> None:
+        self._upstream = upstream
+        self._tokens = tokens
+        self._public = public
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """All metrics, as text."""
+        if not self._public and not self._tokens.verify(bearer(req.auth)).admin:
+            raise PermissionDenied("metrics are for administrators (metrics.public)")
+        try:
+            from_proxy = self._upstream.metrics()
+        except PondflightError:
+            from_proxy = b""
+        PROXY_UP.set(1 if from_proxy else 0)
+        resp.content_type = MEDIA_TYPE
+        resp.data = generate_latest(REGISTRY) + from_proxy
+
+
+class Watch:
+    """Middleware: counts requests."""
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Remember when it began."""
+        req.context.started = time.monotonic()
+
+    def process_response(
+        self, req: falcon.Request, resp: falcon.Response, resource: Any, req_succeeded: object
+    ) -> None:
+        """Count it. Anybody can invent paths and methods, so only ours are labels."""
+        route = req.uri_template or "none"
+        method = req.method if req.method in _METHODS else "other"
+        REQUESTS.labels(route, method, str(resp.status_code)).inc()
+        SECONDS.labels(route).observe(time.monotonic() - req.context.started)

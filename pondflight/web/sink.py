@@ -1,0 +1,68 @@
+"""Where Arrow's writers write to, and from where HTTP sends on: without a copy of the data."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pyarrow as pa
+
+_SMALL = 4 << 10
+
+
+class Sink:
+    """Keeps what was written until it is taken.
+
+    Large pieces are kept as they are; the many small ones between them are put together.
+    ``reuses_buffers``: the writer will write other data into the buffers that it wrote from, so
+    these have to be copied.
+    """
+
+    closed = False
+
+    def __init__(self, *, reuses_buffers: bool = False) -> None:
+        self._pieces: list[Any] = []
+        self._small = bytearray()
+        self._least = sys.maxsize if reuses_buffers else _SMALL
+
+    def file(self) -> pa.PythonFile:
+        """For a writer."""
+        return pa.PythonFile(self, mode="w")
+
+    def write(self, data: Any) -> int:
+        """Called by a writer."""
+        if len(data) < self._least:
+            self._small += data
+        else:
+            self._flush()
+            self._pieces.append(data)
+        return len(data)
+
+    def take(self) -> list[Any]:
+        """What was written since the last time."""
+        self._flush()
+        pieces, self._pieces = self._pieces, []
+        return pieces
+
+    def flush(self) -> None:
+        """Nothing to do; a file has it."""
+
+    def close(self) -> None:
+        """Nothing to do; a file has it."""
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def readable(self) -> bool:
+        """It is not."""
+        return False
+
+    def seekable(self) -> bool:
+        """It is not."""
+        return False
+
+    def _flush(self) -> None:
+        if self._small:
+            self._pieces.append(bytes(self._small))
+            self._small.clear()

@@ -1,0 +1,132 @@
+"""The body of POST /query: SQL, and one row of parameters.
+
+SQL alone as it is, or JSON: ``{"sql": "…", "parameters": [1, "a"]}``, where an object instead of
+the array gives parameters by name.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+import falcon
+import pyarrow as pa
+
+from pondflight.errors import InvalidArgument
+from pondflight.flightsql.commands import checked_sql
+
+JSON: Final = "application/json"
+TEXT: Final = (
+    "application/sql",
+    "text/plain",
+    # What curl and browsers say of a body that nobody named a type for.
+    "application/x-www-form-urlencoded",
+)
+_FIELDS: Final = ("sql", "parameters")
+_MOST_PARAMETERS: Final = 1000
+_DEEPEST: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What shall be run. ``parameters`` has one row; its columns are named as the parameters."""
+
+    sql: str
+    parameters: pa.RecordBatch | None = None
+
+
+def read(req: falcon.Request) -> Request:
+    """The request in a body; ``InvalidArgument`` or a 415 for one that is of no use."""
+    kind = (req.content_type or TEXT[0]).partition(";")[0].strip().lower()
+    if kind == JSON:
+        return _from_json(_text(req))
+    if kind not in TEXT:
+        raise falcon.HTTPUnsupportedMediaType(
+            description=f"send SQL as {TEXT[0]} or {TEXT[1]}, or JSON as {JSON}"
+        )
+    return Request(_sql(_text(req)))
+
+
+def _text(req: falcon.Request) -> str:
+    # A chunked body has no length; the server says if it ends by itself.
+    stream = req.stream if req.env.get("wsgi.input_terminated") else req.bounded_stream
+    try:
+        text: str = stream.read().decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidArgument("the body is not UTF-8") from None
+    return text
+
+
+def _sql(text: object) -> str:
+    if not isinstance(text, str):
+        raise InvalidArgument('"sql" must be a string')
+    if not text.strip():
+        raise InvalidArgument("the SQL text has no statement")
+    return checked_sql(text)
+
+
+def _from_json(text: str) -> Request:
+    try:
+        body = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise InvalidArgument("the body is not JSON: it nests too deeply") from None
+    except ValueError as error:
+        raise InvalidArgument(f"the body is not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise InvalidArgument('the body must be a JSON object: {"sql": "…", "parameters": […]}')
+    if unknown := [name for name in body if name not in _FIELDS]:
+        known = " and ".join(f'"{name}"' for name in _FIELDS)
+        raise InvalidArgument(f"unknown field {unknown[0][:64]!r}: the fields are {known}")
+    if "sql" not in body:
+        raise InvalidArgument('the field "sql" is missing')
+    return Request(_sql(body["sql"]), _parameters(body.get("parameters")))
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _parameters(given: Any) -> pa.RecordBatch | None:
+    if isinstance(given, list):
+        given = {str(number): value for number, value in enumerate(given, start=1)}
+    if given is None or given == {}:
+        return None
+    if not isinstance(given, dict):
+        raise InvalidArgument('"parameters" must be an array, or an object with their names')
+    if len(given) > _MOST_PARAMETERS:
+        raise InvalidArgument(f"{len(given)} parameters: {_MOST_PARAMETERS} are the most")
+    columns = [_column(name, value) for name, value in given.items()]
+    return pa.record_batch(columns, names=[_encodable(name) for name in given])
+
+
+def _column(name: str, value: Any) -> pa.Array:
+    if _depth(value) > _DEEPEST:
+        raise InvalidArgument(f"parameter {name[:64]!r} nests too deeply")
+    try:
+        return pa.array([value])
+    except (pa.ArrowException, OverflowError, ValueError, TypeError):
+        raise InvalidArgument(
+            f"parameter {name[:64]!r} is a value of no SQL type: give it as a string, and cast that"
+        ) from None
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level and depth <= _DEEPEST:
+        depth += 1
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, list | dict)
+            for inner in (outer if isinstance(outer, list) else outer.values())
+        ]
+    return depth
+
+
+def _encodable(name: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument("the name of a parameter is not Unicode text") from None
+    return name

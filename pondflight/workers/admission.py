@@ -1,0 +1,269 @@
+"""Who is started when: first come, first served, a few at a time, and never too many in all.
+
+Where all places are taken, the worker that has been idle longest makes room; where all are
+busy, users wait in a bounded queue, each with a deadline. Warm workers are started with what
+is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from pondflight.errors import Cancelled, PondflightError, Unavailable
+from pondflight.workers.backends.base import BackendError
+from pondflight.workers.policy import PoolSettings, User
+from pondflight.workers.roster import Roster
+from pondflight.workers.states import Reason, State
+from pondflight.workers.worker import Worker
+
+log = logging.getLogger(__name__)
+
+QUIET_SECONDS = 1.0
+"""A worker is not evicted between two calls of one statement, which are closer than this."""
+
+_LOOK_SECONDS = 0.2
+_PAUSE_SECONDS = 5.0
+_WARM_RETRY_SECONDS = 30.0
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A place in the queue. ``user`` is None for a warm worker."""
+
+    worker: Worker
+    user: User | None
+    waited: float = 0.0
+    """Seconds in which there was no room. Those in which others were being started do not count."""
+    spare: Worker | None = None
+    """A warm worker that was set aside for it."""
+    looked: bool = False
+    exempt: bool = False
+    """It needs no room: its worker exists, and only has to be adopted."""
+
+
+class Crowded(Exception):
+    """There is no room, though there seemed to be: other proxies have started workers."""
+
+
+class Admission:
+    """Runs starts on threads of its own.
+
+    ``fulfil`` starts the worker of a ticket, and raises ``Crowded`` or settles the worker;
+    ``exists`` tells whether the engine has a worker for a user's key already.
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        settings: PoolSettings,
+        *,
+        fulfil: Callable[[Ticket], None],
+        exists: Callable[[str], bool],
+    ) -> None:
+        self._roster = roster
+        self._settings = settings
+        self._fulfil = fulfil
+        self._exists = exists
+        self._queue: deque[Ticket] = deque()
+        self._running = 0
+        self._making_room = False
+        self._warm_after = 0.0
+        self._closed = False
+        self._executor = ThreadPoolExecutor(
+            settings.concurrent_starts + 1, thread_name_prefix="worker-start"
+        )
+        self._thread = threading.Thread(target=self._loop, name="worker-admission", daemon=True)
+
+    def start(self) -> None:
+        """Begin. What exists already has to be known by then, or too much is started."""
+        self._thread.start()
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._queue)
+
+    def has_room(self) -> bool:
+        """Whether another worker may be started at once. Call it under the lock."""
+        return self._roster.occupied() + len(self._queue) < self._settings.max_workers
+
+    def enter(self, worker: Worker, user: User) -> None:
+        """Get in line; raises ``Unavailable`` if the line is too long. Call it under the lock."""
+        if len(self._queue) >= self._settings.queue_size and not self.has_room():
+            raise Unavailable(
+                f"all {self._settings.max_workers} workers are busy (containers.max_per_host), and "
+                f"{len(self._queue)} users wait already (workers.queue_size): try again later",
+                retry_after=5.0,
+            )
+        worker.queued = True
+        self._queue.append(Ticket(worker, user))
+        self._roster.changed.notify_all()
+
+    def close(self, error: PondflightError) -> None:
+        """Turn away who still waits; wait for the starts that run."""
+        with self._roster.changed:
+            self._closed = True
+            queue, self._queue = list(self._queue), deque()
+            self._roster.changed.notify_all()
+        for ticket in queue:
+            self._roster.give_up(ticket.worker, error)
+        self._thread.join()
+        self._executor.shutdown(wait=True)
+
+    # -- the loop -----------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        with self._roster.changed:
+            looked, full = time.monotonic(), False
+            while not self._closed:
+                was_full, full = full, self._admit()
+                self._warm()
+                before, looked = looked, time.monotonic()
+                if was_full and full:
+                    self._expire(looked - before)
+                self._roster.changed.wait(_LOOK_SECONDS if self._queue else _PAUSE_SECONDS)
+
+    def _expire(self, seconds: float) -> None:
+        """Turn away who has waited for room for too long; it is ``seconds`` since the last look."""
+        for ticket in self._queue:
+            ticket.waited += seconds
+        late = [t for t in self._queue if t.waited >= self._settings.queue_timeout]
+        for ticket in late:
+            self._queue.remove(ticket)
+            self._roster.give_up(
+                ticket.worker,
+                Unavailable(
+                    f"all {self._settings.max_workers} workers were busy for "
+                    f"{self._settings.queue_timeout:g} s (containers.max_per_host, "
+                    "workers.queue_timeout): try again later",
+                    retry_after=self._settings.queue_timeout,
+                ),
+            )
+
+    def _admit(self) -> bool:
+        """Start those whose turn it is; whether the next one waits for room."""
+        while self._queue and self._running < self._settings.concurrent_starts:
+            ticket = self._queue[0]
+            ticket.spare = self._take_spare(ticket.user)
+            if ticket.spare or ticket.exempt or self._below_limit():
+                self._queue.popleft()
+                self._run(ticket)
+            elif not ticket.worker.waiting:
+                self._queue.popleft()
+                self._roster.give_up(ticket.worker, Cancelled("nobody waits for this start"))
+            else:
+                self._make_room(ticket)
+                return True
+        return False
+
+    def _warm(self) -> None:
+        settings = self._settings
+        if self._queue or time.monotonic() < self._warm_after:
+            return
+        while (
+            sum(not spare.claimed for spare in self._roster.spares) < settings.warm
+            and self._running < settings.concurrent_starts
+            and self._below_limit()
+        ):
+            worker = Worker("", generation=secrets.token_hex(8))
+            self._roster.spares.add(worker)
+            self._run(Ticket(worker, None))
+
+    def _below_limit(self) -> bool:
+        return self._roster.occupied() < self._settings.max_workers
+
+    def _take_spare(self, user: User | None) -> Worker | None:
+        if user is None or self._settings.shape(user) != self._settings.shape(None):
+            return None
+        ready = [
+            spare
+            for spare in self._roster.spares
+            if spare.state is State.READY
+            and not spare.claimed
+            and spare.handle.spec_hash == self._settings.spec_hash
+        ]
+        if not ready:
+            return None
+        oldest = min(ready, key=lambda spare: (spare.handle.created, spare.generation))
+        oldest.claimed = True
+        return oldest
+
+    def _run(self, ticket: Ticket) -> None:
+        ticket.worker.queued = False
+        ticket.worker.since = time.monotonic()
+        self._running += 1
+        self._executor.submit(self._run_start, ticket)
+
+    def _run_start(self, ticket: Ticket) -> None:
+        crowded = False
+        try:
+            self._fulfil(ticket)
+        except Crowded:
+            crowded = True
+        finally:
+            with self._roster.changed:
+                self._running -= 1
+                if crowded:
+                    self._again(ticket)
+                elif ticket.user is None and ticket.worker.state is State.GONE:
+                    self._warm_after = time.monotonic() + _WARM_RETRY_SECONDS
+                self._roster.changed.notify_all()
+
+    def _again(self, ticket: Ticket) -> None:
+        if ticket.user is None:
+            self._warm_after = time.monotonic() + _WARM_RETRY_SECONDS
+            self._roster.give_up(ticket.worker, None)
+        elif self._closed:
+            self._roster.give_up(ticket.worker, Unavailable("the server is shutting down"))
+        else:
+            ticket.worker.queued = True
+            ticket.exempt = False
+            self._queue.appendleft(ticket)
+
+    # -- making room --------------------------------------------------------------------------
+
+    def _make_room(self, ticket: Ticket) -> None:
+        """Let the longest idle go, one at a time."""
+        stopping = any(w.state is State.STOPPING for w in self._roster.users.values())
+        if self._making_room or (stopping and ticket.looked):
+            return
+        self._making_room = True
+        self._executor.submit(self._find_room, ticket)
+
+    def _find_room(self, ticket: Ticket) -> None:
+        try:
+            if not ticket.looked:
+                ticket.exempt = self._exists(ticket.worker.key)
+                ticket.looked = True
+            if not ticket.exempt:
+                self._evict_one()
+        except (BackendError, PondflightError):
+            ticket.looked = True
+        except Exception:
+            log.exception("no room could be made")
+        finally:
+            with self._roster.changed:
+                self._making_room = False
+                self._roster.changed.notify_all()
+
+    def _evict_one(self) -> None:
+        with self._roster.changed:
+            quiet_since = time.monotonic() - QUIET_SECONDS
+            idle = [
+                worker
+                for worker in self._roster.users.values()
+                if worker.state.usable and not worker.in_flight and worker.last_used <= quiet_since
+            ]
+        for worker in sorted(idle, key=lambda worker: worker.last_used):
+            with contextlib.suppress(PondflightError):
+                # Another proxy may use it: the worker knows.
+                if not worker.ask().running and worker.last_used <= quiet_since:
+                    self._roster.retire(worker, Reason.EVICTED)
+                    return

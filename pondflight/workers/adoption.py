@@ -1,0 +1,111 @@
+"""Workers that this proxy did not start: of a proxy before it, or of one beside it."""
+
+from __future__ import annotations
+
+import time
+
+from pondflight.errors import PondflightError
+from pondflight.logs import Event, get_logger
+from pondflight.workers.backends.base import Backend, Phase, WorkerHandle
+from pondflight.workers.connection import Connection, WorkerStatus
+from pondflight.workers.naming import Naming
+from pondflight.workers.policy import PoolSettings
+from pondflight.workers.roster import Roster
+from pondflight.workers.states import Reason, State
+from pondflight.workers.worker import Worker
+
+events = get_logger()
+
+_STATUS_SECONDS = 2.0
+
+
+class Adoption:
+    """Takes over what works, clears away what is dead, and leaves alone what is young.
+
+    A worker younger than the start timeout may be half way through its start in another proxy:
+    it is never removed, whatever it looks like.
+    """
+
+    def __init__(
+        self, roster: Roster, backend: Backend, settings: PoolSettings, naming: Naming
+    ) -> None:
+        self._roster = roster
+        self._backend = backend
+        self._settings = settings
+        self._naming = naming
+
+    def connect(self, handle: WorkerHandle) -> Connection:
+        """A connection to a worker of this deployment; nothing is sent yet."""
+        credential = self._naming.credential(handle.generation)
+        return self._settings.engine.connect(handle.location, credential)
+
+    def adopt_unknown(self, handle: WorkerHandle) -> None:
+        """Decide about one worker that the backend has listed."""
+        if self._is_known(handle):
+            return
+        young = time.time() - handle.created < self._settings.start_timeout
+        if handle.phase is Phase.RUNNING:
+            self._adopt(handle, young=young)
+        elif not young:
+            self._remove(handle)
+
+    def _is_known(self, handle: WorkerHandle) -> bool:
+        with self._roster.changed:
+            if handle.user and handle.user in self._roster.users:
+                return True
+            return any(w.generation == handle.generation for w in self._roster.all())
+
+    def _adopt(self, handle: WorkerHandle, *, young: bool) -> None:
+        connection = self.connect(handle)
+        try:
+            status = connection.status(timeout=_STATUS_SECONDS)
+        except PondflightError:
+            # Perhaps only this proxy cannot reach it. Its user's next call will tell.
+            connection.close()
+            return
+        if not self._is_in_order(handle, status):
+            connection.close()
+            if not young:
+                self._remove(handle)
+            return
+        worker = Worker(handle.user)
+        worker.attach(handle, connection)
+        worker.status = status
+        worker.last_heard = time.monotonic()
+        worker.last_used = time.monotonic() - (status.idle_seconds or 0.0)
+        if self._enroll(worker):
+            events.info(
+                Event.CONTAINER_ADOPTED, user_id=worker.name or None, container_id=handle.id
+            )
+        else:
+            connection.close()
+
+    def _is_in_order(self, handle: WorkerHandle, status: WorkerStatus) -> bool:
+        """Whether it serves the user whom its name belongs to, or nobody if it is nobody's.
+
+        Otherwise its proxy went away in the middle of a start or of a claim.
+        """
+        return status.owner is None or status.owner == handle.user
+
+    def _enroll(self, worker: Worker) -> bool:
+        with self._roster.changed:
+            if self._is_known(worker.handle):
+                return False
+            worker.move(State.READY)
+            worker.settled.set()
+            if worker.key:
+                self._roster.users[worker.key] = worker
+            else:
+                self._roster.spares.add(worker)
+            self._roster.changed.notify_all()
+        return True
+
+    def _remove(self, handle: WorkerHandle) -> None:
+        self._backend.stop(handle)
+        self._roster.count_stop(Reason.LEFTOVER)
+        events.info(
+            Event.CONTAINER_STOPPED,
+            user_id=handle.user or None,
+            reason=Reason.LEFTOVER,
+            container_id=handle.id,
+        )

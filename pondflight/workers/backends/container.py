@@ -1,0 +1,136 @@
+"""The container of a worker: everything that Docker is asked for, in one place.
+
+A worker runs what its user sends. It gets no capability, no way to gain one, no writable disk
+but a small one in its own memory, and fixed shares of memory, processor and processes.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from pondflight.workers.backends.base import WorkerSpec
+from pondflight.workers.engines import STORAGE, Engine
+
+MANAGED = "pondflight.managed"
+INSTANCE = "pondflight.instance"
+USER = "pondflight.user"
+GENERATION = "pondflight.generation"
+SPEC = "pondflight.spec"
+CREATED = "pondflight.created"
+
+SCRATCH = "/scratch"
+_USER = 1000
+_FILES = 4096
+_SHARED_MEMORY = 16 << 20
+_NANO = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What all containers of a deployment have in common; sizes in bytes.
+
+    ``publish``: reached by a free port of 127.0.0.1, not by an address of its own.
+    """
+
+    image: str
+    engine: Engine
+    network: str = "bridge"
+    publish: bool = False
+    pids_limit: int = 512
+    scratch_size: int = 64 << 20
+
+    def scratch_of(self, memory_limit: int) -> int:
+        """Size of the scratch directory: it lives in the worker's memory, and leaves most of it."""
+        return min(self.scratch_size, memory_limit // 4)
+
+
+def labels(spec: WorkerSpec) -> dict[str, str]:
+    """Who the container is. Labels never change, so a warm worker's user is not among them."""
+    return {
+        MANAGED: "true",
+        INSTANCE: spec.instance,
+        USER: spec.user,
+        GENERATION: spec.generation,
+        SPEC: spec.spec_hash,
+        CREATED: f"{time.time():.3f}",
+    }
+
+
+def configuration(spec: WorkerSpec, layout: Layout) -> dict[str, Any]:
+    """The body of Docker's "create a container"."""
+    scratch = layout.scratch_of(spec.memory_limit)
+    port = f"{layout.engine.port}/tcp"
+    config: dict[str, Any] = {
+        "Image": layout.image,
+        "User": f"{_USER}:{_USER}",
+        "Env": [
+            f"{name}={value}"
+            for name, value in layout.engine.environment(spec, scratch=SCRATCH).items()
+        ],
+        "Labels": labels(spec),
+        "ExposedPorts": {port: {}},
+        "Healthcheck": {"Test": ["NONE"]},  # the pool asks by itself
+        "AttachStdin": False,
+        "OpenStdin": False,
+        "HostConfig": {
+            # nothing to gain
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges:true"],
+            "Privileged": False,
+            "ReadonlyRootfs": True,
+            "IpcMode": "private",
+            "Tmpfs": {
+                SCRATCH: (
+                    f"rw,noexec,nosuid,nodev,size={scratch},mode=0700,uid={_USER},gid={_USER}"
+                )
+            },
+            "Mounts": _mounts(spec),
+            "ShmSize": min(_SHARED_MEMORY, scratch),
+            # limits
+            "Memory": spec.memory_limit,
+            "MemorySwap": spec.memory_limit,  # with swap: that much in all, so none
+            "NanoCpus": round(spec.cpu_limit * _NANO),
+            "PidsLimit": layout.pids_limit,
+            "Ulimits": [
+                {"Name": "nofile", "Soft": _FILES, "Hard": _FILES},
+                {"Name": "core", "Soft": 0, "Hard": 0},
+            ],
+            "OomScoreAdj": 500,  # on a host without memory, workers go before what serves them
+            # life
+            "Init": True,
+            "RestartPolicy": {"Name": "no"},
+            "AutoRemove": False,  # the log of a worker that died is still wanted
+            "LogConfig": {"Type": "local", "Config": {"max-size": "1m", "max-file": "2"}},
+            # network
+            "NetworkMode": layout.network,
+            "PublishAllPorts": False,
+            "PortBindings": (
+                {port: [{"HostIp": "127.0.0.1", "HostPort": ""}]} if layout.publish else {}
+            ),
+        },
+    }
+    arguments = layout.engine.arguments(spec, scratch=SCRATCH, memory=spec.memory_limit - scratch)
+    if arguments is not None:
+        config["Cmd"] = arguments
+    return config
+
+
+def _mounts(spec: WorkerSpec) -> list[dict[str, Any]]:
+    mounts: list[dict[str, Any]] = [
+        {"Type": "bind", "Source": file.path, "Target": file.path, "ReadOnly": file.read_only}
+        for file in spec.files
+    ]
+    if spec.storage:
+        volume = f"pondflight-{spec.instance}-{spec.storage}"
+        labels = {MANAGED: "true", INSTANCE: spec.instance}
+        mounts.append(
+            {
+                "Type": "volume",
+                "Source": volume,
+                "Target": STORAGE,
+                "VolumeOptions": {"Labels": labels},
+            }
+        )
+    return mounts

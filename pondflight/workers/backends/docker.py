@@ -1,0 +1,383 @@
+"""Workers as Docker containers, which outlive the proxy that started them.
+
+Docker keeps all that has to be remembered: who a container is stands in its labels, whose it is
+in its name, which only one container can have at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from docker.errors import APIError, ImageNotFound, NotFound
+
+from pondflight.workers.backends import container
+from pondflight.workers.backends.base import (
+    BackendError,
+    BackendUnreachable,
+    ExitCallback,
+    NameTaken,
+    NoRoom,
+    NoSuchWorker,
+    Phase,
+    Problem,
+    StartFailed,
+    WorkerExit,
+    WorkerHandle,
+    WorkerSpec,
+    last_lines,
+)
+from pondflight.workers.backends.container import Layout
+from pondflight.workers.backends.docker_api import DockerApi
+from pondflight.workers.naming import user_in
+
+_CONFLICT = 409
+_PHASES = {
+    "created": Phase.CREATED,
+    "running": Phase.RUNNING,
+    "paused": Phase.RUNNING,
+    "restarting": Phase.RUNNING,
+}
+_BUILT_IN = frozenset({"bridge", "default"})
+_MOUNTED = re.compile(r"/containers/([0-9a-f]{64})/(?:hostname|hosts|resolv\.conf)")
+_ICC = "com.docker.network.bridge.enable_icc"
+
+
+class DockerBackend:
+    """Containers of one deployment (``instance``) on one Docker engine."""
+
+    name = "docker"
+    outlives_proxy = True
+
+    def __init__(self, api: DockerApi, layout: Layout, instance: str) -> None:
+        self.layout = layout
+        self._api = api
+        self._instance = instance
+        self._network_seen = False
+        self._network_lock = threading.Lock()
+
+    @property
+    def reachable(self) -> bool:
+        """Whether Docker has answered of late."""
+        return self._api.reachable
+
+    def on_exit(self, callback: ExitCallback) -> None:
+        """Docker is asked, not listened to."""
+
+    # -- starting and ending ------------------------------------------------------------------
+
+    def start(self, spec: WorkerSpec) -> WorkerHandle:
+        """Create a container and start it."""
+        self._require_network()
+        config = container.configuration(spec, self.layout)
+        try:
+            made = self._api.call(
+                lambda client: client.create_container_from_config(config, name=spec.name)
+            )
+        except APIError as error:
+            raise self._create_failed(error, spec.name) from error
+        except BackendUnreachable:
+            self._remove_unseen(spec)
+            raise
+        try:
+            self._require_room(spec)
+            return self._start(made["Id"])
+        except BaseException:
+            with contextlib.suppress(BackendError):
+                self._remove(made["Id"])
+            raise
+
+    def _require_room(self, spec: WorkerSpec) -> None:
+        """Give way if there is one too many, now that this one is there for all to see.
+
+        Of all who create at the same moment, whoever looks last sees all others; so the rule that
+        all give way who see one too many lets no one too many through.
+        """
+        there = [worker for worker in self.list_workers() if worker.phase is not Phase.ENDED]
+        if len(there) > spec.most:
+            raise NoRoom
+
+    def _start(self, container_id: str) -> WorkerHandle:
+        try:
+            self._api.call(lambda client: client.start(container_id))
+            return self._inspected(
+                self._api.call(lambda client: client.inspect_container(container_id))
+            )
+        except APIError as error:
+            advice = ""
+            if self._is_about_network(error):
+                self._network_seen = False
+                advice = "the network of the workers is missing or full"
+            raise StartFailed(_words(error), [], advice=advice) from error
+
+    def stop(self, handle: WorkerHandle) -> None:
+        """Kill the container and remove it."""
+        self._remove(handle.id)
+
+    def rename(self, handle: WorkerHandle, name: str) -> WorkerHandle:
+        """Give a container another name. By its id: a name may be another's by now."""
+        try:
+            self._api.call(lambda client: client.rename(handle.id, name))
+            return self._inspected(
+                self._api.call(lambda client: client.inspect_container(handle.id))
+            )
+        except NotFound as error:
+            raise NoSuchWorker(handle.id) from error
+        except APIError as error:
+            if error.status_code == _CONFLICT:
+                raise NameTaken(name) from error
+            raise BackendUnreachable(_words(error)) from error
+
+    # -- looking ------------------------------------------------------------------------------
+
+    def list_workers(self) -> list[WorkerHandle]:
+        """The containers with this deployment's labels, in whatever state."""
+        wanted = {"label": [f"{container.MANAGED}=true", f"{container.INSTANCE}={self._instance}"]}
+        try:
+            rows = self._api.call(lambda client: client.containers(all=True, filters=wanted))
+        except APIError as error:
+            raise BackendUnreachable(_words(error)) from error
+        return [self._listed(row) for row in rows if row.get("Names")]
+
+    def find(self, name: str) -> WorkerHandle | None:
+        """The container that has ``name`` now, if it is one of this deployment's."""
+        found = self._look(name)
+        if found is None or found["Config"]["Labels"].get(container.INSTANCE) != self._instance:
+            return None
+        return self._inspected(found)
+
+    def exit_of(self, handle: WorkerHandle) -> WorkerExit | None:
+        """How the container ended."""
+        found = self._look(handle.id)
+        if found is None:
+            return WorkerExit()
+        state = found["State"]
+        if _PHASES.get(state["Status"], Phase.ENDED) is not Phase.ENDED:
+            return None
+        return WorkerExit(state.get("ExitCode"), bool(state.get("OOMKilled")))
+
+    def logs(self, handle: WorkerHandle) -> list[str]:
+        """The last lines that the worker wrote. The log driver keeps them few."""
+        try:
+            data = self._api.call(lambda client: client.logs(handle.id, tail=20))
+        except APIError:
+            return []
+        return last_lines(data.decode("utf-8", "replace"))
+
+    def check(self) -> list[Problem]:
+        """Whether Docker answers, and has the image and the network."""
+        try:
+            return [*self._check_image(), *self._check_network()]
+        except BackendUnreachable as error:
+            return [
+                Problem(
+                    "docker",
+                    str(error),
+                    "start Docker, and let pondflight use its socket (containers.docker_host)",
+                )
+            ]
+
+    def close(self) -> None:
+        """Let go of the connections; the containers go on."""
+        self._api.close()
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _look(self, name: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = self._api.call(lambda client: client.inspect_container(name))
+        except NotFound:
+            return None
+        except APIError as error:
+            raise BackendUnreachable(_words(error)) from error
+        return found
+
+    def _remove(self, container_id: str) -> None:
+        try:
+            self._api.call(lambda client: client.remove_container(container_id, v=True, force=True))
+        except NotFound:
+            return
+        except APIError as error:
+            if error.status_code == _CONFLICT:  # it is being removed already
+                return
+            raise BackendUnreachable(_words(error)) from error
+
+    def _remove_unseen(self, spec: WorkerSpec) -> None:
+        """Docker did not answer in time, but may have made the container all the same."""
+        with contextlib.suppress(BackendError):
+            found = self.find(spec.name)
+            if found is not None and found.generation == spec.generation:
+                self._remove(found.id)
+
+    def _create_failed(self, error: APIError, name: str) -> BackendError:
+        if error.status_code == _CONFLICT:
+            return NameTaken(name)
+        if isinstance(error, ImageNotFound) or "No such image" in _words(error):
+            return StartFailed(
+                f"the Docker engine has no image {self.layout.image} (containers.image)",
+                [],
+                advice=f"the image {self.layout.image} is not there",
+            )
+        return StartFailed(_words(error), [])
+
+    def _listed(self, row: Mapping[str, Any]) -> WorkerHandle:
+        networks = row.get("NetworkSettings", {}).get("Networks", {})
+        ports = [port.get("PublicPort") for port in row.get("Ports") or []]
+        return self._handle(
+            container_id=row["Id"],
+            name=row["Names"][0].lstrip("/"),
+            state=row["State"],
+            labels=row.get("Labels") or {},
+            networks=networks,
+            port=next((port for port in ports if port), None),
+        )
+
+    def _inspected(self, found: Mapping[str, Any]) -> WorkerHandle:
+        bindings = [
+            b for bs in (found["NetworkSettings"].get("Ports") or {}).values() for b in bs or []
+        ]
+        return self._handle(
+            container_id=found["Id"],
+            name=found["Name"].lstrip("/"),
+            state=found["State"]["Status"],
+            labels=found["Config"].get("Labels") or {},
+            networks=found["NetworkSettings"]["Networks"],
+            port=int(bindings[0]["HostPort"]) if bindings else None,
+        )
+
+    def _handle(
+        self,
+        *,
+        container_id: str,
+        name: str,
+        state: str,
+        labels: Mapping[str, str],
+        networks: Mapping[str, Any],
+        port: int | None,
+    ) -> WorkerHandle:
+        return WorkerHandle(
+            id=container_id,
+            name=name,
+            user=user_in(name),
+            generation=labels.get(container.GENERATION, ""),
+            location=self._location(networks, port),
+            spec_hash=labels.get(container.SPEC, ""),
+            created=float(labels.get(container.CREATED) or 0.0),
+            phase=_PHASES.get(state, Phase.ENDED),
+        )
+
+    def _location(self, networks: Mapping[str, Any], port: int | None) -> str:
+        if port is not None:
+            return f"grpc://127.0.0.1:{port}"
+        network: Mapping[str, Any] = networks.get(self.layout.network) or next(
+            iter(networks.values()), {}
+        )
+        address = network.get("IPAddress")
+        if address:
+            return f"grpc://{address}:{self.layout.engine.port}"
+        address = network.get("GlobalIPv6Address")
+        return f"grpc://[{address}]:{self.layout.engine.port}" if address else ""
+
+    # -- network and image --------------------------------------------------------------------
+
+    def _require_network(self) -> None:
+        """Make the network if there is none: one in which containers do not reach each other.
+
+        A network that is there is taken as it is. If the proxy runs in a container itself, the
+        network has to be there, with the proxy in it.
+        """
+        name = self.layout.network
+        if name in _BUILT_IN or self._network_seen:
+            return
+        with self._network_lock:
+            if not self._network_seen:
+                self._make_network(name)
+                self._network_seen = True
+
+    def _make_network(self, name: str) -> None:
+        try:
+            self._api.call(lambda client: client.inspect_network(name))
+        except NotFound:
+            pass
+        except APIError as error:
+            raise BackendUnreachable(_words(error)) from error
+        else:
+            return
+        if self._runs_in_a_container():
+            raise StartFailed(
+                f"there is no network {name} (containers.network) that this proxy and its workers "
+                f"could share: create it and connect the proxy to it",
+                [],
+            )
+        try:
+            self._api.call(
+                lambda client: client.create_network(
+                    name,
+                    driver="bridge",
+                    options={_ICC: "false"},
+                    labels={container.MANAGED: "true"},
+                    check_duplicate=True,
+                )
+            )
+        except APIError as error:
+            if error.status_code != _CONFLICT:  # another proxy made it
+                raise StartFailed(_words(error), []) from error
+
+    def _runs_in_a_container(self) -> bool:
+        """Whether the proxy itself is one of this engine's containers."""
+        own = _own_container()
+        return bool(own) and self._look(own) is not None
+
+    def _is_about_network(self, error: APIError) -> bool:
+        words = _words(error)
+        return self.layout.network in words and "network" in words
+
+    def _check_image(self) -> list[Problem]:
+        image = self.layout.image
+        try:
+            self._api.call(lambda client: client.inspect_image(image))
+        except NotFound:
+            return [
+                Problem(
+                    "image",
+                    f"the Docker engine has no image {image}",
+                    f"docker pull {image}, or docker build -t {image} . (containers.image)",
+                )
+            ]
+        except APIError as error:
+            raise BackendUnreachable(_words(error)) from error
+        return []
+
+    def _check_network(self) -> list[Problem]:
+        try:
+            self._require_network()
+        except StartFailed as error:
+            return [
+                Problem(
+                    "network",
+                    error.reason,
+                    f"docker network create {self.layout.network} (containers.network)",
+                )
+            ]
+        return []
+
+
+def _own_container() -> str:
+    """The id of the container that this process runs in; empty if it runs in none.
+
+    Docker mounts a few files of the container's own into it, from a directory named for it.
+    """
+    with contextlib.suppress(OSError):
+        found = _MOUNTED.search(Path("/proc/self/mountinfo").read_text())
+        if found is not None:
+            return found[1]
+    return ""
+
+
+def _words(error: APIError) -> str:
+    """Docker's own explanation, in one line."""
+    return " ".join(str(error.explanation or error).split())

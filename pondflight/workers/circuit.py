@@ -1,0 +1,67 @@
+"""A circuit breaker: who has failed three times in a row is left in peace for a while."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+
+class Circuit:
+    """Counts failures in a row. Open: calls are refused, but for one probe at a time.
+
+    ``first`` and ``longest`` (seconds) are how long it stays open; each failed probe doubles it.
+    ``clock`` gives seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        threshold: int = 3,
+        first: float = 1.0,
+        longest: float = 15.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._threshold = threshold
+        self._first = first
+        self._longest = longest
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._wait = first
+        self._until = 0.0
+        self._probing = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether calls go through."""
+        return self._failures < self._threshold
+
+    def admits(self) -> bool:
+        """Whether a call may be tried now. If so, ``succeeded`` or ``failed`` has to follow."""
+        with self._lock:
+            if self.closed:
+                return True
+            if self._probing or self._clock() < self._until:
+                return False
+            self._probing = True
+            return True
+
+    def succeeded(self) -> None:
+        """The call was answered, whatever the answer."""
+        with self._lock:
+            self._failures = 0
+            self._wait = self._first
+            self._probing = False
+
+    def failed(self) -> None:
+        """The call was not answered."""
+        with self._lock:
+            was_open = not self.closed
+            self._failures += 1
+            if self.closed:
+                return
+            if was_open and self._probing:
+                self._wait = min(self._longest, self._wait * 2)
+            self._until = self._clock() + self._wait
+            self._probing = False

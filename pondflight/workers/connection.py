@@ -1,0 +1,193 @@
+"""The proxy's connection to one worker: calls of users, and the pool's own words beside them.
+
+There is one kind of connection for our own workers and one for images of others
+(``pondflight.workers.logins``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from pyarrow import flight
+
+from pondflight import control
+from pondflight.flightsql import wire
+from pondflight.flightsql.status import from_pyarrow
+
+STATUS_SECONDS = 3.0
+_CANCEL_SECONDS = 5.0
+
+_CHANNEL = [
+    # A worker that starts refuses connections for half a second: ask again at once.
+    ("grpc.initial_reconnect_backoff_ms", 20),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    # What a network swallows in silence is noticed by TCP: these two set TCP_USER_TIMEOUT, and
+    # the health checks, which go over the same connection, see to it that there is something to
+    # acknowledge. gRPC's own pings never go out beside them; if they did without them, pyarrow's
+    # server would close the connection with "too many pings", which it cannot be told not to.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """What a worker says of itself; None where it cannot say.
+
+    ``owner``         key of the user whom it serves; empty: nobody yet
+    ``running``       statements, of all proxies
+    ``idle_seconds``  since the last statement of any proxy
+    ``memory``        resident, in bytes
+    ``cpu_seconds``   since its start
+    """
+
+    owner: str | None = None
+    running: int | None = None
+    idle_seconds: float | None = None
+    memory: int | None = None
+    cpu_seconds: float | None = None
+
+
+class Connection(Protocol):
+    """A connection to a worker. Methods raise leaves of ``pondflight.errors``.
+
+    ``ConnectionLost`` means that nobody listens, or not any more.
+    """
+
+    client: flight.FlightClient
+    """Takes whatever clients send, also SQL text in place of a command."""
+
+    def options(
+        self,
+        *,
+        session: str = "",
+        offer: str | None = None,
+        call_id: str | None = None,
+        timeout: float | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> flight.FlightCallOptions:
+        """Options of a user's call; ``timeout`` in seconds, ``headers`` are those of traces."""
+
+    def configure(self, configuration: dict[str, Any], *, owner: str, timeout: float) -> None:
+        """Make it the worker of ``owner`` (a user's key), and tell it what it needs to know.
+
+        Safe to repeat. ``PermissionDenied`` if it is somebody else's. An empty ``owner`` only
+        prepares a worker that is still nobody's.
+        """
+
+    def ping(self, *, timeout: float) -> None:
+        """Run ``SELECT 1``."""
+
+    def status(self, *, timeout: float = STATUS_SECONDS) -> WorkerStatus:
+        """What it says of itself."""
+
+    def cancel(self, call_id: str) -> None:
+        """Cancel a running call."""
+
+    def statements(self, text: str, *, timeout: float) -> list[dict[str, Any]]:
+        """What it runs and ran last: ``control.STATEMENTS``; nothing, if it cannot say."""
+
+    def cancel_statement(self, statement: str, *, timeout: float) -> bool:
+        """Cancel one of these; whether it ran."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+class ControlConnection:
+    """To a worker of ours: ``pondflight.control`` beside Flight SQL, one bearer credential."""
+
+    def __init__(self, location: str, credential: str) -> None:
+        self.client = open_client(location)
+        self._authorization = (b"authorization", f"Bearer {credential}".encode())
+
+    def options(
+        self,
+        *,
+        session: str = "",
+        offer: str | None = None,
+        call_id: str | None = None,
+        timeout: float | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> flight.FlightCallOptions:
+        """The credential, and whose session and which call it is."""
+        more = [(name.encode(), value.encode()) for name, value in headers.items()]
+        session_header = (control.SESSION_HEADER.encode(), session.encode())
+        pairs = [self._authorization, session_header, *more]
+        if offer is not None:
+            pairs.append((control.OFFER_HEADER.encode(), offer.encode()))
+        if call_id is not None:
+            pairs.append((control.CALL_HEADER.encode(), call_id.encode()))
+        return flight.FlightCallOptions(timeout=timeout, headers=pairs)
+
+    def configure(self, configuration: dict[str, Any], *, owner: str, timeout: float) -> None:
+        """``control.CONFIGURE``."""
+        body = {**configuration, "owner": owner}
+        self._act(control.CONFIGURE, json.dumps(body).encode(), timeout)
+
+    def ping(self, *, timeout: float) -> None:
+        """Run ``SELECT 1``."""
+        run_sql(self.client, "SELECT 1", self.options(timeout=timeout))
+
+    def status(self, *, timeout: float = STATUS_SECONDS) -> WorkerStatus:
+        """``control.STATUS``."""
+        answer = self._act(control.STATUS, b"", timeout)
+        return WorkerStatus(
+            owner=answer["owner"],
+            running=answer["running"],
+            idle_seconds=answer["idle_seconds"],
+            memory=answer["rss_bytes"],
+            cpu_seconds=answer["cpu_seconds"],
+        )
+
+    def cancel(self, call_id: str) -> None:
+        """``control.CANCEL``."""
+        self._act(control.CANCEL, call_id.encode(), _CANCEL_SECONDS)
+
+    def statements(self, text: str, *, timeout: float) -> list[dict[str, Any]]:
+        """``control.STATEMENTS``."""
+        answer = self._act(control.STATEMENTS, json.dumps({"text": text}).encode(), timeout)
+        found: list[dict[str, Any]] = answer["statements"]
+        return found
+
+    def cancel_statement(self, statement: str, *, timeout: float) -> bool:
+        """``control.CANCEL_STATEMENT``."""
+        body = json.dumps({"statement": statement}).encode()
+        return bool(self._act(control.CANCEL_STATEMENT, body, timeout)["cancelled"])
+
+    def close(self) -> None:
+        """Close the connection."""
+        with contextlib.suppress(Exception):
+            self.client.close()
+
+    def _act(self, action: str, body: bytes, timeout: float) -> dict[str, Any]:
+        options = self.options(timeout=timeout)
+        try:
+            (result,) = self.client.do_action(flight.Action(action, body), options)
+        except Exception as error:
+            raise from_pyarrow(error) from error
+        answer: dict[str, Any] = json.loads(result.body.to_pybytes())
+        return answer
+
+
+def open_client(location: str) -> flight.FlightClient:
+    """A Flight client with the settings of the proxy's connections to workers."""
+    return flight.FlightClient(location, generic_options=_CHANNEL)
+
+
+def run_sql(client: flight.FlightClient, sql: str, options: flight.FlightCallOptions) -> None:
+    """Run a statement and read its rows, as any Flight SQL client does; raises a leaf."""
+    command = wire.pack(wire.new("CommandStatementQuery", query=sql))
+    descriptor = flight.FlightDescriptor.for_command(command)
+    try:
+        info = client.get_flight_info(descriptor, options)
+        for endpoint in info.endpoints:
+            client.do_get(endpoint.ticket, options).read_all()
+    except Exception as error:
+        raise from_pyarrow(error) from error

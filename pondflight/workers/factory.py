@@ -1,0 +1,101 @@
+"""From settings to a pool: which backend, which engine, and what a worker is started with."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from pathlib import Path
+
+from pondflight.settings import Settings
+from pondflight.workers.backends.base import Backend
+from pondflight.workers.backends.container import Layout
+from pondflight.workers.backends.process import ProcessBackend
+from pondflight.workers.engines import GIZMOSQL, SQLFLITE, Engine, PondflightEngine
+from pondflight.workers.naming import instance_of
+from pondflight.workers.policy import PoolSettings
+from pondflight.workers.provision import Provision
+
+_SHORTEST_ORPHAN_SECONDS = 600.0
+
+
+def create_backend(settings: Settings, secret: str) -> Backend:
+    """The backend that the settings name."""
+    if settings.workers.backend == "process":
+        directory = settings.duckdb.storage_directory
+        return ProcessBackend(Path(directory) if directory else None)
+    # Here, since the client takes its time to be imported.
+    from pondflight.workers.backends.docker import DockerBackend  # noqa: PLC0415
+    from pondflight.workers.backends.docker_api import DockerApi  # noqa: PLC0415
+
+    api = DockerApi(settings.containers.docker_host)
+    instance = instance_of(secret, settings.workers.instance)
+    return DockerBackend(api, layout_of(settings), instance)
+
+
+def pool_settings(settings: Settings, secret: str) -> PoolSettings:
+    """What the pool needs to know."""
+    workers, containers = settings.workers, settings.containers
+    provision = Provision(settings)
+    return PoolSettings(
+        instance=instance_of(secret, workers.instance),
+        secret=secret,
+        shape=provision.shape,
+        idle_timeout=containers.idle_timeout.total_seconds(),
+        max_workers=containers.max_per_host,
+        configuration=provision.configuration,
+        access=provision.access,
+        preparation=provision.preparation(),
+        engine=engine_of(settings),
+        spec_hash=spec_hash(settings, secret),
+        start_timeout=workers.start_timeout.total_seconds(),
+        max_lifetime=containers.max_lifetime.total_seconds(),
+        queue_size=workers.queue_size,
+        queue_timeout=workers.queue_timeout.total_seconds(),
+        warm=workers.warm,
+        keep_workers=workers.keep_on_exit,
+    )
+
+
+def layout_of(settings: Settings) -> Layout:
+    """What all containers have in common."""
+    containers = settings.containers
+    return Layout(
+        image=containers.image,
+        engine=engine_of(settings),
+        network=containers.network,
+        publish=containers.publish,
+        pids_limit=containers.pids_limit,
+        scratch_size=containers.scratch_size,
+    )
+
+
+def engine_of(settings: Settings) -> Engine:
+    """What runs in the image."""
+    match settings.containers.engine:
+        case "gizmosql":
+            return GIZMOSQL
+        case "sqlflite":
+            return SQLFLITE
+    idle = settings.containers.idle_timeout.total_seconds()
+    return PondflightEngine(orphan_timeout=max(_SHORTEST_ORPHAN_SECONDS, 2 * idle))
+
+
+def spec_hash(settings: Settings, secret: str) -> str:
+    """A hash of all settings that a worker is started with.
+
+    Keyed, since connection strings are among them, and the hash stands where others can read it.
+    """
+    containers = settings.containers.model_dump(mode="json")
+    for name in ("idle_timeout", "max_lifetime", "max_per_host", "docker_host"):
+        del containers[name]
+    demo = settings.auth.demo.model_dump(mode="json", include={"memory_limit", "cpu_limit"})
+    duckdb = settings.duckdb.model_dump(mode="json")
+    for entry, database in zip(
+        duckdb["attached_databases"], settings.duckdb.attached_databases, strict=True
+    ):
+        entry["connection_string"] = database.connection_string.get_secret_value()
+    if settings.duckdb.init_sql is not None:
+        duckdb["init_sql"] = settings.duckdb.init_sql.get_secret_value()
+    data = json.dumps([containers, demo, duckdb, settings.sessions.model_dump(mode="json")])
+    return hmac.new(secret.encode(), data.encode(), hashlib.sha256).hexdigest()[:12]

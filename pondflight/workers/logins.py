@@ -1,0 +1,185 @@
+"""The connection to a GizmoSQL or SQLFlite: Basic login once, then its Bearer token.
+
+Such a worker has no control channel. It is told of the databases in SQL, over the connection, so
+that no password is in an environment variable or in its log; and what only the worker could
+say of itself stays unknown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from pyarrow import flight
+
+from pondflight.errors import DeadlineExceeded, Unauthenticated, Unavailable
+from pondflight.flightsql import wire
+from pondflight.flightsql.commands import StatementQuery, decode_command
+from pondflight.flightsql.status import ConnectionLost, from_pyarrow
+from pondflight.workers.connection import STATUS_SECONDS, WorkerStatus, open_client, run_sql
+
+USERNAME = "pondflight"
+
+_SECRET_TYPES = {"postgres", "mysql"}
+
+
+class LoginConnection:
+    """To a worker that knows a user name and a password, and hands out a token for them."""
+
+    def __init__(self, location: str, credential: str) -> None:
+        self.client = _CommandClient(open_client(location))
+        self._password = credential
+        self._lock = threading.Lock()
+        self._token: tuple[bytes, bytes] | None = None
+
+    def options(
+        self,
+        *,
+        session: str = "",
+        offer: str | None = None,
+        call_id: str | None = None,
+        timeout: float | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> flight.FlightCallOptions:
+        """The token. All calls share one session: a login opens a new one each time."""
+        return flight.FlightCallOptions(timeout=timeout, headers=[self._login(timeout)])
+
+    def configure(self, configuration: dict[str, Any], *, owner: str, timeout: float) -> None:
+        """Attach the databases."""
+        options = self.options(timeout=timeout)
+        for database in configuration.get("databases", []):
+            for sql in attaching(database):
+                try:
+                    run_sql(self.client, sql, options)
+                except Unavailable:
+                    raise
+                except Exception:  # noqa: BLE001  the message may quote the statement
+                    message = f"database {database['alias']!r} cannot be attached"
+                    raise Unavailable(message) from None
+
+    def ping(self, *, timeout: float) -> None:
+        """Run ``SELECT 1``; log in again if the token has expired."""
+        try:
+            run_sql(self.client, "SELECT 1", self.options(timeout=timeout))
+        except Unauthenticated:
+            with self._lock:
+                self._token = None
+            run_sql(self.client, "SELECT 1", self.options(timeout=timeout))
+
+    def status(self, *, timeout: float = STATUS_SECONDS) -> WorkerStatus:
+        """That it answers; it cannot say more."""
+        self.ping(timeout=timeout)
+        return WorkerStatus()
+
+    def cancel(self, call_id: str) -> None:
+        """Nothing: it knows no calls. It notices that its client is gone."""
+
+    def statements(self, text: str, *, timeout: float) -> list[dict[str, Any]]:
+        """None: it keeps no account of them."""
+        return []
+
+    def cancel_statement(self, statement: str, *, timeout: float) -> bool:
+        """It has none."""
+        return False
+
+    def close(self) -> None:
+        """Close the connection."""
+        with contextlib.suppress(Exception):
+            self.client.close()
+
+    def _login(self, timeout: float | None) -> tuple[bytes, bytes]:
+        with self._lock:
+            if self._token is None:
+                options = flight.FlightCallOptions(timeout=timeout or STATUS_SECONDS)
+                try:
+                    self._token = self.client.authenticate_basic_token(
+                        USERNAME, self._password, options
+                    )
+                except Exception as error:
+                    leaf = from_pyarrow(error)
+                    if isinstance(leaf, Unauthenticated | DeadlineExceeded):
+                        raise leaf from error
+                    # Nobody listens yet; the error of a handshake does not say so.
+                    raise ConnectionLost("the login was not answered") from error
+            return self._token
+
+
+class _CommandClient:
+    """A Flight client that sends SQL text as the command that every Flight SQL server knows."""
+
+    def __init__(self, client: flight.FlightClient) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def get_flight_info(
+        self, descriptor: flight.FlightDescriptor, options: flight.FlightCallOptions
+    ) -> flight.FlightInfo:
+        """GetFlightInfo."""
+        return self._client.get_flight_info(_spoken(descriptor), options)
+
+    def get_schema(
+        self, descriptor: flight.FlightDescriptor, options: flight.FlightCallOptions
+    ) -> flight.SchemaResult:
+        """GetSchema."""
+        return self._client.get_schema(_spoken(descriptor), options)
+
+
+def _spoken(descriptor: flight.FlightDescriptor) -> flight.FlightDescriptor:
+    command = decode_command(descriptor.command)
+    if not (isinstance(command, StatementQuery) and command.plain):
+        return descriptor
+    message = wire.new("CommandStatementQuery", query=command.query)
+    return flight.FlightDescriptor.for_command(wire.pack(message))
+
+
+def attaching(database: dict[str, Any]) -> Iterator[str]:
+    """The statements that attach one entry of ``duckdb.attached_databases``. Safe to repeat.
+
+    The password goes into a DuckDB secret: ``duckdb_databases()`` would show it in the path.
+    """
+    alias, kind, where = database["alias"], database["type"], database["connection_string"]
+    options = [] if kind == "duckdb" else [f"TYPE {kind}"]
+    if kind in _SECRET_TYPES:
+        name = _quoted(f"pondflight_{alias}")
+        yield f"CREATE OR REPLACE SECRET {name} (TYPE {kind}, {', '.join(_login_of(where))})"
+        options.append(f"SECRET {name}")
+        where = " ".join(f"{k}={v}" for k, v in _parameters(where) if k in {"sslmode", "ssl_mode"})
+    if database["read_only"]:
+        options.append("READ_ONLY")
+    clause = f" ({', '.join(options)})" if options else ""
+    yield f"ATTACH IF NOT EXISTS {_literal(where)} AS {_quoted(alias)}{clause}"
+
+
+def _login_of(url: str) -> Iterator[str]:
+    parts = urlsplit(url)
+    fields = {
+        "HOST": parts.hostname,
+        "PORT": None if parts.port is None else str(parts.port),
+        "DATABASE": unquote(parts.path.strip("/")),
+        "USER": None if parts.username is None else unquote(parts.username),
+        "PASSWORD": None if parts.password is None else unquote(parts.password),
+    }
+    for name, value in fields.items():
+        if value is not None:
+            yield f"{name} {_literal(value)}"
+
+
+def _parameters(url: str) -> Iterator[tuple[str, str]]:
+    for pair in urlsplit(url).query.split("&"):
+        name, _, value = pair.partition("=")
+        if value.isidentifier() or value.replace("-", "").isalnum():
+            yield name, value
+
+
+def _quoted(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

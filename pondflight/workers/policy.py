@@ -1,0 +1,69 @@
+"""What the pool goes by: whose worker is wanted, and the settings that decide over its life."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pondflight.workers.backends.base import BoundFile
+from pondflight.workers.engines import Engine, PondflightEngine
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Whose worker is wanted. ``claims`` are those of the token; they decide what it may see."""
+
+    subject: str
+    claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    demo: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a worker is started with, and cannot be given later.
+
+    ``memory_limit`` in bytes, ``cpu_limit`` in cores; ``storage`` and ``files`` as in
+    ``WorkerSpec``.
+    """
+
+    memory_limit: int
+    cpu_limit: float
+    storage: str = ""
+    files: tuple[BoundFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """Sizes in bytes, times in seconds.
+
+    ``shape``          what the worker of a user is started with, or a warm one (None)
+    ``access``         what tells workers of one user apart: tokens may show different databases
+    ``configuration``  what the worker of a user is told after its start
+    ``preparation``    what a warm worker can be told before it has a user
+    ``spec_hash``      hash of the settings that a worker is started with: others are outdated
+    ``max_lifetime``   0: for ever
+    ``queue_size``     users who may wait when all ``max_workers`` are busy
+    ``warm``           workers kept started for users who come
+    ``keep_workers``   whether they go on when the proxy ends, if the backend can do that
+    """
+
+    instance: str
+    secret: str = field(repr=False)
+    shape: Callable[[User | None], Shape]
+    idle_timeout: float
+    max_workers: int
+    configuration: Callable[[User], dict[str, Any]]
+    access: Callable[[User], str] = lambda _: ""
+    preparation: Mapping[str, Any] = field(default_factory=dict)
+    engine: Engine = field(default_factory=PondflightEngine)
+    spec_hash: str = ""
+    start_timeout: float = 30.0
+    sweep_interval: float = 30.0
+    health_interval: float = 4.0
+    max_lifetime: float = 0.0
+    queue_size: int = 100
+    queue_timeout: float = 30.0
+    concurrent_starts: int = 4
+    warm: int = 0
+    keep_workers: bool = True

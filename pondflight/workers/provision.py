@@ -1,0 +1,94 @@
+"""What the worker of a user gets: databases, settings of its DuckDB, a share of the machine.
+
+All of it follows from the settings and the user's token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pondflight import access
+from pondflight.settings import FILE_TYPES, AttachedDatabase, Settings
+from pondflight.workers.backends.base import BoundFile
+from pondflight.workers.policy import Shape, User
+
+
+class Provision:
+    """By ``settings``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def access(self, user: User) -> str:
+        """What tells a worker of the user from another one that may see other databases."""
+        databases = self._settings.duckdb.attached_databases
+        return access.fingerprint(databases, user.claims, demo=user.demo)
+
+    def shape(self, user: User | None) -> Shape:
+        """What the worker is started with; without a user, a warm one."""
+        containers, demo = self._settings.containers, self._settings.auth.demo
+        is_demo = user is not None and user.demo
+        return Shape(
+            memory_limit=demo.memory_limit if is_demo else containers.memory_limit,
+            cpu_limit=demo.cpu_limit if is_demo else containers.cpu_limit,
+            storage=self._storage(user),
+            files=files_of(self._databases(user)),
+        )
+
+    def preparation(self) -> dict[str, Any]:
+        """What a warm worker can be told before it has a user."""
+        databases = self._settings.duckdb.attached_databases
+        types = {database.type.value for database in databases} - {"duckdb"}
+        return {"extensions": sorted(types.union(self._extensions()))}
+
+    def configuration(self, user: User) -> dict[str, Any]:
+        """What the user's worker is told after its start (``control.CONFIGURE``)."""
+        settings, duckdb = self._settings, self._settings.duckdb
+        return {
+            "extensions": self._extensions(),
+            "sandbox": {"allow_network": duckdb.allow_network} if duckdb.sandbox else None,
+            "databases": [entry_of(database) for database in self._databases(user)],
+            "require_all": duckdb.require_all,
+            "init_sql": duckdb.init_sql.get_secret_value() if duckdb.init_sql else "",
+            "storage_limit": duckdb.storage_limit,
+            "scratch_limit": duckdb.scratch_limit,
+            "sessions": {
+                "idle_timeout": settings.sessions.idle_timeout.total_seconds(),
+                "max_sessions": settings.sessions.max_per_user,
+                "statement_timeout": duckdb.statement_timeout.total_seconds(),
+            },
+            "tracing": {"endpoint": settings.tracing.endpoint},
+        }
+
+    def _databases(self, user: User | None) -> list[AttachedDatabase]:
+        claims, demo = (user.claims, user.demo) if user else ({}, False)
+        return access.visible(self._settings.duckdb.attached_databases, claims, demo=demo)
+
+    def _extensions(self) -> list[str]:
+        duckdb = self._settings.duckdb
+        return [*duckdb.extensions, *(["httpfs"] if duckdb.allow_network else [])]
+
+    def _storage(self, user: User | None) -> str:
+        if user is None or self._settings.duckdb.storage != "persistent":
+            return ""
+        return access.storage_name(user.subject, self.access(user))
+
+
+def entry_of(database: AttachedDatabase) -> dict[str, Any]:
+    """A database as ``control.CONFIGURE`` has it."""
+    return {
+        "alias": database.alias,
+        "type": database.type.value,
+        "connection_string": database.connection_string.get_secret_value(),
+        "read_only": database.read_only,
+    }
+
+
+def files_of(databases: Iterable[AttachedDatabase]) -> tuple[BoundFile, ...]:
+    """The files among databases."""
+    return tuple(
+        BoundFile(database.connection_string.get_secret_value(), database.read_only)
+        for database in databases
+        if database.type in FILE_TYPES
+    )

@@ -1,0 +1,87 @@
+"""Health checks: a worker that hangs is found, and so is one that has died while idle."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from pondflight.errors import DeadlineExceeded, PondflightError, Unavailable
+from pondflight.workers.backends.base import Backend, BackendError
+from pondflight.workers.roster import Roster, reason_of
+from pondflight.workers.states import Reason
+from pondflight.workers.worker import Worker
+
+log = logging.getLogger(__name__)
+
+FAILURES = 3
+"""Checks that may fail in a row before a worker is ended."""
+
+_THREADS = 16
+"""Each is held for some seconds by a worker that hangs."""
+
+
+class Pulse:
+    """Asks every worker for its status, every ``interval`` seconds.
+
+    It does more than find the dead. The connection to a worker whose network has gone silent
+    is only seen to be dead if something is sent; and what workers answer is what administrators
+    are shown.
+    """
+
+    def __init__(self, roster: Roster, backend: Backend, interval: float) -> None:
+        self._roster = roster
+        self._backend = backend
+        self._interval = interval
+        self._stop = threading.Event()
+        self._asking: set[Worker] = set()
+        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="worker-pulse")
+        self._thread = threading.Thread(target=self._loop, name="worker-pulse", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop asking."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def check(self, worker: Worker) -> None:
+        """One check of one worker, and what follows from it."""
+        try:
+            worker.ask(timeout=self._interval * 0.75)
+        except (Unavailable, DeadlineExceeded):
+            self._failed(worker)
+        except PondflightError as error:
+            worker.last_heard = time.monotonic()  # it speaks, if strangely
+            log.debug("a worker refused a health check: %s", error)
+
+    def _failed(self, worker: Worker) -> None:
+        worker.failures += 1
+        try:
+            end = self._backend.exit_of(worker.handle)
+        except BackendError:
+            end = None
+        if end is not None:
+            self._roster.retire(worker, reason_of(end), end)
+        elif worker.failures >= FAILURES:
+            self._roster.retire(worker, Reason.UNRESPONSIVE)
+
+    def _loop(self) -> None:
+        while not self._stop.wait(self._interval):
+            for worker in self._roster.usable():
+                if worker not in self._asking and not worker.claimed:
+                    self._asking.add(worker)
+                    self._executor.submit(self._check, worker)
+
+    def _check(self, worker: Worker) -> None:
+        try:
+            self.check(worker)
+        except Exception:
+            log.exception("health check failed")
+        finally:
+            self._asking.discard(worker)

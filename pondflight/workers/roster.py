@@ -1,0 +1,164 @@
+"""The table of workers that this proxy knows, its one lock, and the one way to end a worker."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+from pondflight import metrics
+from pondflight.errors import PondflightError
+from pondflight.logs import Event, get_logger
+from pondflight.workers.backends.base import Backend, BackendError, WorkerExit
+from pondflight.workers.states import Reason, State
+from pondflight.workers.worker import Lease, Worker
+
+events = get_logger()
+
+_CONCURRENT_STOPS = 8
+
+
+class Roster:
+    """Users' workers by key, warm workers, and counters.
+
+    ``changed`` is the lock for all of it, and is notified of every change. A worker that is being
+    stopped keeps its place until it is gone, so that nothing is started beside it.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.changed = threading.Condition()
+        self.users: dict[str, Worker] = {}
+        self.spares: set[Worker] = set()
+        self.started = 0
+        self.stopped: Counter[Reason] = Counter()
+        self._backend = backend
+        self._stops = ThreadPoolExecutor(_CONCURRENT_STOPS, thread_name_prefix="worker-stop")
+
+    # -- looking ------------------------------------------------------------------------------
+
+    def all(self) -> list[Worker]:
+        """All workers, in whatever state."""
+        with self.changed:
+            return [*self.users.values(), *self.spares]
+
+    def usable(self) -> list[Worker]:
+        """Those that can be spoken to."""
+        return [worker for worker in self.all() if worker.state.usable]
+
+    def occupied(self) -> int:
+        """How many there are, also half started or half stopped; not those still queued.
+
+        Call it under the lock.
+        """
+        users = sum(not worker.queued for worker in self.users.values())
+        return users + sum(not spare.claimed for spare in self.spares)
+
+    # -- using --------------------------------------------------------------------------------
+
+    def lease(self, worker: Worker) -> Lease:
+        """A lease of a usable worker. Call it under the lock."""
+        worker.in_flight += 1
+        if worker.state is not State.BUSY:
+            worker.move(State.BUSY)
+        return Lease(worker, self.changed)
+
+    def ready(self, worker: Worker) -> None:
+        """The start of a worker has succeeded."""
+        with self.changed:
+            worker.move(State.READY)
+            worker.settled.set()
+            self.changed.notify_all()
+
+    def give_up(self, worker: Worker, error: PondflightError | None) -> None:
+        """The start of a worker has failed, and nothing is left of it."""
+        with self.changed:
+            worker.move(State.GONE)
+            worker.error = error
+            self._remove(worker)
+            worker.settled.set()
+            self.changed.notify_all()
+
+    def forget(self, spare: Worker) -> None:
+        """A warm worker has become somebody's."""
+        with self.changed:
+            spare.move(State.GONE)
+            self._remove(spare)
+            self.changed.notify_all()
+
+    # -- ending -------------------------------------------------------------------------------
+
+    def retire(self, worker: Worker, reason: Reason, end: WorkerExit | None = None) -> bool:
+        """Begin to end a worker; whether it may be ended for that reason now.
+
+        ``end`` is known if it has ended already, and only has to be cleared away.
+        """
+        with self.changed:
+            if not worker.state.usable or worker.claimed:
+                return False
+            if reason.spares_busy and worker.in_flight:
+                return False
+            worker.move(State.STOPPING)
+            worker.ended = reason, end or WorkerExit()
+            self.changed.notify_all()
+        with contextlib.suppress(RuntimeError):  # shut down: the next proxy finds it
+            self._stops.submit(self._end, worker)
+        return True
+
+    def count_stop(self, reason: Reason) -> None:
+        """A worker has ended."""
+        with self.changed:
+            self.stopped[reason] += 1
+        metrics.WORKER_STOPS.labels(reason.value).inc()
+
+    def retry_stops(self) -> None:
+        """Once more for those whose end was asked for in vain."""
+        with self.changed:
+            failed = [worker for worker in self.all() if worker.stop_failed]
+            for worker in failed:
+                worker.stop_failed = False
+        for worker in failed:
+            self._stops.submit(self._end, worker)
+
+    def close(self) -> None:
+        """Wait for workers that are being stopped; close all connections."""
+        self._stops.shutdown(wait=True)
+        for worker in self.all():
+            worker.close()
+
+    def _end(self, worker: Worker) -> None:
+        try:
+            self._backend.stop(worker.handle)
+        except BackendError:
+            with self.changed:
+                worker.stop_failed = True
+                self.changed.notify_all()
+            return
+        assert worker.ended is not None
+        reason, end = worker.ended
+        worker.close()
+        with self.changed:
+            worker.move(State.GONE)
+            self._remove(worker)
+            self.count_stop(reason)
+            self.changed.notify_all()
+        extra = {} if end.code is None else {"exit": end.code}
+        events.info(
+            Event.CONTAINER_STOPPED,
+            user_id=worker.name or None,
+            reason=reason,
+            container_id=worker.handle.id,
+            **extra,
+        )
+
+    def _remove(self, worker: Worker) -> None:
+        self.spares.discard(worker)
+        if self.users.get(worker.key) is worker:
+            del self.users[worker.key]
+
+
+def reason_of(end: WorkerExit) -> Reason:
+    """Why a worker ended that this proxy did not end."""
+    if end.out_of_memory:
+        return Reason.OUT_OF_MEMORY
+    return Reason.REMOVED if end.code is None else Reason.CRASHED

@@ -1,0 +1,339 @@
+"""How a user gets a worker: a warm one is claimed, one that exists is adopted, or one is started.
+
+Two proxies may want the same at the same time. The name of the user's worker is the lock between
+them: only one container can have it, and who comes second adopts what the first has started. A
+warm worker is told its user before it is renamed, and refuses a second user from then on; so
+it serves one user only, whatever proxies do at the same moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import secrets
+import time
+
+from pondflight import metrics
+from pondflight.errors import (
+    DeadlineExceeded,
+    PermissionDenied,
+    PondflightError,
+    Unavailable,
+)
+from pondflight.flightsql.status import ConnectionLost
+from pondflight.logs import Event, get_logger
+from pondflight.workers.admission import Crowded, Ticket
+from pondflight.workers.adoption import Adoption
+from pondflight.workers.backends.base import (
+    Backend,
+    BackendError,
+    BackendUnreachable,
+    NameTaken,
+    NoRoom,
+    NoSuchWorker,
+    Phase,
+    StartFailed,
+    WorkerHandle,
+    WorkerSpec,
+)
+from pondflight.workers.connection import Connection
+from pondflight.workers.naming import Naming
+from pondflight.workers.policy import PoolSettings, User
+from pondflight.workers.roster import Roster
+from pondflight.workers.states import Reason
+from pondflight.workers.worker import Worker
+
+log = logging.getLogger(__name__)
+events = get_logger()
+
+_OUTCOMES = {
+    Event.CONTAINER_SPAWNED: "started",
+    Event.CONTAINER_WARMED: "warmed",
+    Event.CONTAINER_CLAIMED: "claimed",
+    Event.CONTAINER_ADOPTED: "adopted",
+}
+_RETRY_SECONDS = 0.01
+_LIFE_SIGN_SECONDS = 0.5
+_NAME_SECONDS = 0.05
+_NO_ROOM_SECONDS = (0.05, 0.3)
+_FIRST_BACKOFF = 0.5
+_LONGEST_BACKOFF = 30.0
+_FORGET = 60.0
+
+
+class Backoff:
+    """Remembers the failed starts of users: the same error for a while, twice as long each time."""
+
+    def __init__(self) -> None:
+        self._failed: dict[str, tuple[float, float, PondflightError]] = {}
+
+    def check(self, key: str) -> None:
+        """Raise the error of the last attempt if it is too early for another."""
+        until, _, error = self._failed.get(key, (0.0, 0.0, None))
+        if error is not None and time.monotonic() < until:
+            raise error
+
+    def failed(self, key: str, error: PondflightError) -> None:
+        """Another attempt has failed."""
+        now = time.monotonic()
+        _, seconds, _ = self._failed.get(key, (0.0, _FIRST_BACKOFF / 2, error))
+        seconds = min(_LONGEST_BACKOFF, seconds * 2)
+        self._failed[key] = now + seconds, seconds, error
+        for old in [k for k, (until, _, _) in list(self._failed.items()) if until < now - _FORGET]:
+            self._failed.pop(old, None)
+
+    def succeeded(self, key: str) -> None:
+        """All is well again."""
+        self._failed.pop(key, None)
+
+
+class Starter:
+    """Fulfils tickets. All of it runs on the threads of the admission."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        backend: Backend,
+        settings: PoolSettings,
+        naming: Naming,
+        adoption: Adoption,
+    ) -> None:
+        self.backoff = Backoff()
+        self._roster = roster
+        self._backend = backend
+        self._settings = settings
+        self._naming = naming
+        self._adoption = adoption
+
+    def exists(self, key: str) -> bool:
+        """Whether the engine has a running worker for a user."""
+        handle = self._backend.find(self._naming.of_user(key))
+        return handle is not None and handle.phase is Phase.RUNNING
+
+    def fulfil(self, ticket: Ticket) -> None:
+        """Settle the worker of a ticket, or raise ``Crowded``."""
+        worker, began = ticket.worker, time.monotonic()
+        try:
+            if ticket.user is None:
+                how = self._start_spare(worker)
+            else:
+                how = self._obtain(worker, ticket.user, ticket.spare)
+        except Crowded:
+            raise
+        except Exception as error:  # noqa: BLE001  waiters must be told, whatever it is
+            metrics.worker_start("failed", time.monotonic() - began, type(error).__name__)
+            self._roster.give_up(worker, self._failed(worker, error))
+            return
+        metrics.worker_start(_OUTCOMES[how], time.monotonic() - began)
+        self.backoff.succeeded(worker.key)
+        self._roster.ready(worker)
+        events.info(how, user_id=worker.name or None, container_id=worker.handle.id)
+
+    # -- three ways ---------------------------------------------------------------------------
+
+    def _obtain(self, worker: Worker, user: User, spare: Worker | None) -> Event:
+        deadline = time.monotonic() + self._settings.start_timeout
+        if spare is not None and self._claim(spare, worker, user, deadline):
+            return Event.CONTAINER_CLAIMED
+        while True:
+            try:
+                self._start_one(worker, user, deadline)
+            except NameTaken:
+                if self._adopt(worker, user, deadline):
+                    return Event.CONTAINER_ADOPTED
+                continue
+            return Event.CONTAINER_SPAWNED
+
+    def _claim(self, spare: Worker, worker: Worker, user: User, deadline: float) -> bool:
+        connection = spare.connection
+        try:
+            self._configure(connection, worker.key, user, deadline)
+            handle = self._backend.rename(spare.handle, self._naming.of_user(worker.key))
+        except PermissionDenied:
+            self._roster.forget(spare)  # another proxy was faster
+            connection.close()
+            return False
+        except (PondflightError, BackendError) as error:
+            spare.claimed = False
+            ended = isinstance(error, NoSuchWorker | ConnectionLost)
+            self._roster.retire(spare, Reason.CRASHED if ended else Reason.SURPLUS)
+            return False
+        spare.detach()
+        self._roster.forget(spare)
+        worker.attach(handle, connection)
+        return True
+
+    def _adopt(self, worker: Worker, user: User, deadline: float) -> bool:
+        """Take over the worker that has the user's name; False if there is none any more."""
+        name = self._naming.of_user(worker.key)
+        while True:
+            handle = self._backend.find(name)
+            if handle is None:
+                return False
+            old = time.time() - handle.created > self._settings.start_timeout
+            if handle.phase is Phase.ENDED or (handle.phase is Phase.CREATED and old):
+                self._backend.stop(handle)
+                return False
+            if handle.phase is Phase.RUNNING and self._try_adopt(worker, user, handle, deadline):
+                return True
+            if time.monotonic() >= deadline:
+                if handle.phase is Phase.RUNNING and old:
+                    self._backend.stop(handle)
+                raise StartFailed("the worker that exists does not answer", [])
+            time.sleep(_NAME_SECONDS)
+
+    def _try_adopt(self, worker: Worker, user: User, handle: WorkerHandle, deadline: float) -> bool:
+        connection = self._adoption.connect(handle)
+        try:
+            self._configure(connection, worker.key, user, deadline)
+            connection.ping(timeout=_left(deadline))
+        except (ConnectionLost, DeadlineExceeded):
+            connection.close()
+            return False
+        worker.attach(handle, connection)
+        return True
+
+    def _start_one(self, worker: Worker, user: User, deadline: float) -> None:
+        worker.generation = secrets.token_hex(8)
+        handle = self._launch(worker, user)
+        self._make_ready(worker, user, handle, deadline)
+
+    def _start_spare(self, worker: Worker) -> Event:
+        deadline = time.monotonic() + self._settings.start_timeout
+        handle = self._launch(worker, None)
+        self._make_ready(worker, None, handle, deadline)
+        return Event.CONTAINER_WARMED
+
+    # -- steps --------------------------------------------------------------------------------
+
+    def _launch(self, worker: Worker, user: User | None) -> WorkerHandle:
+        shape = self._settings.shape(user)
+        spec = WorkerSpec(
+            name=self._naming.of(worker.key, worker.generation),
+            instance=self._settings.instance,
+            user=worker.key,
+            generation=worker.generation,
+            credential=self._naming.credential(worker.generation),
+            spec_hash=self._settings.spec_hash,
+            memory_limit=shape.memory_limit,
+            cpu_limit=shape.cpu_limit,
+            most=self._settings.max_workers,
+            storage=shape.storage,
+            files=shape.files,
+        )
+        try:
+            handle = self._backend.start(spec)
+        except NoRoom:
+            for other in self._backend.list_workers():
+                self._adoption.adopt_unknown(other)
+            # Whoever else found no room is to come at another moment.
+            time.sleep(random.uniform(*_NO_ROOM_SECONDS))  # noqa: S311
+            raise Crowded from None
+        with self._roster.changed:
+            self._roster.started += 1
+        return handle
+
+    def _make_ready(
+        self, worker: Worker, user: User | None, handle: WorkerHandle, deadline: float
+    ) -> None:
+        connection = self._adoption.connect(handle)
+        try:
+            self._configure_when_up(connection, worker.key, user, handle, deadline)
+            connection.ping(timeout=_left(deadline))
+        except BaseException as error:
+            connection.close()
+            raise self._cleared(handle, error) from error
+        worker.attach(handle, connection)
+
+    def _configure_when_up(
+        self,
+        connection: Connection,
+        key: str,
+        user: User | None,
+        handle: WorkerHandle,
+        deadline: float,
+    ) -> None:
+        looked = time.monotonic()
+        while True:
+            try:
+                self._configure(connection, key, user, deadline)
+            except ConnectionLost:
+                now = time.monotonic()
+                if now >= deadline:
+                    raise self._not_in_time() from None
+                if now - looked > _LIFE_SIGN_SECONDS:
+                    looked = now
+                    self._raise_if_ended(handle)
+                time.sleep(_RETRY_SECONDS)  # not listening yet
+            except DeadlineExceeded:
+                raise self._not_in_time() from None
+            else:
+                return
+
+    def _configure(
+        self, connection: Connection, key: str, user: User | None, deadline: float
+    ) -> None:
+        settings = self._settings
+        configuration = dict(settings.preparation) if user is None else settings.configuration(user)
+        connection.configure(configuration, owner=key, timeout=_left(deadline))
+
+    def _raise_if_ended(self, handle: WorkerHandle) -> None:
+        end = self._backend.exit_of(handle)
+        if end is not None:
+            memory = ": out of memory (containers.memory_limit)" if end.out_of_memory else ""
+            raise StartFailed(f"the worker ended with exit code {end.code}{memory}", [])
+
+    def _not_in_time(self) -> StartFailed:
+        return StartFailed(
+            f"the worker was not ready within {self._settings.start_timeout:g} s "
+            "(workers.start_timeout)",
+            [],
+        )
+
+    def _cleared(self, handle: WorkerHandle, error: BaseException) -> BaseException:
+        """Remove what is left of a start; the error, with the worker's last words."""
+        lines: list[str] = []
+        with contextlib.suppress(BackendError):
+            lines = self._backend.logs(handle)
+        with contextlib.suppress(BackendError):
+            # What cannot be removed now, the sweep finds.
+            self._backend.stop(handle)
+        self._roster.count_stop(Reason.START_FAILED)
+        if isinstance(error, StartFailed):
+            return StartFailed(error.reason, lines, advice=error.advice)
+        if isinstance(error, PondflightError):
+            return StartFailed(error.message, lines, advice=error.message)
+        return error
+
+    def _failed(self, worker: Worker, error: Exception) -> PondflightError:
+        """Tell the operator everything, the caller enough, and remember it for a while."""
+        reference = secrets.token_hex(4)
+        user_id = worker.name or None
+        events.error(
+            Event.CONTAINER_SPAWN_FAILED, user_id=user_id, error=str(error), reference=reference
+        )
+        if isinstance(error, BackendUnreachable):
+            return Unavailable(
+                "your worker cannot be started: the container engine does not answer; "
+                "try again in a moment",
+                retry_after=5.0,
+            )
+        advice = ""
+        if isinstance(error, StartFailed):
+            advice = f" ({error.advice})" if error.advice else ""
+            for line in error.log:
+                events.error(Event.CONTAINER_LOG, reference=reference, line=line)
+        elif not isinstance(error, PondflightError):
+            log.error("worker start failed, reference %s", reference, exc_info=error)
+        leaf = Unavailable(
+            f"your worker could not be started{advice}: try again in a moment; "
+            f"the server's log has more under the reference {reference}"
+        )
+        self.backoff.failed(worker.key, leaf)
+        return leaf
+
+
+def _left(deadline: float) -> float:
+    """Seconds until ``deadline``, and a little more than none."""
+    return max(0.1, deadline - time.monotonic())

@@ -1,0 +1,160 @@
+"""Calls that may run a query and nothing else: whatever SQL they bring, nothing is changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import flight
+
+from pondflight import control
+from pondflight.engine.handles import Handle
+from pondflight.engine.queries import EFFECTS
+from pondflight.flightsql import wire
+from tests.engine.conftest import MakeClient
+from tests.flight import Client
+
+
+@pytest.fixture(name="reader")
+def fixture_reader(make_client: MakeClient, client: Client) -> Client:
+    """A client whose calls may only query, of a user who has a table, a view and a macro."""
+    client.table("CREATE TABLE t AS SELECT range AS a FROM range(3)")
+    client.table("CREATE SEQUENCE s")
+    client.table("CREATE VIEW v AS SELECT a * 2 AS b FROM t")
+    client.table("CREATE VIEW flush AS FROM checkpoint()")
+    client.table("CREATE MACRO flushed() AS TABLE FROM checkpoint()")
+    return make_client(**{control.QUERY_HEADER: "1"})
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT count(*) FROM t",
+        "WITH x AS (SELECT 3 AS n) SELECT n FROM x -- ; DROP TABLE t",
+        "/* one */ SELECT 3;",
+        "VALUES (3)",
+        "FROM range(3, 4)",
+        "SELECT (max(b) - 1)::BIGINT FROM v",
+        "SELECT len(';;;')",
+        "SELECT * FROM query('SELECT 3')",
+    ],
+)
+def test_queries_give_their_rows(reader: Client, sql: str) -> None:
+    assert reader.rows(sql) == [(3,)]
+
+
+def test_a_long_result_streams(reader: Client) -> None:
+    assert reader.table("SELECT range AS n FROM range(2_000_000)").num_rows == 2_000_000
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DROP TABLE t",
+        "INSERT INTO t VALUES (9)",
+        "INSERT INTO t VALUES (9) RETURNING a",
+        "UPDATE t SET a = 9",
+        "DELETE FROM t",
+        "TRUNCATE t",
+        "CREATE TABLE u (a INT)",
+        "CREATE TEMP TABLE u AS SELECT 1",
+        "SELECT 1; DROP TABLE t",
+        "DROP TABLE t; SELECT 1",
+        "SELECT 1; SELECT 2",
+        "SELECT 1 INTO u",
+        "EXPLAIN ANALYZE DELETE FROM t",
+        "EXPLAIN SELECT 1",
+        "ANALYZE DELETE FROM t",
+        "COPY t TO '{folder}/stolen.csv'",
+        "COPY (SELECT 1) TO '{folder}/stolen.csv'",
+        "EXPORT DATABASE '{folder}/stolen'",
+        "ATTACH '{folder}/stolen.db' AS o",
+        "SET threads = 1",
+        "SET GLOBAL memory_limit = '1GB'",
+        "PRAGMA threads = 1",
+        "CALL checkpoint()",
+        "CHECKPOINT",
+        "LOAD json",
+        "INSTALL httpfs",
+        "USE memory",
+        "BEGIN",
+        "COMMIT",
+        "PREPARE p AS DELETE FROM t",
+        "EXECUTE p",
+        "VACUUM",
+        "PIVOT t ON a USING count(*)",
+        "SELECT nextval('s')",
+        "FROM checkpoint()",
+        "SELECT * FROM force_checkpoint('memory')",
+        "SELECT * FROM query('FROM checkpoint()')",
+        "FROM flush",
+        "FROM flushed()",
+        "SELECT write_log('x')",
+        "SELECT (SELECT max(sleep_ms(1)))",
+        "SELECT * FROM json_execute_serialized_sql(json_serialize_sql('SELECT 1'))",
+        "COMMIT; DROP TABLE t",
+        "SELECT ?",
+        "SELECT $name",
+        "not SQL at all",
+        "",
+        "-- nothing",
+        "```sql\nSELECT 1\n```",
+    ],
+)
+def test_everything_else_is_refused_and_changes_nothing(
+    reader: Client, client: Client, tmp_path: Path, sql: str
+) -> None:
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises((pa.ArrowInvalid, flight.FlightUnauthorizedError)) as caught:
+        reader.table(sql.format(folder=tmp_path) if "{folder}" in sql else sql)
+    assert "Traceback" not in str(caught.value)
+    assert client.rows("SELECT a FROM t ORDER BY a") == [(0,), (1,), (2,)]
+    assert client.rows("SELECT count(*) FROM duckdb_tables() WHERE NOT internal") == [(1,)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert reader.rows("SELECT 3") == [(3,)]
+
+
+def test_a_forged_ticket_is_checked_like_any_text(reader: Client, client: Client) -> None:
+    for text in ("DROP TABLE t", "SELECT 1; DROP TABLE t", "FROM checkpoint()"):
+        handle = Handle(query=text).encode()
+        ticket = wire.pack(wire.new("TicketStatementQuery", statement_handle=handle))
+        with pytest.raises((pa.ArrowInvalid, flight.FlightUnauthorizedError)):
+            reader.flight.do_get(flight.Ticket(ticket), reader.options()).read_all()
+    assert client.rows("SELECT count(*) FROM t") == [(3,)]
+
+
+def test_no_other_way_to_run_sql_is_open(reader: Client, client: Client) -> None:
+    prepare = wire.pack(wire.new("ActionCreatePreparedStatementRequest", query="DELETE FROM t"))
+    for kind, body in (
+        ("CreatePreparedStatement", prepare),
+        ("BeginTransaction", wire.pack(wire.new("ActionBeginTransactionRequest"))),
+        (control.CONFIGURE, b"{}"),
+    ):
+        with pytest.raises(flight.FlightUnauthorizedError, match="a query and nothing else"):
+            reader.act(kind, body)
+    update = wire.pack(wire.new("CommandStatementUpdate", query="DELETE FROM t"))
+    with pytest.raises(flight.FlightUnauthorizedError, match="a query and nothing else"):
+        reader.put(update, pa.table({"a": [1]}))
+    statement = wire.pack(wire.new("CommandStatementQuery", query="DELETE FROM t"))
+    with pytest.raises(pa.ArrowInvalid, match="this is DELETE"):
+        reader.info(statement)
+    assert client.rows("SELECT count(*) FROM t") == [(3,)]
+
+
+def test_metadata_may_be_read(reader: Client) -> None:
+    tables = reader.table(wire.pack(wire.new("CommandGetTables")))
+    assert "t" in tables["table_name"].to_pylist()
+
+
+def test_the_list_of_functions_with_effects_names_those_of_this_duckdb(client: Client) -> None:
+    rows = client.rows(
+        "SELECT DISTINCT function_name FROM duckdb_functions() WHERE schema_name = 'main'"
+    )
+    ours = {name for (name,) in rows}
+    known = {
+        name for name in EFFECTS if not name.startswith(("mysql_", "pg_", "postgres_", "sqli"))
+    }
+    assert known <= ours
+    harmless = {"disable_logging", "enable_logging"} & ours
+    assert harmless <= EFFECTS

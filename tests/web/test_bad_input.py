@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+import socket
+import time
+from typing import Any
+
+import pytest
+
+from pondflight.web import intake
+from tests.stack import Stack
+
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0.c2VjcmV0"
+
+
+def problem_in(answer: bytes) -> Any:
+    """The problem document of a raw answer."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head.lower()
+    document = json.loads(body)
+    assert head.startswith(f"HTTP/1.1 {document['status']} ".encode())
+    return document
+
+
+def post(*headers: str, body: bytes = b"", path: str = "/query", host: str = "localhost") -> bytes:
+    lines = [f"POST {path} HTTP/1.1", f"Host: {host}", *headers]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+CLOSE = "Connection: close"
+
+
+def get(*headers: str) -> bytes:
+    lines = ["GET /health HTTP/1.1", CLOSE, *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
+MALFORMED = {
+    "no request line": (b"hello\r\n\r\n", 400),
+    "bare LF": (b"GET /health HTTP/1.1\nHost: a\n\n", 400),
+    "space before the colon": (post(f"Authorization : Bearer {TOKEN}"), 400),
+    "folded header": (post(f"Authorization: Bearer\r\n {TOKEN}"), 400),
+    "NUL in a header": (post(f"X: {TOKEN}\0"), 400),
+    "CR in a header": (post(f"X: a\rSet-Cookie: {TOKEN}"), 400),
+    "underscore in a name": (post("x_forwarded_for: 1.2.3.4", CLOSE), 401),
+    "two hosts": (post("Host: other"), 400),
+    "no host": (get(), 400),
+    "host with a space": (get("Host: a b"), 400),
+    "host with a path": (get("Host: a/b"), 400),
+    "host of somebody else": (get("Host: evil.example"), 421),
+    "two lengths": (post("Content-Length: 1", "Content-Length: 2", body=b"xx"), 400),
+    "length and chunks": (post("Content-Length: 1", "Transfer-Encoding: chunked", body=b"x"), 400),
+    "length of letters": (post("Content-Length: many"), 400),
+    "length negative": (post("Content-Length: -1"), 400),
+    "length too large": (post("Content-Length: 1073741824"), 413),
+    "length absurd": (post("Content-Length: " + "9" * 4000), 413),
+    "chunks over the limit": (post("Transfer-Encoding: chunked", body=b"FFFFFFF\r\n"), 413),
+    "chunk of letters": (post("Transfer-Encoding: chunked", body=b"xyz\r\n"), 400),
+    "chunk without an end": (post("Transfer-Encoding: chunked", body=b"1\r\nabc"), 400),
+    "chunk line without an end": (post("Transfer-Encoding: chunked", body=b"1" * 300), 400),
+    "unknown coding": (post("Transfer-Encoding: magic"), 400),
+    "expectation": (post("Expect: miracles"), 417),
+    "header too long": (post("X: " + "x" * 40_000), 431),
+    "too many headers": (post(*[f"X{n}: 1" for n in range(100)]), 400),
+    "request line too long": (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+    "HTTP/3.0": (b"GET /health HTTP/3.0\r\nHost: a\r\n\r\n", 400),
+    "method of small letters": (b"get /health HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "response splitting": (
+        b"GET /%0d%0aX:%20y HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        404,
+    ),
+    "proxy request": (b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_malformed_request_is_a_problem_document(stack: Stack, case: str) -> None:
+    request, status = MALFORMED[case]
+    document = problem_in(stack.raw(request))
+    assert document["status"] == status
+    assert TOKEN not in json.dumps(document)
+    assert stack.request("GET", "/health").status == 200
+
+
+def test_malformed_request_logs_no_secret(capfd: pytest.CaptureFixture[str]) -> None:
+    stack = Stack()
+    try:
+        for request, _ in MALFORMED.values():
+            stack.raw(request)
+        stack.query("alice", "SELECT 1", authorization=f"Bearer {TOKEN}")
+        stack.query("alice", "SELECT 1", authorization=f"Bearer{TOKEN}")
+    finally:
+        stack.close()
+    captured = capfd.readouterr()
+    assert TOKEN[:20] not in captured.err + captured.out
+
+
+def test_large_body_is_refused_before_it_is_sent(stack: Stack) -> None:
+    request = post("Content-Length: 1073741824", "Expect: 100-continue")
+    assert problem_in(stack.raw(request))["status"] == 413
+
+
+def test_large_body_that_is_sent_all_the_same_is_refused(stack: Stack) -> None:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=30) as sock:
+        sock.sendall(post("Content-Length: 1073741824"))
+        sent = 0
+        try:
+            while sent < 64 << 20:
+                sent += sock.send(b"x" * 65536)
+        except OSError:
+            pass
+        assert sent < 64 << 20
+        assert sock.recv(65536).startswith(b"HTTP/1.1 413 ")
+
+
+def test_client_that_waits_to_continue_is_told_to(stack: Stack) -> None:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=30) as sock:
+        token = f"Authorization: Bearer {stack.token('alice')}"
+        sock.sendall(post(token, "Content-Length: 8", "Expect: 100-continue", "Connection: close"))
+        assert sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        sock.sendall(b"SELECT 1")
+        answer = b""
+        while piece := sock.recv(65536):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"100 Continue" not in answer
+
+
+def test_chunked_body_is_put_together(stack: Stack) -> None:
+    token = f"Authorization: Bearer {stack.token('alice')}"
+    body = b"7;a=b\r\nSELECT \r\n7\r\n42 AS a\r\n0\r\nX: y\r\n\r\n"
+    answer = stack.raw(post(token, "Transfer-Encoding: chunked", "Connection: close", body=body))
+    assert b'{"a":42}' in answer
+
+
+def test_requests_may_come_all_at_once(stack: Stack) -> None:
+    one = b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n"
+    last = b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    answer = stack.raw(one * 3 + last)
+    assert answer.count(b"HTTP/1.1 200 OK") == 4
+    assert answer.endswith(b'{"status": "healthy"}')
+
+
+def test_byte_by_byte_is_a_request_too(stack: Stack) -> None:
+    request = b"GET /ready HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=30) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in request:
+            sock.send(bytes([byte]))
+        assert sock.recv(100).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_slow_clients_cost_nobody_else_anything(stack: Stack) -> None:
+    slow = []
+    for number in range(300):
+        sock = socket.create_connection(("127.0.0.1", stack.port), timeout=30)
+        if number % 3 == 0:
+            sock.sendall(b"POST /query HTTP/1.1\r\nHost: a\r\nX-Slow")
+        elif number % 3 == 1:
+            sock.sendall(post("Content-Length: 1000", body=b"SELECT"))
+        slow.append(sock)
+    began = time.monotonic()
+    for _ in range(20):
+        assert stack.request("GET", "/ready").status == 200
+    assert stack.query("alice", "SELECT 1 AS a").rows == [{"a": 1}]
+    assert time.monotonic() - began < 10
+    for sock in slow:
+        sock.close()
+
+
+def test_more_connections_than_there_may_be_push_out_the_idle(stack: Stack) -> None:
+    idle: list[socket.socket] = []
+    try:
+        while len(idle) < 1200:
+            idle.append(socket.create_connection(("127.0.0.1", stack.port), timeout=30))
+        assert stack.request("GET", "/health").status == 200
+    finally:
+        for sock in idle:
+            sock.close()
+
+
+def test_slow_head_is_408_in_time(stack: Stack) -> None:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=30) as sock:
+        sock.sendall(b"GET /health HTTP/1.1\r\nX-Slow: ")
+        began = time.monotonic()
+        answer = b""
+        while piece := sock.recv(65536):
+            answer += piece
+    assert problem_in(answer)["status"] == 408
+    assert intake.HEAD_SECONDS - 1 < time.monotonic() - began < intake.HEAD_SECONDS + 4

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pondflight.workers.backends.base import Backend, WorkerHandle
+from pondflight.workers.backends.process import ProcessBackend
+from tests.workers.contract import INSTANCE, BackendContract
+
+
+class TestProcess(BackendContract):
+    @pytest.fixture(name="backend")
+    def fixture_backend(self) -> Iterator[Backend]:
+        backend = ProcessBackend()
+        yield backend
+        backend.close()
+
+    def kill(self, handle: WorkerHandle) -> None:
+        os.kill(int(handle.id), signal.SIGKILL)
+
+    def speak(self, handle: WorkerHandle, line: str) -> None:
+        with Path(f"/proc/{handle.id}/fd/2").open("w") as stderr:
+            stderr.write(line + "\n")
+
+    def another(self, instance: str = INSTANCE) -> Backend:
+        pytest.skip("a subprocess belongs to the proxy that started it")
+
+    def unreachable(self) -> Backend:
+        pytest.skip("subprocesses need no engine")
