@@ -241,9 +241,12 @@ class MariaDB(Server):
         ]
 
     def _answers(self) -> bool:
-        command = [require("mariadb-admin", _HINT), "--no-defaults", f"--socket={self._socket}"]
+        command = [require("mariadb", _HINT), "--no-defaults", f"--socket={self._socket}"]
         done = subprocess.run(
-            [*command, "--user=root", "ping"], capture_output=True, check=False, timeout=10
+            [*command, "--user=root", "--execute=SELECT 1"],
+            capture_output=True,
+            check=False,
+            timeout=10,
         )
         return done.returncode == 0
 

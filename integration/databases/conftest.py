@@ -10,6 +10,7 @@ import pytest
 
 from integration.conftest import Deploy
 from integration.databases import tpch
+from integration.databases.support import NO_LIMITS
 from integration.deployment import Deployment
 from integration.servers import MariaDB, Postgres
 
@@ -59,4 +60,4 @@ def fixture_entries(
 @pytest.fixture(scope="module", name="three")
 def fixture_three(deploy: Deploy, entries: list[dict[str, Any]]) -> Deployment:
     """A deployment with the three databases attached."""
-    return deploy({"duckdb": {"attached_databases": entries}})
+    return deploy({"duckdb": {"attached_databases": entries}, "security": NO_LIMITS})

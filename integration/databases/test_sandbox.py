@@ -14,7 +14,7 @@ import pytest
 from adbc_driver_flightsql import dbapi
 
 from integration.conftest import Deploy
-from integration.databases.support import failure, rows
+from integration.databases.support import NO_LIMITS, failure, rows
 from integration.deployment import Deployment
 from integration.servers import MariaDB, Postgres
 from integration.tools import family
@@ -105,7 +105,7 @@ def fixture_jail(
         {"alias": "sales", "type": "postgres", "connection_string": postgres.url("shop")},
         {"alias": "crm", "type": "mysql", "connection_string": mariadb.url("crm")},
     ]
-    return deploy({"duckdb": {"attached_databases": entries}, "sessions": {"max_per_user": 500}})
+    return deploy({"duckdb": {"attached_databases": entries}, "security": NO_LIMITS})
 
 
 @pytest.fixture(name="prison", scope="module")

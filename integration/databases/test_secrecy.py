@@ -14,7 +14,7 @@ from adbc_driver_flightsql import dbapi
 from adbc_driver_manager import Error
 
 from integration.conftest import Deploy
-from integration.databases.support import failure, rows
+from integration.databases.support import NO_LIMITS, failure, rows
 from integration.deployment import PROGRAM, Deployment, free_ports
 from integration.servers import MariaDB, Postgres
 from integration.tools import family
@@ -76,7 +76,10 @@ def fixture_planted(
         entry | {"connection_string": f"${{{entry['alias'].upper()}_URL}}"} for entry in all_of_them
     ]
     init = f"CREATE SECRET theirs (TYPE postgres, PASSWORD '{WRONG}')"
-    deployment = deploy({"duckdb": {"attached_databases": written, "init_sql": init}}, environ)
+    deployment = deploy(
+        {"duckdb": {"attached_databases": written, "init_sql": init}, "security": NO_LIMITS},
+        environ,
+    )
     marks = [postgres.mark, mariadb.mark, WRONG, str(closed), str(postgres.port)]
     return Planted(deployment, marks, all_of_them)
 

@@ -12,7 +12,7 @@ import pytest
 from adbc_driver_flightsql import dbapi
 
 from integration.conftest import Deploy
-from integration.databases.support import eventually, failure, rows, succeeds
+from integration.databases.support import NO_LIMITS, eventually, failure, rows, succeeds
 from integration.deployment import Deployment
 
 
@@ -26,6 +26,7 @@ def fixture_kept(deploy: Deploy, directory: Path, entries: list[dict[str, Any]])
     return deploy(
         {
             "containers": {"idle_timeout": "1s"},
+            "security": NO_LIMITS,
             "duckdb": {
                 "attached_databases": entries,
                 "storage": "persistent",
