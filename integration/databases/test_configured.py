@@ -16,6 +16,9 @@ from integration.databases.support import failure, rows
 from integration.deployment import PROGRAM, Deployment
 from integration.servers import MariaDB, Postgres
 
+WRITERS = ["ada", "bea"]
+"""Of a DuckDB file: one of them at a time."""
+
 
 @pytest.fixture(name="writable", scope="module")
 def fixture_writable(
@@ -36,6 +39,7 @@ def fixture_writable(
         {"alias": alias, "type": system, "connection_string": url, "read_only": False}
         for alias, (system, url) in urls.items()
     ]
+    entries[-1]["allow"] = {"sub": WRITERS}
     # As an administrator may write them.
     ways = {
         "pg_ro": ("postgres", postgres.url("shop", sslmode="prefer", application_name="it's")),
@@ -63,10 +67,21 @@ def test_a_database_that_may_be_written_to(writable: Deployment, alias: str) -> 
         rows(connection, f"UPDATE {alias}.note SET text = 'two' WHERE id = 2")
         rows(connection, f"DELETE FROM {alias}.note WHERE id = 1")
         assert rows(connection, f"FROM {alias}.note") == [(2, "two")]
-    # One writer at a time is what DuckDB's and SQLite's files allow.
-    if alias in ("pg.public", "my"):
+    if not alias.startswith("duck"):
         with writable.connect("somebody else", autocommit=True) as connection:
             assert rows(connection, f"FROM {alias}.note") == [(2, "two")]
+
+
+def test_a_duckdb_file_has_one_writer_at_a_time(writable: Deployment) -> None:
+    with (
+        writable.connect("ada", autocommit=True) as first,
+        writable.connect("bea", autocommit=True) as second,
+    ):
+        rows(first, "SELECT 1")
+        told = failure(second, "CREATE TABLE duck.main.other (i INTEGER)")
+        assert "database 'duck' cannot be opened" in told
+        assert "archive.duckdb" not in told
+        assert rows(second, "SELECT 1") == [(1,)]
 
 
 def test_options_of_libpq_reach_the_server(writable: Deployment) -> None:

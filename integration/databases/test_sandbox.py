@@ -14,7 +14,7 @@ import pytest
 from adbc_driver_flightsql import dbapi
 
 from integration.conftest import Deploy
-from integration.databases.support import NO_LIMITS, failure, rows
+from integration.databases.support import NO_LIMITS, failure, rows, succeeds
 from integration.deployment import Deployment
 from integration.servers import MariaDB, Postgres
 from integration.tools import family
@@ -137,6 +137,12 @@ def fixture_granted(postgres: Postgres, mariadb: MariaDB) -> Iterator[None]:
     mariadb.run(f"GRANT SELECT ON crm.* TO {mariadb.user}@'%'")
 
 
+def _go_home(connection: dbapi.Connection) -> None:
+    """Undo what a statement may have changed of the session."""
+    succeeds(connection, "ROLLBACK")
+    rows(connection, "USE memory")
+
+
 def _folder(deployment: Deployment) -> Path:
     """The directory of the one worker."""
     assert deployment.process is not None
@@ -154,7 +160,7 @@ def test_there_is_no_way_out(prison: Prison, sql: str) -> None:
     before = sorted(path.name for path in prison.worker.iterdir())
     told = failure(prison.connection, sql.format(**prison.places))
     assert "Traceback" not in told
-    rows(prison.connection, "USE memory")
+    _go_home(prison.connection)
     assert sorted(path.name for path in prison.worker.iterdir()) == before
     assert not list(Path("/tmp").glob("owned*"))
     assert rows(prison.connection, "SELECT * FROM shop.goods") == [(1,)]
@@ -171,10 +177,10 @@ def test_the_servers_were_asked_for_nothing_but_rows(
 ) -> None:
     for sql in lines(SERVERS):
         failure(prison.connection, sql.format(**prison.places))
-        rows(prison.connection, "USE memory")
+        _go_home(prison.connection)
     asked = postgres.log() + (mariadb.folder / "general.log").read_text("utf-8", "replace")
     assert "mysql_query" not in asked
-    assert not re.search(r"DELETE FROM|LOAD_FILE|UPDATE |DROP TABLE|pg_read_file\(", asked)
+    assert not re.search(r"DELETE FROM|LOAD_FILE|UPDATE .*SET|DROP TABLE|pg_read_file\(", asked)
 
 
 @pytest.mark.parametrize("sql", lines(FREE))

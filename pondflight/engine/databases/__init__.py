@@ -48,6 +48,12 @@ _SENTENCES: Mapping[Kind, str] = {
 }
 
 
+_FILE = (
+    "database {name} cannot be opened: its file is not there or damaged, or somebody writes to it; "
+    "tell the administrator"
+)
+
+
 class Databases:
     """The attached databases of one worker."""
 
@@ -128,12 +134,17 @@ class Databases:
                 server.look()
             return _unavailable(fault.kind, *(server.alias for server in found))
         missing = missing_name(error.message)
-        for alias in self.absent:
+        for alias in self._missing:
             if missing == alias.lower():
-                return _unavailable(self._kind_of(alias), alias)
+                return Unavailable(_FILE.format(name=f"'{alias}'"))
         for server in self._servers:
-            if missing == server.alias.lower() and server.changed(_ago(_RECENT_SECONDS)):
-                return _unavailable(Kind.BROKEN, server.alias)  # it is back by now
+            if missing != server.alias.lower():
+                continue
+            if not server.present:
+                refused = server.state is State.REFUSED
+                return _unavailable(Kind.REFUSED if refused else Kind.AWAY, server.alias)
+            if server.changed(_ago(_RECENT_SECONDS)):  # it is back by now
+                return _unavailable(Kind.BROKEN, server.alias)
         return error
 
     def cut_waiting(self, since: float) -> None:
@@ -169,12 +180,6 @@ class Databases:
         else:
             found = [server for server in self._servers if server.owns(fault.port)]
         return found or self._servers
-
-    def _kind_of(self, alias: str) -> Kind:
-        for server in self._servers:
-            if server.alias == alias:
-                return Kind.REFUSED if server.state is State.REFUSED else Kind.AWAY
-        return Kind.REFUSED
 
 
 def _left(deadline: float) -> float:
