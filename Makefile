@@ -38,8 +38,10 @@ integration: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## run the suites th
 	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/pytest integration --ignore integration/docker $(ARGS)
 
 # Beside a Docker engine of our own, which leaves nothing behind; as root.
-integration-docker: $(VENV)/dev.stamp ## run the suites that need a Docker engine
-	@$(BIN)/python -m integration.docker.engine --install -- $(BIN)/pytest integration/docker $(ARGS)
+integration-docker: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## run the suites that need a Docker engine
+	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/python -m integration.docker.engine --install -- \
+		$(CLIENTS)/bin/pytest integration/docker integration/bundle/test_compose.py \
+		integration/bundle/test_scenarios.py $(ARGS)
 
 lint: $(VENV)/dev.stamp ## ruff, ruff format and mypy --strict
 	$(BIN)/ruff check .
@@ -58,16 +60,19 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock" $(ARGS)
 SAME := --constraint requirements/run.txt
 lock: $(VENV)/dev.stamp ## write requirements/*.txt anew from pyproject.toml
-	$(LOCK) pyproject.toml --group build --group client --output-file requirements/run.txt
+	$(LOCK) pyproject.toml --group build --group client --group caddy \
+		--output-file requirements/run.txt
 	$(LOCK) pyproject.toml --group dev $(SAME) --output-file requirements/dev.txt
 	$(LOCK) pyproject.toml --group integration --constraint requirements/dev.txt \
 		--output-file requirements/integration.txt
 	$(LOCK) pyproject.toml --all-extras $(SAME) --output-file requirements/image.txt
 	$(LOCK) --group pyproject.toml:build $(SAME) --output-file requirements/build.txt
 
-reference: $(VENV)/dev.stamp ## write config.example.yaml and docs/errors.md anew from the code
+reference: $(VENV)/dev.stamp ## write what is made from the code: the example configuration, docs
 	$(BIN)/python -m pondflight.settings.reference > config.example.yaml.new
 	mv config.example.yaml.new config.example.yaml
+	$(BIN)/python -m pondflight.settings.manual > docs/configuration.md.new
+	mv docs/configuration.md.new docs/configuration.md
 	$(BIN)/python -m pondflight.flightsql.reference > docs/errors.md.new
 	mv docs/errors.md.new docs/errors.md
 
@@ -109,9 +114,10 @@ $(VENV)/dev.stamp: requirements/dev.txt requirements/run.txt pyproject.toml $(VE
 	@$(INSTALL_PROJECT)
 	@touch $(VENV)/run.stamp $@
 
-$(CLIENTS)/integration.stamp: requirements/integration.txt pyproject.toml $(VENV)/dev.stamp
+$(CLIENTS)/integration.stamp: requirements/integration.txt requirements/compose.txt pyproject.toml $(VENV)/dev.stamp
 	@echo "installing requirements/integration.txt into $(CLIENTS)"
 	@$(BIN)/python -m venv --clear $(CLIENTS)
 	@$(CLIENTS)/bin/$(INSTALL) install --require-hashes --only-binary=:all: -r requirements/integration.txt
+	@$(CLIENTS)/bin/$(INSTALL) install --require-hashes --no-build-isolation -r requirements/compose.txt
 	@$(CLIENTS)/bin/$(INSTALL) install --no-deps --no-build-isolation --no-index --editable .
 	@touch $@

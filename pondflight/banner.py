@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -15,7 +16,7 @@ pondflight is running, with a sample database attached as {alias!r}.
   Flight SQL   grpc://{host}:{grpc_port}
   HTTP         http://{host}:{port}
   gRPC health  {host}:{health_port}
-
+{tls}
 Demo token (user "demo", one hour):
 
 {token}
@@ -41,8 +42,17 @@ Ctrl-C stops everything.
 """
 
 
-def show(settings: Settings, token: str) -> None:
-    """Print it."""
+_TLS = """
+With TLS, by Caddy, all on one port:
+
+  Flight SQL   grpc+tls://{name}:{port}
+  HTTP         https://{name}:{port}
+  to trust     {ca}
+"""
+
+
+def show(settings: Settings, token: str, ca: Path | None) -> None:
+    """Print it. ``ca``: certificate of Caddy's authority, where Caddy runs."""
     server = settings.server
     click.echo(
         _TEXT.format(
@@ -51,6 +61,9 @@ def show(settings: Settings, token: str) -> None:
             grpc_port=server.grpc_port,
             port=server.port,
             health_port=server.health_port,
+            tls=""
+            if ca is None
+            else _TLS.format(name=settings.caddy.host, port=settings.caddy.port, ca=ca),
             token=token,
             python=sys.executable,
             query="\n".join(f"            {line}" for line in sample.QUERY.splitlines()),

@@ -1,4 +1,4 @@
-"""The command line: ``serve``, ``token``, ``check``, ``workers``, ``doctor``, and ``worker``.
+"""The command line: ``serve``, ``token``, ``check``, ``probe``, ``workers``, ``doctor`` and more.
 
 Thin, and light to import: a command imports what it runs when it runs. ``worker`` is started once
 per user and its start is waited for; it must not pay for what only ``serve`` needs.
@@ -101,10 +101,12 @@ class _WithVariables(click.Command):
             formatter.write_dl(rows)
 
 
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
 CONFIG = click.option(
     "--config",
     "config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=_FILE,
     metavar="FILE",
     help="YAML file with the settings; config.example.yaml has every key.",
 )
@@ -127,12 +129,21 @@ def main() -> None:
 @main.command(cls=_WithVariables, short_help="Start the proxy.")
 @CONFIG
 @LOG_LEVEL
-def serve(config: Path | None, log_level: str) -> None:
+@click.option(
+    "--caddy/--no-caddy",
+    "with_caddy",
+    default=None,
+    help="Start Caddy in front, for TLS; without either, only in the demonstration.",
+)
+def serve(config: Path | None, log_level: str, *, with_caddy: bool | None) -> None:
     """Start the proxy: Flight SQL, HTTP and health, and a worker for each user who comes.
 
     Without --config and without JWT_SECRET it starts a demonstration: with a secret that is
     generated for this run, and a small sample database. With either of them, or with containers for
     workers, it is the real thing, and refuses to start without JWT_SECRET.
+
+    With --caddy, and in the demonstration, Caddy stands in front, with TLS on caddy.port for Flight
+    SQL, HTTP and health alike. Its authority is made for the run; clients have to trust it.
 
     Ctrl-C or SIGTERM ends it, and all workers with it.
     """
@@ -148,7 +159,7 @@ def serve(config: Path | None, log_level: str) -> None:
     logs.configure(log_level)
     from pondflight.serve import run
 
-    sys.exit(run(settings, zero_config=zero_config))
+    sys.exit(run(settings, zero_config=zero_config, with_caddy=with_caddy))
 
 
 @main.command(short_help="Run the DuckDB of one user (what a backend starts).")
@@ -266,6 +277,61 @@ def token(sub: str, ttl: timedelta, *, admin: bool) -> None:
     click.echo(Tokens(secret.get_secret_value()).mint(sub, ttl, admin=admin))
 
 
+@main.command(short_help="Ask a server whether it is serving.")
+@click.argument("address", required=False, metavar="[ADDRESS]")
+@click.option(
+    "--service",
+    default="",
+    metavar="NAME",
+    help="Service to ask for, such as arrow.flight.protocol.FlightService; all of it without.",
+)
+@click.option("--watch", is_flag=True, help="Print the status, and each change of it.")
+@click.option(
+    "--timeout",
+    type=_Duration(),
+    default="5s",
+    show_default=True,
+    metavar="DURATION",
+    help="How long to wait for an answer.",
+)
+@click.option("--ca", type=_FILE, metavar="FILE", help="Authority that signed the server's name.")
+@click.option("--cert", type=_FILE, metavar="FILE", help="Certificate of this client.")
+@click.option("--key", type=_FILE, metavar="FILE", help="Key of that certificate.")
+@click.option("--server-name", metavar="NAME", help="Name in the server's certificate.")
+def probe(
+    *,
+    address: str | None,
+    service: str,
+    watch: bool,
+    timeout: timedelta,
+    ca: Path | None,
+    cert: Path | None,
+    key: Path | None,
+    server_name: str | None,
+) -> None:
+    """Ask the gRPC health service at ADDRESS and print what it says.
+
+    ADDRESS is host:port or grpc://host:port, or grpc+tls://host:port for TLS; without it, this
+    machine's own: 127.0.0.1 and HEALTH_PORT. The exit code is 0 if the answer is SERVING and 1
+    otherwise, as a HEALTHCHECK wants it.
+    """
+    from pondflight import probe as client
+    from pondflight.settings import load
+
+    if address is None:
+        names = {name: value for name, value in os.environ.items() if name == "HEALTH_PORT"}
+        address = f"127.0.0.1:{load(environ=names).server.health_port}"
+    target = client.Target.parse(address, ca=ca, certificate=cert, key=key, server_name=server_name)
+    seconds = timeout.total_seconds()
+    if watch:
+        for status in client.watch(target, service, seconds):
+            click.echo(status)
+        sys.exit(1)
+    status = client.check(target, service, seconds)
+    click.echo(status)
+    sys.exit(status != client.SERVING)
+
+
 @main.command(short_help="Validate the settings and print them.")
 @CONFIG
 def check(config: Path | None) -> None:
@@ -275,9 +341,11 @@ def check(config: Path | None) -> None:
     """
     import yaml
 
+    from pondflight import tls
     from pondflight.settings import load
 
     settings: Settings = load(config, look=True)
+    tls.load(settings.server.tls.cert, settings.server.tls.key)
     click.echo(yaml.safe_dump(settings.masked(), sort_keys=False, allow_unicode=True), nl=False)
     if settings.security.jwt_secret is None:
         click.echo(f"warning: {HOW_TO_SIGN}", err=True)

@@ -1,14 +1,24 @@
-"""The standard gRPC health service, on a port of its own: pyarrow's server cannot host it."""
+"""The standard gRPC health service, on a port of its own: pyarrow's server cannot host it.
+
+The servicer is ours, since that of grpcio-health-checking holds its lock while it sends, and stops
+for ever if a watcher goes away at that moment.
+"""
 
 from __future__ import annotations
 
+import threading
+from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 SERVICES = ("", "arrow.flight.protocol.FlightService")
 """What may be asked for: the server as a whole, and Flight."""
+
+Answer = health_pb2.HealthCheckResponse
+Send = Callable[[Answer], None]
 
 
 class HealthServer:
@@ -16,24 +26,71 @@ class HealthServer:
 
     def __init__(self, host: str, port: int) -> None:
         threads = ThreadPoolExecutor(4, thread_name_prefix="health")
-        self._servicer = health.HealthServicer(
-            experimental_non_blocking=True,
-            experimental_thread_pool=ThreadPoolExecutor(2, thread_name_prefix="health-watch"),
-        )
+        self._servicer = _Servicer()
         self._server = grpc.server(threads, options=[("grpc.so_reuseport", 0)])
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, self._server)
-        self.set_serving(serving=False)
         self.port = self._server.add_insecure_port(f"{host}:{port}")
         self._server.start()
 
     def set_serving(self, *, serving: bool) -> None:
         """Tell everyone who asks or watches."""
-        answers = health_pb2.HealthCheckResponse
-        status = answers.SERVING if serving else answers.NOT_SERVING
-        for service in SERVICES:
-            self._servicer.set(service, status)
+        self._servicer.set_serving(serving=serving)
 
     def close(self) -> None:
         """Stop answering; watchers are cut off."""
         self.set_serving(serving=False)
         self._server.stop(grace=0.5).wait()
+        self._servicer.close()
+
+
+class _Servicer(health_pb2_grpc.HealthServicer):
+    """One status for all of ``SERVICES``. What is sent, one thread sends, in order."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._status = Answer(status=Answer.NOT_SERVING)
+        self._watchers: defaultdict[str, set[Send]] = defaultdict(set)
+        self._sender = ThreadPoolExecutor(1, thread_name_prefix="health-watch")
+
+    def Check(  # noqa: N802 - the name of the RPC
+        self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
+    ) -> health_pb2.HealthCheckResponse:
+        if request.service not in SERVICES:
+            context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service")
+        return self._status
+
+    def Watch(  # type: ignore[override]  # noqa: N802
+        self,
+        request: health_pb2.HealthCheckRequest,
+        context: grpc.ServicerContext,
+        send: Send,
+    ) -> None:
+        service = request.service
+
+        def forget() -> None:
+            with self._lock:
+                self._watchers[service].discard(send)
+
+        with self._lock:
+            known = service in SERVICES
+            if known:
+                self._watchers[service].add(send)
+            unknown = Answer(status=Answer.SERVICE_UNKNOWN)
+            self._sender.submit(send, self._status if known else unknown)
+        if not context.add_callback(forget):  # it has gone away already
+            forget()
+
+    # Without a thread for each watcher: gRPC hands over a function to send with.
+    Watch.experimental_non_blocking = True  # type: ignore[attr-defined]
+    Watch.experimental_thread_pool = None  # type: ignore[attr-defined]
+
+    def set_serving(self, *, serving: bool) -> None:
+        with self._lock:
+            status = Answer.SERVING if serving else Answer.NOT_SERVING
+            self._status = Answer(status=status)
+            for watchers in self._watchers.values():
+                for send in watchers:
+                    self._sender.submit(send, self._status)
+
+    def close(self) -> None:
+        self._sender.shutdown(wait=False, cancel_futures=True)

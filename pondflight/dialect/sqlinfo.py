@@ -11,7 +11,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from pondflight.dialect import words
-from pondflight.flightsql.commands import MAX_REQUEST
+from pondflight.flightsql.decoding import MAX_REQUEST
 from pondflight.flightsql.sqlinfo import Bitmask, SqlInfoValue
 
 _NO_LIMIT = 0

@@ -16,7 +16,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from pondflight.errors import InvalidArgument, NotFound
-from pondflight.flightsql.commands import checked_sql
+from pondflight.flightsql.decoding import checked_sql
 
 T = TypeVar("T")
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import hmac
 import json
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,9 +16,11 @@ import duckdb
 import pyarrow as pa
 from pyarrow import flight
 
-from pondflight import control, dialect, tracing
+from pondflight import control, dialect, memory, tracing
 from pondflight.engine import catalog, keys, options
+from pondflight.engine.callers import CredentialCheck
 from pondflight.engine.databases import Databases
+from pondflight.engine.databases.rescue import Rescue
 from pondflight.engine.describe import Describer
 from pondflight.engine.duck import quote
 from pondflight.engine.handles import Handle
@@ -38,58 +38,18 @@ from pondflight.errors import (
     NotFound,
     PermissionDenied,
     PondflightError,
-    Unauthenticated,
     Unavailable,
 )
 from pondflight.flightsql import Call, FlightSqlServer, PreparedStatement, wire
 from pondflight.flightsql import commands as c
-from pondflight.flightsql.calls import Headers
+from pondflight.flightsql.decoding import decode_ticket
 from pondflight.flightsql.sqlinfo import sql_info_table
 from pondflight.flightsql.streams import Result
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 SWEEP_SECONDS = 5.0
-STUCK_SECONDS = 0.3
-"""How long after its cancellation a statement may go on before its connections are cut."""
 _QUERY_ONLY = "this call may run a query and nothing else"
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerCall:
-    """What the proxy's headers say about a call."""
-
-    session: str
-    offer: str | None
-    call_id: str | None
-    query_only: bool = False
-
-
-class CredentialCheck:
-    """Lets in whoever bears the worker's credential. The worker knows only its SHA-256."""
-
-    def __init__(self, credential_sha256: str) -> None:
-        self._digest = credential_sha256.lower().encode()
-        self.last_heard = time.monotonic()
-
-    def authenticate(self, method: str, headers: Headers) -> WorkerCall:
-        """The caller is the pool or the proxy, or is refused."""
-        bearer = (headers.get("authorization") or [""])[0]
-        scheme, _, credential = bearer.partition(" ")
-        digest = hashlib.sha256(credential.encode()).hexdigest().encode()
-        if scheme.lower() != "bearer" or not hmac.compare_digest(digest, self._digest):
-            raise Unauthenticated
-        self.last_heard = time.monotonic()
-        return WorkerCall(
-            session=_first(headers, control.SESSION_HEADER) or "",
-            offer=_first(headers, control.OFFER_HEADER),
-            call_id=_first(headers, control.CALL_HEADER),
-            query_only=control.QUERY_HEADER in headers,
-        )
-
-    def response_headers(self, method: str, headers: Headers, identity: Any) -> Mapping[str, str]:
-        """Nothing to tell."""
-        return {}
 
 
 class EngineServer(FlightSqlServer):
@@ -316,7 +276,7 @@ class EngineServer(FlightSqlServer):
 
         ``NotFound`` if the result is gone.
         """
-        if not isinstance(c.decode_ticket(request.ticket), c.METADATA):
+        if not isinstance(decode_ticket(request.ticket), c.METADATA):
             handle, _ = self._ticket(call, request.ticket)
             self._statements.renew(handle)
         return request.serialized
@@ -451,7 +411,7 @@ class EngineServer(FlightSqlServer):
             "running": running,
             "idle_seconds": 0.0 if running else time.monotonic() - self._last_call,
             "sessions": len(self._sessions),
-            "rss_bytes": _rss(),
+            "rss_bytes": memory.resident(),
             "cpu_seconds": time.process_time(),
         }
 
@@ -468,7 +428,7 @@ class EngineServer(FlightSqlServer):
     def _session(self, call: Call, transaction: bytes | None) -> str:
         self._last_call = time.monotonic()
         call.on_done(self._touch)
-        call.on_cancel(_Rescue(call, self._databases))
+        call.on_cancel(Rescue(call, self._databases))
         session: str = call.identity.session
         self._sessions.adopt(session)
         timeout = self._sessions.timeout_of(session)
@@ -478,7 +438,7 @@ class EngineServer(FlightSqlServer):
 
     def _ticket(self, call: Call, ticket: bytes) -> tuple[Handle, str]:
         """The handle in a statement's ticket, and the session in which it is looked for."""
-        command = c.decode_ticket(ticket)
+        command = decode_ticket(ticket)
         if not isinstance(command, c.StatementTicket):
             raise InvalidArgument("only a statement can be cancelled, not a list of metadata")
         handle = Handle.decode(command.statement_handle)
@@ -508,29 +468,6 @@ class EngineServer(FlightSqlServer):
         return handle, session
 
 
-def _first(headers: Headers, name: str) -> str | None:
-    values = headers.get(name)
-    return values[0] if values else None
-
-
-class _Rescue:
-    """Ends a cancelled call that waits for a database server, which DuckDB cannot interrupt.
-
-    Statements that came later, and wait for a server as well, may be ended with it.
-    """
-
-    def __init__(self, call: Call, databases: Databases) -> None:
-        self._call = call
-        self._databases = databases
-        self._first = 0.0
-
-    def __call__(self) -> None:
-        now = time.monotonic()
-        self._first = self._first or now
-        if now - self._first > STUCK_SECONDS:
-            self._databases.cut_waiting(self._call.started)
-
-
 def _flight_info(plan: Plan, descriptor: flight.FlightDescriptor) -> flight.FlightInfo:
     endpoints = []
     if plan.ticket is not None:
@@ -557,13 +494,3 @@ def _parameters(call: Call, reader: flight.MetadataRecordBatchReader) -> pa.Tabl
 
 def _json(value: dict[str, Any]) -> bytes:
     return json.dumps(value).encode()
-
-
-def _rss() -> int:
-    """Resident memory that is this process's own: without pages of files, which all share."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return 0
-    fields = dict(line.split(":", 1) for line in lines)
-    return sum(int(fields.get(name, "0").split()[0]) << 10 for name in ("RssAnon", "RssShmem"))

@@ -8,8 +8,9 @@ message.
 
 from __future__ import annotations
 
+from pondflight.flightsql.answers import PreparedStatement
 from pondflight.flightsql.calls import Authenticator, Call
-from pondflight.flightsql.server import FlightSqlServer, PreparedStatement
+from pondflight.flightsql.server import FlightSqlServer
 from pondflight.flightsql.streams import ResultStream
 
 __all__ = ["Authenticator", "Call", "FlightSqlServer", "PreparedStatement", "ResultStream"]

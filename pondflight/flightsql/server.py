@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 import pyarrow as pa
 from pyarrow import flight
 
 from pondflight.errors import Internal, InvalidArgument, NotSupported, PondflightError
+from pondflight.flightsql import answers, wire
 from pondflight.flightsql import commands as c
-from pondflight.flightsql import wire
+from pondflight.flightsql.answers import PreparedStatement
 from pondflight.flightsql.calls import (
     Anonymous,
     Authenticator,
@@ -30,26 +30,13 @@ from pondflight.flightsql.calls import (
     CallTable,
     NoHandshake,
 )
+from pondflight.flightsql.decoding import decode_action, decode_command, decode_ticket
 from pondflight.flightsql.schemas import schema_of
 from pondflight.flightsql.status import leaf_of, to_pyarrow
 from pondflight.flightsql.streams import Result, to_flight_stream
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedStatement:
-    """What CreatePreparedStatement answers.
-
-    An update has no ``dataset_schema``: JDBC takes a statement without one for an update, and
-    newer clients look at ``is_update``.
-    """
-
-    handle: bytes
-    dataset_schema: pa.Schema | None
-    parameter_schema: pa.Schema | None
-    is_update: bool | None
 
 
 class FlightSqlServer(flight.FlightServerBase):
@@ -106,7 +93,7 @@ class FlightSqlServer(flight.FlightServerBase):
         """DoGet."""
 
         def start(call: Call) -> flight.FlightDataStream:
-            result = self.on_do_get(call, c.decode_ticket(ticket.ticket), ticket)
+            result = self.on_do_get(call, decode_ticket(ticket.ticket), ticket)
             return to_flight_stream(result, lambda error: self._failed(call, error))
 
         return self._run(context, start)
@@ -212,38 +199,38 @@ class FlightSqlServer(flight.FlightServerBase):
 
     def on_do_action(self, call: Call, kind: str, body: bytes) -> Iterable[bytes]:
         """DoAction, by message."""
-        request = c.decode_action(kind, body)
+        request = decode_action(kind, body)
         answer = self._answer(call, request)
         return [] if answer is None else [answer]
 
     def _answer(self, call: Call, request: c.ActionRequest) -> bytes | None:  # noqa: C901, PLR0911, PLR0912  one line per message
         match request:
             case c.CreatePreparedStatement():
-                return _prepared(self.create_prepared_statement(call, request))
+                return answers.prepared(self.create_prepared_statement(call, request))
             case c.ClosePreparedStatement():
                 self.close_prepared_statement(call, request)
             case c.BeginTransaction():
                 transaction = self.begin_transaction(call, request)
-                return _packed("ActionBeginTransactionResult", transaction_id=transaction)
+                return answers.packed("ActionBeginTransactionResult", transaction_id=transaction)
             case c.EndTransaction():
                 self.end_transaction(call, request)
             case c.BeginSavepoint():
                 savepoint = self.begin_savepoint(call, request)
-                return _packed("ActionBeginSavepointResult", savepoint_id=savepoint)
+                return answers.packed("ActionBeginSavepointResult", savepoint_id=savepoint)
             case c.EndSavepoint():
                 self.end_savepoint(call, request)
             case c.CancelQuery():
-                return _packed("ActionCancelQueryResult", result=self.cancel(call, request))
+                return answers.packed("ActionCancelQueryResult", result=self.cancel(call, request))
             case c.CancelFlightInfo():
-                return _bare("CancelFlightInfoResult", status=self.cancel(call, request))
+                return answers.bare("CancelFlightInfoResult", status=self.cancel(call, request))
             case c.RenewFlightEndpoint():
                 return self.renew_flight_endpoint(call, request)
             case c.SetSessionOptions():
-                return _option_errors(self.set_session_options(call, request))
+                return answers.option_errors(self.set_session_options(call, request))
             case c.GetSessionOptions():
-                return _options(self.get_session_options(call, request))
+                return answers.options(self.get_session_options(call, request))
             case c.CloseSession():
-                return _bare("CloseSessionResult", status=self.close_session(call, request))
+                return answers.bare("CloseSessionResult", status=self.close_session(call, request))
             case c.CreatePreparedSubstraitPlan():
                 _unsupported("Substrait")
         return None
@@ -454,56 +441,4 @@ def _command(descriptor: flight.FlightDescriptor) -> c.Command:
         raise InvalidArgument(
             "the descriptor has no command: send a Flight SQL command, or SQL text in UTF-8"
         )
-    return c.decode_command(descriptor.command)
-
-
-def _packed(name: str, **fields: Any) -> bytes:
-    return wire.pack(wire.new(name, **fields))
-
-
-def _bare(name: str, **fields: Any) -> bytes:
-    data: bytes = wire.new(name, **fields).SerializeToString()
-    return data
-
-
-def _schema_bytes(schema: pa.Schema | None) -> bytes:
-    return b"" if schema is None else schema.serialize().to_pybytes()
-
-
-def _prepared(statement: PreparedStatement) -> bytes:
-    return _packed(
-        "ActionCreatePreparedStatementResult",
-        prepared_statement_handle=statement.handle,
-        dataset_schema=_schema_bytes(statement.dataset_schema),
-        parameter_schema=_schema_bytes(statement.parameter_schema),
-        is_update=statement.is_update,
-    )
-
-
-def _option_errors(errors: Mapping[str, c.SessionOptionError]) -> bytes:
-    msg = wire.new("SetSessionOptionsResult")
-    for name, error in errors.items():
-        msg.errors[name].value = error
-    data: bytes = msg.SerializeToString()
-    return data
-
-
-def _options(options: Mapping[str, c.SessionOptionValue]) -> bytes:
-    msg = wire.new("GetSessionOptionsResult")
-    for name, value in options.items():
-        entry = msg.session_options[name]
-        match value:
-            case None:
-                entry.SetInParent()
-            case bool():
-                entry.bool_value = value
-            case str():
-                entry.string_value = value
-            case int():
-                entry.int64_value = value
-            case float():
-                entry.double_value = value
-            case list():
-                entry.string_list_value.values.extend(value)
-    data: bytes = msg.SerializeToString()
-    return data
+    return decode_command(descriptor.command)

@@ -25,6 +25,7 @@ from pondflight.errors import (
 )
 from pondflight.flightsql import Call, FlightSqlServer, wire
 from pondflight.flightsql import commands as c
+from pondflight.flightsql.decoding import decode_action
 from pondflight.flightsql.sqlinfo import sql_info_table
 from pondflight.flightsql.streams import Result
 from pondflight.proxy import meter
@@ -33,6 +34,7 @@ from pondflight.proxy.callers import CallerCheck
 from pondflight.proxy.charges import FREE, Charges
 from pondflight.proxy.databases import NO_DATABASES, Databases
 from pondflight.proxy.relay import Relay
+from pondflight.tls import Certificate
 from pondflight.tokens import Tokens
 from pondflight.workers.pool import Pool
 
@@ -63,6 +65,7 @@ class ProxyServer(FlightSqlServer):
         charges: Charges = FREE,
         databases: Databases = NO_DATABASES,
         demo_seconds: float | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
         self._pool = pool
         self._relay = Relay(pool)
@@ -73,7 +76,10 @@ class ProxyServer(FlightSqlServer):
         self._started = time.monotonic()
         self._gauges = metrics.Gauges(pool.counts, lambda: meter.by_rpc(self.calls.running()))
         self.draining = False
-        super().__init__(location, authenticator=CallerCheck(tokens))
+        options = {}
+        if certificate is not None:
+            options["tls_certificates"] = [(certificate.chain, certificate.key)]
+        super().__init__(location, authenticator=CallerCheck(tokens), **options)
 
     def close(self) -> None:
         """Stop listening; wait for running calls."""
@@ -157,7 +163,7 @@ class ProxyServer(FlightSqlServer):
         """Flight SQL's actions to the worker; the control channel stays closed to users."""
         if kind not in c.ACTIONS:
             return [self._on_control(call, kind, body)]
-        request = c.decode_action(kind, body)
+        request = decode_action(kind, body)
         if isinstance(request, c.ClosePreparedStatement):
             # It only frees memory, and every client waits for the answer.
             if not request.prepared_statement_handle.startswith(control.KEEPS_NOTHING):

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -185,6 +186,15 @@ def _url(value: object) -> str | None:
     return text.rstrip("/")
 
 
+def _file(value: object) -> Path | None:
+    if value is None:
+        return None
+    text = str(value) if isinstance(value, Path) else _text(value)
+    if not text or "\0" in text:
+        raise Refused
+    return Path(text)
+
+
 def _backend(value: object) -> str:
     text = _text(value)
     if text == "kubernetes":
@@ -312,6 +322,7 @@ Memory = Annotated[
     Accepts(f"{SIZE}, from {format_size(SMALLEST_MEMORY)}"),
 ]
 Host = Annotated[str, BeforeValidator(_host), Accepts("an IP address or a host name to listen on")]
+File = Annotated[Path | None, BeforeValidator(_file), Accepts("the name of a file")]
 Image = Annotated[
     str,
     BeforeValidator(_matching(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")),

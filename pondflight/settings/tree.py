@@ -37,6 +37,7 @@ from pondflight.settings.kinds import (
     Duration,
     Engine,
     Env,
+    File,
     Flag,
     Folder,
     Host,
@@ -59,6 +60,18 @@ from pondflight.settings.kinds import (
 OUR_IMAGE = f"pondflight:{__version__}"
 
 
+class TLS(Section):
+    """TLS on the port of Flight SQL, where nothing in front has it. HTTP and health stay plain."""
+
+    cert: Annotated[File, Env("TLS_CERT")] = Field(
+        default=None,
+        description="Certificate chain in PEM, the server's own first. Read once, at the start.",
+    )
+    key: Annotated[File, Env("TLS_KEY")] = Field(
+        default=None, description="Key of the certificate, in PEM, without a password."
+    )
+
+
 class Server(Section):
     """Where clients reach the proxy."""
 
@@ -77,6 +90,7 @@ class Server(Section):
         default=timedelta(seconds=30),
         description="How long a shutdown waits for running statements.",
     )
+    tls: TLS = TLS()
     allowed_hosts: Annotated[tuple[AllowedHost, ...], Env("ALLOWED_HOSTS")] = Field(
         default=(),
         description="Host names that HTTP answers to, beside IP addresses, localhost and names "
@@ -100,6 +114,17 @@ class Server(Section):
                 ports = "port, grpc_port and health_port"
                 raise Refused(f"{ports} must differ, but {port} stands {times} times")
         return self
+
+
+class Caddy(Section):
+    """The Caddy that `pondflight serve --caddy` starts: TLS with an authority of its own."""
+
+    host: Annotated[Host, Env("CADDY_HOST")] = Field(
+        default="localhost", description="Name that its certificate is for, beside 127.0.0.1."
+    )
+    port: Annotated[Port, Env("CADDY_PORT")] = Field(
+        default=8443, description="Port of Flight SQL, HTTP and health, all with TLS."
+    )
 
 
 class Workers(Section):
@@ -421,6 +446,7 @@ class Settings(Section):
     """All settings."""
 
     server: Server = Server()
+    caddy: Caddy = Caddy()
     workers: Workers = Workers()
     containers: Containers = Containers()
     sessions: Sessions = Sessions()

@@ -37,7 +37,7 @@ def create_app(configuration: Configuration) -> App:
     if configuration.collector:
         tracing.configure(configuration.collector, "pondflight-http")
     tokens = configuration.tokens()
-    upstream = Upstream(configuration.proxy, tokens)
+    upstream = Upstream(configuration.proxy, tokens, configuration.certificate())
     models = ai.models_of(configuration)
     operators = console.Operators(tokens, configuration.secret)
     middleware = [Watch(), Traces(), Secure(), *access.middleware(configuration)]

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pondflight.jwks import JwksKeys
 from pondflight.keys import NO_KEYS, FixedKeys, Keys, Provider, read_pem
+from pondflight.tls import Certificate, load
 from pondflight.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class Configuration:
     ``ai_for_demo``      whether demo users may ask
     ``flight_port``      where the proxy listens, for whoever wants to connect
     ``statement_text``   as under ``console``
+    ``cert``, ``key``    files with the certificate of the proxy; empty: it has no TLS
     """
 
     bind: str
@@ -62,14 +65,17 @@ class Configuration:
     ai_for_demo: bool = False
     flight_port: int = 8081
     statement_text: str = "masked"
+    cert: str = ""
+    key: str = ""
 
     @classmethod
     def of(cls, settings: Settings, secret: str) -> Configuration:
         """What ``settings`` say."""
         server, auth = settings.server, settings.auth
+        scheme = "grpc" if server.tls.cert is None else "grpc+tls"
         return cls(
             bind=f"{_bracketed(server.host)}:{server.port}",
-            proxy=f"grpc://{_bracketed(reachable(server.host))}:{server.grpc_port}",
+            proxy=f"{scheme}://{_bracketed(reachable(server.host))}:{server.grpc_port}",
             secret=secret,
             jwks_url=auth.jwks_url,
             public_key=auth.public_key,
@@ -93,6 +99,8 @@ class Configuration:
             ai_for_demo=auth.demo.ai,
             flight_port=server.grpc_port,
             statement_text=settings.console.statement_text,
+            cert=str(server.tls.cert or ""),
+            key=str(server.tls.key or ""),
         )
 
     @property
@@ -109,6 +117,10 @@ class Configuration:
         elif self.public_key:
             keys = FixedKeys((read_pem(self.public_key),))
         return Tokens(self.secret, Provider(self.issuer, self.audience, self.user_claim), keys)
+
+    def certificate(self) -> Certificate | None:
+        """Read the certificate, if there is one."""
+        return load(Path(self.cert), Path(self.key)) if self.cert else None
 
     def to_json(self) -> bytes:
         """One line."""

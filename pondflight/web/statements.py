@@ -14,7 +14,7 @@ import falcon
 import pyarrow as pa
 
 from pondflight.errors import InvalidArgument
-from pondflight.flightsql.commands import checked_sql
+from pondflight.flightsql.decoding import checked_sql
 
 JSON: Final = "application/json"
 TEXT: Final = (

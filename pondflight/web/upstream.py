@@ -21,6 +21,7 @@ from pondflight import control
 from pondflight.errors import Cancelled, PondflightError
 from pondflight.flightsql import wire
 from pondflight.flightsql.status import from_pyarrow
+from pondflight.tls import Certificate
 from pondflight.tokens import Tokens
 
 T = TypeVar("T")
@@ -37,8 +38,15 @@ _CANCEL_TRIES = 50
 class Upstream:
     """Connections to the proxy, shared by all threads."""
 
-    def __init__(self, location: str, tokens: Tokens) -> None:
-        self._client = flight.FlightClient(location)
+    def __init__(
+        self, location: str, tokens: Tokens, certificate: Certificate | None = None
+    ) -> None:
+        options = {}
+        if certificate is not None:
+            # The proxy's own certificate is all that is trusted, whoever has signed it.
+            options["tls_root_certs"] = certificate.chain
+            options["override_hostname"] = certificate.name.encode()
+        self._client = flight.FlightClient(location, **options)
         self._tokens = tokens
         self._cancels = ThreadPoolExecutor(4, thread_name_prefix="cancel")
 

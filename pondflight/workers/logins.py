@@ -18,7 +18,8 @@ from pyarrow import flight
 
 from pondflight.errors import DeadlineExceeded, Unauthenticated, Unavailable
 from pondflight.flightsql import wire
-from pondflight.flightsql.commands import StatementQuery, decode_command
+from pondflight.flightsql.commands import StatementQuery
+from pondflight.flightsql.decoding import decode_command
 from pondflight.flightsql.status import ConnectionLost, from_pyarrow
 from pondflight.workers.connection import STATUS_SECONDS, WorkerStatus, open_client, run_sql
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pyarrow import flight
 
 from pondflight.errors import InvalidArgument, NotSupported
-from pondflight.flightsql import FlightSqlServer, wire
+from pondflight.flightsql import FlightSqlServer, decoding, wire
 from pondflight.flightsql import commands as c
 from tests.flightsql.memory_server import MemoryServer
 
@@ -113,7 +113,7 @@ def test_list_flights_is_empty(client: flight.FlightClient) -> None:
         (wire.pack(wire.new("FlightInfo")), "expected a message of arrow.flight.protocol.sql"),
         (wire.pack(wire.new("ActionBeginTransactionRequest")), "not a command"),
         (wire.pack(wire.new("CommandStatementUpdate")), "use DoPut"),
-        (b"x" * (c.MAX_REQUEST + 1), "the limit is 16,777,216 bytes"),
+        (b"x" * (decoding.MAX_REQUEST + 1), "the limit is 16,777,216 bytes"),
     ],
 )
 def test_what_is_no_command_is_an_invalid_argument(
@@ -202,10 +202,10 @@ names = st.sampled_from(sorted(wire._CLASSES))
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_decoded_or_refused(data: bytes) -> None:
-    _decode(c.decode_command, data)
-    _decode(c.decode_ticket, data)
+    _decode(decoding.decode_command, data)
+    _decode(decoding.decode_ticket, data)
     for kind in c.ACTIONS:
-        _decode(c.decode_action, kind, data)
+        _decode(decoding.decode_action, kind, data)
 
 
 @given(names, st.binary(max_size=60), st.integers(0, 60))
@@ -214,7 +214,7 @@ def test_any_value_in_an_any_is_decoded_or_refused(name: str, value: bytes, cut:
         wire.ANY, type_url=f"type.googleapis.com/{name}", value=value
     ).SerializeToString()
     for piece in (data, data[:-cut] if cut else data):
-        _decode(c.decode_command, piece)
-        _decode(c.decode_ticket, piece)
+        _decode(decoding.decode_command, piece)
+        _decode(decoding.decode_ticket, piece)
         for kind in c.ACTIONS:
-            _decode(c.decode_action, kind, piece)
+            _decode(decoding.decode_action, kind, piece)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pondflight.engine.handles import Handle
 from pondflight.errors import InvalidArgument, NotFound, NotSupported, Unauthenticated
-from pondflight.flightsql import commands as c
+from pondflight.flightsql import decoding
 from pondflight.proxy.callers import CallerCheck
 from pondflight.tokens import Tokens
 
@@ -23,7 +23,7 @@ _CHECK = CallerCheck(Tokens("fuzz-kW8rX2vN5qT9zL4mB7cJ1hG6fD3sA0pY"))
 def _action(data: bytes) -> None:
     """The first line names the action, the rest is its body."""
     kind, _, body = data.partition(b"\n")
-    c.decode_action(kind.decode("utf-8", "replace"), body)
+    decoding.decode_action(kind.decode("utf-8", "replace"), body)
 
 
 def _headers(data: bytes) -> None:
@@ -33,8 +33,8 @@ def _headers(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], object]] = {
-    "command": c.decode_command,
-    "ticket": c.decode_ticket,
+    "command": decoding.decode_command,
+    "ticket": decoding.decode_ticket,
     "action": _action,
     "handle": Handle.decode,
     "headers": _headers,

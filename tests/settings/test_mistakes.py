@@ -33,6 +33,8 @@ WRONG_VALUES = {
     " duration with its unit, such as 250ms, 30s, 5m, 1h or 1h30m; 0 for none",
     "server: {port: 8081}": "server: port, grpc_port and health_port must differ, but 8081 stands"
     " 2 times (from FILE)",
+    "server: {tls: {cert: 5}}": "server.tls.cert: 5 is not accepted (from FILE); accepted: the name"
+    " of a file",
     "containers: {idle_timeout: 300}": "containers.idle_timeout: 300 has no unit (from FILE);",
     "containers: {idle_timeout: 0}": "containers.idle_timeout: 0 is not accepted",
     "containers: {idle_timeout: 0s}": "containers.idle_timeout: '0s' is not accepted",
@@ -75,10 +77,10 @@ WRONG_VALUES = {
     "duckdb: {attached_databases: [null]}": "duckdb.attached_databases[0] must be a mapping with"
     " the keys alias, type, connection_string, read_only, allow, demo, not nothing (from FILE)",
     "server: [1]": "server must be a mapping with the keys host, port, grpc_port, health_port,"
-    " drain_timeout, allowed_hosts, trusted_proxies, cors_origins, not a list (from FILE)",
+    " drain_timeout, tls, allowed_hosts, trusted_proxies, cors_origins, not a list (from FILE)",
     "security: {rate_limit: fast}": "security.rate_limit must be a mapping with the keys"
     " requests_per_minute, burst_size, storage, not a string (from FILE)",
-    "- a": "the file must be a mapping with the keys server, workers, containers, sessions,"
+    "- a": "the file must be a mapping with the keys server, caddy, workers, containers, sessions,"
     " duckdb, security, auth, metrics, tracing, ai, console, not a list (from FILE)",
     "server: {allowed_hosts: [a..b]}": "server.allowed_hosts[0]: 'a..b' is not accepted (from"
     " FILE); accepted: a host name, such as query.example.com, or *.example.com, or * for any",
@@ -142,7 +144,7 @@ UNKNOWN_KEYS = {
     "server: {grpcPort: 80}": "server.grpcPort is not a known key (from FILE); did you mean"
     " server.grpc_port?",
     "sever: {port: 80}": "sever is not a known key (from FILE); did you mean server?",
-    "port: 80": "port is not a known key (from FILE); did you mean server.port?",
+    "port: 80": "port is not a known key (from FILE); did you mean server.port or caddy.port?",
     "HEALTH_PORT: 80": "HEALTH_PORT is not a known key (from FILE); did you mean"
     " server.health_port?",
     "extensions: []": "extensions is not a known key (from FILE); did you mean duckdb.extensions?",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import yaml
@@ -23,9 +24,13 @@ DEFAULTS = {
     "server.grpc_port": 8081,
     "server.health_port": 8082,
     "server.drain_timeout": timedelta(seconds=30),
+    "server.tls.cert": None,
+    "server.tls.key": None,
     "server.allowed_hosts": (),
     "server.trusted_proxies": (),
     "server.cors_origins": (),
+    "caddy.host": "localhost",
+    "caddy.port": 8443,
     "workers.backend": "process",
     "workers.warm": 0,
     "workers.start_timeout": timedelta(seconds=30),
@@ -100,6 +105,10 @@ ENVIRONMENT = {
     "GRPC_PORT": ("server.grpc_port", "9001", 9001),
     "HEALTH_PORT": ("server.health_port", "0", 0),
     "HOST": ("server.host", "127.0.0.1", "127.0.0.1"),
+    "TLS_CERT": ("server.tls.cert", "/etc/tls/a.pem", Path("/etc/tls/a.pem")),
+    "TLS_KEY": ("server.tls.key", "a.key", Path("a.key")),
+    "CADDY_HOST": ("caddy.host", "db.example.com", "db.example.com"),
+    "CADDY_PORT": ("caddy.port", "443", 443),
     "WORKER_BACKEND": ("workers.backend", "docker", "docker"),
     "WORKER_WARM": ("workers.warm", "3", 3),
     "WORKER_INSTANCE": ("workers.instance", "blue", "blue"),

@@ -19,7 +19,8 @@ import duckdb
 from pyarrow import flight
 
 from pondflight.engine import extensions, server
-from pondflight.engine.server import EngineServer, WorkerCall
+from pondflight.engine.callers import WorkerCall
+from pondflight.engine.server import EngineServer
 from pondflight.errors import InvalidArgument, NotSupported, Unauthenticated
 from pondflight.flightsql import Call
 from pondflight.flightsql import commands as c
@@ -82,7 +83,7 @@ def main() -> None:
     config: dict[str, Any] = {"allow_unsigned_extensions": "true"}
     database = duckdb.connect(os.environ["DATABASE_FILENAME"], config=config)
     extensions.load(database, ["sqlite", "postgres"])
-    server.CredentialCheck = BasicLogin  # type: ignore[assignment, misc]
+    server.CredentialCheck = BasicLogin  # type: ignore[assignment,attr-defined]
     options: dict[str, Any] = {"credential_sha256": "", "scratch": Path(os.environ["TMPDIR"])}
     standin = StandIn("grpc://0.0.0.0:31337", database=database, **options)
     print(f"{PREFIX} listens on {standin.port}", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""What people deploy: pondflight with a front that has TLS, databases behind, real clients."""

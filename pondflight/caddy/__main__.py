@@ -1,0 +1,79 @@
+"""``python -m pondflight.caddy``: runs Caddy; started by ``serve``, not by a person.
+
+Standard input is a line of JSON (``command``, ``folder``), and then the lifeline: when it ends,
+Caddy does, and ``folder`` is removed. Nothing here has threads when Caddy is started, so that
+the kernel can be told to end Caddy with this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+from pondflight import logs
+from pondflight.caddy import journal
+
+_PR_SET_PDEATHSIG = 1
+_STOP_SECONDS = 8.0
+
+
+def main() -> int:
+    """Run it until it ends, or ``serve`` does; the exit code."""
+    logs.configure()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the lifeline says when
+    order = json.loads(_line())
+    caddy = subprocess.Popen(  # noqa: S603  what `serve` says
+        order["command"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=_die_with_parent,  # noqa: PLW1509  there are no threads yet
+    )
+    ending = threading.Event()
+    threading.Thread(target=_hold, args=(caddy, ending), daemon=True).start()
+    assert caddy.stderr is not None
+    journal.relay(caddy.stderr, ending)
+    code = caddy.wait()
+    shutil.rmtree(order["folder"], ignore_errors=True)
+    return code
+
+
+def _line() -> bytes:
+    line = bytearray()
+    while not line.endswith(b"\n"):  # unbuffered: the rest of the pipe is the lifeline
+        byte = os.read(0, 1)
+        if not byte:
+            sys.exit(1)
+        line += byte
+    return bytes(line)
+
+
+def _hold(caddy: subprocess.Popen[bytes], ending: threading.Event) -> None:
+    """Wait for the end of the lifeline, and end Caddy: in order first, then by force."""
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    ending.set()
+    caddy.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        caddy.wait(_STOP_SECONDS)
+    caddy.kill()
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end Caddy where this process is killed. Linux alone knows how."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+sys.exit(main())

@@ -1,0 +1,56 @@
+"""Caddy's log, as lines of ours: JSON in, logfmt out, and only what a person wants to see."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+_STARTED = "serving initial configuration"
+_LEVELS = {"debug": logging.WARNING, "warn": logging.WARNING}
+"""By Caddy's names. Of ``debug`` the Caddyfile lets through failed handshakes alone."""
+
+_FAILED = 400
+"""Least HTTP status of a failure."""
+
+
+def relay(lines: Iterable[bytes], ending: threading.Event) -> None:
+    """Log what is worth it, until the lines end. ``ending``: Caddy was told to end."""
+    started = False
+    for line in lines:
+        entry = _parse(line)
+        # Before it serves, Caddy warns of what we configured on purpose; and it says goodbye.
+        if (started and not ending.is_set()) or entry["level"] == "error":
+            _log(entry)
+        started = started or entry.get("msg") == _STARTED
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    text = line.decode("utf-8", "replace").strip()
+    try:
+        entry = json.loads(text)
+        return {"level": str(entry["level"]), **entry}
+    except (ValueError, TypeError, KeyError):
+        return {"level": "error", "msg": text}  # a complaint from before it can log
+
+
+def _log(entry: dict[str, Any]) -> None:
+    request = entry.get("request")
+    text = str(entry.get("msg", ""))
+    level = _LEVELS.get(entry["level"], logging.ERROR)
+    if isinstance(request, dict) and "status" in entry:
+        cause = entry.get("cause")
+        if entry["status"] < _FAILED and cause is None:
+            return
+        text = (
+            f"{request.get('method')} {request.get('host')}{request.get('uri')} from "
+            f"{request.get('remote_ip')}: {cause or entry['status']}"
+        )
+        level = logging.WARNING
+    elif entry["level"] == "info":
+        return
+    if "error" in entry:
+        text = f"{text}: {entry['error']}"
+    logging.getLogger(f"caddy.{entry.get('logger', 'caddy')}").log(level, "%s", text)

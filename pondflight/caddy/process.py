@@ -1,0 +1,143 @@
+"""Caddy, as ``serve`` sees it: a process that ends with it, in a directory that goes with it.
+
+Caddy itself knows neither a lifeline nor logfmt. So a small process of ours
+(``python -m pondflight.caddy``) runs it: that one holds the pipe from ``serve``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from pondflight.errors import ConfigError
+from pondflight.settings import Settings
+from pondflight.web.configuration import reachable
+
+_START_SECONDS = 20.0
+_STOP_SECONDS = 10.0
+_POLL_SECONDS = 0.05
+_ROOT = Path("pki/authorities/local/root.crt")
+
+
+def find() -> str | None:
+    """Give the path of Caddy: the one beside this Python, or the one on the PATH."""
+    beside = str(Path(sys.executable).parent)
+    return shutil.which("caddy", path=os.pathsep.join([beside, os.environ.get("PATH", "")]))
+
+
+def behind(settings: Settings) -> Settings:
+    """Have HTTP believe what Caddy says of its clients, and answer to Caddy's name."""
+    server = settings.server
+    proxies = (*server.trusted_proxies, "127.0.0.1", "::1")
+    hosts = (*server.allowed_hosts, settings.caddy.host.lower())
+    update = {"trusted_proxies": proxies, "allowed_hosts": hosts}
+    return settings.model_copy(update={"server": server.model_copy(update=update)})
+
+
+class CaddyProcess:
+    """TLS in front of all three ports, with an authority that is made for this run.
+
+    ``ca`` is the file with the authority's certificate, which clients have to trust.
+    """
+
+    def __init__(self, settings: Settings, program: str) -> None:
+        if settings.server.tls.cert is not None:
+            raise ConfigError(["server.tls: Caddy has the TLS where there is one; unset it"])
+        self._settings = settings
+        self._folder = Path(tempfile.mkdtemp(prefix="pondflight-caddy-"))
+        name = settings.caddy.host
+        self._certificate = self._folder / "certificates" / "local" / name / f"{name}.crt"
+        self.ca = self._folder / "ca.pem"
+        self._popen = subprocess.Popen(
+            [sys.executable, "-m", "pondflight.caddy"],
+            stdin=subprocess.PIPE,
+            env=_environment(settings, self._folder),
+            start_new_session=True,
+        )
+        assert self._popen.stdin is not None
+        order = {
+            "command": [program, "run", "--adapter", "caddyfile", "--config", str(_caddyfile())],
+            "folder": str(self._folder),
+        }
+        self._popen.stdin.write(json.dumps(order).encode() + b"\n")
+        self._popen.stdin.flush()
+
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._popen.poll() is None
+
+    def wait_until_listening(self) -> None:
+        """Wait until a TLS handshake succeeds that trusts ``ca`` and nothing else."""
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline and self.alive():
+            time.sleep(_POLL_SECONDS)
+            if self._certificate.exists():
+                with contextlib.suppress(OSError):
+                    shutil.copyfile(self._folder / _ROOT, self.ca)
+                    self._handshake()
+                    return
+        port = self._settings.caddy.port
+        raise ConfigError([f"Caddy did not start on port {port}: see the log above"])
+
+    def close(self) -> None:
+        """End it, by force if it takes more than 10 s; nothing of it stays."""
+        assert self._popen.stdin is not None
+        self._popen.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._popen.wait(_STOP_SECONDS)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
+        self._popen.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _handshake(self) -> None:
+        context = ssl.create_default_context(cafile=str(self.ca))
+        address = (reachable(self._settings.server.host), self._settings.caddy.port)
+        with (
+            socket.create_connection(address, 1) as connection,
+            context.wrap_socket(connection, server_hostname=self._settings.caddy.host),
+        ):
+            pass
+
+
+def _caddyfile() -> Path:
+    """Of the package where it is installed, of the checkout where it is not."""
+    installed = Path(__file__).parent / "files" / "Caddyfile"
+    return installed if installed.exists() else Path(__file__).parents[2] / "caddy" / "Caddyfile"
+
+
+def _environment(settings: Settings, folder: Path) -> dict[str, str]:
+    """What the Caddyfile asks for; of our own environment, with its secrets, next to nothing."""
+    server, caddy = settings.server, settings.caddy
+    host = reachable(server.host)
+    upstream = f"[{host}]" if ":" in host else host
+    options = [
+        "auto_https disable_redirects",
+        "local_certs",
+        f'storage file_system "{folder}"',
+        *([f"default_bind {server.host}"] if host == server.host else []),
+    ]
+    kept = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR")
+    return {name: os.environ[name] for name in kept if name in os.environ} | {
+        "HOME": str(folder),
+        "XDG_DATA_HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder),
+        "PONDFLIGHT_HOST": caddy.host,
+        "PONDFLIGHT_ALIASES": "127.0.0.1",
+        "PONDFLIGHT_HTTPS_PORT": str(caddy.port),
+        "PONDFLIGHT_HTTP": f"{upstream}:{server.port}",
+        "PONDFLIGHT_FLIGHT": f"{upstream}:{server.grpc_port}",
+        "PONDFLIGHT_HEALTH": f"{upstream}:{server.health_port}",
+        "PONDFLIGHT_GRACE_PERIOD": "5s",
+        "PONDFLIGHT_CADDY_OPTIONS": "\n".join(options),
+    }

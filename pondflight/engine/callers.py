@@ -1,0 +1,56 @@
+"""Who calls a worker: the proxy, with the one credential, for a session of its user."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pondflight import control
+from pondflight.errors import Unauthenticated
+from pondflight.flightsql.calls import Headers
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCall:
+    """What the proxy's headers say about a call."""
+
+    session: str
+    offer: str | None
+    call_id: str | None
+    query_only: bool = False
+
+
+class CredentialCheck:
+    """Lets in whoever bears the worker's credential. The worker knows only its SHA-256."""
+
+    def __init__(self, credential_sha256: str) -> None:
+        self._digest = credential_sha256.lower().encode()
+        self.last_heard = time.monotonic()
+
+    def authenticate(self, method: str, headers: Headers) -> WorkerCall:
+        """The caller is the pool or the proxy, or is refused."""
+        bearer = (headers.get("authorization") or [""])[0]
+        scheme, _, credential = bearer.partition(" ")
+        digest = hashlib.sha256(credential.encode()).hexdigest().encode()
+        if scheme.lower() != "bearer" or not hmac.compare_digest(digest, self._digest):
+            raise Unauthenticated
+        self.last_heard = time.monotonic()
+        return WorkerCall(
+            session=_first(headers, control.SESSION_HEADER) or "",
+            offer=_first(headers, control.OFFER_HEADER),
+            call_id=_first(headers, control.CALL_HEADER),
+            query_only=control.QUERY_HEADER in headers,
+        )
+
+    def response_headers(self, method: str, headers: Headers, identity: Any) -> Mapping[str, str]:
+        """Nothing to tell."""
+        return {}
+
+
+def _first(headers: Headers, name: str) -> str | None:
+    values = headers.get(name)
+    return values[0] if values else None

@@ -1,0 +1,128 @@
+"""A client of the standard gRPC health service, for HEALTHCHECK lines and for people.
+
+It asks what any orchestrator's probe would ask, by the same protocol, so that no image needs
+another program for it.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from pondflight.errors import ConfigError, Unavailable
+
+SERVING = "SERVING"
+"""The one answer that means that calls can be made."""
+
+_PLAIN = ("grpc://", "grpc+tcp://")
+_TLS = "grpc+tls://"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to ask, and how.
+
+    ``address``      ``host:port``
+    ``tls``          with TLS; the three files (PEM) and the name are for TLS alone
+    ``ca``           authorities to trust in place of the machine's own
+    ``certificate``  of this client, with its ``key``
+    ``server_name``  name that the server's certificate has, where it is not that of the address
+    """
+
+    address: str
+    tls: bool = False
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    server_name: str | None = None
+
+    @classmethod
+    def parse(cls, uri: str, **files: Any) -> Target:
+        """Read ``host:port``, ``grpc://host:port`` or ``grpc+tls://host:port``."""
+        tls = uri.startswith(_TLS)
+        address = uri
+        for scheme in (*_PLAIN, _TLS):
+            address = address.removeprefix(scheme)
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal() or "/" in address:
+            raise ConfigError(
+                [
+                    f"{uri!r} is no address; accepted: host:port, grpc://host:port, grpc+tls://host:port"
+                ]
+            )
+        if not tls and any(value is not None for value in files.values()):
+            raise ConfigError([f"certificates are for TLS: use {_TLS}{address}"])
+        return cls(address, tls=tls, **files)
+
+    def channel(self) -> grpc.Channel:
+        """Open a channel; nothing is sent yet."""
+        if not self.tls:
+            return grpc.insecure_channel(self.address)
+        credentials = grpc.ssl_channel_credentials(
+            _read(self.ca) or _machine_roots(), _read(self.key), _read(self.certificate)
+        )
+        options = []
+        if self.server_name is not None:
+            options.append(("grpc.ssl_target_name_override", self.server_name))
+        return grpc.secure_channel(self.address, credentials, options)
+
+
+def check(target: Target, service: str, timeout: float) -> str:
+    """Ask once: the name of the status. ``Unavailable`` if there is no answer in ``timeout`` s."""
+    with target.channel() as channel:
+        try:
+            answer = _stub(channel).Check(_request(service), timeout=timeout)
+        except grpc.RpcError as error:
+            raise _failure(target, error) from None
+    return _name(answer)
+
+
+def watch(target: Target, service: str, timeout: float) -> Iterator[str]:
+    """Follow the status: the one there is now, and each that it changes to.
+
+    ``timeout`` (seconds) is for the connection. The iterator lasts as long as the
+    server; where that does not end it in good order, ``Unavailable``.
+    """
+    with target.channel() as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout)
+        except grpc.FutureTimeoutError:
+            raise Unavailable(f"{target.address} does not answer") from None
+        try:
+            for answer in _stub(channel).Watch(_request(service)):
+                yield _name(answer)
+        except grpc.RpcError as error:
+            raise _failure(target, error) from None
+
+
+def _stub(channel: grpc.Channel) -> Any:
+    return health_pb2_grpc.HealthStub(channel)
+
+
+def _request(service: str) -> health_pb2.HealthCheckRequest:
+    return health_pb2.HealthCheckRequest(service=service)
+
+
+def _name(answer: health_pb2.HealthCheckResponse) -> str:
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+
+def _failure(target: Target, error: grpc.RpcError) -> Unavailable:
+    call: Any = error  # grpcio raises objects that are calls as well
+    return Unavailable(f"{target.address}: {call.code().name}: {call.details()}")
+
+
+def _read(path: Path | None) -> bytes | None:
+    return None if path is None else path.read_bytes()
+
+
+def _machine_roots() -> bytes | None:
+    """What this machine trusts; grpcio knows only the public authorities that it brings."""
+    path = Path(ssl.get_default_verify_paths().openssl_cafile)
+    return path.read_bytes() if path.is_file() else None
