@@ -158,6 +158,19 @@ def test_require_all_starts_no_worker_without_one(
     eventually(works)
 
 
+def test_sql_of_the_administrator_that_needs_a_server_waits_for_it(
+    deploy: Deploy, entries: list[dict[str, Any]], side: Side
+) -> None:
+    init = f"SELECT 1; CREATE VIEW theirs AS {side.query}"
+    deployment = deploy({"duckdb": {"attached_databases": entries, "init_sql": init}})
+    side.server.stop()
+    with deployment.connect(autocommit=True) as connection:
+        failure(connection, "SELECT 42")
+        assert f"statement 2 failed: database '{side.alias}' cannot be reached" in deployment.log()
+        side.server.start()
+        eventually(lambda: succeeds(connection, "FROM theirs"))
+
+
 def test_a_login_that_is_allowed_later_needs_no_new_session(
     three: Deployment, postgres: Postgres
 ) -> None:

@@ -20,7 +20,7 @@ from pondflight.engine.databases.faults import Fault, Kind, fault_of, missing_na
 from pondflight.engine.databases.files import Files
 from pondflight.engine.databases.plan import Spec, plan
 from pondflight.engine.databases.server import ServerDatabase, State
-from pondflight.errors import PondflightError, Unavailable
+from pondflight.errors import ConfigError, PondflightError, Unavailable
 from pondflight.logs import Event, get_logger
 
 log = get_logger()
@@ -127,6 +127,8 @@ class Databases:
 
     def explain(self, error: PondflightError) -> PondflightError:
         """``error``, which a statement has just failed with, or what is behind it."""
+        if isinstance(error, ConfigError):  # of the start, and explained there
+            return error
         fault = fault_of(error.message)
         if fault is not None:
             found = self._suspects(fault)
