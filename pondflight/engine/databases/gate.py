@@ -94,7 +94,7 @@ class Gate:
         port: int = self._listener.getsockname()[1]
         return port
 
-    def awaited(self, seconds: float) -> bool:
+    def waited_for(self, seconds: float) -> bool:
         """Whether somebody stands before the closed gate, or comes within that time."""
         return bool(select.select([self._listener], [], [], seconds)[0])
 
