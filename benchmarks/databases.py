@@ -76,7 +76,9 @@ def _databases() -> Iterator[tuple[Postgres, list[dict[str, Any]]]]:
 
 def _config(entries: list[dict[str, Any]]) -> str:
     # The extensions are the databases': without one, they are not loaded either.
-    return json.dumps({"duckdb": {"extensions": [], "attached_databases": entries}})
+    settings = {"extensions": [], "attached_databases": entries}
+    limits = {"requests_per_minute": 1_000_000, "burst_size": 1_000_000}
+    return json.dumps({"duckdb": settings, "security": {"rate_limit": limits}})
 
 
 def _starts(entries: list[dict[str, Any]]) -> None:
