@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from integration.deployment import free_ports
 from integration.tools import require, signal_family
+from tests.ports import free_ports
 
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.05

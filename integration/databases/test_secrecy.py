@@ -15,9 +15,10 @@ from adbc_driver_manager import Error
 
 from integration.conftest import Deploy
 from integration.databases.support import NO_LIMITS, failure, rows
-from integration.deployment import PROGRAM, Deployment, free_ports
+from integration.deployment import PROGRAM, Deployment
 from integration.servers import MariaDB, Postgres
 from integration.tools import family
+from tests.ports import free_ports
 
 WRONG = "planted1wrong2password3"
 """Of logins that the servers refuse."""
