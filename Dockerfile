@@ -4,7 +4,7 @@
 #
 # Any base with Debian's or Python's own python3 (3.11 or newer, with venv) will do:
 #   docker build --build-arg BASE_IMAGE=debian-with-python -t pondflight:0.1.0 .
-# Where the network has a certificate authority of its own, pip is told by a secret:
+# Where the network has a certificate authority of its own, pip and npm are told by a secret:
 #   docker build --secret id=ca,src=/etc/ssl/certs/ca-certificates.crt -t pondflight:0.1.0 .
 ARG BASE_IMAGE=python:3.12-slim-bookworm
 
@@ -20,12 +20,19 @@ RUN --mount=type=secret,id=ca \
  && $pip -r requirements/build.txt \
  && $pip --prefix=/opt/pondflight -r requirements/image.txt
 COPY pyproject.toml README.md LICENSE CHANGELOG.md config.example.yaml ./
+COPY caddy caddy
+COPY ui ui
 COPY pondflight pondflight
-# Headers and tests of libraries are of no use here.
-RUN /build/venv/bin/pip --quiet install --prefix=/opt/pondflight --no-deps --no-build-isolation --no-index . \
+# Pages that `make pages` has built in the checkout are taken as they are; else they are built here,
+# by Node out of a wheel, which stays in this stage.
+# Headers and tests of libraries are of no use here, nor is Arrow's client of S3.
+RUN --mount=type=secret,id=ca \
+    if [ -s /run/secrets/ca ]; then \
+      export PIP_CERT=/run/secrets/ca NODE_EXTRA_CA_CERTS=/run/secrets/ca; fi \
+ && /build/venv/bin/pip --quiet install --prefix=/opt/pondflight --no-deps --no-build-isolation --no-index . \
  && sed -i '1s|.*|#!/opt/pondflight/bin/python3|' /opt/pondflight/bin/pondflight \
  && cd /opt/pondflight/lib/python3*/site-packages \
- && rm -rf pyarrow/include pyarrow/src pyarrow/tests pyarrow/includes \
+ && rm -rf pyarrow/include pyarrow/src pyarrow/tests pyarrow/includes pyarrow/*_s3* pyarrow/_s3fs* \
  && find . -name '*.pyx' -delete -o -name '*.pxd' -delete -o -name '*.pxi' -delete \
  && /opt/pondflight/bin/python3 -m compileall -q . >/dev/null
 

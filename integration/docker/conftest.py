@@ -13,6 +13,7 @@ from pondflight.workers.backends.docker import DockerBackend
 from pondflight.workers.backends.docker_api import DockerApi
 from pondflight.workers.engines import PondflightEngine
 from pondflight.workers.naming import instance_of
+from pondflight.workers.policy import Shape
 from tests.proxy.conftest import Deployment
 
 if not os.environ.get(VARIABLE):
@@ -44,6 +45,8 @@ class DockerDeployment(Deployment):
         secret: str | None = None,
         layout: dict[str, Any] | None = None,
         api: DockerApi | None = None,
+        memory_limit: int = 512 << 20,
+        cpu_limit: float = 2.0,
         **settings: Any,
     ) -> None:
         self.engine = docker
@@ -53,7 +56,10 @@ class DockerDeployment(Deployment):
         backend = DockerBackend(
             api or DockerApi(docker.host), Layout(**values | (layout or {})), instance
         )
-        defaults: dict[str, Any] = {"instance": instance, "cpu_limit": 2.0}
+        defaults: dict[str, Any] = {
+            "instance": instance,
+            "shape": lambda _: Shape(memory_limit, cpu_limit),
+        }
         super().__init__(backend, secret, **defaults | settings)
 
     def container(self, sub: str) -> str:

@@ -53,11 +53,13 @@ def pondflight(*arguments: str, **environ: str) -> subprocess.CompletedProcess[s
 def fixture_start(engine: Engine, fixture_no_containers: None, tmp_path: Path) -> Iterator[Start]:
     started: list[Served] = []
 
-    def start(**environ: str) -> Served:
+    def start(config: str = "{}", **environ: str) -> Served:
         folder = tmp_path / str(len(started))
         folder.mkdir()
+        (folder / "config.yaml").write_text(config)
         served = Served(
             folder,
+            f"--config={folder / 'config.yaml'}",
             JWT_SECRET=SECRET,
             WORKER_BACKEND="docker",
             CONTAINER_CPU_LIMIT="2",
@@ -189,6 +191,68 @@ def test_doctor_finds_all_well_and_then_what_is_not(
     assert inside.returncode == 1
     assert "failure  database far: from a container" in inside.stdout
     assert "localhost is the container itself there" in inside.stdout
+
+
+# with storage
+
+PERSISTENT = "duckdb: {storage: persistent, storage_limit: 16m}"
+
+
+@pytest.fixture(name="no_volumes")
+def fixture_no_volumes(engine: Engine) -> Iterator[None]:
+    """Volumes outlive their containers, which is what they are for."""
+    yield
+    engine.docker("rm", "--force", *engine.docker("ps", "--all", "--quiet").split())
+    engine.docker("volume", "rm", *engine.docker("volume", "ls", "--quiet").split())
+
+
+@pytest.mark.usefixtures("no_volumes")
+def test_tables_outlive_the_container_in_a_volume_of_the_user(engine: Engine, start: Start) -> None:
+    served = start(PERSISTENT)
+    ann, bob = client(served, "ann"), client(served, "bob")
+    ann.rows("CREATE TABLE t AS SELECT 42 AS n")
+    with pytest.raises(Exception, match="does not exist"):
+        bob.rows("FROM t")
+    first = engine.docker("ps", "--quiet").split()
+    assert len(first) == len(engine.docker("volume", "ls", "--quiet").split()) == 2
+    for container in first:
+        (found,) = json.loads(engine.docker("inspect", container))
+        (mount,) = found["Mounts"]
+        assert (mount["Type"], mount["Destination"], mount["RW"]) == ("volume", "/storage", True)
+        assert found["HostConfig"]["ReadonlyRootfs"] is True
+        volume = json.loads(engine.docker("volume", "inspect", mount["Name"]))[0]
+        assert volume["Labels"]["pondflight.managed"] == "true"
+        assert "ann" not in mount["Name"]
+
+    engine.docker("rm", "--force", *first)  # not even told to end
+    assert ann.rows("SELECT n FROM t") == [(42,)]
+    assert not set(engine.docker("ps", "--quiet").split()) & set(first)
+
+    with pytest.raises(Exception, match="your storage is full"):
+        ann.rows("CREATE TABLE large AS SELECT random() AS x, random() AS y FROM range(9000000)")
+    assert ann.rows("SELECT n FROM t") == [(42,)]
+    assert bob.rows("SELECT 42") == [(42,)]
+
+
+@pytest.mark.usefixtures("no_volumes")
+@pytest.mark.parametrize(("instance", "kept"), [("", False), ("blue", True)])
+def test_volumes_go_by_the_name_of_the_deployment_if_it_has_one(
+    engine: Engine, start: Start, instance: str, kept: bool
+) -> None:
+    """Who has no name is known by the secret alone, and cannot see what another secret stored."""
+    other = SECRET[::-1]
+    for secret in (SECRET, other):
+        served = start(
+            f"{PERSISTENT}\nworkers: {{keep_on_exit: false, instance: '{instance}'}}",
+            JWT_SECRET=secret,
+        )
+        uri = f"grpc://127.0.0.1:{served.ports['GRPC_PORT']}"
+        user = Client(uri, Tokens(secret).mint("ann", timedelta(hours=1)))
+        tables = user.rows("SELECT table_name FROM duckdb_tables()")
+        assert tables == ([("t",)] if secret == other and kept else [])
+        if secret == SECRET:
+            user.rows("CREATE TABLE t AS SELECT 42 AS n")
+        served.stop()
 
 
 # behind a socket proxy

@@ -9,6 +9,7 @@ from pyarrow import flight
 
 from integration.docker.conftest import DockerDeployment, MakeDeployment
 from integration.docker.engine import IMAGE, ROOT, Engine
+from pondflight import control
 from pondflight.workers.engines import GIZMOSQL, SQLFLITE, LoginEngine
 from pondflight.workers.states import Reason
 from tests.waiting import wait_until
@@ -57,6 +58,18 @@ def test_worker_of_another_make_serves_its_user(deploy: MakeDeployment, kind: Lo
     assert client.schema("SELECT 1 AS a").names == ["a"]
     with pytest.raises(Exception, match="does not exist"):
         deployment.client("bob").rows("SELECT * FROM t")
+
+
+def test_sql_that_may_only_be_a_query_is_refused_since_nobody_would_check(
+    deploy: MakeDeployment,
+) -> None:
+    deployment = with_engine(deploy, GIZMOSQL)
+    deployment.client("ann").rows("CREATE TABLE t AS SELECT 42 AS n")
+    careful = deployment.client("ann", **{control.QUERY_HEADER: "1"})
+    for sql in ("DROP TABLE t", "SELECT 1"):
+        with pytest.raises(Exception, match="pondflight's own image only"):
+            careful.rows(sql)
+    assert deployment.client("ann").rows("SELECT n FROM t") == [(42,)]
 
 
 def test_environment_is_what_these_images_go_by(deploy: MakeDeployment) -> None:

@@ -14,10 +14,15 @@ from pondflight.errors import InvalidArgument, PermissionDenied
 
 
 class Ownership:
-    """The owner of this worker, and the configuration that came with the claim."""
+    """The owner of this worker, and the configuration that came with the claim.
+
+    ``owner`` is empty until a configuration has succeeded. The first who tries is the only one who
+    may try again: half of a configuration may be that user's databases.
+    """
 
     def __init__(self) -> None:
         self.owner = ""
+        self._claimant = ""
         self._lock = threading.Lock()
         self._answer: dict[str, Any] = {}
 
@@ -32,9 +37,10 @@ class Ownership:
         if not isinstance(owner, str):
             raise InvalidArgument("the owner is not text")
         with self._lock:
-            if self.owner and owner != self.owner:
+            if self._claimant and owner != self._claimant:
                 raise PermissionDenied("this worker serves another user")
             if not self.owner:
+                self._claimant = owner
                 self._answer = configure(wanted)
                 self.owner = owner
             return self._answer

@@ -67,6 +67,7 @@ def layout_of(settings: Settings) -> Layout:
         publish=containers.publish,
         pids_limit=containers.pids_limit,
         scratch_size=containers.scratch_size,
+        deployment=settings.workers.instance,
     )
 
 

@@ -16,7 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 from pyarrow import flight
 
-from pondflight.errors import DeadlineExceeded, Unauthenticated, Unavailable
+from pondflight import control
+from pondflight.errors import DeadlineExceeded, NotSupported, Unauthenticated, Unavailable
 from pondflight.flightsql import wire
 from pondflight.flightsql.commands import StatementQuery
 from pondflight.flightsql.decoding import decode_command
@@ -46,7 +47,16 @@ class LoginConnection:
         timeout: float | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
     ) -> flight.FlightCallOptions:
-        """The token. All calls share one session: a login opens a new one each time."""
+        """The token. All calls share one session: a login opens a new one each time.
+
+        Raises ``NotSupported`` for a call that may run a query and nothing else: only workers of
+        ours see to that.
+        """
+        if control.QUERY_HEADER in headers:
+            raise NotSupported(
+                "SQL that no person has written runs on workers of pondflight's own image only "
+                "(containers.engine)"
+            )
         return flight.FlightCallOptions(timeout=timeout, headers=[self._login(timeout)])
 
     def configure(self, configuration: dict[str, Any], *, owner: str, timeout: float) -> None:

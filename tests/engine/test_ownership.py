@@ -60,7 +60,7 @@ def test_of_many_who_claim_at_once_one_gets_it() -> None:
     assert ownership.owner in results
 
 
-def test_configuration_that_fails_leaves_it_nobodys() -> None:
+def test_configuration_that_fails_leaves_it_to_the_first_who_tried() -> None:
     ownership = Ownership()
 
     def fail(_: object) -> dict[str, object]:
@@ -69,7 +69,11 @@ def test_configuration_that_fails_leaves_it_nobodys() -> None:
     with pytest.raises(Unavailable):
         ownership.configure({"owner": "a"}, fail)
     assert ownership.owner == ""
-    assert ownership.configure({"owner": "b"}, lambda _: {"attached": []}) == {"attached": []}
+    for other in ("b", ""):
+        with pytest.raises(PermissionDenied):
+            ownership.configure({"owner": other}, lambda _: {"attached": []})
+    assert ownership.configure({"owner": "a"}, lambda _: {"attached": []}) == {"attached": []}
+    assert ownership.owner == "a"
 
 
 def test_status_tells_memory_and_processor_time(make_client: MakeClient) -> None:

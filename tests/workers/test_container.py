@@ -45,6 +45,20 @@ def test_files_are_mounted_at_the_same_path_and_read_only_unless_told() -> None:
 
 
 @pytest.mark.parametrize(
+    ("deployment", "name"), [("", "pondflight-0123456789ab-"), ("blue", "pondflight-blue.-")]
+)
+def test_storage_is_a_volume_of_the_user_and_the_deployment(deployment: str, name: str) -> None:
+    layout = dataclasses.replace(LAYOUT, deployment=deployment)
+    spec = make_spec(instance="0123456789ab", storage="f" * 64)
+    config = configuration(spec, layout)
+    (mount,) = config["HostConfig"]["Mounts"]
+    assert (mount["Type"], mount["Target"]) == ("volume", "/storage")
+    assert mount["Source"] == name + "f" * 64
+    assert "--storage=/storage" in config["Cmd"]
+    assert configuration(make_spec(), layout)["HostConfig"]["Mounts"] == []
+
+
+@pytest.mark.parametrize(
     ("engine", "database"), [(GIZMOSQL, ":memory:"), (SQLFLITE, "/scratch/worker.duckdb")]
 )
 def test_images_of_others_are_told_by_their_environment(engine: object, database: str) -> None:

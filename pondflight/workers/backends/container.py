@@ -31,7 +31,8 @@ _NANO = 1_000_000_000
 class Layout:
     """What all containers of a deployment have in common; sizes in bytes.
 
-    ``publish``: reached by a free port of 127.0.0.1, not by an address of its own.
+    ``publish``: reached by a free port of 127.0.0.1, not by an address of its own. ``deployment``:
+    the name that the operator has given it, if any; its users' volumes go by that.
     """
 
     image: str
@@ -40,6 +41,7 @@ class Layout:
     publish: bool = False
     pids_limit: int = 512
     scratch_size: int = 64 << 20
+    deployment: str = ""
 
     def scratch_of(self, memory_limit: int) -> int:
         """Size of the scratch directory: it lives in the worker's memory, and leaves most of it."""
@@ -86,7 +88,7 @@ def configuration(spec: WorkerSpec, layout: Layout) -> dict[str, Any]:
                     f"rw,noexec,nosuid,nodev,size={scratch},mode=0700,uid={_USER},gid={_USER}"
                 )
             },
-            "Mounts": _mounts(spec),
+            "Mounts": _mounts(spec, layout),
             "ShmSize": min(_SHARED_MEMORY, scratch),
             # limits
             "Memory": spec.memory_limit,
@@ -117,14 +119,16 @@ def configuration(spec: WorkerSpec, layout: Layout) -> dict[str, Any]:
     return config
 
 
-def _mounts(spec: WorkerSpec) -> list[dict[str, Any]]:
+def _mounts(spec: WorkerSpec, layout: Layout) -> list[dict[str, Any]]:
     mounts: list[dict[str, Any]] = [
         {"Type": "bind", "Source": file.path, "Target": file.path, "ReadOnly": file.read_only}
         for file in spec.files
     ]
     if spec.storage:
-        volume = f"pondflight-{spec.instance}-{spec.storage}"
-        labels = {MANAGED: "true", INSTANCE: spec.instance}
+        # A name outlives a change of JWT_SECRET, and has a dot, which no id of an instance has.
+        owner = f"{layout.deployment}." if layout.deployment else spec.instance
+        volume = f"pondflight-{owner}-{spec.storage}"
+        labels = {MANAGED: "true", INSTANCE: layout.deployment or spec.instance}
         mounts.append(
             {
                 "Type": "volume",
