@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +91,19 @@ def test_a_database_that_is_silent_holds_up_nobody() -> None:
             stack.close()
             for sock in waiting:
                 sock.close()
+
+
+def test_nothing_is_imported_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("limits", "jwt", "falcon", "duckdb"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported by mistake')")
+    monkeypatch.chdir(tmp_path)
+    stack = Stack()
+    try:
+        assert stack.query("alice", "SELECT 1 AS a").rows == [{"a": 1}]
+    finally:
+        stack.close()
 
 
 def test_without_the_proxy_it_is_alive_and_not_ready() -> None:
