@@ -36,7 +36,7 @@ class WebProcess:
     def __init__(self, configuration: Configuration) -> None:
         self._address = configuration.address
         self._popen = subprocess.Popen(
-            [sys.executable, "-m", "pondflight.web"],
+            [sys.executable, "-P", "-m", "pondflight.web"],
             stdin=subprocess.PIPE,
             env=_environment(),
             start_new_session=True,
