@@ -34,8 +34,10 @@ ui: $(VENV)/run.stamp ## build the pages (again), and fail if that fails
 test: $(VENV)/dev.stamp ## install what is missing and run the tests
 	@$(BIN)/pytest tests $(ARGS)
 
+# One of them: make integration SUITE=integration/http
+SUITE ?= integration --ignore integration/docker
 integration: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## run the suites that need real servers and clients
-	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/pytest integration --ignore integration/docker $(ARGS)
+	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/pytest $(SUITE) $(ARGS)
 
 # Beside a Docker engine of our own, which leaves nothing behind; as root.
 integration-docker: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## run the suites that need a Docker engine

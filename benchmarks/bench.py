@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import yaml
 from adbc_driver_flightsql import DatabaseOptions, dbapi
 
 from pondflight.tokens import Tokens
@@ -25,8 +26,9 @@ from pondflight.tokens import Tokens
 MB = 1 << 20
 _MICRO_BATCH = 50
 
-NO_LIMITS = "security: {rate_limit: {requests_per_minute: 1000000, burst_size: 1000000}}"
-"""A benchmark is nothing but a user who runs too much."""
+# A benchmark is nothing but a user who runs too much.
+_NO_LIMITS = {"requests_per_minute": 1_000_000, "burst_size": 1_000_000}
+_READY = re.compile(r'msg="?Ready"? flight_sql=(?P<flight>\d+) http=(?P<http>\d+)')
 
 
 @dataclass(frozen=True)
@@ -58,16 +60,12 @@ class Server:
 @contextmanager
 def served(config: str = "", **environ: str) -> Iterator[Server]:
     """``pondflight serve`` with a configuration (YAML)."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
     secret = secrets.token_urlsafe(32)
-    names = ("PORT", "GRPC_PORT", "HEALTH_PORT")
-    variables = dict(zip(names, map(str, ports), strict=True))
+    variables = dict.fromkeys(("PORT", "GRPC_PORT", "HEALTH_PORT"), "0")
+    settings = {"security": {"rate_limit": _NO_LIMITS}} | (yaml.safe_load(config) or {})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.yaml"
-        path.write_text(config or NO_LIMITS)
+        path.write_text(yaml.safe_dump(settings))
         log = (Path(folder) / "log").open("w+")
         process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "pondflight", "serve", "--config", str(path)],
@@ -75,17 +73,14 @@ def served(config: str = "", **environ: str) -> Iterator[Server]:
             stderr=log,
         )
         try:
-            while (
-                "msg=Ready" not in (text := Path(log.name).read_text())
-                and 'msg="Ready"' not in text
-            ):
+            while not (ready := _READY.search(text := Path(log.name).read_text())):
                 assert process.poll() is None, text
                 time.sleep(0.05)
             yield Server(
-                uri=f"grpc://127.0.0.1:{ports[1]}",
+                uri=f"grpc://127.0.0.1:{ready['flight']}",
                 pid=process.pid,
                 tokens=Tokens(secret),
-                http_port=ports[0],
+                http_port=int(ready["http"]),
             )
         finally:
             process.terminate()

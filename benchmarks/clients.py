@@ -50,11 +50,10 @@ _STATEMENTS = {
 
 
 def _statement(connection: dbapi.Connection, sql: str = "SELECT 42") -> Callable[[], None]:
-    cursor = connection.cursor()
-
     def run() -> None:
-        cursor.execute(sql)
-        assert len(cursor.fetchall()) == 1
+        with connection.cursor() as cursor:  # a new one, or ADBC prepares only once
+            cursor.execute(sql)
+            assert len(cursor.fetchall()) == 1
 
     return run
 

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import flight
 
-from benchmarks.bench import MB, NO_LIMITS, Server, percentile, served, show
+from benchmarks.bench import MB, Server, percentile, served, show
 
 _ROWS = 5_000_000
 _TABLE = f"CREATE TABLE numbers AS SELECT range AS a, range + 1 AS b, range * 2 AS c, range AS d FROM range({_ROWS})"  # noqa: E501
@@ -28,7 +28,7 @@ _FORMS = (
 _ENDLESS = "SELECT range AS a, range * 2 AS b FROM range(1000000000000)"
 _STREAMS = 20
 _SECONDS = 10.0
-_CONFIG = NO_LIMITS + "\ncontainers: {memory_limit: 1g, cpu_limit: 1}\n"
+_CONFIG = "containers: {memory_limit: 1g, cpu_limit: 1}"
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from pyarrow import flight
 
 from pondflight.settings.schema import ROOT
 from pondflight.tokens import Tokens
+from tests.ports import free_ports
 
 _SETTINGS = {key.env.name for key in ROOT.leaves() if key.env is not None} | {"JWT_SECRET_FILE"}
 """Variables that go before the configuration, and must not come from whoever runs the tests."""
@@ -84,11 +84,15 @@ class Deployment:
         return self.tokens.mint(sub, timedelta(seconds=ttl), **claims)
 
     def connect(self, sub: str = "ada", **options: Any) -> dbapi.Connection:
-        """An ADBC connection of the user ``sub``; ``autocommit=True`` and others."""
+        """An ADBC connection of the user ``sub``; ``autocommit=True`` and others.
+
+        ``claims`` go into the token.
+        """
+        token = self.token(sub, **options.pop("claims", {}))
         return dbapi.connect(
             self.flight_uri,
             db_kwargs={
-                DatabaseOptions.AUTHORIZATION_HEADER.value: f"Bearer {self.token(sub)}",
+                DatabaseOptions.AUTHORIZATION_HEADER.value: f"Bearer {token}",
                 **options.pop("db_kwargs", {}),
             },
             **options,
@@ -154,18 +158,6 @@ class Deployment:
             return self.get("/ready")[0] == 200
         except OSError:
             return False
-
-
-def free_ports(number: int) -> list[int]:
-    """Ports that nothing listens on just now."""
-    sockets = [socket.socket() for _ in range(number)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def _program() -> list[str]:

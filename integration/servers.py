@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from integration.deployment import free_ports
-from integration.tools import require
+from integration.tools import require, signal_family
+from tests.ports import free_ports
 
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.05
@@ -34,10 +34,13 @@ class Server(ABC):
     """A database server of the tests' own. ``password`` is that of its one login, ``user``."""
 
     user: str
+    stop_signal: int
 
     def __init__(self, *options: str) -> None:
         self.options = options
-        self.password = f"p@ss/w:rd%{secrets.token_hex(8)}"
+        self.mark = secrets.token_hex(8)
+        """Part of the password that no encoding or quoting changes."""
+        self.password = f"p@ss/w:rd%'\\ {self.mark}"
         (self.port,) = free_ports(1)
         self.folder = Path(tempfile.mkdtemp(prefix=f"pondflight-{type(self).__name__.lower()}-"))
         self.log_file = self.folder / "server.log"
@@ -62,11 +65,18 @@ class Server(ABC):
             assert time.monotonic() < deadline, self.log()
             time.sleep(_POLL_SECONDS)
 
-    def stop(self, number: int = signal.SIGINT) -> None:
-        """End it by a signal and wait; SIGINT cuts the connections that are open."""
+    def stop(self) -> None:
+        """End it in order, and wait; connections that are open are cut."""
         process, self._process = self._process, None
         if process is not None:
-            process.send_signal(number)
+            process.send_signal(self.stop_signal)
+            process.wait(_START_SECONDS)
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        process, self._process = self._process, None
+        if process is not None:
+            signal_family(process.pid, signal.SIGKILL)
             process.wait(_START_SECONDS)
 
     def pause(self) -> None:
@@ -94,7 +104,7 @@ class Server(ABC):
     def url(self, database: str, *, user: str = "", password: str = "", **options: str) -> str:
         """The connection string that a configuration has for it."""
         login = f"{quote(user or self.user, safe='')}:{quote(password or self.password, safe='')}"
-        query = f"?{urlencode(options)}" if options else ""
+        query = f"?{urlencode(options, quote_via=quote)}" if options else ""
         return f"{self.scheme}://{login}@127.0.0.1:{self.port}/{database}{query}"
 
     def log(self) -> str:
@@ -141,9 +151,8 @@ class Server(ABC):
         return done.stdout
 
     def _signal(self, number: int) -> None:
-        """To the server and to all processes that it has made."""
         if self._process is not None:
-            os.killpg(self._process.pid, number)
+            signal_family(self._process.pid, number)
 
 
 class Postgres(Server):
@@ -151,6 +160,7 @@ class Postgres(Server):
 
     scheme = "postgresql"
     user = "reader"
+    stop_signal = signal.SIGINT  # SIGTERM waits for clients to leave
 
     def run(self, sql: str, database: str = "postgres") -> str:
         """Run SQL as the superuser, over the socket."""
@@ -192,6 +202,7 @@ class MariaDB(Server):
 
     scheme = "mysql"
     user = "reader"
+    stop_signal = signal.SIGTERM
 
     @property
     def _socket(self) -> Path:
@@ -210,13 +221,9 @@ class MariaDB(Server):
             *("--auth-root-authentication-method=normal", "--innodb-flush-method=fsync"),
         )
         self.start()
-        password = self.password.replace("'", "''")
+        password = self.password.replace("\\", "\\\\").replace("'", "''")
         self.run(f"CREATE USER {self.user}@'%' IDENTIFIED BY '{password}'")
-        self.stop(signal.SIGTERM)
-
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """End it by a signal and wait."""
-        super().stop(number)
+        self.stop()
 
     def _command(self) -> list[str]:
         return [
@@ -228,14 +235,18 @@ class MariaDB(Server):
             f"--port={self.port}",
             "--bind-address=127.0.0.1",
             "--skip-name-resolve",
+            f"--general-log-file={self.folder / 'general.log'}",
             "--innodb-flush-log-at-trx-commit=0",
             *self.options,
         ]
 
     def _answers(self) -> bool:
-        command = [require("mariadb-admin", _HINT), "--no-defaults", f"--socket={self._socket}"]
+        command = [require("mariadb", _HINT), "--no-defaults", f"--socket={self._socket}"]
         done = subprocess.run(
-            [*command, "--user=root", "ping"], capture_output=True, check=False, timeout=10
+            [*command, "--user=root", "--execute=SELECT 1"],
+            capture_output=True,
+            check=False,
+            timeout=10,
         )
         return done.returncode == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -44,3 +45,20 @@ def run(
         name = Path(str(arguments[0])).name
         pytest.fail(f"{name} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
     return done.stdout
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    found = [pid]
+    with contextlib.suppress(OSError):  # it has ended
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                found += family(int(child))
+    return found
+
+
+def signal_family(pid: int, number: int) -> None:
+    """Send a signal to a process and to all that descend from it."""
+    for one in family(pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(one, number)

@@ -17,9 +17,13 @@ pondflight is running, with a sample database attached as {alias!r}.
   HTTP         http://{host}:{port}
   gRPC health  {host}:{health_port}
 {tls}
-Demo token (user "demo", one hour):
+Token for the page at http://{host}:{port}/ and for every client (user "demo", one hour):
 
 {token}
+
+Token for the operators' console at http://{host}:{port}/console (one hour):
+
+{admin_token}
 
 Paste this into another shell:
 
@@ -51,7 +55,7 @@ With TLS, by Caddy, all on one port:
 """
 
 
-def show(settings: Settings, token: str, ca: Path | None) -> None:
+def show(settings: Settings, token: str, admin_token: str, ca: Path | None) -> None:
     """Print it. ``ca``: certificate of Caddy's authority, where Caddy runs."""
     server = settings.server
     click.echo(
@@ -65,6 +69,7 @@ def show(settings: Settings, token: str, ca: Path | None) -> None:
             if ca is None
             else _TLS.format(name=settings.caddy.host, port=settings.caddy.port, ca=ca),
             token=token,
+            admin_token=admin_token,
             python=sys.executable,
             query="\n".join(f"            {line}" for line in sample.QUERY.splitlines()),
         )

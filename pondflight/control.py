@@ -49,9 +49,10 @@ STATUS = "pondflight.status"
 "rss_bytes": n, "cpu_seconds": s}``; ``owner`` is empty while the worker is nobody's."""
 
 POOL_STATUS = "pondflight.pool_status"
-"""To the proxy, by an administrator. Empty body. Answers ``{"ready": bool, "active": n,
-"total_spawned": n, "total_stopped": n, "states": {state: n}, "stopped": {reason: n},
-"queued": n, "warm": n}`` and what /health/detailed has of the proxy."""
+"""To the proxy, by an administrator. Answers ``{"ready": bool, "active": n, "total_spawned": n,
+"total_stopped": n, "states": {state: n}, "stopped": {reason: n}, "queued": n, "warm": n}`` and
+what /health/detailed has of the proxy; that of the databases, which may take a second, if there
+is a body."""
 
 METRICS = "pondflight.metrics"
 """To the proxy, by an administrator. Empty body. Answers its metrics in Prometheus's text form."""

@@ -103,7 +103,9 @@ def run(settings: Settings, *, zero_config: bool, with_caddy: bool | None = None
             health=settings.server.health_port,
         )
         if zero_config:
-            banner.show(settings, tokens.mint("demo", timedelta(hours=1)), ca)
+            hour = timedelta(hours=1)
+            admin_token = tokens.mint("operator", hour, admin=True)
+            banner.show(settings, tokens.mint("demo", hour), admin_token, ca)
         signals.wait(while_true=lambda: all(part.alive() for part in parts))
         ended = Event.CADDY_ENDED if web.alive() else Event.HTTP_ENDED
         log.info(Event.STOPPING)
@@ -189,7 +191,10 @@ def _with_sample(settings: Settings, folder: Path) -> Settings:
     path = folder / "sample.db"
     sample.build(path)
     entry = AttachedDatabase(
-        alias=sample.ALIAS, type=DatabaseType.SQLITE, connection_string=SecretStr(str(path))
+        alias=sample.ALIAS,
+        type=DatabaseType.SQLITE,
+        connection_string=SecretStr(str(path)),
+        demo=True,
     )
     duckdb = settings.duckdb.model_copy(update={"attached_databases": (entry,)})
     demo = settings.auth.demo.model_copy(update={"enabled": True})

@@ -21,17 +21,10 @@ from pondflight.workers.backends.process import ProcessBackend
 from pondflight.workers.policy import Shape
 from pondflight.workers.pool import Pool, PoolSettings
 from tests.flight import Client
+from tests.ports import free_ports
 
 SECRET = "kW8rX2vN5qT9zL4mB7cJ1hG6fD3sA0pY"
 PLENTY = Limits(100_000, 100_000)
-
-
-def free_port() -> int:
-    """A port that nothing listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @dataclass
@@ -89,7 +82,7 @@ class Stack:
             demo_seconds=self.demo_seconds,
         )
         self.flight_uri = f"grpc://127.0.0.1:{self.proxy.port}"
-        self.port = free_port()
+        (self.port,) = free_ports(1)
         self.process = WebProcess(
             Configuration(
                 bind=f"127.0.0.1:{self.port}", proxy=self.flight_uri, secret=SECRET, **self.web

@@ -19,17 +19,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.ports import free_ports
 from tests.waiting import wait_until
 
+SQL = "SELECT count(*) AS ponds FROM sample.ponds"
 PORTS = ("PORT", "GRPC_PORT", "HEALTH_PORT")
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 def family(pid: int) -> set[int]:
@@ -82,6 +76,15 @@ class Served:
             with error:
                 return error.code, json.load(error)
 
+    def post(self, path: str, body: str = "", token: str = "") -> Any:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.ports['PORT']}{path}",
+            data=body.encode(),
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/sql"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
     def snippet(self) -> str:
         found = re.search(r"<<'END'\n(.*?)\nEND\n", self.out.read_text(), re.DOTALL)
         assert found is not None
@@ -124,6 +127,8 @@ def test_without_any_configuration_the_printed_snippet_returns_rows(serve: Serve
     assert served.get("/health") == (200, {"status": "healthy"})
     assert served.get("/ready") == (200, {"ready": True})
     assert "JWT secret generated for this run" in served.log()
+    counted = served.post("/query", SQL, served.post("/auth/demo-token")["token"])
+    assert counted == {"ponds": 40}
 
     processes = family(served.process.pid)
     assert len(processes) >= 3  # gunicorn's two, and a worker

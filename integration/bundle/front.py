@@ -14,8 +14,9 @@ import time
 import urllib.request
 from pathlib import Path
 
-from integration.deployment import Deployment, free_ports
+from integration.deployment import Deployment
 from tests.certificates import Authority, Pair
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 NAME = "localhost"

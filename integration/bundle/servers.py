@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from integration.deployment import free_ports
 from integration.tools import require
+from tests.ports import free_ports
 
 SAMPLES = Path(__file__).parents[2] / "deploy" / "compose"
 PASSWORD = "p@ss:w/rd"

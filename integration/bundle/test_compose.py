@@ -21,10 +21,10 @@ from adbc_driver_manager import Error
 from integration.bundle.conftest import IN_ENGINE
 from integration.bundle.front import ROOT, caddy
 from integration.bundle.test_scenarios import expected
-from integration.deployment import free_ports
 from integration.tools import require, run
 from pondflight.probe import Target, check
 from pondflight.tokens import Tokens
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.timeout(600)
 needs_engine = pytest.mark.skipif(

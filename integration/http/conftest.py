@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from integration.tools import require
-from tests.stack import free_port
+from tests.ports import free_ports
 
 
 class Redis:
@@ -17,7 +17,7 @@ class Redis:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port = free_port()
+        (self._port,) = free_ports(1)
         self.url = f"redis://:hunter2@127.0.0.1:{self._port}/0"
         self.start()
 

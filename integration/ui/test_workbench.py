@@ -65,6 +65,7 @@ def test_a_demo_token_is_one_click(open_page: OpenPage) -> None:
     page.click("#demo")
     page.wait_for_selector(".tree-item")
     expect(page.locator("#user")).to_contain_text("demo")
+    expect(page.locator("#ask")).to_be_hidden()  # models are not for demo users
 
 
 def test_the_tree_shows_columns_and_first_rows(work: Page) -> None:

@@ -59,7 +59,7 @@ class CaddyProcess:
         self._certificate = self._folder / "certificates" / "local" / name / f"{name}.crt"
         self.ca = self._folder / "ca.pem"
         self._popen = subprocess.Popen(
-            [sys.executable, "-m", "pondflight.caddy"],
+            [sys.executable, "-P", "-m", "pondflight.caddy"],
             stdin=subprocess.PIPE,
             env=_environment(settings, self._folder),
             start_new_session=True,

@@ -24,7 +24,7 @@ DEFAULT = ""
 """The session of clients that keep neither the token nor the cookie they were given."""
 
 _SPARE_LANES = 16
-_ROOM_SECONDS = 10.0
+_ROOM_SECONDS = 2.0
 _POLL_SECONDS = 0.05
 
 

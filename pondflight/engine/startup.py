@@ -19,7 +19,7 @@ from pondflight.engine.duck import files_folder
 from pondflight.engine.sandbox import Sandbox
 from pondflight.engine.sessions import SessionLimits, Sessions
 from pondflight.engine.tokens import tokenize
-from pondflight.errors import ConfigError
+from pondflight.errors import ConfigError, SqlError
 
 _SHARE_OF_FREE_DISK = 0.9
 
@@ -43,7 +43,7 @@ def start_up(
     extensions.load(database, types.union(wanted.get("extensions", [])))
     _limit_scratch(database, scratch, wanted.get("scratch_limit"))
     databases.attach(specs, require_all=wanted.get("require_all", False))
-    run_initial(database, wanted.get("init_sql") or "")
+    run_initial(database, databases, wanted.get("init_sql") or "")
     jail = wanted.get("sandbox")
     if jail is None:
         return None
@@ -52,7 +52,7 @@ def start_up(
         return sandbox.close(database, folder=files_folder(scratch), databases=names, **jail)
 
 
-def run_initial(database: duckdb.DuckDBPyConnection, text: str) -> None:
+def run_initial(database: duckdb.DuckDBPyConnection, databases: Databases, text: str) -> None:
     """Run ``duckdb.init_sql``. Raises ``ConfigError`` with the number of the statement that fails.
 
     What else it says has no word of the statement in it that may be a secret.
@@ -62,7 +62,9 @@ def run_initial(database: duckdb.DuckDBPyConnection, text: str) -> None:
             try:
                 cursor.execute(statement)
             except duckdb.Error as error:
-                why = _without_literals(str(error), statement)
+                said = SqlError(str(error))
+                found = databases.explain(said)  # a server that is away, in words of our own
+                why = _without_literals(str(error), statement) if found is said else found.message
                 problem = f"duckdb.init_sql: statement {number} failed: {why}"
                 raise ConfigError([problem]) from None
 

@@ -177,8 +177,12 @@ class CallTable:
             self._calls.add(call)
 
     def leave(self, call: Call) -> None:
-        """Never touch the call's context again."""
+        """Never touch the call's context again.
+
+        Asked a last time: to pyarrow a stream whose client went away has ended well.
+        """
         with self._lock:
+            call.still_connected()
             self._calls.discard(call)
             call.context = None
 

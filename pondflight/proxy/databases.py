@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,6 +21,10 @@ CHECK_SECONDS: Final = 15.0
 """How old an answer may be."""
 
 _CONNECT_SECONDS: Final = 2.0
+_PATIENCE: Final = 1.0
+"""Seconds that whoever asks waits; what has not answered by then is not available."""
+
+_THREADS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,31 +66,41 @@ class Databases:
         self._clock = clock
         self._lock = threading.Lock()
         self._checked_at: float | None = None
-        self._reachable: dict[str, bool] = {}
+        self._answers: dict[str, Future[bool]] = {}
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="databases")
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def status(self) -> list[dict[str, Any]]:
         """``[{"alias": …, "type": …, "status": "available" or "unavailable"}]``."""
         if not self._databases:
             return []
-        with self._lock:  # who asks meanwhile waits for the same answer
+        with self._lock:
             now = self._clock()
             if self._checked_at is None or now - self._checked_at >= CHECK_SECONDS:
-                self._reachable = self._look()
                 self._checked_at = now
-            reachable = self._reachable
+                for answer in self._answers.values():
+                    answer.cancel()  # what hangs must not make a queue
+                self._answers = {
+                    database.alias: self._threads.submit(database.reachable)
+                    for database in self._databases
+                }
+            answers = self._answers
+        there, _ = wait(answers.values(), _PATIENCE)
         return [
             {
                 "alias": database.alias,
                 "type": database.type,
-                "status": "available" if reachable[database.alias] else "unavailable",
+                "status": "available" if _is_up(answers[database.alias], there) else "unavailable",
             }
             for database in self._databases
         ]
 
-    def _look(self) -> dict[str, bool]:
-        with ThreadPoolExecutor(min(16, len(self._databases))) as threads:
-            answers = threads.map(Database.reachable, self._databases)
-            return {d.alias: up for d, up in zip(self._databases, answers, strict=True)}
+
+def _is_up(answer: Future[bool], there: set[Future[bool]]) -> bool:
+    return answer in there and not answer.cancelled() and answer.result()
 
 
 NO_DATABASES: Final = Databases(())

@@ -225,6 +225,8 @@ class _worker_errors:  # noqa: N801  reads as a noun where it is used
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is None:
+            self._lease.heard()
         if error is None or isinstance(error, PondflightError | GeneratorExit):
             return
         if self._call.cancelled is not None:

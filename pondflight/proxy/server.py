@@ -86,6 +86,7 @@ class ProxyServer(FlightSqlServer):
         super().close()
         self._relay.close()
         self._administration.close()
+        self._databases.close()
 
     def on_call(self, call: Call) -> None:
         """See what holds for every call."""
@@ -192,10 +193,10 @@ class ProxyServer(FlightSqlServer):
             case control.METRICS:
                 return metrics.expose(self._gauges)
             case control.POOL_STATUS:
-                return json.dumps(self._status()).encode()
+                return json.dumps(self._status(with_databases=body != b"")).encode()
         return json.dumps(self._administration.answer(kind, body)).encode()
 
-    def _status(self) -> dict[str, Any]:
+    def _status(self, *, with_databases: bool) -> dict[str, Any]:
         counts = self._pool.counts()
         available = self._pool.backend.reachable
         return {
@@ -206,8 +207,8 @@ class ProxyServer(FlightSqlServer):
                 "name": self._pool.backend.name,
                 "status": "available" if available else "unavailable",
             },
-            "databases": self._databases.status(),
-            "queue": {"starting": counts["states"]["starting"]},
+            "databases": self._databases.status() if with_databases else [],
+            "queue": {"starting": counts["states"]["starting"], "waiting": counts["queued"]},
             **self._pool.stats(),
             **counts,
         }

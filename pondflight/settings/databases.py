@@ -22,10 +22,10 @@ from pydantic import (
     field_validator,
 )
 
-from pondflight import dsn
+from pondflight import dsn, extensions
 from pondflight.settings.kinds import Accepts, ConnectionString, Flag, Refused, Section
 
-EXTENSIONS = ("arrow", "core_functions", "icu", "json", "mysql", "parquet", "postgres", "sqlite")
+EXTENSIONS = tuple(sorted(extensions.BUILT_IN | extensions.WHEELS.keys()))
 """What a configuration may list: built into DuckDB, or installed beside it from a wheel.
 
 ``arrow`` is DuckDB's Arrow interface, which needs no extension any more.

@@ -59,7 +59,10 @@ def create_app(configuration: Configuration) -> App:
         "/console": pages.Page("console"),
         "/assets/{name}": pages.Assets(),
         "/ui.json": pages.Site(
-            demo=configuration.demo, ai=models.ready, flight_port=configuration.flight_port
+            demo=configuration.demo,
+            ai=models.ready,
+            ai_for_demo=configuration.ai_for_demo,
+            flight_port=configuration.flight_port,
         ),
         "/console/session": console.Session(operators),
         "/console/status": console.Status(operators, upstream, configuration.statement_text),

@@ -97,7 +97,7 @@ class Session:
     def on_delete(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Sign out."""
         same_origin(req)
-        resp.unset_cookie(COOKIE, path=_PATH, samesite="Strict")
+        resp.unset_cookie(COOKIE, path=_PATH, same_site="Strict")
         resp.status = falcon.HTTP_204
 
 

@@ -54,7 +54,7 @@ class Detailed:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """200 in any case: what is wrong stands in it."""
         try:
-            status = self._upstream.pool_status()
+            status = self._upstream.pool_status(databases=True)
         except PondflightError:
             status = {}
         resp.media = self._document(status)

@@ -113,11 +113,12 @@ class Assets:
 class Site:
     """``GET /ui.json``: what the page for users has to know before anybody has signed in."""
 
-    def __init__(self, *, demo: bool, ai: bool, flight_port: int) -> None:
+    def __init__(self, *, demo: bool, ai: bool, ai_for_demo: bool, flight_port: int) -> None:
         self._media = {
             "version": __version__,
             "demo": demo,
             "ai": ai,
+            "ai_for_demo": ai_for_demo,
             "flight_port": flight_port,
         }
 

@@ -21,6 +21,14 @@ _START_SECONDS = 20.0
 _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 
+_VARIABLES = frozenset(
+    """
+    PATH HOME TMPDIR TZ LANG LANGUAGE VIRTUAL_ENV LD_LIBRARY_PATH SSL_CERT_FILE SSL_CERT_DIR
+    REQUESTS_CA_BUNDLE CURL_CA_BUNDLE
+    """.split()  # noqa: SIM905 - as in a shell
+)
+_FAMILIES = ("LC_", "PYTHON", "ARROW_", "ACERO_", "MALLOC_", "GRPC_", "OTEL_")
+
 
 class WebProcess:
     """``python -m pondflight.web``."""
@@ -28,7 +36,7 @@ class WebProcess:
     def __init__(self, configuration: Configuration) -> None:
         self._address = configuration.address
         self._popen = subprocess.Popen(
-            [sys.executable, "-m", "pondflight.web"],
+            [sys.executable, "-P", "-m", "pondflight.web"],
             stdin=subprocess.PIPE,
             env=_environment(),
             start_new_session=True,
@@ -68,9 +76,11 @@ class WebProcess:
 
 
 def _environment() -> dict[str, str]:
-    """Without the secrets: what is needed of them comes through the pipe."""
+    """What it needs, besides the pipe: any other variable may be the password of a database."""
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.endswith(("_SECRET", "_KEY", "_PASSWORD"))
+        if name in _VARIABLES
+        or name.startswith(_FAMILIES)
+        or name.upper().endswith("_PROXY")  # both spellings are in use
     }

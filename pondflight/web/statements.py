@@ -26,6 +26,8 @@ TEXT: Final = (
 _FIELDS: Final = ("sql", "parameters")
 _MOST_PARAMETERS: Final = 1000
 _DEEPEST: Final = 32
+_INTEGER: Final = pa.int32()
+"""Of whole numbers that it holds, as of those that stand in SQL: DATE + BIGINT is no date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +106,15 @@ def _column(name: str, value: Any) -> pa.Array:
     if _depth(value) > _DEEPEST:
         raise InvalidArgument(f"parameter {name[:64]!r} nests too deeply")
     try:
-        return pa.array([value])
+        return pa.array([value], _INTEGER if _fits_integer(value) else None)
     except (pa.ArrowException, OverflowError, ValueError, TypeError):
         raise InvalidArgument(
             f"parameter {name[:64]!r} is a value of no SQL type: give it as a string, and cast that"
         ) from None
+
+
+def _fits_integer(value: Any) -> bool:
+    return type(value) is int and -(2**31) <= value < 2**31
 
 
 def _depth(value: Any) -> int:

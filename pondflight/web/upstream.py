@@ -57,9 +57,10 @@ class Upstream:
         except PondflightError:
             return False
 
-    def pool_status(self) -> dict[str, Any]:
-        """``control.POOL_STATUS``."""
-        status: dict[str, Any] = json.loads(self._control(control.POOL_STATUS))
+    def pool_status(self, *, databases: bool = False) -> dict[str, Any]:
+        """``control.POOL_STATUS``; if wanted, with a look at the attached databases."""
+        body = b"databases" if databases else b""
+        status: dict[str, Any] = json.loads(self._control(control.POOL_STATUS, body))
         return status
 
     def metrics(self) -> bytes:

@@ -156,6 +156,10 @@ class Lease:
         self._changed = changed
         self._open = True
 
+    def heard(self) -> None:
+        """The worker has answered: for a moment nobody needs to ask whether it is there."""
+        self.worker.last_heard = time.monotonic()
+
     def release(self) -> None:
         """The call is over. May be called twice."""
         with self._changed:

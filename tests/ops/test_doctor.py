@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_ports
+
 SECRET = "kW8rX2vN5qT9zL4mB7cJ1hG6fD3sA0pY"
 
 
@@ -32,10 +34,7 @@ def doctor(tmp_path: Path, config: str, **environ: str) -> tuple[int, dict[str, 
 
 
 def ports() -> dict[str, str]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    found = [str(s.getsockname()[1]) for s in sockets]
-    for s in sockets:
-        s.close()
+    found = map(str, free_ports(3))
     return dict(zip(("PORT", "GRPC_PORT", "HEALTH_PORT"), found, strict=True))
 
 

@@ -68,9 +68,9 @@ WRONG_VALUES = {
     ".warm: 1 must be 0 with a sqlflite, which serves anyone (from FILE)",
     "workers: {backend: thread}": "workers.backend: 'thread' is not accepted",
     "duckdb: {extensions: postgres}": "duckdb.extensions must be a list, each item one of arrow,",
-    "duckdb: {extensions: [json, httpfs]}": "duckdb.extensions[1]: 'httpfs' is not available"
-    " (from FILE); accepted: one of arrow, core_functions, icu, json, mysql, parquet, postgres,"
-    " sqlite",
+    "duckdb: {extensions: [json, spatial]}": "duckdb.extensions[1]: 'spatial' is not available"
+    " (from FILE); accepted: one of arrow, autocomplete, core_functions, httpfs, icu, json, mysql,"
+    " parquet, postgres, sqlite",
     "duckdb: {attached_databases: {}}": "duckdb.attached_databases must be a list, each item a"
     " mapping with the keys alias, type, connection_string, read_only, allow, demo, not a mapping"
     " (from FILE)",

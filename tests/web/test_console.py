@@ -52,6 +52,20 @@ def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(stack: Stack) -> 
     assert "secure" in by_tls.headers["set-cookie"].lower().split("; ")
 
 
+def test_a_statement_whose_client_leaves_half_way_is_seen_as_cancelled(
+    stack: Stack, cookie: str
+) -> None:
+    connection = stack.connect()
+    headers = {"Authorization": f"Bearer {stack.token('leaver')}"}
+    connection.request("POST", "/query", "FROM range(1000000000000)", headers)
+    connection.getresponse().read(1 << 20)
+    (entry,) = running(stack, cookie, "leaver")
+    connection.close()
+    wait_until(lambda: not running(stack, cookie, "leaver"))
+    (found,) = [s for s in status(stack, cookie)["statements"] if s["id"] == entry["id"]]
+    assert found["state"] == "cancelled"
+
+
 def test_only_administrators_get_in(stack: Stack) -> None:
     assert sign_in(stack, stack.token("ann")).status == 403
     assert sign_in(stack, "nonsense").status == 401

@@ -102,6 +102,11 @@ def test_parameters_by_position_and_by_name(stack: Stack) -> None:
         },
     )
     assert answer.rows == [{"a": 2, "b": "x", "c": "2024-02-03", "d": None}]
+    answer = stack.query(
+        "alice",
+        {"sql": "SELECT ?::DATE + ? AS day, ? AS b", "parameters": ["2026-01-31", 1, 2**31]},
+    )
+    assert answer.rows == [{"day": "2026-02-01", "b": 2**31}]
     answer = stack.query("alice", {"sql": "SELECT $who AS a", "parameters": {"who": "x'; --"}})
     assert answer.rows == [{"a": "x'; --"}]
 

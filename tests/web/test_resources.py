@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import socket
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -55,7 +57,7 @@ def test_detailed_health_has_the_parts_and_no_secret() -> None:
     assert health["containers"] == {"active": 1, "total_spawned": 1, "total_stopped": 0}
     assert isinstance(health["uptime_seconds"], int)
     assert health["status"] == "degraded"
-    assert health["queue"]["starting"] == 0
+    assert health["queue"] == {"starting": 0, "waiting": 0}
     assert health["components"]["proxy"] == {"status": "available"}
     assert health["components"]["backend"] == {"name": "process", "status": "available"}
     statuses = {d["alias"]: d["status"] for d in health["components"]["databases"]}
@@ -66,6 +68,42 @@ def test_detailed_health_has_the_parts_and_no_secret() -> None:
     }
     assert b"hunter2" not in answer.body
     assert b"127.0.0.1" not in answer.body
+
+
+def test_a_database_that_is_silent_holds_up_nobody() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port: int = listener.getsockname()[1]
+        waiting = [socket.socket() for _ in range(8)]
+        for sock in waiting:  # from here on the kernel answers to no more of them
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", port))
+        stack = Stack(
+            databases=Databases([Database("mute", "postgres", f"postgresql://127.0.0.1:{port}/d")])
+        )
+        try:
+            for _ in range(3):
+                health = stack.request("GET", "/health/detailed").json
+                assert health["status"] == "degraded"
+                assert health["components"]["proxy"] == {"status": "available"}
+                assert health["components"]["databases"][0]["status"] == "unavailable"
+                assert stack.request("GET", "/ready").json == {"ready": True}
+        finally:
+            stack.close()
+            for sock in waiting:
+                sock.close()
+
+
+def test_nothing_is_imported_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("limits", "jwt", "falcon", "duckdb"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported by mistake')")
+    monkeypatch.chdir(tmp_path)
+    stack = Stack()
+    try:
+        assert stack.query("alice", "SELECT 1 AS a").rows == [{"a": 1}]
+    finally:
+        stack.close()
 
 
 def test_without_the_proxy_it_is_alive_and_not_ready() -> None:

@@ -20,7 +20,7 @@ from pondflight.engine.databases.faults import Fault, Kind, fault_of, missing_na
 from pondflight.engine.databases.files import Files
 from pondflight.engine.databases.plan import Spec, plan
 from pondflight.engine.databases.server import ServerDatabase, State
-from pondflight.errors import PondflightError, Unavailable
+from pondflight.errors import ConfigError, PondflightError, Unavailable
 from pondflight.logs import Event, get_logger
 
 log = get_logger()
@@ -30,7 +30,9 @@ __all__ = ["Databases", "Spec"]
 _HEARD_SECONDS = 0.25
 _ATTACH_SECONDS = 5.0
 _ONE_MORE_LOOK_SECONDS = 1.0
+_GONE_SECONDS = 1.0
 _RECENT_SECONDS = 10.0
+_TOGETHER_SECONDS = 0.2
 
 _SENTENCES: Mapping[Kind, str] = {
     Kind.AWAY: (
@@ -44,6 +46,12 @@ _SENTENCES: Mapping[Kind, str] = {
     Kind.CROWDED: "database {name} has no connection to spare: try again in a moment",
     Kind.BROKEN: "the connection to database {name} was lost: run the statement again",
 }
+
+
+_FILE = (
+    "database {name} cannot be opened: its file is not there or damaged, or somebody writes to it; "
+    "tell the administrator"
+)
 
 
 class Databases:
@@ -119,6 +127,8 @@ class Databases:
 
     def explain(self, error: PondflightError) -> PondflightError:
         """``error``, which a statement has just failed with, or what is behind it."""
+        if isinstance(error, ConfigError):  # of the start, and explained there
+            return error
         fault = fault_of(error.message)
         if fault is not None:
             found = self._suspects(fault)
@@ -126,9 +136,17 @@ class Databases:
                 server.look()
             return _unavailable(fault.kind, *(server.alias for server in found))
         missing = missing_name(error.message)
-        for alias in self.absent:
+        for alias in self._missing:
             if missing == alias.lower():
-                return _unavailable(self._kind_of(alias), alias)
+                return Unavailable(_FILE.format(name=f"'{alias}'"))
+        for server in self._servers:
+            if missing != server.alias.lower():
+                continue
+            if not server.present:
+                refused = server.state is State.REFUSED
+                return _unavailable(Kind.REFUSED if refused else Kind.AWAY, server.alias)
+            if server.changed(_ago(_RECENT_SECONDS)):  # it is back by now
+                return _unavailable(Kind.BROKEN, server.alias)
         return error
 
     def cut_waiting(self, since: float) -> None:
@@ -147,31 +165,31 @@ class Databases:
         fault = fault_of(error.message)
         if fault is None:
             return False
-        found = [server for server in self._suspects(fault) if server.present]
+        found = self._suspects(fault)
         for server in found:
             server.look()
-        return any(server.wait(lambda state: state is State.AWAY, 1.0) for server in found)
+        return any(
+            not server.present or server.wait(lambda state: state is State.AWAY, _GONE_SECONDS)
+            for server in found
+        )
 
     def _suspects(self, fault: Fault) -> list[ServerDatabase]:
-        """The servers that may be at fault: the one with that port; else those that broke."""
-        since = time.monotonic() - _RECENT_SECONDS
-        for found in (
-            [server for server in self._servers if server.owns(fault.port)],
-            [server for server in self._servers if server.broke(since)],
-        ):
-            if found:
-                return found
-        return self._servers
-
-    def _kind_of(self, alias: str) -> Kind:
-        for server in self._servers:
-            if server.alias == alias:
-                return Kind.REFUSED if server.state is State.REFUSED else Kind.AWAY
-        return Kind.REFUSED
+        """The servers that may be at fault: whose port it is, or whose connection broke."""
+        if fault.kind is Kind.BROKEN:
+            latest = max((server.broken for server in self._servers), default=0.0)
+            since = max(latest - _TOGETHER_SECONDS, _ago(_RECENT_SECONDS))
+            found = [server for server in self._servers if server.broken >= since]
+        else:
+            found = [server for server in self._servers if server.owns(fault.port)]
+        return found or self._servers
 
 
 def _left(deadline: float) -> float:
     return max(0.0, deadline - time.monotonic())
+
+
+def _ago(seconds: float) -> float:
+    return time.monotonic() - seconds
 
 
 def _names(text: str, alias: str) -> bool:

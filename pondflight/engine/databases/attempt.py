@@ -50,7 +50,7 @@ class Attempt:
         """
         deadline = time.monotonic() + seconds
         while not self._ended.is_set() and time.monotonic() < deadline:
-            if self.gate is not None and self.gate.awaited(_POLL_SECONDS):
+            if self.gate is not None and self.gate.waited_for(_POLL_SECONDS):
                 self._forget_secret()
                 return True
             if self.gate is None and self._ended.wait(_POLL_SECONDS):

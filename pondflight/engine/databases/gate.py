@@ -94,7 +94,7 @@ class Gate:
         port: int = self._listener.getsockname()[1]
         return port
 
-    def awaited(self, seconds: float) -> bool:
+    def waited_for(self, seconds: float) -> bool:
         """Whether somebody stands before the closed gate, or comes within that time."""
         return bool(select.select([self._listener], [], [], seconds)[0])
 
@@ -146,11 +146,9 @@ class Gate:
             self._links.add(link)
         if refused:
             link.cut()
-        broken = link.run()
+        link.run(self._on_break)
         with self._lock:
             self._links.discard(link)
-        if broken:
-            self._on_break()
 
 
 class _Link:
@@ -163,18 +161,19 @@ class _Link:
         self.asked: float | None = None
         """Since when the server owes an answer; monotonic."""
 
-    def run(self) -> bool:
-        """Pass bytes until one side ends; whether that side was the server."""
+    def run(self, on_break: Callable[[], None]) -> None:
+        """Pass bytes until one side ends. ``on_break``: called before the client sees it end."""
         upward = threading.Thread(target=self._up, daemon=True)
         upward.start()
         try:
             self._down()
+            if not self._client_left:
+                on_break()
         finally:
             self.cut()
             upward.join()
             self._client.close()
             self._server.close()
-        return not self._client_left
 
     def cut(self) -> None:
         """End both connections."""
@@ -185,14 +184,23 @@ class _Link:
     def _up(self) -> None:
         buffer = memoryview(bytearray(_BUFFER_BYTES))
         try:
-            while count := self._client.recv_into(buffer):
+            while count := self._received(buffer):
                 self.asked = time.monotonic()
                 self._server.sendall(buffer[:count])
-            self._client_left = True
         except OSError:
             pass
         finally:
-            self.cut()
+            with contextlib.suppress(OSError):  # wakes the other direction, which does the rest
+                self._server.shutdown(socket.SHUT_RDWR)
+
+    def _received(self, buffer: memoryview) -> int:
+        """Bytes from the client; none when it has left."""
+        try:
+            count = self._client.recv_into(buffer)
+        except OSError:
+            count = 0
+        self._client_left = not count
+        return count
 
     def _down(self) -> None:
         buffer = memoryview(bytearray(_BUFFER_BYTES))

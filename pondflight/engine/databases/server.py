@@ -68,7 +68,8 @@ class ServerDatabase:
         self._doubt = threading.Event()
         self._wake = threading.Event()
         self._broken = 0.0
-        self._ports: set[int] = set()
+        self._settled = 0.0
+        self._ports = {address.port for address in plan.dsn.addresses if not plan.upstream}
         self._asked = 0
         self._reported: Event | None = None
 
@@ -120,12 +121,20 @@ class ServerDatabase:
             self._changed.wait_for(lambda: self._asked > earlier and self._state.settled, seconds)
 
     def owns(self, port: int | None) -> bool:
-        """Whether that is the port of a gate of its own."""
-        return port in self._ports
+        """Whether DuckDB connects to that port for it: a gate's, or the server's own.
 
-    def broke(self, since: float) -> bool:
-        """Whether a connection broke or could not be made after ``since`` (monotonic)."""
-        return self._broken >= since
+        ``None``: the error has no port in it, as it has where there is a gate.
+        """
+        return port in self._ports if port is not None else self._plan.upstream is None
+
+    @property
+    def broken(self) -> float:
+        """When a connection last broke or could not be made; monotonic."""
+        return self._broken
+
+    def changed(self, since: float) -> bool:
+        """Whether it came or went after ``since``; monotonic."""
+        return self._settled >= since
 
     def cut_waiting(self, since: float) -> None:
         """End the connections whose question, asked after ``since``, has no answer yet."""
@@ -231,6 +240,7 @@ class ServerDatabase:
 
     def _set(self, state: State, *, present: bool = False) -> None:
         with self._changed:
+            self._settled = time.monotonic()
             self._present = present or state is State.ATTACHED
             self._state = state
             self._changed.notify_all()

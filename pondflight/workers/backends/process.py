@@ -167,6 +167,7 @@ class _Process:
         self._popen = subprocess.Popen(  # noqa: S603  our own program, our own arguments
             [
                 sys.executable,
+                "-P",  # nothing is imported from the scratch directory
                 "-m",
                 "pondflight",
                 "worker",

@@ -9,6 +9,8 @@ import type { Store } from "./store";
 const MOST_POINTS = 100_000;
 const MOST_BARS = 60;
 const MOST_SERIES = 6;
+const LABEL_WIDTH = 92;
+const LABEL_HEIGHT = 24;
 const PALETTE = ["series-1", "series-2", "series-3", "series-4", "series-5", "series-6"];
 
 interface Choice {
@@ -102,6 +104,9 @@ export class Chart {
     if (choice.y.length === 0) return;
     const axis = { stroke: colour("muted"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line"), width: 1 } };
     const labels = data.labels;
+    const { width } = this.size();
+    const slanted = labels !== null && data.x.length * LABEL_WIDTH > width;
+    const room = slanted ? LABEL_HEIGHT : LABEL_WIDTH;
     const bars = labels === null ? undefined : uPlot.paths.bars?.({ size: [0.7, 64], radius: 0.15 });
     const options: uPlot.Options = {
       ...this.size(),
@@ -115,7 +120,9 @@ export class Chart {
           : {
               ...axis,
               grid: { show: false },
-              splits: () => data.x.filter((_, i) => i % Math.ceil(data.x.length / 14) === 0),
+              // Side by side where there is room, else one below the other's end.
+              ...(slanted ? { rotate: -45, size: 76 } : {}),
+              splits: () => data.x.filter((_, i) => i % Math.ceil((data.x.length * room) / width) === 0),
               values: (_, splits) => splits.map((i) => shorten(labels[i] ?? "")),
             },
         { ...axis, size: 64 },

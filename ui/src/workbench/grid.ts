@@ -250,7 +250,9 @@ export class Grid {
       case "PageUp": row -= this.viewRows; break;
       case "Home": column = 0; if (end) row = 0; break;
       case "End": column = columns; if (end) row = rows; break;
-      case "Enter": this.open(); return;
+      case "Enter":
+        if (!end) this.open();
+        return;
       case "c":
         if (end && String(getSelection()) === "") this.copy();
         return;
@@ -292,10 +294,7 @@ export class Grid {
         h("button", { class: "button primary" }, "Close"),
       ),
     );
-    dialog.addEventListener("close", () => {
-      dialog.remove();
-      this.element.focus();
-    });
+    dialog.addEventListener("close", () => dialog.remove());
     document.body.append(dialog);
     dialog.showModal();
   }

@@ -13,12 +13,13 @@ interface Site {
   version: string;
   demo: boolean;
   ai: boolean;
+  ai_for_demo: boolean;
   flight_port: number;
 }
 
 const INITIAL = "-- Ctrl + Enter runs this. Tables are on the left.\nSHOW ALL TABLES;\n";
 
-let site: Site = { version: "", demo: false, ai: false, flight_port: 8081 };
+let site: Site = { version: "", demo: false, ai: false, ai_for_demo: false, flight_port: 8081 };
 let session: Session | null = null;
 let asked: Promise<void> = Promise.resolve();
 
@@ -84,6 +85,7 @@ async function enter(found: Session): Promise<void> {
     entered = true;
     document.body.dataset.view = "work";
     showUser(found);
+    window.setInterval(() => showUser(found), 15_000);
     workbench(catalog, load, Tree, Editor, Results);
   } catch (error) {
     sessions.forget();
@@ -201,7 +203,7 @@ interface Written {
 
 function askBar(editor: Editor, run: () => void): void {
   const form = byId<HTMLFormElement>("ask");
-  form.hidden = !site.ai;
+  form.hidden = !site.ai || (session?.demo === true && !site.ai_for_demo);
   byId("ask-icon").replaceChildren(icon("spark"));
   const input = byId<HTMLInputElement>("ask-text");
   const button = byId<HTMLButtonElement>("ask-button");

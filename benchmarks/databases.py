@@ -1,0 +1,199 @@
+"""What attached databases cost: at a worker's start, for each row, and when memory is short.
+
+Needs PostgreSQL and MariaDB on this machine, and starts its own of both.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from adbc_driver_flightsql import dbapi
+
+from benchmarks.bench import MB, Server, percentile, served, show
+from integration.databases import tpch
+from integration.servers import MariaDB, Postgres
+from integration.tools import family
+from pondflight.engine import extensions
+
+_STARTS = 15
+_RUNS = 25
+_ROWS = 1_000_000
+_COUNT = "SELECT count(*) FROM shop.public.million"
+_SUM = "SELECT sum(id), max(label) FROM shop.public.million"
+# 2.3 GB: a number, a key and a text of 120 characters.
+_LOOK_SECONDS = 0.05
+_SORTED_ROWS = 17_000_000
+_SORT = (
+    "SELECT hash(range) AS k, range AS i, lpad(range::VARCHAR, 120, 'x') AS s"
+    f" FROM range({_SORTED_ROWS}) ORDER BY k"
+)
+
+
+def main() -> None:
+    """Start of a worker, one million rows of PostgreSQL, a sort larger than memory."""
+    if not shutil.which("mariadbd") or not list(Path("/usr/lib/postgresql").glob("*/bin/postgres")):
+        print("databases: not measured: apt-get install postgresql mariadb-server", file=sys.stderr)
+        return
+    with _databases() as (postgres, entries):
+        _starts(entries)
+        _million(postgres, entries)
+    _sort()
+
+
+@contextmanager
+def _databases() -> Iterator[tuple[Postgres, list[dict[str, Any]]]]:
+    postgres, mariadb = Postgres(), MariaDB()
+    with tempfile.TemporaryDirectory() as folder, closing(postgres), closing(mariadb):
+        sqlite = Path(folder) / "warehouse.db"
+        postgres.start()
+        mariadb.start()
+        tpch.load(postgres, mariadb, sqlite)
+        postgres.run(
+            "CREATE TABLE million AS SELECT n AS id, 'label ' || n AS label"
+            f" FROM generate_series(1, {_ROWS}) AS n;"
+            f" GRANT SELECT ON million TO {postgres.user}; VACUUM ANALYZE million",
+            "shop",
+        )
+        yield (
+            postgres,
+            [
+                {"alias": "shop", "type": "postgres", "connection_string": postgres.url("shop")},
+                {"alias": "crm", "type": "mysql", "connection_string": mariadb.url("crm")},
+                {"alias": "warehouse", "type": "sqlite", "connection_string": str(sqlite)},
+            ],
+        )
+
+
+def _config(entries: list[dict[str, Any]]) -> str:
+    # The extensions are the databases': without one, they are not loaded either.
+    settings = {"extensions": [], "attached_databases": entries}
+    limits = {"requests_per_minute": 1_000_000, "burst_size": 1_000_000}
+    return json.dumps({"duckdb": settings, "security": {"rate_limit": limits}})
+
+
+def _starts(entries: list[dict[str, Any]]) -> None:
+    with served(_config([])) as without, served(_config(entries)) as with_three:
+        times: list[list[float]] = [[], []]
+        for number in range(_STARTS):
+            for found, server in zip(times, (without, with_three), strict=True):
+                begin = time.perf_counter()
+                with server.connect(f"user-{number}", autocommit=True) as connection:
+                    _fetch(connection, "SELECT 42")
+                found.append((time.perf_counter() - begin) * 1e3)
+        without_ms, with_ms = (percentile(sorted(found), 0.5) for found in times)
+    show(
+        f"New user: connect, start of the worker, first row; median of {_STARTS}, ms",
+        ("without databases", "with three", "added"),
+        [(without_ms, with_ms, with_ms - without_ms)],
+    )
+
+
+def _million(postgres: Postgres, entries: list[dict[str, Any]]) -> None:
+    rows = []
+    with served(_config(entries)) as server, duckdb.connect(config={"threads": 1}) as alone:
+        extensions.load(alone, ["postgres"])
+        alone.execute("CREATE SECRET s (TYPE postgres, URI ?)", [postgres.url("shop")])
+        alone.execute("ATTACH '' AS shop (TYPE postgres, SECRET s, READ_ONLY)")
+        with server.connect(autocommit=True) as connection:
+            for sql in (_COUNT, _SUM):
+                ways: list[Callable[[], object]] = [
+                    lambda sql=sql: alone.execute(sql).fetchall(),  # type: ignore[misc]
+                    lambda sql=sql: _fetch(connection, sql),  # type: ignore[misc]
+                ]
+                times = _in_turns(ways)
+                direct, whole = (percentile(found, 0.5) for found in times)
+                rows.append((f"`{sql}`", direct, whole, whole / direct))
+    show(
+        f"{_ROWS:,} rows of PostgreSQL, median of {_RUNS}, ms",
+        ("statement", "DuckDB's extension alone", "ADBC through everything", "ratio"),
+        rows,
+    )
+
+
+def _in_turns(ways: list[Callable[[], object]]) -> list[list[float]]:
+    times: list[list[float]] = [[] for _ in ways]
+    for run in range(_RUNS + 1):
+        for found, way in zip(times, ways, strict=True):
+            begin = time.perf_counter()
+            way()
+            if run:  # the first one is for warmth
+                found.append((time.perf_counter() - begin) * 1e3)
+    return [sorted(found) for found in times]
+
+
+def _sort() -> None:
+    config = json.dumps({"containers": {"memory_limit": "512m"}})
+    with served(config) as server, server.connect(autocommit=True) as connection:
+        _fetch(connection, "SELECT 42")
+        peaks = _Peaks(_worker(server))
+        begin = time.perf_counter()
+        count, size, last = 0, 0, -1
+        with connection.cursor() as cursor:
+            cursor.execute(_SORT)
+            for batch in cursor.fetch_record_batch():
+                keys = batch.column(0)
+                assert keys[0].as_py() >= last
+                last = keys[-1].as_py()
+                count += batch.num_rows
+                size += batch.nbytes
+        seconds = time.perf_counter() - begin
+        peaks.stop()
+        assert count == _SORTED_ROWS
+        show(
+            "A sort of all rows, fetched, in a worker of 512 MB",
+            ("GB", "s", "peak of the worker's memory, MB", "peak of what it spilled, MB"),
+            [(size / 1e9, seconds, peaks.memory, peaks.spilled)],
+        )
+
+
+class _Peaks:
+    """The most memory that a worker has of its own, and the most that it spills; in MB.
+
+    Memory without the pages of program files, which the system drops when it needs room.
+    """
+
+    def __init__(self, worker: int) -> None:
+        self._status = Path(f"/proc/{worker}/status")
+        self._folder = Path(f"/proc/{worker}/cwd").readlink().parent / "spill"
+        self.memory = 0.0
+        self.spilled = 0.0
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._end.wait(_LOOK_SECONDS):
+            anonymous = self._status.read_text().partition("RssAnon:")[2].split()[0]
+            self.memory = max(self.memory, int(anonymous) / 1024)
+            with suppress(OSError):
+                used = sum(path.stat().st_blocks * 512 for path in self._folder.iterdir())
+                self.spilled = max(self.spilled, used / MB)
+
+
+def _worker(server: Server) -> int:
+    """The process of the only worker."""
+    for pid in family(server.pid):
+        if b"worker" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+            return pid
+    raise AssertionError("there is no worker")
+
+
+def _fetch(connection: dbapi.Connection, sql: str) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        found: list[Any] = cursor.fetchall()
+        return found

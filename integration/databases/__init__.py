@@ -1,0 +1,1 @@
+"""PostgreSQL, MariaDB, SQLite and DuckDB files behind one SQL."""

@@ -1,0 +1,267 @@
+"""Statements that try every way out of the sandbox that we know, and some that stay free.
+
+One a line; a line that begins with a blank goes on with the one before. ``{outside}`` is a CSV file
+that nobody may read, ``{name}`` its name in the folder above ``{files}``, which is the user's own;
+``{shop}`` is the SQLite file that is attached as ``shop`` and has the table ``goods``. There is a
+table ``t`` with an INTEGER column ``i``.
+"""
+
+from __future__ import annotations
+
+import re
+
+OUTSIDE = "outside.csv"
+
+FILES = """
+SELECT * FROM read_text('/etc/passwd')
+SELECT * FROM '/etc/passwd'
+SELECT * FROM read_blob('/proc/self/environ')
+SELECT * FROM read_blob('/proc/self/cmdline')
+SELECT * FROM read_csv('{outside}')
+SELECT * FROM read_csv_auto('{outside}')
+SELECT * FROM '{outside}'
+SELECT * FROM read_json('{outside}')
+SELECT * FROM read_parquet('{outside}')
+SELECT * FROM parquet_metadata('{outside}')
+SELECT * FROM sniff_csv('{outside}')
+SELECT * FROM read_duckdb('{outside}')
+SELECT * FROM glob('/*')
+SELECT * FROM glob('{files}/../*')
+SELECT * FROM read_csv('{files}/../{name}')
+SELECT * FROM read_text(['{files}/x', '/etc/passwd'])
+SELECT * FROM query_table(['{outside}'])
+COPY (SELECT 1) TO '/etc/owned'
+COPY (SELECT 1) TO '{outside}'
+COPY (SELECT 1) TO '{files}/../owned.csv'
+COPY (SELECT 1) TO '/proc/self/mem' (FORMAT csv)
+COPY (SELECT 1) TO '{shop}'
+COPY (SELECT 1) TO '{shop}' (USE_TMP_FILE false)
+COPY (SELECT 1) TO '{shop}' ("use_tmp_file" 'f')
+COPY (SELECT 1) TO '{shop}.wal'
+COPY (SELECT 1) TO '{shop}-journal'
+COPY (SELECT 1) TO ('{files}/../' || 'owned.csv')
+COPY (SELECT 1) TO ('{shop}' || '.wal')
+COPY t TO E'{shop}.wal'
+COPY t TO $${shop}.wal$$
+COPY t (i) FROM ('{shop}' || '')
+EXPORT DATABASE memory TO '{files}/../owned'
+COPY t FROM '{outside}'
+EXPORT DATABASE '/tmp/owned'
+EXPORT DATABASE '{files}/../owned'
+IMPORT DATABASE '/tmp'
+IMPORT DATABASE '{files}'
+CREATE TABLE x AS SELECT * FROM read_text('/etc/passwd')
+CREATE VIEW x AS SELECT * FROM read_text('/etc/passwd')
+CREATE MACRO x() AS TABLE SELECT * FROM read_text('/etc/passwd')
+PREPARE x AS SELECT * FROM read_text('/etc/passwd')
+INSERT INTO t SELECT content::INT FROM read_text('/etc/passwd')
+EXPLAIN ANALYZE SELECT * FROM read_text('/etc/passwd')
+WITH x AS (SELECT * FROM read_text('/etc/passwd')) SELECT * FROM x
+SELECT (SELECT content FROM read_text('/etc/passwd'))
+.read /etc/passwd
+SELECT getenv('HOME')
+"""
+
+DATABASES = """
+ATTACH '{outside}' AS x
+ATTACH '{shop}' AS x
+ATTACH '{shop}' AS x (TYPE sqlite)
+ATTACH '{shop}' AS x ("TYPE" 'sqlite')
+ATTACH '{shop}' AS x (READ_ONLY, TYPE SQLITE)
+ATTACH 'sqlite:{shop}' AS x
+ATTACH $$sqlite:{shop}$$ AS x
+ATTACH E'sqlite:{shop}' AS x
+ATTACH ':memory:' AS x (TYPE sqlite)
+ATTACH '{files}/../owned.db' AS x
+ATTACH 'host=127.0.0.1 port=1' AS x (TYPE postgres)
+ATTACH 'postgres:host=127.0.0.1 port=1' AS x
+ATTACH 'host=127.0.0.1 port=1' AS x (TYPE mysql)
+ATTACH 'md:' AS x
+ATTACH OR REPLACE ':memory:' AS shop
+ATTACH OR REPLACE ':memory:' AS memory
+ATTACH ':memory:' AS shop
+DETACH shop
+DETACH DATABASE IF EXISTS shop
+DETACH "SHOP"
+DETACH memory
+DROP SCHEMA shop.main
+DROP TABLE shop.goods
+DELETE FROM shop.goods
+INSERT INTO shop.goods VALUES (2)
+CREATE TABLE shop.mine (i INT)
+CALL sqlite_attach('{shop}')
+SELECT * FROM sqlite_scan('{shop}', 'goods')
+SELECT * FROM sqlite_scan ('{shop}', 'goods')
+SELECT * FROM sqlite_scan/* */('{shop}', 'goods')
+SELECT * FROM sqlite_scan -- ( comment
+ ('{shop}', 'goods')
+SELECT * FROM SQLITE_SCAN('{shop}', 'goods')
+SELECT * FROM "sqlite_scan"('{shop}', 'goods')
+SELECT * FROM "sqlite_scan" /* */ ('{shop}', 'goods')
+SELECT * FROM system.main.sqlite_scan('{shop}', 'goods')
+SELECT * FROM t, sqlite_scan('{shop}', 'goods')
+SELECT * FROM (FROM sqlite_scan('{shop}', 'goods'))
+SELECT * FROM sqlite_query('shop', 'SELECT 1')
+CREATE VIEW x AS FROM sqlite_scan('{shop}', 'goods')
+CREATE MACRO x() AS TABLE FROM sqlite_scan('{shop}', 'goods')
+PREPARE x AS FROM sqlite_scan('{shop}', 'goods')
+INSERT INTO t FROM sqlite_scan('{shop}', 'goods')
+SELECT 1; SELECT * FROM sqlite_scan('{shop}', 'goods')
+SELECT * FROM query('FROM sqlite_' || 'scan(''{shop}'', ''goods'')')
+FROM system.main.query('SELECT 1')
+FROM "query"('SELECT 1')
+SELECT * FROM t JOIN query('SELECT 1') AS x ON true
+SELECT * FROM json_execute_serialized_sql(json_serialize_sql('SELECT 1'))
+PRAGMA json_execute_serialized_sql('[]')
+SELECT * FROM postgres_scan('host=127.0.0.1 port=1', 'public', 't')
+SELECT * FROM postgres_scan_pushdown('host=127.0.0.1 port=1', 'public', 't')
+SELECT * FROM postgres_query('shop', 'SELECT 1')
+CALL postgres_execute('shop', 'SELECT 1')
+CALL postgres_attach('host=127.0.0.1 port=1')
+SELECT * FROM mysql_query('shop', 'SELECT 1')
+CALL mysql_execute('shop', 'SELECT 1')
+SELECT * FROM arrow_scan(1, 2, 3)
+SELECT * FROM pandas_scan(1)
+"""
+
+SETTINGS = """
+SET memory_limit = '100GB'
+SET max_memory = '100GB'
+RESET memory_limit
+PRAGMA memory_limit = '100GB'
+SET threads = 64
+SET GLOBAL threads = 64
+SET worker_threads = 64
+RESET threads
+PRAGMA threads = 64
+SET temp_directory = '/tmp'
+SET max_temp_directory_size = '1TB'
+SET enable_external_access = true
+RESET enable_external_access
+SET lock_configuration = false
+RESET lock_configuration
+SET allowed_configs = ['threads']
+SET allowed_directories = ['/']
+SET allowed_paths = ['/etc/passwd']
+SET disabled_filesystems = 'LocalFileSystem'
+SET home_directory = '/'
+SET file_search_path = '/etc'
+SET secret_directory = '/tmp'
+SET default_secret_storage = 'local_file'
+SET allow_persistent_secrets = true
+SET allow_unredacted_secrets = true
+SET extension_directory = '/tmp'
+SET custom_extension_repository = 'http://127.0.0.1:1'
+SET autoinstall_extension_repository = 'http://127.0.0.1:1'
+SET autoinstall_known_extensions = true
+SET autoload_known_extensions = true
+SET allow_community_extensions = true
+SET allow_unsigned_extensions = true
+SET python_enable_replacements = true
+SET python_scan_all_frames = true
+SET enable_profiling = 'json'
+SET profiling_output = '/tmp/owned.json'
+PRAGMA profiling_output = '/tmp/owned.json'
+PRAGMA enable_profiling
+SET log_query_path = '/tmp/owned.log'
+SET enable_logging = true
+SET logging_storage = 'file'
+CALL enable_logging()
+CALL enable_logging('QueryLog')
+CALL enable_logging(storage = 'file', storage_path = '/tmp/owned')
+SELECT * FROM enable_logging('QueryLog')
+CALL disable_logging()
+CALL truncate_duckdb_logs()
+SET http_proxy = 'http://127.0.0.1:1'
+SET custom_user_agent = 'x'
+SET debug_force_external = true
+SET arrow_large_buffer_size = true
+PRAGMA enable_verification
+PRAGMA verify_external
+PRAGMA disable_optimizer
+PRAGMA enable_object_cache
+"""
+
+OUTSIDE_WORLD = """
+INSTALL httpfs
+INSTALL httpfs FROM community
+INSTALL 'http://127.0.0.1:1/x.duckdb_extension'
+FORCE INSTALL httpfs
+LOAD httpfs
+LOAD sqlite
+LOAD '{outside}'
+UPDATE EXTENSIONS
+SELECT * FROM 'http://127.0.0.1:1/x.parquet'
+SELECT * FROM read_csv('http://127.0.0.1:1/x.csv')
+SELECT * FROM read_csv('https://127.0.0.1:1/x.csv')
+SELECT * FROM read_parquet('s3://bucket/x.parquet')
+SELECT * FROM read_text('http://169.254.169.254/latest/meta-data/')
+COPY (SELECT 1) TO 's3://bucket/x.csv'
+CREATE SECRET x (TYPE s3, KEY_ID 'a', SECRET 'b')
+CREATE OR REPLACE SECRET x (TYPE postgres, HOST '127.0.0.1')
+CREATE PERSISTENT SECRET x (TYPE s3)
+CREATE TEMPORARY SECRET x (TYPE http)
+DROP SECRET x
+DROP PERSISTENT SECRET IF EXISTS x
+"""
+
+FREE = """
+SELECT 1
+CREATE TABLE mine (i INT)
+CREATE TEMP TABLE mine (i INT)
+CREATE TABLE import (load INT, attach INT)
+CREATE TABLE query (query INT)
+CREATE TABLE main.query (query INT); INSERT INTO main.query (query) VALUES (1)
+CREATE INDEX idx ON t (i)
+WITH query (n) AS (SELECT 1) SELECT n FROM query
+SELECT 'postgres_scan(' AS "sqlite_scan(", 1 AS query
+CREATE SCHEMA s
+CREATE VIEW v AS SELECT * FROM t
+CREATE MACRO twice(x) AS x * 2
+CREATE TYPE mood AS ENUM ('a')
+CREATE SEQUENCE seq
+USE memory.main
+SET search_path = 'main'
+SET schema = 'main'
+SET TimeZone = 'Europe/Berlin'
+RESET TimeZone
+SET VARIABLE x = 1
+SET default_order = 'desc'
+SET default_null_order = 'nulls_first'
+SET integer_division = true
+SET preserve_insertion_order = false
+SET statement_timeout = '10s'
+BEGIN; ROLLBACK
+SELECT * FROM shop.goods
+SELECT * FROM duckdb_settings()
+SELECT * FROM duckdb_databases()
+SELECT * FROM duckdb_secrets()
+SELECT * FROM information_schema.tables
+PRAGMA table_info('t')
+PRAGMA database_size
+SHOW ALL TABLES
+DESCRIBE t
+SUMMARIZE t
+PIVOT (SELECT 1 AS i, 'a' AS s) ON s USING sum(i)
+EXPLAIN ANALYZE SELECT * FROM t
+CHECKPOINT
+VACUUM
+ANALYZE
+PREPARE p AS SELECT 1; EXECUTE p
+ATTACH ':memory:' AS other; CREATE TABLE other.x (i INT); USE memory; DETACH other
+ATTACH '{files}/mine.db' AS mine; CREATE TABLE mine.x AS SELECT 1 AS i; DETACH mine
+COPY (SELECT 1 AS i) TO '{files}/mine.csv'; SELECT * FROM read_csv('{files}/mine.csv')
+COPY (SELECT 1 AS i) TO '{files}/mine.parquet'; SELECT * FROM '{files}/mine.parquet'
+COPY t FROM '{files}/mine.csv'
+EXPORT DATABASE '{files}/exported'
+COPY t (i) TO '{files}/t.csv' (HEADER false)
+COPY (SELECT 'to' AS "to" FROM t) TO '{files}/t.csv'
+SELECT * FROM glob('{files}/*')
+SELECT * FROM query_table('t')
+COPY FROM DATABASE shop TO memory
+"""
+
+
+def lines(text: str) -> list[str]:
+    """The statements of a text."""
+    return re.split(r"\n(?! )", text.strip())
