@@ -64,6 +64,6 @@ class PoolSettings:
     max_lifetime: float = 0.0
     queue_size: int = 100
     queue_timeout: float = 30.0
-    concurrent_starts: int = 4
+    concurrent_starts: int = 6
     warm: int = 0
     keep_workers: bool = True
