@@ -18,7 +18,7 @@ RUN --mount=type=secret,id=ca \
  && python3 -m venv /build/venv && python3 -m venv --without-pip /opt/pondflight \
  && pip="/build/venv/bin/pip --quiet install --require-hashes --only-binary=:all:" \
  && $pip -r requirements/build.txt \
- && $pip --prefix=/opt/pondflight -r requirements/image.txt
+ && $pip --prefix=/opt/pondflight --ignore-installed -r requirements/image.txt
 COPY pyproject.toml README.md LICENSE CHANGELOG.md config.example.yaml ./
 COPY caddy caddy
 COPY ui ui

@@ -1,28 +1,58 @@
-"""Two ways to relay a stream.
+"""Ways to relay a stream, without TLS.
 
 pyarrow's RecordBatchStream over the upstream reader, and the generator stream that pondflight
 uses so that errors arrive clean. Bare servers of a few lines, so that nothing else is measured.
+Beside them nginx (if it is installed) and Caddy, which pass the frames of HTTP/2 on.
 """
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
-import threading
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pyarrow as pa
 from pyarrow import flight
 
 from benchmarks.bench import show
+from integration.bundle.front import caddy
 from pondflight.errors import Internal, PondflightError
 from pondflight.flightsql.streams import ResultStream, to_flight_stream
+from tests.ports import free_ports
 
 _ROWS = 122_880
 _BATCHES = 100
 _STREAMS = (1, 8)
+_NGINX = """
+daemon off; user root; worker_processes auto; pid {folder}/pid; error_log stderr;
+events {{}}
+http {{
+  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  server {{
+    listen 127.0.0.1:{port} http2;
+    location / {{ grpc_buffer_size 256k; grpc_pass grpc://{upstream}; }}
+  }}
+}}
+"""
+_CADDY = """
+{{
+  admin off
+  persist_config off
+  servers {{
+    protocols h1 h2c
+  }}
+}}
+http://127.0.0.1:{port} {{
+  reverse_proxy h2c://{upstream}
+}}
+"""
 
 
 class _Source(flight.FlightServerBase):
@@ -54,17 +84,58 @@ def _leaf(error: BaseException) -> PondflightError:
 
 def main() -> None:
     """GB/s of each way, taking turns, for one stream and for several at once."""
-    rows = []
-    with _server("source") as source, _server("relay", source) as relay:
+    with ExitStack() as stack:
+        source = stack.enter_context(_server("source"))
+        relay = stack.enter_context(_server("relay", source))
+        ways = {
+            "straight": (source, b""),
+            "RecordBatchStream": (relay, b"reader"),
+            "generator": (relay, b"generator"),
+        }
+        nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin")
+        if nginx is not None:
+            command = [nginx, "-e", "stderr", "-p", ".", "-c"]
+            ways["nginx"] = (stack.enter_context(_front(_NGINX, source, *command)), b"")
+        command = [caddy(), "run", "--adapter", "caddyfile", "--config"]
+        ways["Caddy"] = (stack.enter_context(_front(_CADDY, source, *command)), b"")
+        rows = []
         for streams in _STREAMS:
-            ways = [(source, b""), (relay, b"reader"), (relay, b"generator")]
-            rates = [[_rate(uri, ticket, streams) for uri, ticket in ways] for _ in range(5)]
+            rates = [
+                [_rate(uri, ticket, streams) for uri, ticket in ways.values()] for _ in range(5)
+            ]
             rows.append((streams, *(max(column) for column in zip(*rates, strict=True))))
     show(
-        "Relay of 8 float64 columns, batches of 7.9 MB, best of 5, GB/s",
-        ("streams", "straight", "RecordBatchStream", "generator"),
+        "Relay of 8 float64 columns, batches of 7.9 MB, without TLS, best of 5, GB/s",
+        ("streams", *ways),
         rows,
     )
+
+
+@contextmanager
+def _front(text: str, upstream: str, *command: str) -> Iterator[str]:
+    """A program in front of ``upstream``; its configuration is the last argument."""
+    (port,) = free_ports(1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "front.conf"
+        path.write_text(
+            text.format(port=port, folder=folder, upstream=upstream.removeprefix("grpc://"))
+        )
+        process = subprocess.Popen(  # noqa: S603
+            [*command, str(path)], cwd=folder, stderr=subprocess.DEVNULL
+        )
+        uri = f"grpc://127.0.0.1:{port}"
+        try:
+            while True:
+                assert process.poll() is None
+                try:
+                    _rate(uri, b"", 1)
+                    break
+                except pa.ArrowException:
+                    time.sleep(0.1)
+            yield uri
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
 def _rate(uri: str, ticket: bytes, streams: int) -> float:
@@ -73,12 +144,10 @@ def _rate(uri: str, ticket: bytes, streams: int) -> float:
             for _ in client.do_get(flight.Ticket(ticket)):
                 pass
 
-    threads = [threading.Thread(target=read) for _ in range(streams)]
     start = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(streams) as executor:
+        for done in [executor.submit(read) for _ in range(streams)]:
+            done.result()
     return streams * _BATCHES * _ROWS * 64 / (time.perf_counter() - start) / 1e9
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from integration.deployment import Deployment
+from integration.evidence import REPORTS
 
 Deploy = Callable[..., Deployment]
 
@@ -39,3 +40,13 @@ def fixture_deploy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploy]
 def fixture_deployment(deploy: Deploy, request: pytest.FixtureRequest) -> Deployment:
     """The deployment of a module, with the module's ``CONFIG`` if it has one."""
     return deploy(getattr(request.module, "CONFIG", None))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Leave the reports where fixtures find them."""
+    report = yield
+    item.stash.setdefault(REPORTS, []).append(report)
+    return report

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import time
 from collections.abc import MutableMapping
 from enum import StrEnum
 from typing import Any, Protocol, Self, cast
@@ -28,6 +29,8 @@ LEVELS = {
     "warn": logging.WARNING,
     "error": logging.ERROR,
 }
+_SELDOM_SECONDS = 10.0
+_MOST_REMEMBERED = 10_000
 _NAMES = {"warning": "warn", "critical": "error", "exception": "error"}
 
 
@@ -47,6 +50,8 @@ class Event(StrEnum):
     RESULT_CUT = "Result cut off"
     COUNTERS_LOST = "Rate limit storage unreachable"
     RATE_LIMIT_EXCEEDED = "Rate limit exceeded"
+    AUTHENTICATION_FAILED = "Authentication failed"
+    DEMO_TOKEN_GIVEN = "Demo token given"  # noqa: S105 - says so, is none
     SECRET_GENERATED = "JWT secret generated for this run"  # noqa: S105 - says so, is none
     STARTING = "Starting"
     READY = "Ready"
@@ -92,6 +97,28 @@ class Logger(Protocol):
 def get_logger(**fields: object) -> Logger:
     """Give a logger; ``fields`` stand in each of its lines."""
     return cast("Logger", structlog.get_logger(**fields))
+
+
+class Seldom:
+    """Lets a line about the same thing through every ten seconds.
+
+    For what a client in a loop can bring about: it must not fill the disk.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def is_due(self, about: str) -> bool:
+        """Whether it is time for a line about that; if so, that was it."""
+        now = time.monotonic()
+        with self._lock:
+            if now - self._last.get(about, -_SELDOM_SECONDS) < _SELDOM_SECONDS:
+                return False
+            if len(self._last) >= _MOST_REMEMBERED:
+                self._last.clear()
+            self._last[about] = now
+            return True
 
 
 def configure(level: str = "info") -> None:

@@ -25,6 +25,7 @@ from pondflight import memory
 memory.tame()  # before pyarrow is imported
 
 from pondflight import banner, sample, tls, tracing  # noqa: E402
+from pondflight.addresses import Origins  # noqa: E402
 from pondflight.caddy.process import CaddyProcess, behind, find  # noqa: E402
 from pondflight.errors import Cancelled, ConfigError  # noqa: E402
 from pondflight.health import HealthServer  # noqa: E402
@@ -134,6 +135,7 @@ def _charges(settings: Settings) -> Charges:
         Counter(user.storage.get_secret_value()),
         Limits(user.requests_per_minute, user.burst_size),
         Limits(demo.requests_per_minute, demo.burst_size),
+        Origins(settings.server.trusted_proxies),
     )
 
 

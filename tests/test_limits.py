@@ -140,7 +140,7 @@ def test_refusal_has_the_seconds_in_a_trailer_and_a_log_line(
     (seconds,) = trailers.seen["retry-after"]
     assert 1 <= int(seconds) <= 60
     lines = [line for line in capsys.readouterr().err.splitlines() if "Rate limit" in line]
-    assert lines == ['level=warn msg="Rate limit exceeded" user_id=alice']
+    assert lines == ['level=warn msg="Rate limit exceeded" user_id=alice address=127.0.0.1']
 
 
 class Clock:

@@ -31,6 +31,16 @@ LINES: dict[Event, tuple[str, dict[str, object], str]] = {
         {"user_id": "abc123"},
         'level=warn msg="Rate limit exceeded" user_id=abc123',
     ),
+    Event.AUTHENTICATION_FAILED: (
+        "warning",
+        {"address": "192.0.2.1"},
+        'level=warn msg="Authentication failed" address=192.0.2.1',
+    ),
+    Event.DEMO_TOKEN_GIVEN: (
+        "info",
+        {"user_id": "demo-0", "address": "192.0.2.1"},
+        'level=info msg="Demo token given" user_id=demo-0 address=192.0.2.1',
+    ),
     Event.CONTAINER_SPAWN_FAILED: (
         "error",
         {"user_id": "abc123", "error": "..."},

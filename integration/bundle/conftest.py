@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from integration.bundle.front import Caddy, Front
 from integration.deployment import Deployment
+from integration.evidence import has_failed, keep_containers
 
 Start = Callable[..., Front]
-REPORT = pytest.StashKey[pytest.TestReport]()
 
 
 @pytest.fixture(scope="module", name="start")
@@ -39,27 +39,17 @@ def fixture_caddy(start: Start, deployment: Deployment) -> Front:
 
 
 @pytest.fixture(autouse=True)
-def _evidence(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Show the logs of what took part in a test that fails."""
+def _evidence(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+    """Keep what took part in a test that fails: logs, and every container."""
     yield
-    report = request.node.stash.get(REPORT, None)
-    if report is None or not report.failed:
+    if not has_failed(request.node):
         return
     for name in ("deployment", "caddy"):
         if name in request.fixturenames:
             log = request.getfixturevalue(name).log()[-20_000:]
             sys.stdout.write(f"--- {name}\n{log}\n")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Leave the report where the fixture finds it."""
-    report = yield
-    if report.when == "call":
-        item.stash[REPORT] = report
-    return report
+    if IN_ENGINE:
+        keep_containers(os.environ["DOCKER_HOST"], tmp_path, request.node.name)
 
 
 IN_ENGINE = "PONDFLIGHT_TEST_ENGINE" in os.environ

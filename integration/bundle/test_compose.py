@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -21,6 +20,8 @@ from adbc_driver_manager import Error
 from integration.bundle.conftest import IN_ENGINE
 from integration.bundle.front import ROOT, caddy
 from integration.bundle.test_scenarios import expected
+from integration.docker.engine import BASE_IMAGE, Engine
+from integration.evidence import has_failed, keep_containers
 from integration.tools import require, run
 from pondflight.probe import Target, check
 from pondflight.tokens import Tokens
@@ -30,9 +31,6 @@ pytestmark = pytest.mark.timeout(600)
 needs_engine = pytest.mark.skipif(
     not IN_ENGINE, reason="no engine of our own: make integration-docker"
 )
-BASE_IMAGE = "pondflight-base:bookworm"
-"""What integration/docker/engine.py calls the Debian that images are built from."""
-
 IMAGES = Path(__file__).parent / "images"
 JOIN = """
 SELECT country, count(*), sum(amount)
@@ -42,21 +40,9 @@ GROUP BY country ORDER BY country
 V2 = ROOT / ".venv-integration" / "bin" / "docker-compose"
 
 
-class Engine:
-    """The engine that this suite was started beside."""
-
-    def __init__(self) -> None:
-        self.socket = Path(os.environ["PONDFLIGHT_TEST_ENGINE"]) / "docker.sock"
-        self.host = f"unix://{self.socket}"
-
-    def docker(self, *arguments: str | Path) -> str:
-        """Run Docker's own client; what it printed."""
-        return run("/usr/bin/docker", "--host", self.host, *arguments, cwd=ROOT).strip()
-
-
 @pytest.fixture(scope="module", name="engine")
 def fixture_engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    engine = Engine()
+    engine = Engine.current()
     context = tmp_path_factory.mktemp("images")
     shutil.copytree(IMAGES, context, dirs_exist_ok=True)
     shutil.copy(caddy(), context / "caddy")
@@ -169,21 +155,6 @@ class Compose:
             autocommit=True,
         )
 
-    def evidence(self) -> str:
-        """Logs and `inspect` of every container."""
-        ids = self.engine.docker("ps", "--all", "--quiet").split()
-        parts = [self.engine.docker("ps", "--all")]
-        for container in ids:
-            done = subprocess.run(
-                ["/usr/bin/docker", "--host", self.engine.host, "logs", "--tail", "200", container],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                check=False,
-            )
-            parts += [f"--- {container}", done.stdout, self.engine.docker("inspect", container)]
-        return "\n".join(parts)
-
 
 @pytest.fixture(name="compose", params=["1.29, dev", "2, dev,hardened"])
 def fixture_compose(
@@ -194,13 +165,15 @@ def fixture_compose(
     if version == "1.29":
         program = require("/usr/bin/docker-compose", "apt-get install docker-compose")
     compose = Compose(program, engine, tmp_path, profiles)
-    folder = Path(os.environ.get("PONDFLIGHT_EVIDENCE", tmp_path))
     try:
-        compose.up()
+        try:
+            compose.up()
+        except BaseException:
+            keep_containers(engine.host, tmp_path, request.node.name)
+            raise
         yield compose
-    except BaseException:
-        (folder / "evidence.txt").write_text(compose.evidence())
-        raise
+        if has_failed(request.node):
+            keep_containers(engine.host, tmp_path, request.node.name)
     finally:
         compose("down", "--volumes")
 

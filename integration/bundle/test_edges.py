@@ -323,3 +323,30 @@ def test_addresses_that_a_client_makes_up_do_not_count(start: Start, deploy: obj
     # Another address of this machine is another client: Caddy's word for it is taken.
     other = curl(front, "/auth/demo-token", "-X", "POST", "--interface", "127.0.0.2")[0]
     assert other in {200, 201}
+    for word in ("Demo token given", "Rate limit exceeded"):
+        lines = [line for line in deployment.log().splitlines() if word in line]
+        assert all("address=127.0.0." in line for line in lines)
+        assert lines
+
+
+def test_the_log_has_the_address_of_who_asks_too_much_by_flight_sql(
+    start: Start, deploy: object
+) -> None:
+    assert callable(deploy)
+    deployment = deploy(
+        {
+            "server": {"trusted_proxies": ["127.0.0.1"]},
+            "security": {"rate_limit": {"requests_per_minute": 1, "burst_size": 1}},
+        }
+    )
+    front = start(Caddy, deployment)
+    forged = {"adbc.flight.sql.rpc.call_header.x-forwarded-for": "198.51.100.7"}
+    with pytest.raises(Error, match="a minute are allowed"):
+        for _ in range(5):
+            query(front, "SELECT 42", db_kwargs=forged)
+    assert 'msg="Rate limit exceeded" user_id=ada address=127.0.0.1' in deployment.log()
+    curl(front, "/query", "-X", "POST", "-H", "X-Forwarded-For: 198.51.100.7", "--data", "{}")
+    wait_until(
+        lambda: 'msg="Authentication failed" address=127.0.0.1' in deployment.log(),
+    )
+    assert "198.51.100" not in deployment.log()

@@ -31,6 +31,8 @@ BACKEND = "docker" if IN_ENGINE else "process"
 HOST = "172.17.0.1" if IN_ENGINE else "127.0.0.1"
 """Where workers find the databases: containers, on the bridge that Docker has by default."""
 
+ENGINE = {"docker_host": os.environ["DOCKER_HOST"]} if IN_ENGINE else {}
+
 JDBC = ("org.apache.arrow", "flight-sql-jdbc-driver", "18.3.0")
 JOIN = """
 SELECT countries.name, count(*) AS orders, sum(amount) AS total
@@ -60,7 +62,7 @@ def fixture_deployment(deploy: Deploy, databases: dict[str, str]) -> Deployment:
         {
             "server": {"trusted_proxies": ["127.0.0.1"]},
             "workers": {"backend": BACKEND},
-            "containers": {"idle_timeout": "6s", "memory_limit": "2g"},
+            "containers": {"idle_timeout": "6s", "memory_limit": "2g", **ENGINE},
             "security": {"rate_limit": {"requests_per_minute": 100000, "burst_size": 100000}},
             "duckdb": {
                 "attached_databases": [

@@ -3,11 +3,13 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from integration.docker.engine import IMAGE, VARIABLE, Engine
+from integration.evidence import has_failed, keep_containers
 from pondflight.workers.backends.container import Layout
 from pondflight.workers.backends.docker import DockerBackend
 from pondflight.workers.backends.docker_api import DockerApi
@@ -88,9 +90,13 @@ def fixture_engine() -> Engine:
 
 
 @pytest.fixture(autouse=True)
-def fixture_no_containers(engine: Engine) -> Iterator[None]:
-    """Each test begins and ends without containers."""
+def fixture_no_containers(
+    engine: Engine, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[None]:
+    """Each test begins and ends without containers; what is left of one that failed is kept."""
     yield
+    if has_failed(request.node) and engine.answers():
+        keep_containers(engine.host, tmp_path, request.node.name)
     left = engine.docker("ps", "--all", "--quiet").split()
     if left:
         engine.docker("rm", "--force", "--volumes", *left)

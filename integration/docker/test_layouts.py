@@ -60,10 +60,9 @@ def fixture_start(engine: Engine, fixture_no_containers: None, tmp_path: Path) -
         served = Served(
             folder,
             f"--config={folder / 'config.yaml'}",
-            JWT_SECRET=SECRET,
             WORKER_BACKEND="docker",
             CONTAINER_CPU_LIMIT="2",
-            **{"DOCKER_HOST": engine.host} | environ,
+            **{"JWT_SECRET": SECRET, "DOCKER_HOST": engine.host} | environ,
         )
         started.append(served)
         served.wait_ready()
@@ -202,7 +201,8 @@ PERSISTENT = "duckdb: {storage: persistent, storage_limit: 16m}"
 def fixture_no_volumes(engine: Engine) -> Iterator[None]:
     """Volumes outlive their containers, which is what they are for."""
     yield
-    engine.docker("rm", "--force", *engine.docker("ps", "--all", "--quiet").split())
+    for container in engine.docker("ps", "--all", "--quiet").split():
+        engine.docker("rm", "--force", container)
     engine.docker("volume", "rm", *engine.docker("volume", "ls", "--quiet").split())
 
 

@@ -64,7 +64,7 @@ def test_sql_that_may_only_be_a_query_is_refused_since_nobody_would_check(
     deploy: MakeDeployment,
 ) -> None:
     deployment = with_engine(deploy, GIZMOSQL)
-    deployment.client("ann").rows("CREATE TABLE t AS SELECT 42 AS n")
+    deployment.client("ann").info("CREATE TABLE t AS SELECT 42 AS n")
     careful = deployment.client("ann", **{control.QUERY_HEADER: "1"})
     for sql in ("DROP TABLE t", "SELECT 1"):
         with pytest.raises(Exception, match="pondflight's own image only"):

@@ -9,16 +9,15 @@ the catalog and preparing are counted apart, ten for one; connecting and closing
 from __future__ import annotations
 
 import hashlib
-import threading
-import time
 from dataclasses import dataclass
 from typing import Final
 
 from pondflight import metrics
+from pondflight.addresses import Origins
 from pondflight.errors import LimitExceeded
 from pondflight.flightsql import Call
 from pondflight.limits import Counter, Rate
-from pondflight.logs import Event, get_logger
+from pondflight.logs import Event, Seldom, get_logger
 from pondflight.proxy.callers import Caller
 
 log = get_logger()
@@ -26,8 +25,6 @@ log = get_logger()
 _CHEAPER: Final = 10
 _PAID_SECONDS: Final = 7200
 _FETCHED_SECONDS: Final = 3600
-_LOG_SECONDS: Final = 10.0
-_MOST_LOGGED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +42,9 @@ class Limits:
 class Charges:
     """Counts what users run, and refuses what is too much."""
 
-    def __init__(self, counter: Counter, everyone: Limits, demo: Limits) -> None:
+    def __init__(
+        self, counter: Counter, everyone: Limits, demo: Limits, origins: Origins | None = None
+    ) -> None:
         self._counter = counter
         self._limits = {False: everyone, True: demo}
         self._statements = {
@@ -55,8 +54,8 @@ class Charges:
             key: rate.times(_CHEAPER, f"{rate.name}-catalog")
             for key, rate in self._statements.items()
         }
-        self._logged: dict[str, float] = {}
-        self._lock = threading.Lock()
+        self._origins = origins or Origins()
+        self._seldom = Seldom()
 
     def run(self, call: Call) -> None:
         """The call runs a statement."""
@@ -86,8 +85,8 @@ class Charges:
         if wait is None:
             return
         metrics.RATE_LIMITED.labels(kind).inc()
-        if self._may_log(user):
-            log.warning(Event.RATE_LIMIT_EXCEEDED, user_id=user)
+        if self._seldom.is_due(user):
+            log.warning(Event.RATE_LIMIT_EXCEEDED, user_id=user, address=self._origin(call))
         limits, what = self._limits[demo], "statements" if kind == "statement" else "catalog calls"
         raise LimitExceeded(
             f"{limits.requests_per_minute * factor} {what} a minute are allowed, "
@@ -95,16 +94,9 @@ class Charges:
             retry_after=max(1.0, wait),
         )
 
-    def _may_log(self, user: str) -> bool:
-        """A line for a user now and then: a client in a loop must not fill the disk."""
-        now = time.monotonic()
-        with self._lock:
-            if now - self._logged.get(user, -_LOG_SECONDS) < _LOG_SECONDS:
-                return False
-            if len(self._logged) >= _MOST_LOGGED:
-                self._logged.clear()
-            self._logged[user] = now
-            return True
+    def _origin(self, call: Call) -> str:
+        peer = "" if call.context is None else call.context.peer()
+        return self._origins.of(peer, call.header("x-forwarded-for") or "")
 
 
 class _Free(Charges):

@@ -13,7 +13,11 @@ from typing import Any, Final
 
 import falcon
 
+from pondflight.addresses import Origins
+from pondflight.logs import Event, Seldom, get_logger
 from pondflight.web.configuration import Configuration
+
+log = get_logger()
 
 _HOST: Final = re.compile(
     r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?)(?::\d{1,5})?"
@@ -25,7 +29,6 @@ _REQUEST_HEADERS: Final = (
 )
 _RESPONSE_HEADERS: Final = "pondflight-session, retry-after"
 _PREFLIGHT_SECONDS: Final = "600"
-_IPV6_PREFIX: Final = 64
 
 
 class HostCheck:
@@ -90,46 +93,44 @@ class Cors:
 
 
 class ClientAddress:
-    """Where a request came from, as far as that can be believed.
-
-    A reverse proxy adds the address that it saw to ``X-Forwarded-For``. Whatever stands before
-    that is the client's own invention. So the header is read from its end, as long as what said
-    so is a proxy that is trusted.
-    """
+    """Where a request came from, as far as that can be believed: see ``Origins``."""
 
     def __init__(self, trusted: tuple[str, ...]) -> None:
-        self._trusted = [ipaddress.ip_network(network) for network in trusted]
+        self._origins = Origins(trusted)
 
     def of(self, req: falcon.Request) -> str:
         """The address; of an IPv6 client its /64, which is what one customer is given."""
-        address = _parsed(req.env.get("REMOTE_ADDR", ""))
-        chain = [part.strip() for part in (req.get_header("x-forwarded-for") or "").split(",")]
-        while chain and address is not None and any(address in net for net in self._trusted):
-            said = _parsed(chain.pop())
-            if said is None:
-                break
-            address = said
-        if address is None:
-            return "unknown"
-        if address.version == 6:  # noqa: PLR2004 - IPv6
-            return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))
-        return str(address)
+        peer = req.env.get("REMOTE_ADDR", "")
+        return self._origins.of(peer, req.get_header("x-forwarded-for") or "")
 
 
-def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    text = text.strip()
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    mapped = getattr(address, "ipv4_mapped", None)
-    return address if mapped is None else mapped
+class Refusals:
+    """Middleware: logs the address of who has no valid token, or asks too often."""
+
+    _EVENTS: Final = {
+        falcon.HTTP_UNAUTHORIZED: Event.AUTHENTICATION_FAILED,
+        falcon.HTTP_TOO_MANY_REQUESTS: Event.RATE_LIMIT_EXCEEDED,
+    }
+
+    def __init__(self, address: ClientAddress) -> None:
+        self._address = address
+        self._seldom = Seldom()
+
+    def process_response(
+        self, req: falcon.Request, resp: falcon.Response, resource: Any, req_succeeded: object
+    ) -> None:
+        """Log it."""
+        event = self._EVENTS.get(str(resp.status))
+        if event is not None:
+            address = self._address.of(req)
+            if self._seldom.is_due(f"{event} {address}"):
+                log.warning(event, address=address)
 
 
 def middleware(configuration: Configuration) -> list[Any]:
     """In the order in which they see a request."""
-    return [Cors(configuration.cors_origins), HostCheck(configuration.allowed_hosts)]
+    return [
+        Cors(configuration.cors_origins),
+        HostCheck(configuration.allowed_hosts),
+        Refusals(ClientAddress(configuration.trusted_proxies)),
+    ]

@@ -10,9 +10,12 @@ import falcon
 
 from pondflight.errors import LimitExceeded, NotFound
 from pondflight.limits import Counter, Rate
+from pondflight.logs import Event, get_logger
 from pondflight.tokens import Tokens
 from pondflight.web.access import ClientAddress
 from pondflight.web.metrics import DEMO_TOKENS
+
+log = get_logger()
 
 TTL: Final = timedelta(hours=1)
 
@@ -30,7 +33,8 @@ class DemoToken:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """A token for an hour, for a user whom nobody was before."""
-        wait = self._counter.take(self._rate, self._address.of(req))
+        address = self._address.of(req)
+        wait = self._counter.take(self._rate, address)
         if wait is not None:
             DEMO_TOKENS.labels("refused").inc()
             raise LimitExceeded(
@@ -38,8 +42,10 @@ class DemoToken:
                 retry_after=wait,
             )
         expires = datetime.now(UTC) + TTL
-        token = self._tokens.mint(f"demo-{secrets.token_hex(8)}", TTL, demo=True)
+        user = f"demo-{secrets.token_hex(8)}"
+        token = self._tokens.mint(user, TTL, demo=True)
         DEMO_TOKENS.labels("given").inc()
+        log.info(Event.DEMO_TOKEN_GIVEN, user_id=user, address=address)
         resp.media = {"token": token, "expires_at": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 

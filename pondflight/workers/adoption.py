@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from pondflight.errors import PondflightError
+from pondflight.flightsql.status import ConnectionLost
 from pondflight.logs import Event, get_logger
 from pondflight.workers.backends.base import Backend, Phase, WorkerHandle
 from pondflight.workers.connection import Connection, WorkerStatus
@@ -35,7 +36,12 @@ class Adoption:
         self._naming = naming
 
     def connect(self, handle: WorkerHandle) -> Connection:
-        """A connection to a worker of this deployment; nothing is sent yet."""
+        """A connection to a worker of this deployment; nothing is sent yet.
+
+        Raises ``ConnectionLost`` if it has no address, as one that has ended.
+        """
+        if not handle.location:
+            raise ConnectionLost("the worker has no address")
         credential = self._naming.credential(handle.generation)
         return self._settings.engine.connect(handle.location, credential)
 
@@ -56,7 +62,10 @@ class Adoption:
             return any(w.generation == handle.generation for w in self._roster.all())
 
     def _adopt(self, handle: WorkerHandle, *, young: bool) -> None:
-        connection = self.connect(handle)
+        try:
+            connection = self.connect(handle)
+        except ConnectionLost:
+            return  # it is ending: the next sweep finds it dead
         try:
             status = connection.status(timeout=_STATUS_SECONDS)
         except PondflightError:

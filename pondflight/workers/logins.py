@@ -66,7 +66,7 @@ class LoginConnection:
             for sql in attaching(database):
                 try:
                     run_sql(self.client, sql, options)
-                except Unavailable:
+                except (ConnectionLost, DeadlineExceeded):
                     raise
                 except Exception:  # noqa: BLE001  the message may quote the statement
                     message = f"database {database['alias']!r} cannot be attached"

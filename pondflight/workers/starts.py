@@ -184,7 +184,10 @@ class Starter:
             time.sleep(_NAME_SECONDS)
 
     def _try_adopt(self, worker: Worker, user: User, handle: WorkerHandle, deadline: float) -> bool:
-        connection = self._adoption.connect(handle)
+        try:
+            connection = self._adoption.connect(handle)
+        except ConnectionLost:
+            return False
         try:
             self._configure(connection, worker.key, user, deadline)
             connection.ping(timeout=_left(deadline))
@@ -237,7 +240,10 @@ class Starter:
     def _make_ready(
         self, worker: Worker, user: User | None, handle: WorkerHandle, deadline: float
     ) -> None:
-        connection = self._adoption.connect(handle)
+        try:
+            connection = self._connect(handle)
+        except BaseException as error:
+            raise self._cleared(handle, error) from error
         try:
             self._configure_when_up(connection, worker.key, user, handle, deadline)
             connection.ping(timeout=_left(deadline))
@@ -245,6 +251,16 @@ class Starter:
             connection.close()
             raise self._cleared(handle, error) from error
         worker.attach(handle, connection)
+
+    def _connect(self, handle: WorkerHandle) -> Connection:
+        """To a worker that was just started, if it has not ended at once."""
+        if handle.phase is Phase.ENDED:
+            self._raise_if_ended(handle)
+        try:
+            return self._adoption.connect(handle)
+        except ConnectionLost:
+            self._raise_if_ended(handle)
+            raise StartFailed("the worker has no address in its network", []) from None
 
     def _configure_when_up(
         self,

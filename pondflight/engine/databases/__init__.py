@@ -197,5 +197,5 @@ def _names(text: str, alias: str) -> bool:
 
 
 def _unavailable(kind: Kind, *aliases: str) -> Unavailable:
-    name = " or ".join(f"'{alias}'" for alias in aliases)
+    name = " or ".join(f"'{alias}'" for alias in aliases) or "of duckdb.init_sql"
     return Unavailable(_SENTENCES[kind].format(name=name), retry_after=1.0)
