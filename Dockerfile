@@ -42,7 +42,7 @@ LABEL org.opencontainers.image.title="pondflight" \
       org.opencontainers.image.licenses="MIT"
 RUN groupadd --gid 1000 pondflight \
  && useradd --uid 1000 --gid 1000 --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin pondflight \
- && install --directory --owner=1000 --group=1000 --mode=700 /storage
+ && install --directory --owner=1000 --group=1000 --mode=700 /storage /scratch
 COPY --from=build /opt/pondflight /opt/pondflight
 ENV PATH=/opt/pondflight/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 1000:1000

@@ -364,6 +364,7 @@ ApiKey = Annotated[
 Storage = Annotated[
     str, BeforeValidator(_one_of("memory", "persistent")), Accepts("memory, persistent")
 ]
+Scratch = Annotated[str, BeforeValidator(_one_of("memory", "disk")), Accepts("memory, disk")]
 Folder = Annotated[
     str | None, BeforeValidator(_folder), Accepts("the absolute path of a directory")
 ]

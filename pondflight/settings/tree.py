@@ -51,6 +51,7 @@ from pondflight.settings.kinds import (
     Port,
     Processes,
     Refused,
+    Scratch,
     Section,
     Sql,
     StatementText,
@@ -187,6 +188,13 @@ class Containers(Section):
     )
     cpu_limit: Annotated[Cores, Env("CONTAINER_CPU_LIMIT")] = Field(
         default=0.5, description="Cores of a worker."
+    )
+    scratch: Scratch = Field(
+        default="memory",
+        description="Where a worker has its scratch directory: memory (a part of memory_limit) or "
+        "disk (of the Docker host, in a volume that goes with the container; "
+        "duckdb.scratch_limit is for what is spilled there). Unused by the backend process, which "
+        "has it on the disk.",
     )
     scratch_size: Memory = Field(
         default=64 << 20,
@@ -480,6 +488,8 @@ class Settings(Section):
             raise Refused(f"cannot run a {engine}: use docker", key="workers.backend")
         if self.workers.warm:
             raise Refused(f"must be 0 with a {engine}, which serves anyone", key="workers.warm")
+        if self.containers.scratch == "disk":
+            raise Refused(f"must be memory with a {engine}", key="containers.scratch")
         if self.duckdb.storage == "persistent":
             raise Refused(f"must be memory with a {engine}", key="duckdb.storage")
         return self

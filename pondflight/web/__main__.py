@@ -10,7 +10,7 @@ from typing import Any
 
 from pondflight import memory
 
-memory.tame()
+memory.tame(apart=4 << 20)
 
 from gunicorn.app.base import BaseApplication  # noqa: E402
 

@@ -24,6 +24,9 @@ QUERY_HEADER: Final = "pondflight-query-only"
 STREAMS: Final = 64
 """Results that may be on their way at once. Each has a thread; there are more for the rest."""
 
+_TRIM_SECONDS: Final = 0.5
+"""From the end of the last result until its memory is given back: by then all of it is free, and
+many short statements are trimmed after once."""
 _SESSION: Final = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
 
 
@@ -34,6 +37,7 @@ class Query:
         self._upstream = upstream
         self._lock = threading.Lock()
         self._running = 0
+        self._trim_due = False
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Run the statement in the body; its rows in the form that ``Accept`` names."""
@@ -69,9 +73,17 @@ class Query:
             span.end()
         with self._lock:
             self._running -= 1
-            quiet = self._running == 0
-        if quiet:
-            memory.trim()
+            begin = self._running == 0 and not self._trim_due
+            self._trim_due |= begin
+        if begin:
+            timer = threading.Timer(_TRIM_SECONDS, self._trim)
+            timer.daemon = True
+            timer.start()
+
+    def _trim(self) -> None:
+        with self._lock:
+            self._trim_due = False
+        memory.trim()
 
 
 class Session:

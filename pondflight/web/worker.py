@@ -41,8 +41,8 @@ HANG_UP: Final = "pondflight.on_hang_up"
 """Key in the WSGI environment: a function that takes what to call if the client goes away."""
 
 _IDLE_SECONDS: Final = 75.0
-_LINGER_SECONDS: Final = 2.0
-_LINGER_BYTES: Final = 1 << 20
+_LINGER_SECONDS: Final = 5.0
+_LINGER_BYTES: Final = 32 << 20
 _SEND_SECONDS: Final = 120.0
 _TICK_SECONDS: Final = 0.5
 _RECEIVE: Final = 64 << 10

@@ -67,6 +67,7 @@ def layout_of(settings: Settings) -> Layout:
         publish=containers.publish,
         pids_limit=containers.pids_limit,
         scratch_size=containers.scratch_size,
+        scratch_on_disk=containers.scratch == "disk",
         deployment=settings.workers.instance,
     )
 

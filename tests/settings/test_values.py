@@ -44,6 +44,7 @@ DEFAULTS = {
     "containers.max_lifetime": timedelta(0),
     "containers.memory_limit": 512 * 1024 * 1024,
     "containers.cpu_limit": 0.5,
+    "containers.scratch": "memory",
     "containers.scratch_size": 64 * 1024 * 1024,
     "containers.pids_limit": 512,
     "containers.max_per_host": 100,

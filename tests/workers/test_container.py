@@ -20,6 +20,14 @@ def test_scratch_directory_leaves_most_of_the_memory_to_the_worker() -> None:
         assert config["HostConfig"]["Memory"] == config["HostConfig"]["MemorySwap"] == memory
 
 
+def test_scratch_directory_on_disk_is_a_volume_that_goes_with_the_container() -> None:
+    layout = dataclasses.replace(LAYOUT, scratch_on_disk=True)
+    config = configuration(make_spec(memory_limit=512 << 20), layout)
+    assert config["HostConfig"]["Tmpfs"] == {}
+    assert config["HostConfig"]["Mounts"] == [{"Type": "volume", "Target": "/scratch"}]
+    assert f"--memory-limit={512 << 20}" in config["Cmd"]
+
+
 def test_worker_of_ours_learns_only_a_hash_of_its_credential() -> None:
     spec = make_spec()
     config = configuration(spec, LAYOUT)

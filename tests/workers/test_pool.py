@@ -11,6 +11,7 @@ from functools import partial
 
 import pytest
 
+from pondflight import logs
 from pondflight.errors import InvalidArgument, NotFound, PondflightError, Unavailable
 from pondflight.workers.backends.base import StartFailed, WorkerHandle, WorkerSpec
 from pondflight.workers.backends.process import ProcessBackend
@@ -64,6 +65,7 @@ class Failing(ProcessBackend):
 def test_start_that_fails_is_told_to_all_logged_and_not_repeated_at_once(
     make_pool: MakePool, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    logs.configure()
     backend = Failing()
     pool = make_pool(backend=backend)
 
@@ -76,7 +78,7 @@ def test_start_that_fails_is_told_to_all_logged_and_not_repeated_at_once(
         (message,) = set(executor.map(error, range(10)))
     assert backend.attempts == 1
     reference = message.split("reference ")[1]
-    log = capsys.readouterr().out
+    log = capsys.readouterr().err
     assert "no space on the moon" in log
     assert "last line" in log
     assert log.count(reference) == 3

@@ -1,7 +1,8 @@
 """The container of a worker: everything that Docker is asked for, in one place.
 
 A worker runs what its user sends. It gets no capability, no way to gain one, no writable disk
-but a small one in its own memory, and fixed shares of memory, processor and processes.
+but a small one in its own memory (unless the operator wants it elsewhere), and fixed shares of
+memory, processor and processes.
 """
 
 from __future__ import annotations
@@ -41,11 +42,12 @@ class Layout:
     publish: bool = False
     pids_limit: int = 512
     scratch_size: int = 64 << 20
+    scratch_on_disk: bool = False
     deployment: str = ""
 
     def scratch_of(self, memory_limit: int) -> int:
-        """Size of the scratch directory: it lives in the worker's memory, and leaves most of it."""
-        return min(self.scratch_size, memory_limit // 4)
+        """How much of its memory the scratch directory may take; most of it is left."""
+        return 0 if self.scratch_on_disk else min(self.scratch_size, memory_limit // 4)
 
 
 def labels(spec: WorkerSpec) -> dict[str, str]:
@@ -83,13 +85,9 @@ def configuration(spec: WorkerSpec, layout: Layout) -> dict[str, Any]:
             "Privileged": False,
             "ReadonlyRootfs": True,
             "IpcMode": "private",
-            "Tmpfs": {
-                SCRATCH: (
-                    f"rw,noexec,nosuid,nodev,size={scratch},mode=0700,uid={_USER},gid={_USER}"
-                )
-            },
+            "Tmpfs": _tmpfs(scratch),
             "Mounts": _mounts(spec, layout),
-            "ShmSize": min(_SHARED_MEMORY, scratch),
+            "ShmSize": min(_SHARED_MEMORY, scratch or _SHARED_MEMORY),
             # limits
             "Memory": spec.memory_limit,
             "MemorySwap": spec.memory_limit,  # with swap: that much in all, so none
@@ -119,11 +117,20 @@ def configuration(spec: WorkerSpec, layout: Layout) -> dict[str, Any]:
     return config
 
 
+def _tmpfs(size: int) -> dict[str, str]:
+    if not size:
+        return {}
+    return {SCRATCH: f"rw,noexec,nosuid,nodev,size={size},mode=0700,uid={_USER},gid={_USER}"}
+
+
 def _mounts(spec: WorkerSpec, layout: Layout) -> list[dict[str, Any]]:
     mounts: list[dict[str, Any]] = [
         {"Type": "bind", "Source": file.path, "Target": file.path, "ReadOnly": file.read_only}
         for file in spec.files
     ]
+    if layout.scratch_on_disk:
+        # Without a name: it goes with the container. The image has the directory, and its owner.
+        mounts.append({"Type": "volume", "Target": SCRATCH})
     if spec.storage:
         # A name outlives a change of JWT_SECRET, and has a dot, which no id of an instance has.
         owner = f"{layout.deployment}." if layout.deployment else spec.instance

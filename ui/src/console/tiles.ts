@@ -4,7 +4,7 @@ import uPlot from "uplot";
 import { h } from "../lib/dom";
 import { bytes, count } from "../lib/format";
 import { colour } from "../lib/theme";
-import type { Status } from "./main";
+import type { Status } from "./status";
 
 const KEPT = 240;
 
