@@ -18,9 +18,8 @@ ARENAS = 2
 def tame(*, apart: int | None = None) -> None:
     """Apply them to this process and to those it starts. Call it before pyarrow is imported.
 
-    ``apart``: buffers of so many bytes and more are given back to the system as soon as they are
-    free, which costs a stream a tenth of its speed and holds the process to its size. By default
-    glibc learns to keep them. To this process alone.
+    ``apart``: in this process, buffers of so many bytes and more are given back to the system as
+    soon as they are free. By default glibc learns to keep them.
     """
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     os.environ.setdefault("MALLOC_ARENA_MAX", str(ARENAS))

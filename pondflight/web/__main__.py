@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -15,13 +16,14 @@ memory.tame(apart=4 << 20)
 from gunicorn.app.base import BaseApplication  # noqa: E402
 
 from pondflight import logs  # noqa: E402
-from pondflight.tokens import LONGEST_TOKEN  # noqa: E402
-from pondflight.web.configuration import Configuration  # noqa: E402
 
 THREADS = 96
 """More than ``query.STREAMS``, so that there are some left for health and for short answers."""
 
 CONNECTIONS = 1000
+
+LONGEST_HEADER = 14 << 10
+"""Bytes: twice ``tokens.LONGEST_TOKEN``, so that a token that is too long gets an answer."""
 
 SWITCH_SECONDS = 0.0005
 """How long a thread that makes text of rows may keep one waiting that answers a health check. At
@@ -29,16 +31,20 @@ Python's own 5 ms each step of an answer could take that long."""
 
 
 class Server(BaseApplication):
-    """One gunicorn worker with threads: state is shared, and there is one of it."""
+    """One gunicorn worker with threads: state is shared, and there is one of it.
 
-    def __init__(self, configuration: Configuration) -> None:
+    ``configuration`` is a ``web.configuration.Configuration`` as JSON. The arbiter takes no more
+    of it than it needs: what it does not import is not in memory twice.
+    """
+
+    def __init__(self, configuration: bytes) -> None:
         self._configuration = configuration
         super().__init__()
 
     def load_config(self) -> None:
         """What gunicorn needs to know."""
         options = {
-            "bind": self._configuration.bind,
+            "bind": json.loads(self._configuration)["bind"],
             "workers": 1,
             "worker_class": "pondflight.web.worker.Worker",
             "threads": THREADS,
@@ -46,7 +52,7 @@ class Server(BaseApplication):
             "backlog": 512,
             "limit_request_line": 8190,
             "limit_request_fields": 64,
-            "limit_request_field_size": 2 * LONGEST_TOKEN,  # longer ones get an answer, too
+            "limit_request_field_size": LONGEST_HEADER,
             "forwarded_allow_ips": "",
             "graceful_timeout": 3,
             "timeout": 60,
@@ -63,8 +69,9 @@ class Server(BaseApplication):
     def load(self) -> Any:
         """The app; loaded after the fork, since pyarrow has threads."""
         from pondflight.web.app import create_app  # noqa: PLC0415
+        from pondflight.web.configuration import Configuration  # noqa: PLC0415
 
-        return create_app(self._configuration)
+        return create_app(Configuration.from_json(self._configuration))
 
 
 def _die_with_serve(_arbiter: Any, _worker: Any) -> None:
@@ -88,7 +95,7 @@ def main() -> None:
         if not byte:
             sys.exit(1)
         line += byte
-    Server(Configuration.from_json(bytes(line))).run()
+    Server(bytes(line)).run()
 
 
 main()
