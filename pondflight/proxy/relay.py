@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 _EMPTY = pa.schema([])
 _MOST_DEAD_WORKERS = 2
+_CANCELLED = "the statement was cancelled"
 
 
 class Relay:
@@ -237,6 +238,6 @@ class _worker_errors:  # noqa: N801  reads as a noun where it is used
             raise _NeverSent(told.message) if isinstance(leaf, NotConnected) else told from error
         if isinstance(leaf, Unauthenticated):
             raise Internal("the worker does not accept this server's credential") from error
-        if isinstance(leaf, Cancelled):
-            raise Cancelled("the statement was cancelled") from error
+        if isinstance(leaf, Cancelled) and not leaf.message.startswith(_CANCELLED):
+            raise Cancelled(_CANCELLED) from error  # gRPC's own words help nobody
         raise leaf from error

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from pyarrow import flight
 
+from pondflight import control
 from pondflight.flightsql import wire
 from pondflight.flightsql.commands import CancelStatus
 from tests.engine.test_cancel import ENDLESS, cancel, fetch, renew
 from tests.engine.test_options import get_options, set_options
+from tests.flight import Client
 from tests.proxy.conftest import Deployment, MakeDeployment
 from tests.waiting import wait_until
 
@@ -39,6 +44,27 @@ def test_a_running_statement_is_cancelled_by_another_call(shared: Deployment, us
     assert isinstance(errors[0], flight.FlightCancelledError)
     assert "the statement was cancelled" in str(errors[0])
     assert client.rows("SELECT 1") == [(1,)]
+
+
+def test_who_is_cancelled_by_an_operator_is_told_so(shared: Deployment, user: str) -> None:
+    client = shared.client(user)
+    admin = Client(shared.uri, shared.token("root", admin=True))
+    info = client.info(ENDLESS)
+    with ThreadPoolExecutor() as executor:
+        fetched = executor.submit(fetch, client, info)
+
+        def running() -> list[dict[str, Any]]:
+            (answer,) = admin.act(control.STATEMENTS)
+            found = json.loads(answer)["statements"]
+            return [s for s in found if s["user"] == user and s["state"] == "running"]
+
+        wait_until(running)
+        (statement,) = running()
+        wanted = {"worker": statement["worker"], "statement": statement["id"]}
+        admin.act(control.CANCEL_STATEMENT, json.dumps(wanted).encode())
+        with pytest.raises(flight.FlightCancelledError, match="cancelled by an operator"):
+            fetched.result(10)
+    admin.close()
 
 
 def test_what_is_not_fetched_yet_is_cancelled_and_renewed(shared: Deployment, user: str) -> None:
