@@ -219,7 +219,8 @@ def test_a_restarted_proxy(front: Front, deployment: Deployment) -> None:
         wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), 10)
         with pytest.raises(Error, match="pondflight cannot be reached"):
             cursor.execute("SELECT 42")
-        threading.Timer(0.5, deployment.start).start()
+        starter = threading.Timer(0.5, deployment.start)
+        starter.start()
         deadline = time.monotonic() + 60
         while True:
             try:
@@ -229,6 +230,7 @@ def test_a_restarted_proxy(front: Front, deployment: Deployment) -> None:
             except Error:
                 assert time.monotonic() < deadline
                 time.sleep(0.2)
+        starter.join()
     assert [row[:2] for row in query(front, JOIN)] == [row[:2] for row in expected()]
 
 
