@@ -198,8 +198,8 @@ class Containers(Section):
     )
     scratch_size: Memory = Field(
         default=64 << 20,
-        description="Part of memory_limit for what does not fit into DuckDB's memory; at most a "
-        "quarter of it. Unused by the backend process, which spills to the disk.",
+        description="Part of memory_limit that is left to the scratch directory, or to what is on "
+        "its way to the disk; at most a quarter of it. Unused by the backend process.",
     )
     pids_limit: Processes = Field(
         default=512,

@@ -25,7 +25,7 @@ def test_scratch_directory_on_disk_is_a_volume_that_goes_with_the_container() ->
     config = configuration(make_spec(memory_limit=512 << 20), layout)
     assert config["HostConfig"]["Tmpfs"] == {}
     assert config["HostConfig"]["Mounts"] == [{"Type": "volume", "Target": "/scratch"}]
-    assert f"--memory-limit={512 << 20}" in config["Cmd"]
+    assert f"--memory-limit={448 << 20}" in config["Cmd"]
 
 
 def test_worker_of_ours_learns_only_a_hash_of_its_credential() -> None:

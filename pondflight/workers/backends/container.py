@@ -46,8 +46,11 @@ class Layout:
     deployment: str = ""
 
     def scratch_of(self, memory_limit: int) -> int:
-        """How much of its memory the scratch directory may take; most of it is left."""
-        return 0 if self.scratch_on_disk else min(self.scratch_size, memory_limit // 4)
+        """How much of its memory the scratch directory may take; most of it is left.
+
+        On the disk as well: what is being written there is in memory first.
+        """
+        return min(self.scratch_size, memory_limit // 4)
 
 
 def labels(spec: WorkerSpec) -> dict[str, str]:
@@ -85,9 +88,9 @@ def configuration(spec: WorkerSpec, layout: Layout) -> dict[str, Any]:
             "Privileged": False,
             "ReadonlyRootfs": True,
             "IpcMode": "private",
-            "Tmpfs": _tmpfs(scratch),
+            "Tmpfs": {} if layout.scratch_on_disk else {SCRATCH: _tmpfs(scratch)},
             "Mounts": _mounts(spec, layout),
-            "ShmSize": min(_SHARED_MEMORY, scratch or _SHARED_MEMORY),
+            "ShmSize": min(_SHARED_MEMORY, scratch),
             # limits
             "Memory": spec.memory_limit,
             "MemorySwap": spec.memory_limit,  # with swap: that much in all, so none
@@ -117,10 +120,8 @@ def configuration(spec: WorkerSpec, layout: Layout) -> dict[str, Any]:
     return config
 
 
-def _tmpfs(size: int) -> dict[str, str]:
-    if not size:
-        return {}
-    return {SCRATCH: f"rw,noexec,nosuid,nodev,size={size},mode=0700,uid={_USER},gid={_USER}"}
+def _tmpfs(size: int) -> str:
+    return f"rw,noexec,nosuid,nodev,size={size},mode=0700,uid={_USER},gid={_USER}"
 
 
 def _mounts(spec: WorkerSpec, layout: Layout) -> list[dict[str, Any]]:
