@@ -36,7 +36,7 @@ test: $(VENV)/dev.stamp ## install what is missing and run the tests
 
 # One of them: make integration SUITE=integration/http
 SUITE ?= integration --ignore integration/docker
-integration: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## run the suites that need real servers and clients
+integration: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp pages ## run the suites that need real servers and clients
 	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/pytest $(SUITE) $(ARGS)
 
 # Beside a Docker engine of our own, which leaves nothing behind; as root.

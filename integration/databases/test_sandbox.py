@@ -175,10 +175,16 @@ def test_there_is_no_way_out(prison: Prison, sql: str) -> None:
 def test_the_servers_were_asked_for_nothing_but_rows(
     prison: Prison, postgres: Postgres, mariadb: MariaDB
 ) -> None:
+
+    def logs() -> tuple[str, str]:
+        general = (mariadb.folder / "general.log").read_text("utf-8", "replace")
+        return postgres.log(), general
+
+    before = logs()
     for sql in lines(SERVERS):
         failure(prison.connection, sql.format(**prison.places))
         _go_home(prison.connection)
-    asked = postgres.log() + (mariadb.folder / "general.log").read_text("utf-8", "replace")
+    asked = "".join(log[len(old) :] for log, old in zip(logs(), before, strict=True))
     assert "mysql_query" not in asked
     assert not re.search(r"DELETE FROM|LOAD_FILE|UPDATE .*SET|DROP TABLE|pg_read_file\(", asked)
 
