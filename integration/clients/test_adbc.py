@@ -214,7 +214,7 @@ def test_objects_at_every_depth(deployment: Deployment) -> None:
 
 def test_current_catalog_and_schema_and_session_options(deployment: Deployment) -> None:
     prefix = "adbc.flight.sql.session.option."
-    with deployment.connect("eve", autocommit=True) as connection:
+    with deployment.connect("olga", autocommit=True) as connection:
         fetch(connection, "CREATE SCHEMA IF NOT EXISTS office")
         connection.adbc_current_db_schema = "office"
         assert connection.adbc_current_db_schema == "office"
@@ -224,7 +224,7 @@ def test_current_catalog_and_schema_and_session_options(deployment: Deployment) 
         low.set_options(**{f"{prefix}TimeZone": "Europe/Paris"})
         assert low.get_option(f"{prefix}TimeZone") == "Europe/Paris"
         assert fetch(connection, "SELECT current_setting('TimeZone')") == [("Europe/Paris",)]
-    with deployment.connect("eve", autocommit=True) as connection:
+    with deployment.connect("olga", autocommit=True) as connection:
         assert fetch(connection, "SELECT current_schema()") == [("main",)]
 
 
