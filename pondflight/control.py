@@ -19,6 +19,10 @@ towards a worker, by the HTTP app towards the proxy."""
 SESSION_COOKIE = "arrow_flight_session_id"
 """Cookie that names a session of the caller, towards the proxy. The name is the specification's."""
 
+PROMISE_HEADER = "x-pondflight-promise"
+"""Present on CreatePreparedStatement: where the statement is a query that can be run as it is, a
+second result follows, the FlightInfo that GetFlightInfo would give (``proxy.promises``)."""
+
 KEEPS_NOTHING = b'{"i":"",'
 """How the handle of a prepared statement begins for which the worker keeps nothing: it need not be
 told that the statement was closed."""

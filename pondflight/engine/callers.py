@@ -22,6 +22,7 @@ class WorkerCall:
     offer: str | None
     call_id: str | None
     query_only: bool = False
+    wants_promise: bool = False
 
 
 class CredentialCheck:
@@ -44,6 +45,7 @@ class CredentialCheck:
             offer=_first(headers, control.OFFER_HEADER),
             call_id=_first(headers, control.CALL_HEADER),
             query_only=control.QUERY_HEADER in headers,
+            wants_promise=control.PROMISE_HEADER in headers,
         )
 
     def response_headers(self, method: str, headers: Headers, identity: Any) -> Mapping[str, str]:

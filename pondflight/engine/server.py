@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,20 +17,21 @@ import pyarrow as pa
 from pyarrow import flight
 
 from pondflight import control, dialect, memory, tracing
-from pondflight.engine import catalog, keys, options
+from pondflight.engine import catalog, keys, options, parameters
 from pondflight.engine.callers import CredentialCheck
 from pondflight.engine.databases import Databases
 from pondflight.engine.databases.rescue import Rescue
 from pondflight.engine.describe import Describer
 from pondflight.engine.duck import quote
 from pondflight.engine.handles import Handle
+from pondflight.engine.infos import flight_info, promise
 from pondflight.engine.ingest import ingest
 from pondflight.engine.journal import Journal
 from pondflight.engine.ownership import Ownership
 from pondflight.engine.queries import Queries
 from pondflight.engine.sessions import DEFAULT, Sessions
 from pondflight.engine.startup import start_up
-from pondflight.engine.statements import Plan, Statements
+from pondflight.engine.statements import Prepared, Statements
 from pondflight.engine.storage import Storage
 from pondflight.errors import (
     ConfigError,
@@ -40,9 +41,9 @@ from pondflight.errors import (
     PondflightError,
     Unavailable,
 )
-from pondflight.flightsql import Call, FlightSqlServer, PreparedStatement, wire
+from pondflight.flightsql import Call, FlightSqlServer, PreparedStatement, answers
 from pondflight.flightsql import commands as c
-from pondflight.flightsql.decoding import decode_ticket
+from pondflight.flightsql.decoding import decode_action, decode_ticket
 from pondflight.flightsql.sqlinfo import sql_info_table
 from pondflight.flightsql.streams import Result
 
@@ -119,7 +120,7 @@ class EngineServer(FlightSqlServer):
             if not isinstance(command, c.StatementQuery):
                 raise PermissionDenied(_QUERY_ONLY)
             self._session(call, None)
-            return _flight_info(self._queries.plan(call, command.query), descriptor)
+            return flight_info(self._queries.plan(call, command.query), descriptor)
         except PondflightError as error:
             self._journal.refused(call, _sql_of(command), error)
             raise
@@ -161,7 +162,7 @@ class EngineServer(FlightSqlServer):
             transaction=command.transaction_id,
             plain=command.plain,
         )
-        return _flight_info(plan, descriptor)
+        return flight_info(plan, descriptor)
 
     def get_schema_statement(self, call: Call, command: c.StatementQuery) -> pa.Schema:
         """The result schema, without running anything."""
@@ -184,8 +185,20 @@ class EngineServer(FlightSqlServer):
         self, call: Call, request: c.CreatePreparedStatement
     ) -> PreparedStatement:
         """Parse and describe; nothing is kept."""
+        return self._prepare(call, request).statement
+
+    def _prepare(self, call: Call, request: c.CreatePreparedStatement) -> Prepared:
         session = self._session(call, request.transaction_id)
         return self._statements.prepare(call, session, request.query, request.transaction_id)
+
+    def _prepare_and_promise(
+        self, call: Call, request: c.CreatePreparedStatement
+    ) -> Iterator[bytes]:
+        """``control.PROMISE_HEADER``."""
+        prepared = self._prepare(call, request)
+        yield answers.prepared(prepared.statement)
+        if prepared.plan is not None:
+            yield promise(prepared.statement, prepared.plan())
 
     def close_prepared_statement(self, call: Call, request: c.ClosePreparedStatement) -> None:
         """Forget large parameters, if there are any."""
@@ -204,7 +217,7 @@ class EngineServer(FlightSqlServer):
         plan = self._statements.plan(
             call, session, handle.query, bound, transaction=handle.transaction
         )
-        return _flight_info(plan, descriptor)
+        return flight_info(plan, descriptor)
 
     def get_schema_prepared_statement(
         self, call: Call, command: c.PreparedStatementQuery
@@ -222,7 +235,7 @@ class EngineServer(FlightSqlServer):
     ) -> bytes | None:
         """Bind parameters."""
         handle, _ = self._handle(call, command.prepared_statement_handle)
-        return self._statements.bind(handle, _parameters(call, reader)).encode()
+        return self._statements.bind(handle, parameters.received(call, reader)).encode()
 
     def do_put_prepared_statement_update(
         self,
@@ -232,7 +245,7 @@ class EngineServer(FlightSqlServer):
     ) -> int:
         """Run once per row of parameters."""
         handle, session = self._handle(call, command.prepared_statement_handle)
-        bound = _parameters(call, reader)
+        bound = parameters.received(call, reader)
         if not bound.num_columns:
             bound = self._statements.bound(handle)
         return self._statements.update(call, session, handle.query, bound)
@@ -371,20 +384,28 @@ class EngineServer(FlightSqlServer):
         """Flight SQL's actions, and those of ``pondflight.control``."""
         if call.identity.query_only:
             raise PermissionDenied(_QUERY_ONLY)
+        answer = self._control(kind, body)
+        if answer is not None:
+            return [_json(answer)]
+        if kind == "CreatePreparedStatement" and call.identity.wants_promise:
+            request = decode_action(kind, body)
+            assert isinstance(request, c.CreatePreparedStatement)
+            return self._prepare_and_promise(call, request)
+        return super().on_do_action(call, kind, body)
+
+    def _control(self, kind: str, body: bytes) -> dict[str, Any] | None:
         match kind:
             case control.CONFIGURE:
-                return [_json(self._ownership.configure(json.loads(body), self._configure))]
+                return self._ownership.configure(json.loads(body), self._configure)
             case control.CANCEL:
-                return [_json({"cancelled": self._cancel(body.decode())})]
+                return {"cancelled": self._cancel(body.decode())}
             case control.STATUS:
-                return [_json(self._status())]
+                return self._status()
             case control.STATEMENTS:
-                shown = self._journal.show(json.loads(body)["text"])
-                return [_json({"statements": shown})]
+                return {"statements": self._journal.show(json.loads(body)["text"])}
             case control.CANCEL_STATEMENT:
-                wanted = json.loads(body)["statement"]
-                return [_json({"cancelled": self._journal.cancel(wanted)})]
-        return super().on_do_action(call, kind, body)
+                return {"cancelled": self._journal.cancel(json.loads(body)["statement"])}
+        return None
 
     def _configure(self, wanted: dict[str, Any]) -> dict[str, Any]:
         if collector := wanted.get("tracing", {}).get("endpoint"):
@@ -468,14 +489,6 @@ class EngineServer(FlightSqlServer):
         return handle, session
 
 
-def _flight_info(plan: Plan, descriptor: flight.FlightDescriptor) -> flight.FlightInfo:
-    endpoints = []
-    if plan.ticket is not None:
-        ticket = wire.new("TicketStatementQuery", statement_handle=plan.ticket.encode())
-        endpoints.append(flight.FlightEndpoint(wire.pack(ticket), []))
-    return flight.FlightInfo(plan.schema, descriptor, endpoints, plan.total_records, -1)
-
-
 def _sql_of(command: c.Command) -> str:
     if isinstance(command, c.StatementQuery):
         return command.query
@@ -483,13 +496,6 @@ def _sql_of(command: c.Command) -> str:
         with contextlib.suppress(PondflightError):
             return Handle.decode(command.prepared_statement_handle).query
     return ""
-
-
-def _parameters(call: Call, reader: flight.MetadataRecordBatchReader) -> pa.Table:
-    batches = [chunk.data for chunk in reader if chunk.data is not None]
-    if not call.still_connected():
-        call.raise_if_cancelled()
-    return pa.Table.from_batches(batches, reader.schema)
 
 
 def _json(value: dict[str, Any]) -> bytes:

@@ -8,7 +8,7 @@ FlightInfo is asked for or the update is put; rows that it returns are kept unti
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
@@ -55,6 +55,18 @@ class Plan:
     schema: pa.Schema
     ticket: Handle | None
     total_records: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A prepared statement.
+
+    ``plan`` gives what a FlightInfo of it would say; ``None`` where parameters are missing, or
+    where asking for the FlightInfo has an effect.
+    """
+
+    statement: PreparedStatement
+    plan: Callable[[], Plan] | None = None
 
 
 class Statements:
@@ -112,9 +124,7 @@ class Statements:
         """The result schema of ``text``; empty for what returns no rows."""
         return self._describe(call, session, self.parse(text), bound) or EMPTY_SCHEMA
 
-    def prepare(
-        self, call: Call, session: str, text: str, transaction: bytes | None
-    ) -> PreparedStatement:
+    def prepare(self, call: Call, session: str, text: str, transaction: bytes | None) -> Prepared:
         """A handle for ``text``, and what clients need to know before they run it."""
         statements = self.parse(text)
         has_parameters = any(statement.parameters for statement in statements)
@@ -126,16 +136,19 @@ class Statements:
         )
         is_update = statements[-1].is_update
         if is_update and not has_parameters:
-            return PreparedStatement(handle.encode(), None, EMPTY_SCHEMA, is_update)
+            return Prepared(PreparedStatement(handle.encode(), None, EMPTY_SCHEMA, is_update))
         with self._sessions.borrow(call, session) as lane, lane.use(call) as cursor:
-            return PreparedStatement(
+            schema = None if is_update else self._schema(cursor, statements, None)
+            prepared = PreparedStatement(
                 handle=handle.encode(),
-                dataset_schema=None
-                if is_update
-                else self._schema(cursor, statements, None) or _NOT_KNOWN_YET,
+                dataset_schema=schema if is_update else schema or _NOT_KNOWN_YET,
                 parameter_schema=self._parameter_schema(cursor, statements),
                 is_update=is_update,
             )
+        if schema is None or has_parameters or len(statements) > 1 or not statements[0].lazy:
+            return Prepared(prepared)
+        query = statements[0].text
+        return Prepared(prepared, lambda: Plan(schema, self._promise(session, query, transaction)))
 
     def bind(self, handle: Handle, bound: pa.Table) -> Handle:
         """The handle that stands for the statement with these parameters.
@@ -219,12 +232,7 @@ class Statements:
         if last.lazy:
             schema = self._describe(call, session, [last], bound)
             assert schema is not None
-            handle = Handle(
-                id=self._executions.promise(session),
-                query=last.text,
-                session=session,
-                transaction=transaction,
-            )
+            handle = self._promise(session, last.text, transaction)
             if bound is not None:
                 handle = handle.bind(bound)
                 if handle.parameters is None:
@@ -244,6 +252,15 @@ class Statements:
         if plain:
             return Plan(COUNT_SCHEMA, Handle(session=session, count=count), 1)
         return Plan(EMPTY_SCHEMA, None, count)
+
+    def _promise(self, session: str, query: str, transaction: bytes | None) -> Handle:
+        """The ticket of a query that is run when its rows are fetched."""
+        return Handle(
+            id=self._executions.promise(session),
+            query=query,
+            session=session,
+            transaction=transaction,
+        )
 
     def fetch(self, call: Call, session: str, handle: Handle) -> Result:
         """The rows behind a ticket."""

@@ -179,10 +179,11 @@ class CallTable:
     def leave(self, call: Call) -> None:
         """Never touch the call's context again.
 
-        Asked a last time: to pyarrow a stream whose client went away has ended well.
+        Of a stream it is asked a last time: to pyarrow one whose client went away has ended well.
         """
         with self._lock:
-            call.still_connected()
+            if call.method == "do_get":
+                call.still_connected()
             self._calls.discard(call)
             call.context = None
 

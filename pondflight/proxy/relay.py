@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import TypeVar
 
 import pyarrow as pa
@@ -45,17 +46,30 @@ class Relay:
         """Let go of the threads."""
         self._aside.shutdown(wait=False, cancel_futures=True)
 
+    def key(self, call: Call) -> str:
+        """Of the caller's worker: the same for all calls that go to it."""
+        return self._pool.key(_user(call))
+
     def unary(
         self,
         call: Call,
         request: Callable[[flight.FlightClient, flight.FlightCallOptions], T],
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> T:
-        """Make a call with one answer."""
-        answer = self._send(call, lambda lease, options: request(lease.worker.client, options))
+        """Make a call with one answer; ``headers`` are for the worker."""
+        answer = self._send(
+            call, lambda lease, options: request(lease.worker.client, options), headers
+        )
         meter.answered(call)
         return answer
 
-    def action(self, call: Call, kind: str, body: bytes) -> list[bytes]:
+    def action(
+        self,
+        call: Call,
+        kind: str,
+        body: bytes,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> list[bytes]:
         """DoAction."""
         return self.unary(
             call,
@@ -63,6 +77,7 @@ class Relay:
                 result.body.to_pybytes()
                 for result in client.do_action(flight.Action(kind, body), options)
             ],
+            headers,
         )
 
     def action_aside(self, call: Call, kind: str, body: bytes) -> None:
@@ -158,10 +173,15 @@ class Relay:
             lease.cancel()
             call.raise_if_cancelled()
 
-    def _send(self, call: Call, send: Callable[[Lease, flight.FlightCallOptions], T]) -> T:
+    def _send(
+        self,
+        call: Call,
+        send: Callable[[Lease, flight.FlightCallOptions], T],
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> T:
         """Send a call; to another worker if its own died unnoticed and the call never left."""
         for _ in range(_MOST_DEAD_WORKERS):
-            lease, options = self._enter(call)
+            lease, options = self._enter(call, headers)
             try:
                 with _worker_errors(self._pool, lease, call):
                     return send(lease, options)
@@ -169,12 +189,14 @@ class Relay:
                 failure = error
         raise failure
 
-    def _enter(self, call: Call) -> tuple[Lease, flight.FlightCallOptions]:
+    def _enter(
+        self, call: Call, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[Lease, flight.FlightCallOptions]:
         caller: Caller = call.identity
         lease = self._pool.lease(_user(call), call.raise_if_cancelled)
         call.on_done(lambda _: lease.release())
         call.on_cancel(_Once(self._aside, lease))
-        headers = dict(call.trace.headers())
+        headers = {**headers, **call.trace.headers()}
         if control.QUERY_HEADER in call.headers:
             headers[control.QUERY_HEADER] = "1"
         return lease, lease.worker.options(

@@ -33,6 +33,7 @@ from pondflight.proxy.administration import ACTIONS, Administration
 from pondflight.proxy.callers import CallerCheck
 from pondflight.proxy.charges import FREE, Charges
 from pondflight.proxy.databases import NO_DATABASES, Databases
+from pondflight.proxy.promises import Promises
 from pondflight.proxy.relay import Relay
 from pondflight.tls import Certificate
 from pondflight.tokens import Tokens
@@ -69,6 +70,7 @@ class ProxyServer(FlightSqlServer):
     ) -> None:
         self._pool = pool
         self._relay = Relay(pool)
+        self._promises = Promises()
         self._administration = Administration(pool)
         self._charges = charges
         self._databases = databases
@@ -109,13 +111,19 @@ class ProxyServer(FlightSqlServer):
             return self.metadata_info(command, descriptor)
         statement = meter.Statement(call, command)
         self._charges.run(call)
-        info = self._relay.unary(
+        info = self._promised(call, command) or self._relay.unary(
             call, lambda client, options: client.get_flight_info(descriptor, options)
         )
         tickets = [endpoint.ticket.ticket for endpoint in info.endpoints]
         self._charges.promised(call, tickets)
         statement.rows_to_come = bool(tickets)
         return info
+
+    def _promised(self, call: Call, command: c.Command) -> flight.FlightInfo | None:
+        if not isinstance(command, c.PreparedStatementQuery):
+            return None
+        handle = command.prepared_statement_handle
+        return self._promises.take(self._relay.key(call), call.identity.session, handle)
 
     def on_get_schema(
         self, call: Call, command: c.Command, descriptor: flight.FlightDescriptor
@@ -177,9 +185,11 @@ class ProxyServer(FlightSqlServer):
             if answer is None:
                 raise NotFound("your worker has stopped, and with it what this call is about")
             return answer
-        if kind == "CreatePreparedStatement":
-            self._charges.look(call)
-        return self._relay.action(call, kind, body)
+        if kind != "CreatePreparedStatement":
+            return self._relay.action(call, kind, body)
+        self._charges.look(call)
+        answer = self._relay.action(call, kind, body, {control.PROMISE_HEADER: "1"})
+        return self._promises.keep(self._relay.key(call), call.identity.session, answer)
 
     def _on_control(self, call: Call, kind: str, body: bytes) -> bytes:
         """The proxy's own actions: for the HTTP process and for administrators."""

@@ -23,6 +23,8 @@ STATUS_SECONDS = 3.0
 _CANCEL_SECONDS = 5.0
 
 _CHANNEL = [
+    # The proxy itself decides what may be sent twice.
+    ("grpc.enable_retries", 0),
     # A worker that starts refuses connections for half a second: ask again at once.
     ("grpc.initial_reconnect_backoff_ms", 20),
     ("grpc.min_reconnect_backoff_ms", 200),

@@ -97,7 +97,7 @@ class Pool:
         Waits for the start; ``still_wanted`` is called meanwhile and raises to give up. Raises
         ``Unavailable`` if the worker cannot be started.
         """
-        key = self._key(user)
+        key = self.key(user)
         while True:
             with self._roster.changed:
                 worker = self._roster.users.get(key) or self._begin(key, user)
@@ -112,20 +112,24 @@ class Pool:
     def lease_running(self, user: User) -> Lease | None:
         """A lease of the worker of ``user``, if there is one that is ready."""
         with self._roster.changed:
-            worker = self._roster.users.get(self._key(user))
+            worker = self._roster.users.get(self.key(user))
             if worker is None or not worker.state.usable:
                 return None
             return self._roster.lease(worker)
 
     def prestart(self, user: User) -> None:
         """Begin to start a worker that will be wanted soon; errors show when it is."""
-        key = self._key(user)
+        key = self.key(user)
         with self._roster.changed:
             if key not in self._roster.users and self._admission.has_room():
                 try:
                     self._begin(key, user)
                 except PondflightError:
                     return
+
+    def key(self, user: User) -> str:
+        """Of the worker of ``user``."""
+        return self.key_of(user.subject, self.settings.access(user))
 
     def key_of(self, subject: str, access: str = "") -> str:
         """The name that a token's ``sub`` has everywhere else: see ``Naming.key``."""
@@ -240,9 +244,6 @@ class Pool:
         self.backend.close()
 
     # -- inside -------------------------------------------------------------------------------
-
-    def _key(self, user: User) -> str:
-        return self.key_of(user.subject, self.settings.access(user))
 
     def _begin(self, key: str, user: User) -> Worker:
         """A new worker, in line to be started. Call it under the lock."""

@@ -171,7 +171,6 @@ class Lease:
             worker.last_used = time.monotonic()
             if not worker.in_flight and worker.state is State.BUSY:
                 worker.move(State.IDLE)
-                self._changed.notify_all()
 
     def cancel(self) -> None:
         """Ask the worker to cancel this call; a failure to reach it is no matter."""
