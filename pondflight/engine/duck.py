@@ -22,8 +22,13 @@ from pondflight.errors import (
 _LOCK_SECONDS = 10.0
 _LOCK_POLL_SECONDS = 0.1
 
-MEMORY_SHARE = 0.8
+_MEMORY_SHARE = 0.8
 """Part of the worker's memory that DuckDB may use; the rest is Python, Arrow and gRPC."""
+
+_MEMORY_REST = 64 << 20
+_SMALLEST_SHARE = 0.4
+"""That rest has at least so many bytes: DuckDB's own limit is not exact to 40 MB. But of a very
+small worker DuckDB gets this part all the same."""
 
 _LINE = re.compile(r"\nLINE (\d+): ")
 # A stream that fails half way loses its exception class: pyarrow makes it an OSError.
@@ -76,7 +81,7 @@ def _configuration(
     scratch: Path, memory_limit: int, threads: int
 ) -> dict[str, str | bool | int | float | list[str]]:
     return {
-        "memory_limit": f"{int(memory_limit * MEMORY_SHARE)}B",
+        "memory_limit": f"{duckdb_memory(memory_limit)}B",
         "threads": str(threads),
         "temp_directory": str(scratch / "spill"),
         # Python variables of ours are not tables of the user's.
@@ -88,6 +93,12 @@ def _configuration(
         # Until ours are loaded: see ``extensions.load``.
         "allow_unsigned_extensions": "true",
     }
+
+
+def duckdb_memory(memory_limit: int) -> int:
+    """How many bytes of the worker's memory are DuckDB's."""
+    share = min(memory_limit * _MEMORY_SHARE, memory_limit - _MEMORY_REST)
+    return int(max(share, memory_limit * _SMALLEST_SHARE))
 
 
 def files_folder(scratch: Path) -> Path:
