@@ -129,11 +129,10 @@ def _started(front: Front) -> Iterator[Front]:
 
 
 def _select(connection: dbapi.Connection) -> Callable[[], None]:
-    cursor = connection.cursor()
-
     def run() -> None:
-        cursor.execute("SELECT 42")
-        assert cursor.fetchall() == [(42,)]
+        with connection.cursor() as cursor:  # a new one, or ADBC prepares only once
+            cursor.execute("SELECT 42")
+            assert cursor.fetchall() == [(42,)]
 
     return run
 
