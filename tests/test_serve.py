@@ -18,7 +18,12 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from pyarrow import flight
 
+from pondflight.errors import ConfigError
+from pondflight.health import HealthServer
+from pondflight.serve import _listening
+from pondflight.settings.loading import load
 from tests.ports import free_ports
 from tests.waiting import wait_until
 
@@ -194,3 +199,21 @@ def test_the_secret_is_in_no_other_process(serve: Serve) -> None:
         for name in ("environ", "cmdline"):
             assert secret.encode() not in Path(f"/proc/{pid}/{name}").read_bytes()
     assert served.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "start"),
+    [
+        ("grpc_port", lambda port: flight.FlightServerBase(f"grpc://127.0.0.1:{port}")),
+        ("health_port", lambda port: HealthServer("127.0.0.1", port)),
+    ],
+)
+def test_a_port_that_is_taken_just_after_it_was_found_free_is_named(
+    key: str, start: Callable[[int], object]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        settings = load(None, {"HOST": "127.0.0.1", key.upper(): str(port)})
+        named = f"server.{key}: cannot listen on 127.0.0.1:{port}"
+        with pytest.raises(ConfigError, match=named), _listening(key, settings):
+            start(port)
