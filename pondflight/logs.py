@@ -7,6 +7,9 @@
 Level and message come first, then the fields in the order of the call. There is no timestamp:
 whatever collects stderr (journald, Docker, Kubernetes) adds its own. What libraries log or warn
 comes out in the same form. A log that cannot be written is lost, and nothing else happens.
+
+It is the standard library's logging below, which every process has loaded anyway: a worker starts
+for each user, and what it need not import it need not wait for.
 """
 
 from __future__ import annotations
@@ -15,11 +18,8 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import MutableMapping
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Protocol, Self, cast
-
-import structlog
 
 from pondflight import logfmt
 
@@ -31,7 +31,7 @@ LEVELS = {
 }
 _SELDOM_SECONDS = 10.0
 _MOST_REMEMBERED = 10_000
-_NAMES = {"warning": "warn", "critical": "error", "exception": "error"}
+_events = logging.getLogger("pondflight.events")
 
 
 class Event(StrEnum):
@@ -69,34 +69,46 @@ class Event(StrEnum):
     CADDY_MISSING = "Caddy not found"
 
 
-class Logger(Protocol):
-    """What ``get_logger`` gives: takes events only, and any fields.
+class Logger:
+    """Takes events only, and any fields."""
 
-    With ``exc_info=True`` among the fields, the traceback of the current exception is added.
-    """
+    def __init__(self, fields: Mapping[str, object]) -> None:
+        self._fields = fields
 
-    def bind(self, **fields: object) -> Self:
+    def bind(self, **fields: object) -> Logger:
         """Give a logger that has ``fields`` in each of its lines."""
+        return Logger({**self._fields, **fields})
 
-    def debug(self, event: Event, **fields: object) -> None:
+    def debug(self, event: Event, /, **fields: object) -> None:
         """Log what helps to find a fault."""
+        self._log(logging.DEBUG, event, fields)
 
-    def info(self, event: Event, **fields: object) -> None:
+    def info(self, event: Event, /, **fields: object) -> None:
         """Log what happened as it should."""
+        self._log(logging.INFO, event, fields)
 
-    def warning(self, event: Event, **fields: object) -> None:
+    def warning(self, event: Event, /, **fields: object) -> None:
         """Log what somebody may have to look at."""
+        self._log(logging.WARNING, event, fields)
 
-    def error(self, event: Event, **fields: object) -> None:
+    def error(self, event: Event, /, **fields: object) -> None:
         """Log what went wrong."""
+        self._log(logging.ERROR, event, fields)
 
-    def exception(self, event: Event, **fields: object) -> None:
+    def exception(self, event: Event, /, **fields: object) -> None:
         """Log what went wrong, with the traceback of the current exception."""
+        self._log(logging.ERROR, event, fields, exc_info=True)
+
+    def _log(
+        self, level: int, event: Event, fields: Mapping[str, object], *, exc_info: bool = False
+    ) -> None:
+        extra = {"fields": {**self._fields, **fields}}
+        _events.log(level, "%s", event, exc_info=exc_info, extra=extra)
 
 
 def get_logger(**fields: object) -> Logger:
     """Give a logger; ``fields`` stand in each of its lines."""
-    return cast("Logger", structlog.get_logger(**fields))
+    return Logger(fields)
 
 
 class Seldom:
@@ -127,12 +139,7 @@ def configure(level: str = "info") -> None:
     Libraries are heard from ``warn`` on, and from ``debug`` on where that is the level.
     """
     threshold = LEVELS[level]
-    structlog.configure(
-        processors=[structlog.processors.format_exc_info, _render],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=_Writer,
-        cache_logger_on_first_use=False,
-    )
+    _events.setLevel(threshold)
     root = logging.getLogger()
     for handler in list(root.handlers):
         # What writes to a terminal already would write everything twice.
@@ -141,14 +148,6 @@ def configure(level: str = "info") -> None:
     root.addHandler(_Handler())
     root.setLevel(threshold if threshold == logging.DEBUG else max(threshold, logging.WARNING))
     logging.captureWarnings(capture=True)
-
-
-def _render(_: object, method: str, fields: MutableMapping[str, Any]) -> str:
-    event = fields.pop("event")
-    level = _NAMES.get(method, method)
-    # Nothing but the first two fields may have their names.
-    rest = ((f"{key}_" if key in {"level", "msg"} else key, fields[key]) for key in fields)
-    return logfmt.line([("level", level), ("msg", event), *rest])
 
 
 _lock = threading.Lock()
@@ -165,11 +164,9 @@ def _write(text: str) -> None:
         pass
 
 
-class _Writer:
-    """What structlog calls with a rendered line, by the name of the level."""
-
-    def __init__(self, *_: object) -> None:
-        self.debug = self.info = self.warning = self.error = self.critical = _write
+def _level(record: logging.LogRecord) -> str:
+    heard = [name for name, number in LEVELS.items() if number <= record.levelno]
+    return heard[-1] if heard else "debug"
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -179,16 +176,23 @@ def _message(record: logging.LogRecord) -> str:
         return str(record.msg)
 
 
+def _fields(record: logging.LogRecord) -> Mapping[str, object]:
+    """What stands behind level and message, whose names nothing else may have."""
+    if record.name != _events.name:
+        return {"logger": record.name}
+    fields: Mapping[str, object] = getattr(record, "fields", {})
+    return {f"{key}_" if key in {"level", "msg"} else key: fields[key] for key in fields}
+
+
 class _Handler(logging.Handler):
-    """Writes what libraries log through the standard library."""
+    """Writes events, and what libraries log."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            name = record.levelname.lower()
             fields: list[tuple[str, object]] = [
-                ("level", _NAMES.get(name, name)),
+                ("level", _level(record)),
                 ("msg", _message(record)),
-                ("logger", record.name),
+                *_fields(record).items(),
             ]
             if record.exc_info:
                 trace = logging.Formatter().formatException(record.exc_info)

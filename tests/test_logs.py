@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from pondflight import logs
 from pondflight.logs import Event
@@ -144,7 +143,7 @@ LINES: dict[Event, tuple[str, dict[str, object], str]] = {
 @pytest.fixture(autouse=True)
 def fixture_undo() -> Iterator[None]:
     """Leaves logging and warnings as they were."""
-    root = logging.getLogger()
+    root, events = logging.getLogger(), logging.getLogger("pondflight.events")
     handlers, level = list(root.handlers), root.level
     root.handlers.clear()
     with warnings.catch_warnings():
@@ -152,7 +151,7 @@ def fixture_undo() -> Iterator[None]:
         logging.captureWarnings(capture=False)
     root.handlers[:] = handlers
     root.setLevel(level)
-    structlog.reset_defaults()
+    events.setLevel(logging.NOTSET)
 
 
 def test_every_event_has_a_line_here() -> None:
