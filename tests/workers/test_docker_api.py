@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,9 @@ from pondflight.workers.backends.base import (
 from pondflight.workers.backends.container import Layout
 from pondflight.workers.backends.docker import DockerBackend
 from pondflight.workers.backends.docker_api import DockerApi
+from pondflight.workers.circuit import Circuit
 from pondflight.workers.engines import PondflightEngine
+from tests.waiting import wait_until
 from tests.workers.contract import INSTANCE, make_spec
 
 # Docker's client for Python leaves a socket to the collector when it cannot connect.
@@ -42,6 +45,7 @@ class FakeEngine:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "docker.sock"
         self.answer: Answer = lambda _method, _path: (500, {"message": "not scripted"})
+        self.version: tuple[int, object] | None = (200, VERSION)
         self.calls: list[str] = []
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(str(self.path))
@@ -73,7 +77,7 @@ class FakeEngine:
         method, path, _ = data.split(b"\r\n", 1)[0].decode().split(" ", 2)
         path = path.split("?")[0]
         self.calls.append(f"{method} {path}")
-        found = (200, VERSION) if path == "/version" else self.answer(method, path)
+        found = self.version if path == "/version" else self.answer(method, path)
         if found is None:
             self._held.append(connection)
             return
@@ -123,6 +127,49 @@ def test_engine_that_never_answers_is_given_up_after_the_time_limit(
     engine.answer = lambda _method, _path: (200, [])
     time.sleep(1.1)
     assert backend.list_workers() == []
+
+
+def test_callers_wait_for_a_silent_engine_at_the_same_time(
+    engine: FakeEngine, backend: DockerBackend
+) -> None:
+    engine.version = None
+    began = time.monotonic()
+    with ThreadPoolExecutor(8) as executor:
+        calls = [executor.submit(backend.list_workers) for _ in range(8)]
+    assert all(isinstance(call.exception(), BackendUnreachable) for call in calls)
+    assert time.monotonic() - began < 4 * 0.3
+    engine.version = (200, VERSION)
+    engine.answer = lambda _method, _path: (200, [])
+    wait_until(lambda: listed(backend) == [])
+
+
+def listed(backend: DockerBackend) -> list[WorkerHandle] | None:
+    try:
+        return backend.list_workers()
+    except BackendUnreachable:
+        return None
+
+
+def test_probe_that_fails_in_an_unforeseen_way_is_not_the_last_one(engine: FakeEngine) -> None:
+    def broken(_: object) -> None:
+        raise KeyError
+
+    def silent(_: object) -> None:
+        raise OSError
+
+    engine.answer = lambda _method, _path: (200, [])
+    now = 0.0
+    api = DockerApi(f"unix://{engine.path}", circuit=Circuit(clock=lambda: now))
+    for _ in range(3):
+        with pytest.raises(BackendUnreachable):
+            api.call(silent)
+    now = 2.0
+    with pytest.raises(KeyError):
+        api.call(broken)
+    now = 10.0
+    assert api.call(lambda client: client.containers()) == []
+    assert api.reachable
+    api.close()
 
 
 def test_container_that_was_made_though_the_answer_got_lost_is_removed(

@@ -79,6 +79,9 @@ class DockerApi:
         except (requests.RequestException, DockerException, OSError) as error:
             self._circuit.failed()
             raise BackendUnreachable(self._why(error)) from error
+        except BaseException:
+            self._circuit.failed()  # else a probe would never end
+            raise
         self._circuit.succeeded()
         return result
 
@@ -91,15 +94,23 @@ class DockerApi:
 
     def _connected(self) -> docker.APIClient:
         with self._lock:
+            client = self._client
+        if client is not None:
+            return client
+        # "auto" asks the engine for its version; beside the lock, since those who wait for an
+        # engine that hangs are to wait at the same time.
+        made = docker.APIClient(
+            base_url=self.host,
+            version="auto",
+            timeout=self._timeout,  # type: ignore[arg-type]  # seconds, fractions allowed
+            tls=self._tls(),
+            max_pool_size=_CONNECTIONS,
+        )
+        with self._lock:
             if self._client is None:
-                # "auto" asks the engine for its version.
-                self._client = docker.APIClient(
-                    base_url=self.host,
-                    version="auto",
-                    timeout=self._timeout,  # type: ignore[arg-type]  # seconds, fractions allowed
-                    tls=self._tls(),
-                    max_pool_size=_CONNECTIONS,
-                )
+                self._client = made
+            else:
+                made.close()
             return self._client
 
     def _tls(self) -> TLSConfig | bool:
