@@ -132,6 +132,9 @@ class Admission:
 
     def _expire(self, seconds: float) -> None:
         """Turn away who has waited for room for too long; it is ``seconds`` since the last look."""
+        for ticket in [t for t in self._queue if not t.worker.waiting]:
+            self._queue.remove(ticket)
+            self._roster.give_up(ticket.worker, _nobody_waits())
         for ticket in self._queue:
             ticket.waited += seconds
         late = [t for t in self._queue if t.waited >= self._settings.queue_timeout]
@@ -157,7 +160,7 @@ class Admission:
                 self._run(ticket)
             elif not ticket.worker.waiting:
                 self._queue.popleft()
-                self._roster.give_up(ticket.worker, Cancelled("nobody waits for this start"))
+                self._roster.give_up(ticket.worker, _nobody_waits())
             else:
                 self._make_room(ticket)
                 return True
@@ -231,7 +234,7 @@ class Admission:
 
     def _make_room(self, ticket: Ticket) -> None:
         """Let the longest idle go, one at a time."""
-        stopping = any(w.state is State.STOPPING for w in self._roster.users.values())
+        stopping = any(worker.state is State.STOPPING for worker in self._roster.all())
         if self._making_room or (stopping and ticket.looked):
             return
         self._making_room = True
@@ -255,6 +258,13 @@ class Admission:
 
     def _evict_one(self) -> None:
         with self._roster.changed:
+            # No warm worker would do, or it had been claimed. They hold nothing of anybody.
+            spares = [spare for spare in self._roster.spares if not spare.claimed]
+        if any(spare.state is State.STARTING for spare in spares):
+            return  # in a moment it will do
+        if any(self._roster.retire(spare, Reason.SURPLUS) for spare in spares):
+            return
+        with self._roster.changed:
             quiet_since = time.monotonic() - QUIET_SECONDS
             idle = [
                 worker
@@ -267,3 +277,7 @@ class Admission:
                 if not worker.ask().running and worker.last_used <= quiet_since:
                     self._roster.retire(worker, Reason.EVICTED)
                     return
+
+
+def _nobody_waits() -> Cancelled:
+    return Cancelled("nobody waits for this start")

@@ -34,6 +34,7 @@ class Adoption:
         self._backend = backend
         self._settings = settings
         self._naming = naming
+        self._odd_since: dict[str, float] = {}
 
     def connect(self, handle: WorkerHandle) -> Connection:
         """A connection to a worker of this deployment; nothing is sent yet.
@@ -74,7 +75,7 @@ class Adoption:
             return
         if not self._is_in_order(handle, status):
             connection.close()
-            if not young:
+            if not young and self._is_odd_for_long(handle):
                 self._remove(handle)
             return
         worker = Worker(handle.user)
@@ -96,6 +97,16 @@ class Adoption:
         """
         return status.owner is None or status.owner == handle.user
 
+    def _is_odd_for_long(self, handle: WorkerHandle) -> bool:
+        """Whether it was found out of order so long ago that no claim is under way any more.
+
+        A warm worker is told its user first and renamed then: another proxy may do so right now.
+        """
+        now = time.monotonic()
+        return now - self._odd_since.setdefault(handle.generation, now) >= (
+            self._settings.start_timeout
+        )
+
     def _enroll(self, worker: Worker) -> bool:
         with self._roster.changed:
             if self._is_known(worker.handle):
@@ -111,6 +122,7 @@ class Adoption:
 
     def _remove(self, handle: WorkerHandle) -> None:
         self._backend.stop(handle)
+        self._odd_since.pop(handle.generation, None)
         self._roster.count_stop(Reason.LEFTOVER)
         events.info(
             Event.CONTAINER_STOPPED,

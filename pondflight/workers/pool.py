@@ -45,6 +45,7 @@ _FRESH_SECONDS = 0.25
 _PROBE_SECONDS = 1.0
 _INQUEST_SECONDS = 1.2
 _KILLED = 137
+_BUSY = "the worker runs {} statement(s): wait, or stop it by force"
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,12 +218,14 @@ class Pool:
         if not force and worker.state.usable:
             running = max(running, worker.ask().running or 0)
         if running and not force:
-            raise InvalidArgument(
-                f"the worker runs {running} statement(s): wait, or stop it by force"
-            )
+            raise InvalidArgument(_BUSY.format(running))
         with self._roster.changed:
             view = self._view(worker)
-        if not self._roster.retire(worker, Reason.REQUESTED):
+            running = worker.in_flight if not force else 0
+            retired = not running and self._roster.retire(worker, Reason.REQUESTED)
+        if running:
+            raise InvalidArgument(_BUSY.format(running))
+        if not retired:
             raise InvalidArgument(f"the worker is {worker.state}: it cannot be stopped now")
         return view
 
@@ -267,7 +270,7 @@ class Pool:
             with self._roster.changed:
                 worker.waiting -= 1
         if worker.error is not None:
-            raise worker.error
+            raise worker.error.with_traceback(None)  # one for all who wait
         tried_again = False
         with self._roster.changed:
             while worker.state is State.STOPPING:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from pondflight import metrics
-from pondflight.errors import PondflightError
+from pondflight.errors import PermissionDenied, PondflightError
 from pondflight.logs import Event, get_logger
 from pondflight.workers.backends.base import Backend, BackendError, WorkerExit
 from pondflight.workers.states import Reason, State
@@ -17,6 +16,9 @@ from pondflight.workers.worker import Lease, Worker
 events = get_logger()
 
 _CONCURRENT_STOPS = 8
+_WITHDRAW_SECONDS = 10.0
+_NOBODY = "nobody"
+"""Owner of a warm worker that is to go. No user's key is spelled like this."""
 
 
 class Roster:
@@ -86,6 +88,15 @@ class Roster:
             self._remove(spare)
             self.changed.notify_all()
 
+    def let_go(self, spare: Worker) -> bool:
+        """Another proxy has claimed a warm worker; False if this one is doing so or ends it."""
+        with self.changed:
+            if not spare.state.usable or spare.claimed:
+                return False
+            self.forget(spare)
+        spare.close()
+        return True
+
     # -- ending -------------------------------------------------------------------------------
 
     def retire(self, worker: Worker, reason: Reason, end: WorkerExit | None = None) -> bool:
@@ -101,8 +112,7 @@ class Roster:
             worker.move(State.STOPPING)
             worker.ended = reason, end or WorkerExit()
             self.changed.notify_all()
-        with contextlib.suppress(RuntimeError):  # shut down: the next proxy finds it
-            self._stops.submit(self._end, worker)
+        self._submit(worker)
         return True
 
     def count_stop(self, reason: Reason) -> None:
@@ -118,7 +128,7 @@ class Roster:
             for worker in failed:
                 worker.stop_failed = False
         for worker in failed:
-            self._stops.submit(self._end, worker)
+            self._submit(worker)
 
     def close(self) -> None:
         """Wait for workers that are being stopped; close all connections."""
@@ -126,7 +136,19 @@ class Roster:
         for worker in self.all():
             worker.close()
 
+    def _submit(self, worker: Worker) -> None:
+        try:
+            self._stops.submit(self._end, worker)
+        except RuntimeError:  # shut down: the next proxy finds it
+            worker.stop_failed = True
+
     def _end(self, worker: Worker) -> None:
+        assert worker.ended is not None
+        reason, end = worker.ended
+        if not worker.key and reason.spares_busy and not self._withdraw(worker):
+            worker.close()
+            self.forget(worker)
+            return
         try:
             self._backend.stop(worker.handle)
         except BackendError:
@@ -134,8 +156,6 @@ class Roster:
                 worker.stop_failed = True
                 self.changed.notify_all()
             return
-        assert worker.ended is not None
-        reason, end = worker.ended
         worker.close()
         with self.changed:
             worker.move(State.GONE)
@@ -150,6 +170,19 @@ class Roster:
             container_id=worker.handle.id,
             **extra,
         )
+
+    def _withdraw(self, spare: Worker) -> bool:
+        """Take a warm worker off the market; False if another proxy has claimed it.
+
+        It is claimed for nobody: whoever comes later is refused by the worker itself.
+        """
+        try:
+            spare.connection.configure({}, owner=_NOBODY, timeout=_WITHDRAW_SECONDS)
+        except PermissionDenied:
+            return False
+        except PondflightError:
+            return True  # it hangs, or is dead
+        return True
 
     def _remove(self, worker: Worker) -> None:
         self.spares.discard(worker)

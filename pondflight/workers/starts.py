@@ -56,6 +56,9 @@ _OUTCOMES = {
 _RETRY_SECONDS = 0.01
 _LIFE_SIGN_SECONDS = 0.5
 _NAME_SECONDS = 0.05
+_TAKEN_SECONDS = 5.0
+_HANGS_SECONDS = 12.0
+"""As long as health checks take to give a worker up."""
 _NO_ROOM_SECONDS = (0.05, 0.3)
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 30.0
@@ -72,7 +75,7 @@ class Backoff:
         """Raise the error of the last attempt if it is too early for another."""
         until, _, error = self._failed.get(key, (0.0, 0.0, None))
         if error is not None and time.monotonic() < until:
-            raise error
+            raise error.with_traceback(None)  # it is raised again and again
 
     def failed(self, key: str, error: PondflightError) -> None:
         """Another attempt has failed."""
@@ -133,17 +136,29 @@ class Starter:
     # -- three ways ---------------------------------------------------------------------------
 
     def _obtain(self, worker: Worker, user: User, spare: Worker | None) -> Event:
-        deadline = time.monotonic() + self._settings.start_timeout
+        deadline = self._deadline()
         if spare is not None and self._claim(spare, worker, user, deadline):
             return Event.CONTAINER_CLAIMED
+        taken_since = None
         while True:
             try:
-                self._start_one(worker, user, deadline)
+                self._start_one(worker, user)
             except NameTaken:
                 if self._adopt(worker, user, deadline):
                     return Event.CONTAINER_ADOPTED
-                continue
-            return Event.CONTAINER_SPAWNED
+            else:
+                return Event.CONTAINER_SPAWNED
+            # What had the name has been removed, or is nothing of ours.
+            now = time.monotonic()
+            taken_since = taken_since or now
+            if now - taken_since > _TAKEN_SECONDS:
+                name = self._naming.of_user(worker.key)
+                raise StartFailed(
+                    f"the name {name} is taken by something that is not a worker of this "
+                    "deployment, or is not removed: look for it, and remove it",
+                    [],
+                )
+            time.sleep(_NAME_SECONDS)
 
     def _claim(self, spare: Worker, worker: Worker, user: User, deadline: float) -> bool:
         connection = spare.connection
@@ -155,31 +170,38 @@ class Starter:
             connection.close()
             return False
         except (PondflightError, BackendError) as error:
-            spare.claimed = False
             ended = isinstance(error, NoSuchWorker | ConnectionLost)
-            self._roster.retire(spare, Reason.CRASHED if ended else Reason.SURPLUS)
+            with self._roster.changed:
+                spare.key = worker.key  # it may have been told: it is for no one else
+                spare.claimed = False
+                self._roster.retire(spare, Reason.CRASHED if ended else Reason.SURPLUS)
             return False
+        # One of the two has it at any moment: a sweep must not take it for an unknown one.
+        worker.attach(handle, connection)
         spare.detach()
         self._roster.forget(spare)
-        worker.attach(handle, connection)
         return True
 
     def _adopt(self, worker: Worker, user: User, deadline: float) -> bool:
-        """Take over the worker that has the user's name; False if there is none any more."""
-        name = self._naming.of_user(worker.key)
+        """Take over the worker that has the user's name; False if there is none any more.
+
+        One that has ended, that was left half started or that hangs is removed.
+        """
+        name, began = self._naming.of_user(worker.key), time.monotonic()
+        patience = min(_HANGS_SECONDS, self._settings.start_timeout / 2)
         while True:
             handle = self._backend.find(name)
             if handle is None:
                 return False
-            old = time.time() - handle.created > self._settings.start_timeout
-            if handle.phase is Phase.ENDED or (handle.phase is Phase.CREATED and old):
-                self._backend.stop(handle)
-                return False
             if handle.phase is Phase.RUNNING and self._try_adopt(worker, user, handle, deadline):
                 return True
+            old = time.time() - handle.created > self._settings.start_timeout
+            hangs = handle.phase is Phase.RUNNING and time.monotonic() - began > patience
+            if handle.phase is Phase.ENDED or (old and (hangs or handle.phase is Phase.CREATED)):
+                self._backend.stop(handle)
+                self._roster.count_stop(Reason.UNRESPONSIVE if hangs else Reason.LEFTOVER)
+                return False
             if time.monotonic() >= deadline:
-                if handle.phase is Phase.RUNNING and old:
-                    self._backend.stop(handle)
                 raise StartFailed("the worker that exists does not answer", [])
             time.sleep(_NAME_SECONDS)
 
@@ -189,21 +211,29 @@ class Starter:
         except ConnectionLost:
             return False
         try:
+            connection.status()  # one that hangs is found sooner than by its configuration
             self._configure(connection, worker.key, user, deadline)
             connection.ping(timeout=_left(deadline))
         except (ConnectionLost, DeadlineExceeded):
             connection.close()
             return False
+        except BaseException:
+            connection.close()
+            raise
         worker.attach(handle, connection)
         return True
 
-    def _start_one(self, worker: Worker, user: User, deadline: float) -> None:
+    def _start_one(self, worker: Worker, user: User) -> None:
         worker.generation = secrets.token_hex(8)
+        deadline = self._deadline()
         handle = self._launch(worker, user)
         self._make_ready(worker, user, handle, deadline)
 
+    def _deadline(self) -> float:
+        return time.monotonic() + self._settings.start_timeout
+
     def _start_spare(self, worker: Worker) -> Event:
-        deadline = time.monotonic() + self._settings.start_timeout
+        deadline = self._deadline()
         handle = self._launch(worker, None)
         self._make_ready(worker, None, handle, deadline)
         return Event.CONTAINER_WARMED

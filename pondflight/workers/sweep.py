@@ -94,12 +94,16 @@ class Sweeper:
         began = time.monotonic()
         listed = {handle.generation: handle for handle in self._backend.list_workers()}
         known = {w.generation: w for w in self._roster.all() if w.generation}
-        for generation, worker in known.items():
+        for generation, worker in list(known.items()):
             handle = listed.get(generation)
             if handle is None:
                 # Not listed because it came later, or because somebody removed it.
                 if worker.state.usable and worker.since < began:
                     self._roster.retire(worker, Reason.REMOVED)
+            elif handle.user and not worker.key:
+                # A warm worker that another proxy has claimed: its user's from now on.
+                if self._roster.let_go(worker):
+                    del known[generation]
             elif handle.phase is Phase.ENDED and worker.state.usable:
                 end = self._backend.exit_of(handle)
                 if end is not None:

@@ -36,6 +36,7 @@ class Worker:
         self.generation = generation
         self.state = State.STARTING
         self.since = time.monotonic()
+        """When it was wished for; once it exists: when that was known here."""
         self.queued = False
         """It waits for its turn to be started."""
         self.waiting = 0
@@ -71,6 +72,7 @@ class Worker:
         self._handle = handle
         self._connection = connection
         self.generation = handle.generation
+        self.since = time.monotonic()
 
     def detach(self) -> None:
         """Another has taken over handle and connection."""

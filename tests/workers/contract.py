@@ -254,6 +254,7 @@ class BackendContract:
         assert NAMING.of_user(renamed.user) == name
         assert backend.list_workers() == [renamed]
         assert backend.find(handle.name) is None
+        assert backend.rename(handle, name) == renamed  # as another proxy may do for its user
         connect(renamed).ping(timeout=5)
         other = backend.start(make_spec())
         with pytest.raises(NameTaken):

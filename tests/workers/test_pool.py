@@ -13,10 +13,14 @@ import pytest
 
 from pondflight import logs
 from pondflight.errors import InvalidArgument, NotFound, PondflightError, Unavailable
-from pondflight.workers.backends.base import StartFailed, WorkerHandle, WorkerSpec
+from pondflight.workers import starts
+from pondflight.workers.backends.base import NameTaken, StartFailed, WorkerHandle, WorkerSpec
 from pondflight.workers.backends.process import ProcessBackend
-from pondflight.workers.pool import Pool, User
+from pondflight.workers.connection import WorkerStatus
+from pondflight.workers.policy import Shape
+from pondflight.workers.pool import Lease, Pool, User
 from pondflight.workers.states import Reason, State
+from pondflight.workers.worker import Worker
 from tests.waiting import wait_until
 from tests.workers.conftest import MakePool, leased, stopped, visit
 
@@ -182,11 +186,53 @@ def test_who_left_the_line_evicts_nobody(make_pool: MakePool) -> None:
     assert [view.user for view in pool.workers()] == ["busy"]
 
 
+def test_who_left_the_middle_of_the_line_takes_no_place_in_it(make_pool: MakePool) -> None:
+    pool = make_pool(max_workers=1, queue_size=2)
+    gone = threading.Event()
+
+    def give_up() -> None:
+        if gone.is_set():
+            raise Given
+
+    with ThreadPoolExecutor() as executor:
+        with leased(pool, "busy"):
+            first = executor.submit(visit, pool, "first")
+            wait_until(lambda: pool.counts()["queued"] == 1)
+            second = executor.submit(pool.lease, User("second"), give_up)
+            wait_until(lambda: pool.counts()["queued"] == 2)
+            gone.set()
+            assert isinstance(second.exception(5), Given)
+            wait_until(lambda: pool.counts()["queued"] == 1, 3)
+            third = executor.submit(visit, pool, "third")
+            wait_until(lambda: pool.counts()["queued"] == 2)
+        assert first.result(30)
+        assert third.result(30)
+
+
 def test_prestart_takes_no_place_from_anybody(make_pool: MakePool) -> None:
     pool = make_pool(max_workers=1)
     visit(pool, "ann")
     pool.prestart(User("bob"))
     assert [view.user for view in pool.workers()] == ["ann"]
+
+
+class Stranger(ProcessBackend):
+    """Where something that is no worker has the names of all of them."""
+
+    def start(self, spec: WorkerSpec) -> WorkerHandle:
+        raise NameTaken(spec.name)
+
+
+def test_name_that_somebody_else_has_is_an_error_and_not_tried_for_ever(
+    make_pool: MakePool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs.configure()
+    monkeypatch.setattr(starts, "_TAKEN_SECONDS", 0.5)
+    pool = make_pool(backend=Stranger())
+    with pytest.raises(Unavailable, match="could not be started"):
+        visit(pool, "ann")
+    assert f"{pool.key_of('ann')} is taken" in capsys.readouterr().err
+    assert pool.workers() == []
 
 
 # ending
@@ -300,6 +346,17 @@ def test_warm_worker_that_another_proxy_has_claimed_is_passed_over(make_pool: Ma
     assert visit(pool, "ann") != worker.handle.id
 
 
+def test_warm_worker_makes_room_for_a_user_whom_it_cannot_serve(make_pool: MakePool) -> None:
+    small, large = Shape(256 << 20, 1.0), Shape(512 << 20, 1.0)
+    pool = make_pool(
+        warm=1, max_workers=1, shape=lambda user: small if user and user.demo else large
+    )
+    wait_until(lambda: len(warm_ids(pool)) == 1)
+    pool.lease(User("ann", demo=True), lambda: None).release()
+    assert stopped(pool, Reason.SURPLUS) == 1
+    assert [view.user for view in pool.workers()] == ["ann"]
+
+
 # administration
 
 
@@ -335,6 +392,65 @@ def test_worker_is_stopped_by_id_name_or_user_and_a_busy_one_by_force(make_pool:
     for nobody in ("ann", "", "x" * 10_000):
         with pytest.raises(NotFound):
             pool.stop_worker(nobody)
+
+
+def test_call_that_comes_while_its_worker_is_asked_keeps_it(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool()
+    first = visit(pool, "ann")
+    leases: list[Lease] = []
+    ask = Worker.ask
+
+    def ask_and_be_late(worker: Worker, **options: float) -> WorkerStatus:
+        status = ask(worker, **options)
+        if not leases:
+            leases.append(pool.lease(User("ann"), lambda: None))
+        return status
+
+    monkeypatch.setattr(Worker, "ask", ask_and_be_late)
+    with pytest.raises(InvalidArgument, match=r"runs 1 statement\(s\)"):
+        pool.stop_worker("ann")
+    leases[0].release()
+    assert visit(pool, "ann") == first
+
+
+class SlowList(ProcessBackend):
+    """Lists what is there, and takes its time to say so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wanted = threading.Event()
+        self.looked = threading.Event()
+        self.go_on = threading.Event()
+
+    def start(self, spec: WorkerSpec) -> WorkerHandle:
+        self.wanted.set()
+        assert self.looked.wait(10)
+        return super().start(spec)
+
+    def list_workers(self) -> list[WorkerHandle]:
+        found = super().list_workers()
+        if self.wanted.is_set() and not self.looked.is_set():
+            self.looked.set()
+            assert self.go_on.wait(30)
+        return found
+
+
+def test_worker_that_started_while_the_engine_was_asked_is_not_taken_for_removed(
+    make_pool: MakePool,
+) -> None:
+    backend = SlowList()
+    pool = make_pool(backend=backend)
+    with ThreadPoolExecutor() as executor:
+        started = executor.submit(visit, pool, "ann")
+        assert backend.wanted.wait(10)
+        swept = executor.submit(pool.sweep)
+        first = started.result(30)
+        backend.go_on.set()
+        swept.result(30)
+    assert stopped(pool, Reason.REMOVED) == 0
+    assert visit(pool, "ann") == first
 
 
 def test_lease_of_a_worker_that_is_gone_can_still_be_released(make_pool: MakePool) -> None:

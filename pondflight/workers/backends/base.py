@@ -163,7 +163,10 @@ class Backend(Protocol):
         """End this very worker and all that it left. Not there any more is fine."""
 
     def rename(self, handle: WorkerHandle, name: str) -> WorkerHandle:
-        """Give a worker another name. Raises ``NameTaken`` or ``NoSuchWorker``."""
+        """Give a worker another name; the one that it has already is fine.
+
+        Raises ``NameTaken`` or ``NoSuchWorker``.
+        """
 
     def list_workers(self) -> list[WorkerHandle]:
         """The workers of this instance that exist, whoever started them, running or not."""

@@ -122,15 +122,20 @@ class DockerBackend:
         """Give a container another name. By its id: a name may be another's by now."""
         try:
             self._api.call(lambda client: client.rename(handle.id, name))
-            return self._inspected(
-                self._api.call(lambda client: client.inspect_container(handle.id))
-            )
         except NotFound as error:
             raise NoSuchWorker(handle.id) from error
         except APIError as error:
+            # Docker refuses to give a container the name that it has.
+            found = self._look(handle.id)
+            if found is not None and found["Name"].lstrip("/") == name:
+                return self._inspected(found)
             if error.status_code == _CONFLICT:
                 raise NameTaken(name) from error
             raise BackendUnreachable(_words(error)) from error
+        renamed = self._look(handle.id)
+        if renamed is None:
+            raise NoSuchWorker(handle.id)
+        return self._inspected(renamed)
 
     # -- looking ------------------------------------------------------------------------------
 
@@ -146,7 +151,10 @@ class DockerBackend:
     def find(self, name: str) -> WorkerHandle | None:
         """The container that has ``name`` now, if it is one of this deployment's."""
         found = self._look(name)
-        if found is None or found["Config"]["Labels"].get(container.INSTANCE) != self._instance:
+        if found is None:
+            return None
+        labels = found["Config"].get("Labels") or {}
+        if labels.get(container.INSTANCE) != self._instance:
             return None
         return self._inspected(found)
 

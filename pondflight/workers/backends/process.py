@@ -107,7 +107,7 @@ class ProcessBackend:
             process = self._running.get(handle.id)
             if process is None:
                 raise NoSuchWorker(handle.id)
-            if name in self._names:
+            if name in self._names - {process.name}:
                 raise NameTaken(name)
             self._names.remove(process.name)
             self._names.add(name)

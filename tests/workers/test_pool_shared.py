@@ -1,0 +1,121 @@
+"""Two pools over the same workers, as two proxies of one deployment have them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from pondflight.workers.backends.process import ProcessBackend
+from pondflight.workers.pool import Pool, User
+from pondflight.workers.states import Reason
+from tests.waiting import wait_until
+from tests.workers.conftest import MakePool, leased, stopped, visit
+
+SECRET = "the secret that both proxies have, 32 characters and more"
+
+
+def warm_ids(pool: Pool) -> set[str]:
+    return {view.id for view in pool.workers() if not view.key and view.state == "ready"}
+
+
+@pytest.fixture(name="pools")
+def fixture_pools(make_pool: MakePool) -> tuple[Pool, Pool]:
+    """Both know the one warm worker."""
+    backend = ProcessBackend()
+    one = make_pool(backend=backend, secret=SECRET, warm=1)
+    wait_until(lambda: len(warm_ids(one)) == 1)
+    two = make_pool(backend=backend, secret=SECRET, warm=1)
+    assert warm_ids(two) == warm_ids(one)
+    return one, two
+
+
+def test_user_who_comes_through_the_other_proxy_finds_the_claimed_worker(
+    pools: tuple[Pool, Pool],
+) -> None:
+    one, two = pools
+    first = visit(one, "ann")
+    assert visit(two, "ann") == first
+    assert visit(one, "ann") == first
+    assert stopped(two, Reason.SURPLUS) == 0
+
+
+def test_both_proxies_claim_the_same_worker_for_the_same_user(pools: tuple[Pool, Pool]) -> None:
+    found: list[str] = []
+    threads = [
+        threading.Thread(target=lambda pool=pool: found.append(visit(pool, "ann")))
+        for pool in pools
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 1
+    assert [visit(pool, "ann") for pool in pools] == found
+
+
+def test_sweep_sees_that_another_proxy_has_claimed_a_warm_worker(pools: tuple[Pool, Pool]) -> None:
+    one, two = pools
+    claimed = visit(one, "ann")
+    wait_until(lambda: len(warm_ids(one)) == 1)
+    for _ in range(2):
+        two.sweep()
+        assert warm_ids(two) == warm_ids(one)
+    assert claimed not in warm_ids(two)
+    assert two.lease_running(User("ann")) is not None
+    assert stopped(two, Reason.SURPLUS) == 0
+
+
+@pytest.mark.parametrize("reason", [Reason.SURPLUS, Reason.MAX_LIFETIME, Reason.OUTDATED])
+def test_warm_worker_that_another_proxy_has_just_claimed_is_not_ended(
+    pools: tuple[Pool, Pool], reason: Reason
+) -> None:
+    one, two = pools
+    (spare,) = two._roster.spares
+    claimed = visit(one, "ann")
+    assert spare.handle.id == claimed
+    two._roster.retire(spare, reason)
+    wait_until(lambda: spare not in two._roster.spares)
+    assert stopped(two, reason) == 0
+    assert visit(one, "ann") == visit(two, "ann") == claimed
+
+
+def test_warm_worker_that_is_ended_can_no_more_be_claimed(pools: tuple[Pool, Pool]) -> None:
+    one, two = pools
+    (spare,) = two._roster.spares
+    (other,) = one._roster.spares
+    assert two._roster._withdraw(spare)
+    assert visit(one, "ann") != other.handle.id
+
+
+def test_claim_that_is_under_way_elsewhere_is_left_alone(make_pool: MakePool) -> None:
+    """Told its user, not yet renamed, and unknown to the proxy that has just come."""
+    backend = ProcessBackend()
+    one = make_pool(backend=backend, secret=SECRET, warm=1)
+    wait_until(lambda: len(warm_ids(one)) == 1)
+    (spare,) = one._roster.spares
+    spare.claimed = True
+    spare.connection.configure({}, owner=one.key_of("ann"), timeout=5)
+    time.sleep(0.6)  # it is old by then
+    two = make_pool(backend=backend, secret=SECRET, start_timeout=0.5)
+    assert stopped(two, Reason.LEFTOVER) == 0
+    assert os.path.exists(f"/proc/{spare.handle.id}")  # noqa: PTH110
+    # Unless nobody goes on with it.
+    time.sleep(0.6)
+    two.sweep()
+    assert stopped(two, Reason.LEFTOVER) == 1
+
+
+def test_worker_that_hangs_since_before_this_proxy_is_replaced(make_pool: MakePool) -> None:
+    backend = ProcessBackend()
+    one = make_pool(backend=backend, secret=SECRET, health_interval=60.0)
+    with leased(one, "ann") as lease:
+        first = lease.worker.handle.id
+    os.kill(int(first), signal.SIGSTOP)
+    time.sleep(2.1)
+    two = make_pool(backend=backend, secret=SECRET, start_timeout=2.0, health_interval=60.0)
+    assert visit(two, "ann") != first
+    assert stopped(two, Reason.UNRESPONSIVE) == 1
