@@ -367,6 +367,33 @@ def test_proxy_in_a_container_does_not_make_a_network_that_it_is_not_on(engine: 
     assert "nowhere" not in engine.docker("network", "ls", "--format", "{{.Name}}")
 
 
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [("exit 7", "it ended with exit code 7"), ("sleep 100", "does not answer from here")],
+    ids=["exits at once", "never ready"],
+)
+def test_doctor_tells_that_workers_do_not_start_and_leaves_none(
+    engine: Engine, tmp_path: Path, entry: str, why: str
+) -> None:
+    image = f"broken-{secrets.token_hex(4)}"
+    script = f'ENTRYPOINT ["sh", "-c", "echo what it wrote >&2; {entry}"]'
+    (tmp_path / "Dockerfile").write_text(f"FROM {IMAGE}\n{script}\n")
+    engine.docker("build", "--tag", image, str(tmp_path), DOCKER_BUILDKIT="1")
+    done = pondflight(
+        *("doctor", "--json"),
+        JWT_SECRET=SECRET,
+        DOCKER_HOST=engine.host,
+        WORKER_BACKEND="docker",
+        WORKER_START_TIMEOUT="3s",
+        CONTAINER_IMAGE=image,
+    )
+    assert done.returncode == 1, done.stderr
+    found = {row["check"]: row for row in json.loads(done.stdout)["checks"]}
+    assert why in found["worker on a container"]["message"]
+    assert found["worker on a container"]["advice"] == "what it wrote"
+    assert engine.docker("ps", "--all", "--quiet") == ""
+
+
 def test_doctor_tells_that_the_socket_may_not_be_used(engine: Engine) -> None:
     done = subprocess.run(
         [

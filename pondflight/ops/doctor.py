@@ -23,7 +23,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from pondflight import dsn
-from pondflight.errors import PondflightError
+from pondflight.errors import DeadlineExceeded, PondflightError
 from pondflight.flightsql.status import ConnectionLost
 from pondflight.ops.findings import Finding, failure, ok, skipped, warning
 from pondflight.settings import FILE_TYPES, AttachedDatabase, Settings
@@ -33,6 +33,7 @@ from pondflight.workers.backends.base import (
     BackendError,
     BackendUnreachable,
     StartFailed,
+    WorkerHandle,
     WorkerSpec,
 )
 from pondflight.workers.backends.process import ProcessBackend
@@ -81,7 +82,15 @@ def _ports(settings: Settings) -> Iterator[Finding]:
     for name, port, is_ours in asks:
         check = f"port {port}"
         if not _listens(host, port):
-            yield ok(check, f"free for {name}; pondflight does not run here now")
+            why = _why_not_bound(server.host, port)
+            if why:
+                yield failure(
+                    check,
+                    f"nothing answers there, but {name} cannot listen there either: {why}",
+                    "choose another port (PORT, GRPC_PORT, HEALTH_PORT) or address (server.host)",
+                )
+            else:
+                yield ok(check, f"free for {name}; pondflight does not run here now")
         elif is_ours(host, port):
             yield ok(check, f"pondflight answers there ({name})")
         else:
@@ -98,6 +107,16 @@ def _listens(host: str, port: int) -> bool:
             return True
     except OSError:
         return False
+
+
+def _why_not_bound(host: str, port: int) -> str:
+    """What keeps this user from listening there; empty if nothing."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.create_server((host, port), family=family):
+            return ""
+    except OSError as error:
+        return error.strerror or "it is not an address"
 
 
 def _answers_http(host: str, port: int) -> bool:
@@ -198,13 +217,14 @@ def _attach(settings: Settings, trial: Trial, database: AttachedDatabase) -> Fin
         with _worker(settings, trial, database) as (connection, _):
             connection.configure(wanted, owner="", timeout=_ATTACH_SECONDS)
     except (BackendError, PondflightError):
-        return failure(
-            check,
-            f"from {place}: it cannot be attached",
-            "it was reached: check user, password and database name, or that it is such a file"
-            if on_host
-            else "check that containers reach it: localhost is the container itself there",
-        )
+        if on_host:
+            advice = "it was reached: check user, password and database name, or that it is a file "
+            advice += "of this type"
+        elif database.type in FILE_TYPES:
+            advice = "the file is one of the Docker host, and user 1000 has to be able to read it"
+        else:
+            advice = "check that containers reach it: localhost is the container itself there"
+        return failure(check, f"from {place}: it cannot be attached", advice)
     return ok(check, f"from {place}: attached")
 
 
@@ -300,21 +320,42 @@ def _worker(
         files=files_of(databases),
     )
     handle = trial.backend.start(spec)
-    connection = trial.engine.connect(handle.location, spec.credential)
+    try:
+        with closing(_ready(trial, handle, spec.credential, deadline)) as connection:
+            yield connection, time.monotonic() - began
+    finally:
+        trial.backend.stop(handle)
+
+
+def _ready(trial: Trial, handle: WorkerHandle, credential: str, deadline: float) -> Connection:
+    """A connection to a worker as soon as it answers; ``StartFailed`` if it does not."""
+    _raise_if_ended(trial, handle)
+    if not handle.location:
+        raise StartFailed("it has no address in its network (containers.network)", [])
+    connection = trial.engine.connect(handle.location, credential)
     try:
         while True:
             try:
                 connection.ping(timeout=max(0.1, deadline - time.monotonic()))
-                break
-            except ConnectionLost as error:
-                if trial.backend.exit_of(handle) is not None or time.monotonic() > deadline:
+            except (ConnectionLost, DeadlineExceeded):
+                _raise_if_ended(trial, handle)
+                if time.monotonic() > deadline:
                     raise StartFailed(
-                        "it was started, but does not answer from here; if it goes on running, "
-                        "addresses of containers cannot be reached: set containers.publish",
+                        "it was started and goes on running, but does not answer from here; if "
+                        "addresses of containers cannot be reached, set containers.publish",
                         trial.backend.logs(handle),
-                    ) from error
+                    ) from None
                 time.sleep(_POLL_SECONDS)
-        yield connection, time.monotonic() - began
-    finally:
+            else:
+                return connection
+    except BaseException:
         connection.close()
-        trial.backend.stop(handle)
+        raise
+
+
+def _raise_if_ended(trial: Trial, handle: WorkerHandle) -> None:
+    end = trial.backend.exit_of(handle)
+    if end is not None:
+        memory = ": out of memory (containers.memory_limit)" if end.out_of_memory else ""
+        why = f"it ended with exit code {end.code}{memory}"
+        raise StartFailed(why, trial.backend.logs(handle))

@@ -87,6 +87,17 @@ def test_each_thing_that_is_wrong_is_told_with_what_to_do(tmp_path: Path) -> Non
     assert "room for 0 workers of 900g" in found["memory"]["message"]
 
 
+def test_port_at_which_nothing_answers_may_be_taken_all_the_same(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.2", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, found = doctor(tmp_path, "{}", PORT=port)
+    assert code == 1
+    assert "cannot listen there either: Address already in use" in found[f"port {port}"]["message"]
+    code, found = doctor(tmp_path, "server: {host: 192.0.2.1}")
+    assert code == 1
+    assert [row["verdict"] for check, row in found.items() if "port" in check] == ["failure"] * 3
+
+
 def test_wrong_configuration_ends_with_2(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("server: {prot: 1}")
