@@ -231,6 +231,34 @@ def test_f30_network_that_is_missing_is_made_again(engine: Engine, deploy: MakeD
         engine.docker("network", "rm", "pondflight-lost")
 
 
+def test_name_that_a_strangers_container_has_is_told_to_the_operator(
+    engine: Engine, deploy: MakeDeployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployment = deploy()
+    name = f"pondflight-{deployment.pool.settings.instance}-{deployment.pool.key_of('ann')}"
+    engine.docker("create", "--name", name, "--entrypoint", "sleep", BASE_IMAGE, "1000")
+    with pytest.raises(flight.FlightUnavailableError, match="could not be started"):
+        deployment.client("ann").rows("SELECT 1")
+    assert f"the name {name} is taken" in capsys.readouterr().out
+    assert deployment.client("bob").rows("SELECT 42") == [(42,)]
+    assert name in engine.docker("ps", "--all", "--format", "{{.Names}}")
+
+
+def test_worker_that_hangs_since_before_the_proxy_was_started_is_replaced(
+    deploy: MakeDeployment,
+) -> None:
+    secret = "the secret that both proxies have, 32 characters and more"
+    before = deploy(secret=secret)
+    before.client("ann").rows("SELECT 1")
+    container = before.container("ann")
+    before.close()
+    before.engine.docker("pause", container)
+    after = deploy(secret=secret, start_timeout=6.0)
+    time.sleep(6)  # it is old by then
+    assert after.client("ann").rows("SELECT 42") == [(42,)]
+    assert after.container("ann") != container
+
+
 # the engine
 
 

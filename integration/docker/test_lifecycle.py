@@ -362,6 +362,27 @@ def test_two_proxies_never_give_one_warm_worker_to_two_users(deploy: MakeDeploym
     assert [number(one, sub) for sub in subs] == list(range(6))
 
 
+def test_warm_worker_that_one_proxy_has_claimed_is_its_users_for_the_other_too(
+    deploy: MakeDeployment,
+) -> None:
+    one = deploy(secret=SECRET, warm=1)
+    wait_until(lambda: len(warm_ids(one)) == 1, 20)
+    two = deploy(secret=SECRET, warm=1, max_lifetime=60.0)
+    create_table(one, "ann")
+    create_table(one, "bob")
+    container = one.container("ann")
+    assert number(two, "ann") == 42  # through the other, before any sweep
+
+    def settled() -> bool:
+        for deployment in (one, two):
+            deployment.pool.sweep()
+        return len(spares(one)) == 1 and warm_ids(one) == warm_ids(two)
+
+    wait_until(settled, 30)
+    assert [number(d, sub) for d in (one, two) for sub in ("ann", "bob")] == [42] * 4
+    assert one.container("ann") == container
+
+
 def test_next_proxy_adopts_warm_workers_and_ends_those_too_many(deploy: MakeDeployment) -> None:
     before = deploy(secret=SECRET, warm=3)
     wait_until(lambda: len(warm_ids(before)) == 3, 30)

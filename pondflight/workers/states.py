@@ -97,7 +97,7 @@ _REASONS = {
     Reason.EVICTED: "The longest idle had to make room: `containers.max_per_host` was reached.",
     Reason.MAX_LIFETIME: "Older than `containers.max_lifetime`, and idle.",
     Reason.OUTDATED: "Started with other settings than those in effect, and idle.",
-    Reason.SURPLUS: "A warm worker more than `workers.warm`, or one that had to make room for a user.",
+    Reason.SURPLUS: "A warm worker more than `workers.warm`, or one that had to make room.",
     Reason.REQUESTED: "An administrator stopped it.",
     Reason.SHUTDOWN: "The proxy ended, and `workers.keep_on_exit` is off or not possible.",
     Reason.CRASHED: "It ended by itself, or was killed from outside; the log has the exit code.",
