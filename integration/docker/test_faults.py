@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import pyarrow as pa
 import pytest
 from pyarrow import flight
 
@@ -89,6 +90,26 @@ def test_f1_worker_that_crashed_while_idle_is_noticed_without_a_call(
     deployment.engine.docker("kill", deployment.container("ann"))
     wait_until(lambda: stopped(deployment, Reason.CRASHED) == 1, 10)
     assert deployment.containers() == []
+
+
+def test_worker_that_somebody_restarts_is_replaced_and_never_serves_without_its_sandbox(
+    deploy: MakeDeployment,
+) -> None:
+    deployment = deploy(configuration=lambda _: {"sandbox": {"allow_network": False}})
+    client = deployment.client("ann")
+    client.rows("CREATE TABLE t AS SELECT 42 AS n")
+    container = deployment.container("ann")
+    deployment.engine.docker("restart", "--time", "0", container)
+    deadline = time.monotonic() + 20
+    while True:
+        with pytest.raises((pa.ArrowInvalid, flight.FlightUnavailableError)) as caught:
+            client.rows("SELECT * FROM read_text('/etc/hostname')")
+        if "Permission Error" in str(caught.value):
+            break
+        assert time.monotonic() < deadline
+    assert deployment.container("ann") != container
+    assert stopped(deployment, Reason.CRASHED) == 1
+    assert len(deployment.containers()) == 1
 
 
 HOARD = """

@@ -95,7 +95,15 @@ class EngineServer(FlightSqlServer):
         return self._check.last_heard
 
     def on_call(self, call: Call) -> None:
-        """Trace it."""
+        """Trace it. A user's call is refused as long as no user is known, and with it no sandbox.
+
+        The pool sends none then, unless this process was started anew behind its back.
+        """
+        if call.identity.call_id is not None and not self._ownership.owner:
+            raise Unavailable(
+                "your worker was started anew, and what it held in memory is gone; try again",
+                retry_after=1.0,
+            )
         tracing.watch(call)
 
     def close(self) -> None:

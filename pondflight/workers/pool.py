@@ -30,7 +30,7 @@ from pondflight.workers.connection import Connection
 from pondflight.workers.naming import Naming
 from pondflight.workers.policy import PoolSettings, Shape, User
 from pondflight.workers.pulse import Pulse
-from pondflight.workers.roster import Roster, reason_of
+from pondflight.workers.roster import Roster, end_of, reason_of
 from pondflight.workers.starts import Starter
 from pondflight.workers.states import Reason, State
 from pondflight.workers.sweep import Sweeper
@@ -294,12 +294,12 @@ class Pool:
         if worker.answers(timeout=_PROBE_SECONDS):
             return True
         try:
-            end = self.backend.exit_of(worker.handle)
+            ended = end_of(worker, self.backend)
         except BackendUnreachable:
-            end = None
-        if end is None:
+            ended = None
+        if ended is None:
             return True  # it hangs: health checks decide over it
-        self._roster.retire(worker, reason_of(end), end)
+        self._roster.retire(worker, *ended)
         lease.release()
         return False
 
@@ -310,9 +310,9 @@ class Pool:
             if worker.ended is not None:
                 return worker.ended
             with suppress(BackendUnreachable):
-                end = self.backend.exit_of(worker.handle)
-                if end is not None:
-                    return reason_of(end), end
+                ended = end_of(worker, self.backend)
+                if ended is not None:
+                    return ended
             if time.monotonic() > deadline or worker.answers(timeout=_PROBE_SECONDS / 2):
                 return None
             time.sleep(_WAIT_SECONDS)

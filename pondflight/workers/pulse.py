@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pondflight.errors import DeadlineExceeded, PondflightError, Unavailable
 from pondflight.workers.backends.base import Backend, BackendError
-from pondflight.workers.roster import Roster, reason_of
+from pondflight.workers.roster import Roster, end_of
 from pondflight.workers.states import Reason
 from pondflight.workers.worker import Worker
 
@@ -63,11 +63,11 @@ class Pulse:
     def _failed(self, worker: Worker) -> None:
         worker.failures += 1
         try:
-            end = self._backend.exit_of(worker.handle)
+            ended = end_of(worker, self._backend)
         except BackendError:
-            end = None
-        if end is not None:
-            self._roster.retire(worker, reason_of(end), end)
+            ended = None
+        if ended is not None:
+            self._roster.retire(worker, *ended)
         elif worker.failures >= FAILURES:
             self._roster.retire(worker, Reason.UNRESPONSIVE)
 

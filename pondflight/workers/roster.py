@@ -190,6 +190,17 @@ class Roster:
             del self.users[worker.key]
 
 
+def end_of(worker: Worker, backend: Backend) -> tuple[Reason, WorkerExit] | None:
+    """Why and how a worker ended that this proxy did not end; None while it runs.
+
+    Raises ``BackendUnreachable``.
+    """
+    if worker.replaced:  # as by ``docker restart``: it runs, but all is gone
+        return Reason.CRASHED, WorkerExit()
+    end = backend.exit_of(worker.handle)
+    return None if end is None else (reason_of(end), end)
+
+
 def reason_of(end: WorkerExit) -> Reason:
     """Why a worker ended that this proxy did not end."""
     if end.out_of_memory:

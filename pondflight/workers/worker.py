@@ -12,7 +12,8 @@ from types import MappingProxyType
 
 from pyarrow import flight
 
-from pondflight.errors import DeadlineExceeded, PondflightError, Unavailable
+from pondflight.errors import DeadlineExceeded, PondflightError, Unauthenticated, Unavailable
+from pondflight.flightsql.status import ConnectionLost
 from pondflight.workers.backends.base import WorkerExit, WorkerHandle
 from pondflight.workers.connection import STATUS_SECONDS, Connection, WorkerStatus
 from pondflight.workers.states import Reason, State, step
@@ -49,6 +50,8 @@ class Worker:
         """When it last said anything; monotonic."""
         self.failures = 0
         """Health checks that failed in a row."""
+        self.replaced = False
+        """What answers there is not what was started: it knows no user, or is somebody else."""
         self.ended: tuple[Reason, WorkerExit] | None = None
         """Why it is ended, and how it ended if it did so by itself."""
         self.stop_failed = False
@@ -120,8 +123,15 @@ class Worker:
         )
 
     def ask(self, *, timeout: float = STATUS_SECONDS) -> WorkerStatus:
-        """Its own word on itself; raises a leaf if it does not answer."""
-        status = self.connection.status(timeout=timeout)
+        """Its own word on itself; raises a leaf if it does not answer, or is another by now."""
+        try:
+            status = self.connection.status(timeout=timeout)
+        except Unauthenticated as error:
+            self.replaced = True
+            raise ConnectionLost("another worker has its address") from error
+        if self.key and status.owner == "":
+            self.replaced = True
+            raise ConnectionLost("the worker was started anew")
         now = time.monotonic()
         before, elapsed = self.status.cpu_seconds, now - self._sampled
         if status.cpu_seconds is not None and before is not None and elapsed > 0:

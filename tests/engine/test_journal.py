@@ -16,6 +16,11 @@ from tests.waiting import wait_until
 ENDLESS = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(1000000) b"
 
 
+@pytest.fixture(autouse=True)
+def fixture_owner(client: Client) -> None:
+    client.act(control.CONFIGURE, b'{"owner": "ann"}')
+
+
 @pytest.fixture(name="user")
 def fixture_user(make_client: MakeClient) -> Client:
     return make_client(**{control.CALL_HEADER: "call-1"})

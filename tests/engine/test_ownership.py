@@ -98,3 +98,18 @@ def test_worker_ends_when_no_proxy_speaks_to_it(tmp_path: Path) -> None:
         assert time.monotonic() - began > 0.5
         assert process.stderr is not None
         assert "no proxy has said anything" in process.stderr.read()
+
+
+def test_users_call_is_refused_as_long_as_the_worker_knows_no_user(
+    make_client: MakeClient,
+) -> None:
+    pool, user = make_client(), make_client(**{control.CALL_HEADER: "call-1"})
+    assert pool.rows("SELECT 1") == [(1,)]
+    for refused in (user.rows, user.info, user.schema):
+        with pytest.raises(Exception, match="your worker was started anew"):
+            refused("SELECT 1")
+    configure(pool, owner="")
+    with pytest.raises(flight.FlightUnavailableError, match="your worker was started anew"):
+        user.rows("SELECT 1")
+    configure(pool, owner="ann")
+    assert user.rows("SELECT 1") == [(1,)]
