@@ -21,6 +21,8 @@ _SUBJECT = "pondflight-cli"
 _ID = 12
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _MB = 1 << 20
+_WIDEST = 40
+"""Characters of a user's name in the table."""
 
 _HOW_TO_SIGN = (
     "no token: give --token (`pondflight token --sub NAME --admin` prints one), or set JWT_SECRET "
@@ -142,7 +144,7 @@ def _row(worker: dict[str, Any]) -> tuple[str, ...]:
     memory, cpu, idle = worker["memory"], worker["cpu"], worker["idle"]
     return (
         worker["id"][:_ID] or "-",
-        _user(worker),
+        _clipped(_user(worker)),
         worker["state"] + (" (outdated)" if worker["outdated"] else ""),
         _span(worker["age"]),
         "-" if idle is None else _span(idle),
@@ -157,6 +159,10 @@ def _user(worker: dict[str, Any]) -> str:
     if worker["user"]:
         return _printable(worker["user"])
     return f"({worker['key'][:_ID]})" if worker["key"] else "(warm)"
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
 
 
 def _span(seconds: float) -> str:

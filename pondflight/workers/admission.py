@@ -50,7 +50,7 @@ class Ticket:
 
 
 class Crowded(Exception):
-    """There is no room, though there seemed to be: other proxies have started workers."""
+    """Other proxies were faster: they have taken the last room, or the warm worker itself."""
 
 
 class Admission:

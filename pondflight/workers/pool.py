@@ -215,8 +215,11 @@ class Pool:
         """
         worker = self._find(wanted)
         running = worker.in_flight
-        if not force and worker.state.usable:
-            running = max(running, worker.ask().running or 0)
+        if not force and not running and worker.state.usable:
+            try:
+                running = worker.ask().running or 0
+            except PondflightError as error:
+                raise Unavailable("the worker does not answer: stop it by force") from error
         if running and not force:
             raise InvalidArgument(_BUSY.format(running))
         with self._roster.changed:

@@ -199,7 +199,8 @@ class Starter:
             hangs = handle.phase is Phase.RUNNING and time.monotonic() - began > patience
             if handle.phase is Phase.ENDED or (old and (hangs or handle.phase is Phase.CREATED)):
                 self._backend.stop(handle)
-                self._roster.count_stop(Reason.UNRESPONSIVE if hangs else Reason.LEFTOVER)
+                if handle.phase is not Phase.ENDED:  # else another proxy may be ending it
+                    self._roster.count_stop(Reason.UNRESPONSIVE if hangs else Reason.LEFTOVER)
                 return False
             if time.monotonic() >= deadline:
                 raise StartFailed("the worker that exists does not answer", [])
@@ -279,6 +280,8 @@ class Starter:
             connection.ping(timeout=_left(deadline))
         except BaseException as error:
             connection.close()
+            if isinstance(error, PermissionDenied) and not worker.key:
+                raise Crowded from error  # another proxy has found it, and claimed it already
             raise self._cleared(handle, error) from error
         worker.attach(handle, connection)
 

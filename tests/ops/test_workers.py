@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pondflight import cli
-from pondflight.ops.workers import _printable, _span
+from pondflight.ops.workers import _clipped, _printable, _span
 from tests.proxy.conftest import Deployment
 from tests.waiting import wait_until
 
@@ -85,6 +85,11 @@ def test_only_administrators_reach_the_pool_and_bad_bodies_are_refused(
     assert told["ready"] is True
     assert told["states"]["busy"] == 0
     assert set(told["stopped"]) >= {"idle_timeout", "crashed"}
+
+
+def test_long_name_leaves_the_table_readable() -> None:
+    assert _clipped("x" * 256) == "x" * 39 + "…"
+    assert _clipped("x" * 40) == "x" * 40
 
 
 def test_what_a_user_is_called_cannot_play_with_the_terminal() -> None:

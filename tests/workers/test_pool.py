@@ -415,6 +415,16 @@ def test_call_that_comes_while_its_worker_is_asked_keeps_it(
     assert visit(pool, "ann") == first
 
 
+def test_worker_that_does_not_answer_is_stopped_by_force_only(make_pool: MakePool) -> None:
+    pool = make_pool(health_interval=60.0)
+    first = visit(pool, "ann")
+    os.kill(int(first), signal.SIGSTOP)
+    with pytest.raises(Unavailable, match="does not answer: stop it by force"):
+        pool.stop_worker("ann")
+    pool.stop_worker("ann", force=True)
+    wait_until(lambda: pool.workers() == [], 10)
+
+
 class SlowList(ProcessBackend):
     """Lists what is there, and takes its time to say so."""
 

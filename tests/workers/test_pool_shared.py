@@ -9,7 +9,10 @@ import time
 
 import pytest
 
+from pondflight.workers import admission
+from pondflight.workers.backends.base import WorkerHandle, WorkerSpec
 from pondflight.workers.backends.process import ProcessBackend
+from pondflight.workers.connection import ControlConnection
 from pondflight.workers.pool import Pool, User
 from pondflight.workers.states import Reason
 from tests.waiting import wait_until
@@ -107,6 +110,35 @@ def test_claim_that_is_under_way_elsewhere_is_left_alone(make_pool: MakePool) ->
     time.sleep(0.6)
     two.sweep()
     assert stopped(two, Reason.LEFTOVER) == 1
+
+
+class Claimed(ProcessBackend):
+    """Where another proxy finds the first worker before it is ready, and claims it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = ""
+
+    def start(self, spec: WorkerSpec) -> WorkerHandle:
+        handle = super().start(spec)
+        if not self.first:
+            self.first = handle.id
+            connection = ControlConnection(handle.location, spec.credential)
+            connection.configure({}, owner="a user's key", timeout=10)
+            connection.close()
+        return handle
+
+
+def test_warm_worker_that_was_claimed_before_it_was_ready_is_left_to_its_user(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "_WARM_RETRY_SECONDS", 0.1)
+    backend = Claimed()
+    pool = make_pool(backend=backend, warm=1)
+    wait_until(lambda: len(warm_ids(pool)) == 1)
+    assert backend.first not in warm_ids(pool)
+    assert backend.first in {handle.id for handle in backend.list_workers()}
+    assert stopped(pool, Reason.START_FAILED) == 0
 
 
 def test_worker_that_hangs_since_before_this_proxy_is_replaced(make_pool: MakePool) -> None:
