@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from pyarrow import flight
 
@@ -104,6 +105,21 @@ def test_proxy_logs_in_once_and_the_next_proxy_once_more(deploy: MakeDeployment)
     assert after.client("ann").rows("SELECT count(*) FROM shop.items") == [(2,)]
     logins = [line for line in after.backend.logs(handle) if line.startswith("login")]
     assert logins == ["login 1", "login 2"]
+
+
+def test_worker_that_somebody_restarts_has_its_databases_again(deploy: MakeDeployment) -> None:
+    deployment = with_engine(deploy, GIZMOSQL, health_interval=0.5)
+    client = deployment.client("ann")
+    client.rows("SELECT 1")
+    deployment.engine.docker("restart", "--time", "0", deployment.container("ann"))
+
+    def has_its_databases() -> bool:
+        try:
+            return client.rows("SELECT count(*) FROM shop.items") == [(2,)]
+        except (pa.ArrowException, flight.FlightError):
+            return False
+
+    wait_until(has_its_databases, 20)
 
 
 def test_database_that_cannot_be_attached_tells_no_password(

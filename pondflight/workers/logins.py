@@ -37,6 +37,7 @@ class LoginConnection:
         self._password = credential
         self._lock = threading.Lock()
         self._token: tuple[bytes, bytes] | None = None
+        self._databases: list[dict[str, Any]] = []
 
     def options(
         self,
@@ -61,8 +62,12 @@ class LoginConnection:
 
     def configure(self, configuration: dict[str, Any], *, owner: str, timeout: float) -> None:
         """Attach the databases."""
+        self._databases = configuration.get("databases", [])
+        self._attach(timeout)
+
+    def _attach(self, timeout: float) -> None:
         options = self.options(timeout=timeout)
-        for database in configuration.get("databases", []):
+        for database in self._databases:
             for sql in attaching(database):
                 try:
                     run_sql(self.client, sql, options)
@@ -73,12 +78,16 @@ class LoginConnection:
                     raise Unavailable(message) from None
 
     def ping(self, *, timeout: float) -> None:
-        """Run ``SELECT 1``; log in again if the token has expired."""
+        """Run ``SELECT 1``; log in again if the token is not known any more.
+
+        It may have expired, or the worker was started anew: then the databases are missing, too.
+        """
         try:
             run_sql(self.client, "SELECT 1", self.options(timeout=timeout))
         except Unauthenticated:
             with self._lock:
                 self._token = None
+            self._attach(timeout)
             run_sql(self.client, "SELECT 1", self.options(timeout=timeout))
 
     def status(self, *, timeout: float = STATUS_SECONDS) -> WorkerStatus:
