@@ -256,7 +256,7 @@ class EngineServer(FlightSqlServer):
         """Load a stream into a table."""
         session = self._session(call, command.transaction_id)
         with (
-            self._storage.writing(call, self._database, "INSERT"),
+            self._storage.writing(call, self._database, adds=True),
             self._journal.during(call, f"INGEST INTO {quote(command.table)}", "INGEST") as entry,
         ):
             total = ingest(self._sessions, call, session, command, reader)

@@ -34,6 +34,7 @@ from pondflight.engine.sessions import Lease, Sessions
 from pondflight.engine.sql import Statement
 from pondflight.engine.storage import Storage
 from pondflight.engine.timeouts import Assignment
+from pondflight.engine.tokens import plain
 from pondflight.errors import InvalidArgument, NotFound, SqlError
 from pondflight.flightsql import Call, PreparedStatement, ResultStream
 from pondflight.flightsql.commands import CancelStatus
@@ -108,6 +109,7 @@ class Statements:
 
     def parse(self, text: str) -> list[Statement]:
         """The statements of ``text``."""
+        text = plain(text)
         if self.sandbox is not None:
             self.sandbox.check_text(text)
         self._databases.before(text)
@@ -352,7 +354,7 @@ class Statements:
             call.on_done(lambda _: self._describer.forget_types())
         if statement.timeout is not None:
             return self._set_timeout(lease, statement.timeout)
-        room = self._storage.writing(call, self._database, statement.kind)
+        room = self._storage.writing(call, self._database, adds=statement.adds)
         with lease as lane, room, lane.use(call) as cursor:
             width = len(statement.parameters)
             bulk = bulk_insert(statement.text, width)
@@ -376,7 +378,7 @@ class Statements:
     ) -> Rows:
         entry = self._journal.during(call, statement.text, statement.kind)
         lease = self._sessions.borrow(call, session, session_state=statement.session_state)
-        room = self._storage.writing(call, self._database, statement.kind)
+        room = self._storage.writing(call, self._database, adds=statement.adds)
         with entry as kept, lease as lane, room, lane.use(call) as cursor:
             (values, *more) = parameters.rows(statement, bound)
             if more:
