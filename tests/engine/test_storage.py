@@ -20,6 +20,10 @@ from tests.flight import Client
 LIMIT = 16 << 20
 FILLING = "SELECT md5((range + random())::VARCHAR) AS m FROM range(150000)"
 MORE = "SELECT md5((range + random())::VARCHAR) AS m FROM range(20000)"
+SIZE = (
+    "pragma_database_size() AS TABLE"
+    " SELECT 0 AS used_blocks, 0 AS block_size, '0 bytes' AS wal_size, 'home' AS database_name"
+)
 
 
 @pytest.fixture(name="client")
@@ -97,8 +101,7 @@ def test_who_is_at_the_limit_can_read_and_make_room(client: Client, sql: str) ->
 @pytest.mark.parametrize(
     "macro",
     [
-        "pragma_database_size() AS TABLE SELECT 0 AS used_blocks, 0 AS block_size,"
-        " '0 bytes' AS wal_size, 'home' AS database_name",
+        SIZE,
         "current_database() AS 'elsewhere'",
         '"*"(a, b) AS 0',
     ],
