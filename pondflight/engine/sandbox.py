@@ -29,6 +29,7 @@ from pathlib import Path
 
 import duckdb
 
+from pondflight.engine.databases.pushdown import SETTINGS
 from pondflight.engine.duck import literal
 from pondflight.engine.sql import Statement
 from pondflight.engine.tokens import Token, tokenize
@@ -144,6 +145,8 @@ class Sandbox:
                 self._check_copy(list(tokenize(statement.text)))
             case "CREATE" | "DROP":
                 self._check_secret(list(tokenize(statement.text)))
+            case "SET" | "VARIABLE_SET":
+                self._check_settings(list(tokenize(statement.text)))
             case "EXPLAIN" | "PREPARE":
                 raise _refusal(f"this cannot be put into {statement.effect} here")
 
@@ -199,6 +202,11 @@ class Sandbox:
             if _name(token) in self.databases:
                 raise _refusal(f"the database {_name(token)!r} cannot be {what}")
 
+    def _check_settings(self, tokens: list[Token]) -> None:
+        for token in tokens[1:]:
+            if _name(token) in SETTINGS:
+                raise _refusal(f"the setting {_name(token)} is the server's own")
+
     def _check_secret(self, tokens: list[Token]) -> None:
         words = [_name(token) for token in tokens[1:]]
         while words and words[0] in ("or", "replace", "temp", "temporary", "persistent"):
@@ -231,7 +239,8 @@ def close(
     allowed = [f"{folder}/", *(NETWORK if allow_network else ())]
     connection.execute(f"SET allowed_directories = [{', '.join(map(literal, allowed))}]")
     connection.execute("SET enable_external_access = false")
-    connection.execute(f"SET allowed_configs = [{', '.join(map(literal, FREE_SETTINGS))}]")
+    open_settings = ", ".join(map(literal, (*FREE_SETTINGS, *SETTINGS)))
+    connection.execute(f"SET allowed_configs = [{open_settings}]")
     connection.execute("SET lock_configuration = true")
     ((own,),) = connection.execute("SELECT system.main.current_database()").fetchall()
     secrets = connection.execute("SELECT name FROM system.main.duckdb_secrets()").fetchall()

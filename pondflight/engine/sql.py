@@ -57,6 +57,7 @@ class Statement:
     ``session_state`` it changes, or needs, the state of the session's own connection
     ``kind``         DuckDB's name for it: ``SELECT``, ``INSERT`` …
     ``effect``       the kind of what it explains or prepares; else its own
+    ``planned``      the text of that, to be put behind EXPLAIN
     ``adds``         it may make the database that it writes to larger
     ``transaction``  what it does to the session's transaction
     ``timeout``      what it sets the session's statement timeout to, if that is what it does
@@ -71,6 +72,7 @@ class Statement:
     session_state: bool
     kind: str
     effect: str
+    planned: str
     adds: bool
     transaction: TransactionVerb | None
     timeout: Assignment | None
@@ -124,7 +126,7 @@ def _statement(parser: duckdb.DuckDBPyConnection, text: str) -> Statement:
     kind = last.type
     names = sorted(last.named_parameters, key=lambda name: (len(name), name))
     returns_rows = kind in _ROWS or (kind in _RETURNING and returning_clause(text) is not None)
-    effect = _effect(parser, text, kind.name)
+    effect, planned = _effect(parser, text, kind.name)
     rewritten = len(parts) == 1 and last.query.strip() != text.strip()  # PRAGMA becomes SELECT
     return Statement(
         text=text,
@@ -137,16 +139,17 @@ def _statement(parser: duckdb.DuckDBPyConnection, text: str) -> Statement:
         or (kind == _Type.CREATE and bool(_TEMPORARY.search(text))),
         kind=kind.name,
         effect=effect,
+        planned=planned,
         adds=kind != _Type.PREPARE and _adds(effect, text),
         transaction=_VERBS[_first_word(text)] if kind == _Type.TRANSACTION else None,
         timeout=assignment(text) if kind in _SETTING else None,
     )
 
 
-def _effect(parser: duckdb.DuckDBPyConnection, text: str, kind: str) -> str:
-    """The kind of the statement inside of EXPLAIN and PREPARE, however deep."""
+def _effect(parser: duckdb.DuckDBPyConnection, text: str, kind: str) -> tuple[str, str]:
+    """Kind and text of the statement inside of EXPLAIN and PREPARE, however deep."""
     if kind not in _WRAPPERS:
-        return kind
+        return kind, text
     tokens = list(tokenize(text))
     if kind == "PREPARE":
         first = next(i for i, token in enumerate(tokens) if token.keyword == "as") + 1
@@ -166,7 +169,7 @@ def _effect(parser: duckdb.DuckDBPyConnection, text: str, kind: str) -> str:
             parts = parser.extract_statements(inner)
             if parts:
                 return _effect(parser, inner, parts[-1].type.name)
-    return kind
+    return kind, text
 
 
 def _adds(effect: str, text: str) -> bool:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from pondflight.engine import parameters, sql, timeouts
 from pondflight.engine.clauses import bulk_insert
 from pondflight.engine.databases import Databases
+from pondflight.engine.databases.pushdown import OFF, Pushdown
 from pondflight.engine.datatypes import sent_as
 from pondflight.engine.describe import Columns, Describer
 from pondflight.engine.duck import quote, sql_errors
@@ -82,6 +83,7 @@ class Statements:
         databases: Databases,
         storage: Storage,
         journal: Journal,
+        pushdown: Pushdown,
     ) -> None:
         self.sandbox: Sandbox | None = None
         """What users' SQL must not do; ``None``: anything goes."""
@@ -91,6 +93,7 @@ class Statements:
         self._sessions = sessions
         self._describer = describer
         self._journal = journal
+        self._pushdown = pushdown
         self._executions = Executions()
         self._bound: Kept[pa.Table] = Kept()
         self._results: Kept[Rows] = Kept(discard=Rows.close)
@@ -317,7 +320,7 @@ class Statements:
             with lease.lane.use(call) as cursor:
                 columns = self._describer.columns(cursor, statement, values)
                 assert columns is not None
-                rows = stream(lease.lane, call, statement, columns, values)
+                rows = self.stream(lease.lane, call, statement, columns, values)
         except BaseException as error:
             lease.release(clean=False)
             self._journal.end(entry, leaf_of(error))
@@ -363,7 +366,8 @@ class Statements:
             several = bound is not None and bound.num_columns and bound.num_rows > 1
             with lane.atomic() if several else nullcontext():
                 return sum(
-                    _run(lane, statement, values) for values in parameters.rows(statement, bound)
+                    self._run(lane, statement, values)
+                    for values in parameters.rows(statement, bound)
                 )
 
     def _set_timeout(self, lease: Lease, assignment: Assignment) -> int:
@@ -386,6 +390,7 @@ class Statements:
                     "several rows of parameters cannot be bound to a statement that returns rows"
                 )
             columns = self._describer.columns(cursor, statement, values)
+            self._push_down(lane, statement, values)
             if columns is not None and any(columns.casts):
                 relation = columns.export(cursor.sql(statement.text, params=values))
                 rows = lane.rows(call, reader_of(relation), columns)
@@ -397,36 +402,45 @@ class Statements:
             kept.rows = lambda: rows.count
             return rows
 
+    def stream(
+        self,
+        lane: Lane,
+        call: Call,
+        statement: Statement,
+        columns: Columns,
+        values: Values = None,
+    ) -> Rows:
+        """The rows of a statement that only reads, as they are made; inside ``lane.use``."""
+        text = columns.exported(statement.describable)
 
-def stream(
-    lane: Lane, call: Call, statement: Statement, columns: Columns, values: Values = None
-) -> Rows:
-    """The rows of a statement that only reads, as they are made; inside ``lane.use``."""
-    text = columns.exported(statement.describable)
+        def run() -> pa.RecordBatchReader:
+            self._push_down(lane, statement, values)
+            with sql_errors(lines_above=int(text is not statement.describable)):
+                lane.cursor.execute(text, values)
+            return reader_of(lane.cursor)
 
-    def run() -> pa.RecordBatchReader:
-        with sql_errors(lines_above=int(text is not statement.describable)):
-            lane.cursor.execute(text, values)
-        return reader_of(lane.cursor)
+        return lane.rows(call, run(), columns, again=run)
 
-    return lane.rows(call, run(), columns, again=run)
+    def _run(self, lane: Lane, statement: Statement, values: Values) -> int:
+        if statement.transaction is not None:
+            if statement.transaction == "begin":
+                lane.begin(statement.text)
+            else:
+                lane.end(commit=statement.transaction == "commit")
+            return 0
+        cursor = lane.cursor
+        self._push_down(lane, statement, values)
+        cursor.execute(statement.text, values)
+        if statement.counted:
+            row = cursor.fetchone()
+            return int(row[0]) if row else 0
+        if not statement.returns_rows:
+            return 0
+        return sum(batch.num_rows for batch in reader_of(cursor))
 
-
-def _run(lane: Lane, statement: Statement, values: Values) -> int:
-    if statement.transaction is not None:
-        if statement.transaction == "begin":
-            lane.begin(statement.text)
-        else:
-            lane.end(commit=statement.transaction == "commit")
-        return 0
-    cursor = lane.cursor
-    cursor.execute(statement.text, values)
-    if statement.counted:
-        row = cursor.fetchone()
-        return int(row[0]) if row else 0
-    if not statement.returns_rows:
-        return 0
-    return sum(batch.num_rows for batch in reader_of(cursor))
+    def _push_down(self, lane: Lane, statement: Statement, values: Values) -> None:
+        if self._pushdown.begin(lane.cursor, statement, values):
+            lane.undo = OFF
 
 
 def _bulk(cursor: duckdb.DuckDBPyConnection, bulk: tuple[str, str], bound: pa.Table) -> int:
