@@ -439,8 +439,9 @@ class Statements:
         return sum(batch.num_rows for batch in reader_of(cursor))
 
     def _push_down(self, lane: Lane, statement: Statement, values: Values) -> None:
-        if self._pushdown.begin(lane.cursor, statement, values):
+        if self._pushdown.concerns(statement):
             lane.undo = OFF
+            self._pushdown.begin(lane.cursor, statement, values)
 
 
 def _bulk(cursor: duckdb.DuckDBPyConnection, bulk: tuple[str, str], bound: pa.Table) -> int:

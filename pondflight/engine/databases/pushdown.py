@@ -28,7 +28,8 @@ AGGREGATES = "mysql_aggregate_pushdown_enabled"
 SETTINGS = (FILTERS, AGGREGATES)
 """What is set for each statement, so that the sandbox must leave it open, and users must not."""
 
-OFF = f"SET SESSION {FILTERS} = false"
+OFF = f"SET SESSION {FILTERS} = false; SET SESSION {AGGREGATES} = true"
+"""How a cursor is left for whatever runs on it next."""
 
 _PLANNED = frozenset(
     {"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "COPY", "CREATE", "EXECUTE"}
@@ -47,35 +48,31 @@ class Pushdown:
         with database.cursor() as cursor:
             cursor.execute(f"SET GLOBAL {FILTERS} = false")
 
+    def concerns(self, statement: Statement) -> bool:
+        """Whether ``begin`` has anything to do."""
+        return self._watches and statement.effect in _PLANNED and statement.kind != "PREPARE"
+
     def begin(
         self, cursor: duckdb.DuckDBPyConnection, statement: Statement, values: Values
-    ) -> bool:
+    ) -> None:
         """Let the filters of ``statement``, which is about to run, be pushed down if they may be.
 
-        Raises ``NotSupported`` for a change that MySQL would take for another one. Whether filters
-        will be pushed down; then ``OFF`` has to be run before anything else runs on ``cursor``.
+        Whatever comes of it, ``OFF`` has to be run before anything else runs on ``cursor``. Raises
+        ``NotSupported`` for a change that MySQL would take for another one.
         """
-        if not self._watches or statement.effect not in _PLANNED or statement.kind == "PREPARE":
-            return False
         cursor.execute(f"SET SESSION {FILTERS} = true")
         # An aggregate that is pushed down hides the filters below it.
         cursor.execute(f"SET SESSION {AGGREGATES} = false")
-        try:
-            nodes = _nodes(_plan(cursor, statement.planned, values))
-        finally:
-            with suppress(duckdb.Error):  # where the plan has failed for good, so does what follows
-                cursor.execute(f"SET SESSION {AGGREGATES} = true")
-                cursor.execute(OFF)
+        nodes = _nodes(_plan(cursor, statement.planned, values))
+        cursor.execute(OFF)
         scans = [node for node in nodes if node["name"] == "MYSQL_SCAN"]
         if scans and any(map(_changes_elsewhere, nodes)) and any(map(_has_backslash, nodes)):
             raise NotSupported(
                 "an UPDATE or DELETE in a MySQL database cannot have a string with a backslash in "
                 "it: to DuckDB and to MySQL it is not the same string"
             )
-        pushed = bool(scans) and not any(map(_has_backslash, scans))
-        if pushed:
+        if scans and not any(map(_has_backslash, scans)):
             cursor.execute(f"SET SESSION {FILTERS} = true")
-        return pushed
 
 
 def _plan(cursor: duckdb.DuckDBPyConnection, text: str, values: Values) -> Any:
