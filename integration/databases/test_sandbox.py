@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from adbc_driver_flightsql import dbapi
 
@@ -93,7 +94,10 @@ def fixture_places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with closing(sqlite3.connect(shop)) as source, source:
         source.execute("CREATE TABLE goods (id INTEGER)")
         source.execute("INSERT INTO goods VALUES (1)")
-    return {"outside": str(outside), "name": OUTSIDE, "shop": str(shop)}
+    archive = folder / "arch.duckdb"
+    with duckdb.connect(archive) as made:
+        made.execute("CREATE TABLE goods AS SELECT 1 AS id")
+    return {"outside": str(outside), "name": OUTSIDE, "shop": str(shop), "arch": str(archive)}
 
 
 @pytest.fixture(name="jail", scope="module")
@@ -102,6 +106,7 @@ def fixture_jail(
 ) -> Deployment:
     entries = [
         {"alias": "shop", "type": "sqlite", "connection_string": places["shop"]},
+        {"alias": "arch", "type": "duckdb", "connection_string": places["arch"]},
         {"alias": "sales", "type": "postgres", "connection_string": postgres.url("shop")},
         {"alias": "crm", "type": "mysql", "connection_string": mariadb.url("crm")},
     ]
@@ -158,12 +163,15 @@ def _folder(deployment: Deployment) -> Path:
 )
 def test_there_is_no_way_out(prison: Prison, sql: str) -> None:
     before = sorted(path.name for path in prison.worker.iterdir())
+    archive = Path(prison.places["arch"]).read_bytes()
     told = failure(prison.connection, sql.format(**prison.places))
     assert "Traceback" not in told
     _go_home(prison.connection)
     assert sorted(path.name for path in prison.worker.iterdir()) == before
     assert not list(Path("/tmp").glob("owned*"))
+    assert Path(prison.places["arch"]).read_bytes() == archive
     assert rows(prison.connection, "SELECT * FROM shop.goods") == [(1,)]
+    assert rows(prison.connection, "SELECT * FROM arch.goods") == [(1,)]
     assert rows(
         prison.connection,
         "SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM sales.public.orders),"

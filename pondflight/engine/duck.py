@@ -126,6 +126,8 @@ def sql_errors(*, lines_above: int = 0) -> Iterator[None]:
 
 def sql_error(error: BaseException, *, lines_above: int = 0) -> PondflightError | None:
     """The leaf for an exception of DuckDB; ``None`` if it is not one."""
+    if isinstance(error, UnicodeDecodeError):  # of a message that quotes what is no text
+        return SqlError(error.object.decode("utf-8", "replace"))
     text = str(error)
     if not isinstance(error, duckdb.Error) and not _PREFIX.match(text):
         return None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -49,6 +49,9 @@ class Lane:
         """A transaction has to be begun before the next statement."""
         self.in_transaction = False
         """Whether a transaction is open. DuckDB cannot be asked: a BEGIN too many aborts it."""
+        self.undo: str | None = None
+        """What has to be run before the next statement: it could not be behind the last one,
+        whose rows may still stream."""
         self._turn = threading.Lock()
         self._guard = threading.Lock()
         self._user: Call | None = None
@@ -65,6 +68,10 @@ class Lane:
                 self._rows.set_aside()
                 self._rows = None
             with self._interruptible(call):
+                if self.undo is not None:
+                    with suppress(duckdb.TransactionException):  # aborted: not before its end
+                        self.cursor.execute(self.undo)
+                        self.undo = None
                 if self.begin_first:
                     self.begin()
                 yield self.cursor

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import duckdb
 
+from pondflight.engine.databases.pushdown import SETTINGS as OWN
 from pondflight.engine.duck import literal, quote
 from pondflight.engine.sessions import Session
 from pondflight.engine.timeouts import NAME as STATEMENT_TIMEOUT
@@ -108,7 +109,7 @@ def _set_setting(cursor: duckdb.DuckDBPyConnection, name: str, value: SessionOpt
     known = cursor.execute(
         "SELECT 1 FROM duckdb_settings() WHERE name = ? OR list_contains(aliases, ?)", [name, name]
     ).fetchone()
-    if known is None:
+    if known is None or name.lower() in OWN:
         raise _Refused(SessionOptionError.INVALID_NAME)
     if value is None:
         cursor.execute(f"RESET {quote(name)}")

@@ -21,7 +21,7 @@ from pondflight.engine.handles import Handle
 from pondflight.engine.journal import Journal
 from pondflight.engine.sessions import Lease, Sessions
 from pondflight.engine.sql import Statement
-from pondflight.engine.statements import Plan, Statements, stream
+from pondflight.engine.statements import Plan, Statements
 from pondflight.errors import InvalidArgument, PermissionDenied
 from pondflight.flightsql import Call, ResultStream
 from pondflight.flightsql.status import leaf_of
@@ -87,7 +87,7 @@ class Queries:
         try:
             with lease.lane.use(call) as cursor:
                 columns = self._check(cursor, statement)
-                rows = stream(lease.lane, call, statement, columns)
+                rows = self._statements.stream(lease.lane, call, statement, columns)
         except BaseException as error:
             lease.release(clean=False)
             self._journal.end(entry, leaf_of(error))

@@ -7,13 +7,16 @@ here by the parsed kind of a statement and by the functions that it calls:
 
 - ``ATTACH`` of the SQLite type, and the scan functions of the database extensions, open any file
   or connection; ``DETACH`` and ``ATTACH OR REPLACE`` take away databases of ours.
-- ``CALL enable_logging`` ignores the lock, and can abort the process.
+- ``COPY`` may write over the DuckDB files that are attached. In the format ``blob`` it writes any
+  bytes: a DuckDB file that was made elsewhere, say, whose views call what is refused here.
+- ``CALL enable_logging`` and ``enable_profiling`` ignore the lock, and can abort the process.
 - ``IMPORT DATABASE`` runs the text of files; ``query()`` and ``json_execute_serialized_sql()`` run
   text that is put together when the statement runs, which nobody has checked.
 - What ``PRAGMA`` does beside settings and queries: ``enable_verification`` leaves the connection
   unusable.
 
-A view or macro is checked when it is made, a prepared statement when it is prepared.
+A view or macro is checked when it is made, a prepared statement when it is prepared, and what
+EXPLAIN runs as if it stood alone.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from pathlib import Path
 
 import duckdb
 
+from pondflight.engine.databases.pushdown import SETTINGS
 from pondflight.engine.duck import literal
 from pondflight.engine.sql import Statement
 from pondflight.engine.tokens import Token, tokenize
@@ -75,9 +79,11 @@ REFUSED_FUNCTIONS = frozenset(
         "import_database",
         "json_execute_serialized_sql",
         "query",
-        # they write where they are told, whatever is locked
+        # they write where they are told, whatever is locked, and break what they meet there
         "disable_logging",
+        "disable_profiling",
         "enable_logging",
+        "enable_profiling",
         "truncate_duckdb_logs",
     }
 )
@@ -87,6 +93,11 @@ NETWORK = ("http://", "https://", "s3://", "s3a://", "s3n://", "gcs://", "gs://"
 _DECLARES = frozenset({"as", "exists", "into", "on", "references", "table", "view", "with"})
 """Words behind which a name and a parenthesis are a table with columns, and not a call."""
 
+_FORMATS = frozenset({"csv", "json", "parquet"})
+"""Of ``COPY`` and ``EXPORT``: none of them can be made to write a database."""
+
+_BEFORE_PATH = frozenset({"attach", "or", "replace", "database", "if", "not", "exists"})
+
 _PLAIN_PATH = re.compile(r"'((?!\w*:)[^'\\]+)'")
 
 
@@ -95,11 +106,12 @@ class Sandbox:
     """What is refused.
 
     ``folder``: where users have their files. ``databases``: names, in lower case, that stay
-    attached.
+    attached. ``secrets``: names of the administrator's, which stay as well.
     """
 
     folder: Path
     databases: frozenset[str]
+    secrets: frozenset[str]
     allow_network: bool
 
     def check_text(self, text: str) -> None:
@@ -118,7 +130,7 @@ class Sandbox:
 
     def check(self, statement: Statement) -> None:
         """Refuse kinds of statements that lead out, or take from us."""
-        match statement.kind:
+        match statement.effect:
             case "LOAD":
                 raise _refusal(
                     "extensions are loaded by the server's configuration (duckdb.extensions) only"
@@ -133,11 +145,15 @@ class Sandbox:
                 self._check_copy(list(tokenize(statement.text)))
             case "CREATE" | "DROP":
                 self._check_secret(list(tokenize(statement.text)))
+            case "SET" | "VARIABLE_SET":
+                self._check_settings(list(tokenize(statement.text)))
+            case "EXPLAIN" | "PREPARE":
+                raise _refusal(f"this cannot be put into {statement.effect} here")
 
     def _check_attach(self, tokens: list[Token]) -> None:
         words = [_name(token) for token in tokens]
         self._check_names(tokens, "attached by you")
-        path = next((token.text for token in tokens if token.text.endswith("'")), "")
+        path = next((token.text for token in tokens if token.text not in _BEFORE_PATH), "")
         if "type" in words or not self._is_own(path):
             raise _refusal(
                 "only ':memory:' and DuckDB files in the scratch directory can be attached here; "
@@ -164,30 +180,48 @@ class Sandbox:
 
     def _check_copy(self, tokens: list[Token]) -> None:
         """The file must be named, not computed: DuckDB would also write over attached files."""
-        paths = [
-            after.text
-            for token, after in pairwise(tokens)
-            if token.depth == 0 and token.keyword in ("to", "from", "database")
-        ]
-        if not any(self._is_own(path) or self._is_network(path) for path in paths):
+        places = (
+            place
+            for place, (token, after) in enumerate(pairwise(tokens), 1)
+            if token.depth == 0
+            and token.keyword in ("to", "from", "database")
+            and (self._is_own(after.text) or self._is_network(after.text))
+        )
+        place = next(places, None)
+        if place is None:
             raise _refusal(
                 "COPY and EXPORT read and write files in the scratch directory only, with the "
                 "name as a plain string: COPY … TO 'name.csv'"
             )
+        formats = _formats(tokens[place + 1 :])
+        if not formats <= _FORMATS or (not formats and ".blob" in tokens[place].text):
+            raise _refusal(f"COPY and EXPORT know {', '.join(sorted(_FORMATS))} here")
 
     def _check_names(self, tokens: list[Token], what: str) -> None:
         for token in tokens[1:]:
             if _name(token) in self.databases:
                 raise _refusal(f"the database {_name(token)!r} cannot be {what}")
 
+    def _check_settings(self, tokens: list[Token]) -> None:
+        for token in tokens[1:]:
+            if _name(token) in SETTINGS:
+                raise _refusal(f"the setting {_name(token)} is the server's own")
+
     def _check_secret(self, tokens: list[Token]) -> None:
         words = [_name(token) for token in tokens[1:]]
         while words and words[0] in ("or", "replace", "temp", "temporary", "persistent"):
             words.pop(0)
-        if words[:1] == ["secret"] and not self.allow_network:
+        if words[:1] != ["secret"]:
+            return
+        if not self.allow_network:
             raise _refusal(
                 "secrets have no use here: the network is not allowed (duckdb.allow_network)"
             )
+        while words and words[0] in ("secret", "if", "not", "exists"):
+            words.pop(0)
+        name = next(iter(words), "")
+        if name in self.secrets or not name.isidentifier():
+            raise _refusal("the server's own secrets stay as they are: name one of yours")
 
 
 def close(
@@ -205,11 +239,17 @@ def close(
     allowed = [f"{folder}/", *(NETWORK if allow_network else ())]
     connection.execute(f"SET allowed_directories = [{', '.join(map(literal, allowed))}]")
     connection.execute("SET enable_external_access = false")
-    connection.execute(f"SET allowed_configs = [{', '.join(map(literal, FREE_SETTINGS))}]")
+    open_settings = ", ".join(map(literal, (*FREE_SETTINGS, *SETTINGS)))
+    connection.execute(f"SET allowed_configs = [{open_settings}]")
     connection.execute("SET lock_configuration = true")
-    ((own,),) = connection.execute("SELECT current_database()").fetchall()
-    names = frozenset(name.lower() for name in (*databases, own))
-    return Sandbox(folder, names, allow_network=allow_network)
+    ((own,),) = connection.execute("SELECT system.main.current_database()").fetchall()
+    secrets = connection.execute("SELECT name FROM system.main.duckdb_secrets()").fetchall()
+    return Sandbox(
+        folder,
+        databases=frozenset(name.lower() for name in (*databases, own)),
+        secrets=frozenset(name.lower() for (name,) in secrets),
+        allow_network=allow_network,
+    )
 
 
 def _is_call(tokens: list[Token], index: int) -> bool:
@@ -218,6 +258,11 @@ def _is_call(tokens: list[Token], index: int) -> bool:
     while index > 1 and tokens[index - 1].text == ".":  # a qualified name
         index -= 2
     return index == 0 or tokens[index - 1].keyword not in _DECLARES
+
+
+def _formats(options: list[Token]) -> set[str]:
+    """The formats among the options of COPY; without any, the file's name decides."""
+    return {after.text.strip("'") for token, after in pairwise(options) if _name(token) == "format"}
 
 
 def _is_first(tokens: list[Token], index: int) -> bool:

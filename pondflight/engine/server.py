@@ -20,6 +20,7 @@ from pondflight import control, dialect, memory, tracing
 from pondflight.engine import catalog, keys, options, parameters
 from pondflight.engine.callers import CredentialCheck
 from pondflight.engine.databases import Databases
+from pondflight.engine.databases.pushdown import Pushdown
 from pondflight.engine.databases.rescue import Rescue
 from pondflight.engine.describe import Describer
 from pondflight.engine.duck import quote
@@ -72,6 +73,7 @@ class EngineServer(FlightSqlServer):
         self._describer = Describer()
         self._databases = Databases(database, scratch)
         self._journal = Journal()
+        self._pushdown = Pushdown()
         self._statements = Statements(
             database,
             sessions=self._sessions,
@@ -79,6 +81,7 @@ class EngineServer(FlightSqlServer):
             databases=self._databases,
             storage=self._storage,
             journal=self._journal,
+            pushdown=self._pushdown,
         )
         self._queries = Queries(self._sessions, self._statements, self._describer, self._journal)
         self._ownership = Ownership()
@@ -264,7 +267,7 @@ class EngineServer(FlightSqlServer):
         """Load a stream into a table."""
         session = self._session(call, command.transaction_id)
         with (
-            self._storage.writing(call, self._database, "INSERT"),
+            self._storage.writing(call, self._database, adds=True),
             self._journal.during(call, f"INGEST INTO {quote(command.table)}", "INGEST") as entry,
         ):
             total = ingest(self._sessions, call, session, command, reader)
@@ -425,6 +428,8 @@ class EngineServer(FlightSqlServer):
         self._statements.sandbox = start_up(
             self._database, self._databases, self._sessions, self._scratch, wanted
         )
+        if self._databases.of_mysql:
+            self._pushdown.watch(self._database)
         return {"attached": self._databases.present}
 
     def _cancel(self, call_id: str) -> bool:

@@ -6,6 +6,7 @@ DuckDB's own tokenizer and parser decide; nothing here guesses at the grammar.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,7 @@ import duckdb
 from pondflight.engine.clauses import returning_clause
 from pondflight.engine.duck import sql_errors
 from pondflight.engine.timeouts import Assignment, assignment
+from pondflight.engine.tokens import tokenize
 from pondflight.errors import InvalidArgument
 
 _OPERATOR = duckdb.token_type.operator
@@ -23,8 +25,12 @@ _LAZY = {_Type.SELECT}
 _RETURNING = {_Type.INSERT, _Type.UPDATE, _Type.DELETE, _Type.MERGE_INTO}
 _COUNTED = _RETURNING | {_Type.COPY, _Type.CREATE}
 _ROWS = {_Type.SELECT, _Type.EXPLAIN, _Type.CALL, _Type.EXECUTE, _Type.RELATION, _Type.PRAGMA}
+_WRAPPERS = {"EXPLAIN", "PREPARE"}
+_EXPLAIN_WORDS = {"analyze", "analyse", "verbose"}
 _SESSION_STATE = {_Type.SET, _Type.VARIABLE_SET, _Type.TRANSACTION, _Type.PREPARE, _Type.EXECUTE}
 _SETTING = {_Type.SET, _Type.VARIABLE_SET}
+_ADDING = {"INSERT", "CREATE", "UPDATE", "COPY", "COPY_DATABASE", "MERGE_INTO", "EXECUTE"}
+_GROWING = {"add", "type"}  # of ALTER
 TransactionVerb = Literal["begin", "commit", "rollback"]
 _VERBS: dict[str, TransactionVerb] = {
     "begin": "begin",
@@ -50,6 +56,9 @@ class Statement:
     ``counted``      its result is the number of rows affected
     ``session_state`` it changes, or needs, the state of the session's own connection
     ``kind``         DuckDB's name for it: ``SELECT``, ``INSERT`` …
+    ``effect``       the kind of what it explains or prepares; else its own
+    ``planned``      the text of that, to be put behind EXPLAIN
+    ``adds``         it may make the database that it writes to larger
     ``transaction``  what it does to the session's transaction
     ``timeout``      what it sets the session's statement timeout to, if that is what it does
     """
@@ -62,6 +71,9 @@ class Statement:
     counted: bool
     session_state: bool
     kind: str
+    effect: str
+    planned: str
+    adds: bool
     transaction: TransactionVerb | None
     timeout: Assignment | None
 
@@ -75,7 +87,7 @@ def parse(parser: duckdb.DuckDBPyConnection, text: str) -> list[Statement]:
     """The statements of ``text``, in order.
 
     Raises ``SqlError`` for what DuckDB cannot parse and ``InvalidArgument`` where there is no
-    statement at all. ``parser`` is a connection that is not in use.
+    statement at all. ``parser`` is a connection that is not in use; ``text`` is ``tokens.plain``.
     """
     with sql_errors():
         whole = parser.extract_statements(text)
@@ -114,6 +126,7 @@ def _statement(parser: duckdb.DuckDBPyConnection, text: str) -> Statement:
     kind = last.type
     names = sorted(last.named_parameters, key=lambda name: (len(name), name))
     returns_rows = kind in _ROWS or (kind in _RETURNING and returning_clause(text) is not None)
+    effect, planned = _effect(parser, text, kind.name)
     rewritten = len(parts) == 1 and last.query.strip() != text.strip()  # PRAGMA becomes SELECT
     return Statement(
         text=text,
@@ -125,9 +138,44 @@ def _statement(parser: duckdb.DuckDBPyConnection, text: str) -> Statement:
         session_state=kind in _SESSION_STATE
         or (kind == _Type.CREATE and bool(_TEMPORARY.search(text))),
         kind=kind.name,
+        effect=effect,
+        planned=planned,
+        adds=kind != _Type.PREPARE and _adds(effect, text),
         transaction=_VERBS[_first_word(text)] if kind == _Type.TRANSACTION else None,
         timeout=assignment(text) if kind in _SETTING else None,
     )
+
+
+def _effect(parser: duckdb.DuckDBPyConnection, text: str, kind: str) -> tuple[str, str]:
+    """Kind and text of the statement inside of EXPLAIN and PREPARE, however deep."""
+    if kind not in _WRAPPERS:
+        return kind, text
+    tokens = list(tokenize(text))
+    if kind == "PREPARE":
+        first = next(i for i, token in enumerate(tokens) if token.keyword == "as") + 1
+        starts = [first]
+    else:
+        first = 1
+        while tokens[first].text in _EXPLAIN_WORDS:
+            first += 1
+        starts = [first]
+        if tokens[first].text.startswith("("):  # options, or a query in parentheses
+            end = next(i for i, token in enumerate(tokens) if i > first and not token.depth)
+            starts.insert(0, end + 1)
+    data = text.encode()
+    for start in starts:
+        inner = data[tokens[start].start :].decode() if start < len(tokens) else ""
+        with suppress(duckdb.Error):
+            parts = parser.extract_statements(inner)
+            if parts:
+                return _effect(parser, inner, parts[-1].type.name)
+    return kind, text
+
+
+def _adds(effect: str, text: str) -> bool:
+    if effect != "ALTER":
+        return effect in _ADDING
+    return not _GROWING.isdisjoint(token.text for token in tokenize(text))
 
 
 def _first_word(text: str) -> str:

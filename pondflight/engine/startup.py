@@ -95,6 +95,6 @@ def _attached(database: duckdb.DuckDBPyConnection) -> list[str]:
     """What the administrator's SQL has attached is among it."""
     with database.cursor() as cursor:
         rows = cursor.execute(
-            "SELECT database_name FROM duckdb_databases() WHERE NOT internal"
+            "SELECT database_name FROM system.main.duckdb_databases() WHERE NOT internal"
         ).fetchall()
     return [name for (name,) in rows]

@@ -19,6 +19,7 @@ import pyarrow as pa
 from pondflight.engine import parameters, sql, timeouts
 from pondflight.engine.clauses import bulk_insert
 from pondflight.engine.databases import Databases
+from pondflight.engine.databases.pushdown import OFF, Pushdown
 from pondflight.engine.datatypes import sent_as
 from pondflight.engine.describe import Columns, Describer
 from pondflight.engine.duck import quote, sql_errors
@@ -34,6 +35,7 @@ from pondflight.engine.sessions import Lease, Sessions
 from pondflight.engine.sql import Statement
 from pondflight.engine.storage import Storage
 from pondflight.engine.timeouts import Assignment
+from pondflight.engine.tokens import plain
 from pondflight.errors import InvalidArgument, NotFound, SqlError
 from pondflight.flightsql import Call, PreparedStatement, ResultStream
 from pondflight.flightsql.commands import CancelStatus
@@ -81,6 +83,7 @@ class Statements:
         databases: Databases,
         storage: Storage,
         journal: Journal,
+        pushdown: Pushdown,
     ) -> None:
         self.sandbox: Sandbox | None = None
         """What users' SQL must not do; ``None``: anything goes."""
@@ -90,6 +93,7 @@ class Statements:
         self._sessions = sessions
         self._describer = describer
         self._journal = journal
+        self._pushdown = pushdown
         self._executions = Executions()
         self._bound: Kept[pa.Table] = Kept()
         self._results: Kept[Rows] = Kept(discard=Rows.close)
@@ -108,6 +112,7 @@ class Statements:
 
     def parse(self, text: str) -> list[Statement]:
         """The statements of ``text``."""
+        text = plain(text)
         if self.sandbox is not None:
             self.sandbox.check_text(text)
         self._databases.before(text)
@@ -315,7 +320,7 @@ class Statements:
             with lease.lane.use(call) as cursor:
                 columns = self._describer.columns(cursor, statement, values)
                 assert columns is not None
-                rows = stream(lease.lane, call, statement, columns, values)
+                rows = self.stream(lease.lane, call, statement, columns, values)
         except BaseException as error:
             lease.release(clean=False)
             self._journal.end(entry, leaf_of(error))
@@ -352,7 +357,7 @@ class Statements:
             call.on_done(lambda _: self._describer.forget_types())
         if statement.timeout is not None:
             return self._set_timeout(lease, statement.timeout)
-        room = self._storage.writing(call, self._database, statement.kind)
+        room = self._storage.writing(call, self._database, adds=statement.adds)
         with lease as lane, room, lane.use(call) as cursor:
             width = len(statement.parameters)
             bulk = bulk_insert(statement.text, width)
@@ -361,7 +366,8 @@ class Statements:
             several = bound is not None and bound.num_columns and bound.num_rows > 1
             with lane.atomic() if several else nullcontext():
                 return sum(
-                    _run(lane, statement, values) for values in parameters.rows(statement, bound)
+                    self._run(lane, statement, values)
+                    for values in parameters.rows(statement, bound)
                 )
 
     def _set_timeout(self, lease: Lease, assignment: Assignment) -> int:
@@ -376,7 +382,7 @@ class Statements:
     ) -> Rows:
         entry = self._journal.during(call, statement.text, statement.kind)
         lease = self._sessions.borrow(call, session, session_state=statement.session_state)
-        room = self._storage.writing(call, self._database, statement.kind)
+        room = self._storage.writing(call, self._database, adds=statement.adds)
         with entry as kept, lease as lane, room, lane.use(call) as cursor:
             (values, *more) = parameters.rows(statement, bound)
             if more:
@@ -384,6 +390,7 @@ class Statements:
                     "several rows of parameters cannot be bound to a statement that returns rows"
                 )
             columns = self._describer.columns(cursor, statement, values)
+            self._push_down(lane, statement, values)
             if columns is not None and any(columns.casts):
                 relation = columns.export(cursor.sql(statement.text, params=values))
                 rows = lane.rows(call, reader_of(relation), columns)
@@ -395,36 +402,46 @@ class Statements:
             kept.rows = lambda: rows.count
             return rows
 
+    def stream(
+        self,
+        lane: Lane,
+        call: Call,
+        statement: Statement,
+        columns: Columns,
+        values: Values = None,
+    ) -> Rows:
+        """The rows of a statement that only reads, as they are made; inside ``lane.use``."""
+        text = columns.exported(statement.describable)
 
-def stream(
-    lane: Lane, call: Call, statement: Statement, columns: Columns, values: Values = None
-) -> Rows:
-    """The rows of a statement that only reads, as they are made; inside ``lane.use``."""
-    text = columns.exported(statement.describable)
+        def run() -> pa.RecordBatchReader:
+            self._push_down(lane, statement, values)
+            with sql_errors(lines_above=int(text is not statement.describable)):
+                lane.cursor.execute(text, values)
+            return reader_of(lane.cursor)
 
-    def run() -> pa.RecordBatchReader:
-        with sql_errors(lines_above=int(text is not statement.describable)):
-            lane.cursor.execute(text, values)
-        return reader_of(lane.cursor)
+        return lane.rows(call, run(), columns, again=run)
 
-    return lane.rows(call, run(), columns, again=run)
+    def _run(self, lane: Lane, statement: Statement, values: Values) -> int:
+        if statement.transaction is not None:
+            if statement.transaction == "begin":
+                lane.begin(statement.text)
+            else:
+                lane.end(commit=statement.transaction == "commit")
+            return 0
+        cursor = lane.cursor
+        self._push_down(lane, statement, values)
+        cursor.execute(statement.text, values)
+        if statement.counted:
+            row = cursor.fetchone()
+            return int(row[0]) if row else 0
+        if not statement.returns_rows:
+            return 0
+        return sum(batch.num_rows for batch in reader_of(cursor))
 
-
-def _run(lane: Lane, statement: Statement, values: Values) -> int:
-    if statement.transaction is not None:
-        if statement.transaction == "begin":
-            lane.begin(statement.text)
-        else:
-            lane.end(commit=statement.transaction == "commit")
-        return 0
-    cursor = lane.cursor
-    cursor.execute(statement.text, values)
-    if statement.counted:
-        row = cursor.fetchone()
-        return int(row[0]) if row else 0
-    if not statement.returns_rows:
-        return 0
-    return sum(batch.num_rows for batch in reader_of(cursor))
+    def _push_down(self, lane: Lane, statement: Statement, values: Values) -> None:
+        if self._pushdown.concerns(statement):
+            lane.undo = OFF
+            self._pushdown.begin(lane.cursor, statement, values)
 
 
 def _bulk(cursor: duckdb.DuckDBPyConnection, bulk: tuple[str, str], bound: pa.Table) -> int:

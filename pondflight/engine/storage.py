@@ -20,7 +20,6 @@ from pondflight.units import format_size
 FILE = "home.duckdb"
 """Its name is the name of the catalog: users see ``home``, as they see ``memory`` without it."""
 
-_ADDING = frozenset({"INSERT", "CREATE", "UPDATE", "COPY", "MERGE_INTO"})
 _TOO_LARGE = 1.25  # of the limit, in the middle of a statement: a checkpoint writes before it frees
 _WATCH_SECONDS = 0.1
 
@@ -38,10 +37,12 @@ class Storage:
         self._writers: dict[Call, int] = {}
 
     @contextmanager
-    def writing(self, call: Call, database: duckdb.DuckDBPyConnection, kind: str) -> Iterator[None]:
-        """Let a statement of that kind run, if it may. Raises ``LimitExceeded``."""
+    def writing(
+        self, call: Call, database: duckdb.DuckDBPyConnection, *, adds: bool
+    ) -> Iterator[None]:
+        """Let a statement run, if it may. Raises ``LimitExceeded``. ``adds``: to the file."""
         limit = self.limit
-        if self.file is None or limit is None or kind not in _ADDING:
+        if self.file is None or limit is None or not adds:
             yield
             return
         if _used(database) >= limit:
@@ -92,13 +93,15 @@ class Storage:
 def _used(database: duckdb.DuckDBPyConnection) -> int:
     """Bytes that hold something: what is free in the file does not count."""
     with database.cursor() as cursor:
+        # By its full name, and without an operator: a user's macros may have the same names.
         row = cursor.execute(
-            "SELECT used_blocks * block_size, wal_size FROM pragma_database_size() "
-            "WHERE database_name = current_database()"
+            "SELECT used_blocks, block_size, wal_size FROM system.main.pragma_database_size() "
+            "WHERE database_name = ?",
+            [Path(FILE).stem],
         ).fetchone()
     assert row is not None
-    used, log = row
-    return int(used) + _bytes(str(log))
+    blocks, block_size, log = row
+    return int(blocks) * int(block_size) + _bytes(str(log))
 
 
 def _bytes(text: str) -> int:

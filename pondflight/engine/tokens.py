@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import duckdb
 
@@ -15,13 +16,18 @@ _KEYWORD = duckdb.token_type.keyword
 _QUOTED = re.compile(
     r"""
     "(?:[^"]|"")*"                       # an identifier
-    | e'(?:[^'\\]|''|\\.)*'            # a string with escapes
-    | [bx]?'(?:[^']|'')*'                # a string
+    | (?:
+        e'(?:[^'\\]|''|\\.)*'          # a string with escapes
+        | [bx]?'(?:[^']|'')*'            # a string
+      )
+      (?:(?:[ \t\f]|--[^\r\n]*+)*+[\r\n]  # which may go on in another line
+         (?:\s|--[^\r\n]*+[\r\n])*+'(?:[^']|'')*')*
     | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$    # a string between dollars
     """,
     re.DOTALL | re.IGNORECASE | re.VERBOSE,
 )
 _BARE = re.compile(r"\s|--|/\*")
+_SPACE = re.compile("[\u00a0\u2000-\u200d\u202f\u205f\u2060\u3000\ufeff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,25 @@ class Token:
     start: int
     end: int
     depth: int
+
+
+def plain(text: str) -> str:
+    """``text`` with a blank for each of Unicode's spaces that is not inside of quotes.
+
+    DuckDB's parser reads them as blanks, and its tokenizer as letters. So nothing that goes by
+    tokens may see them.
+    """
+    if _SPACE.search(text) is None:
+        return text
+    data = text.encode()
+    starts = [0, *(start for start, _ in duckdb.tokenize(text)), len(data)]
+    return "".join(_plain(data[start:end].decode()) for start, end in pairwise(starts))
+
+
+def _plain(word: str) -> str:
+    quoted = _QUOTED.match(word)
+    end = quoted.end() if quoted is not None else 0
+    return word[:end] + _SPACE.sub(" ", word[end:])
 
 
 def tokenize(text: str) -> Iterator[Token]:

@@ -115,9 +115,7 @@ Type = Annotated[
 ]
 
 
-def _claims(value: object) -> dict[str, tuple[Any, ...]] | None:
-    if value is None:
-        return None
+def _claims(value: object) -> dict[str, tuple[Any, ...]]:
     if not isinstance(value, Mapping) or not value:
         raise Refused
     claims = {}
@@ -139,7 +137,10 @@ Claims = Annotated[
     Mapping[str, tuple[Any, ...]] | None,
     BeforeValidator(_claims),
     PlainSerializer(_shown, when_used="json"),
-    Accepts("a mapping of claims to lists of values, such as {sub: [ann], groups: [analysts]}"),
+    Accepts(
+        "a mapping of claims to lists of values, such as {sub: [ann], groups: [analysts]}",
+        value_needed=True,  # who begins to write whom it is for must not have opened it to all
+    ),
 ]
 
 

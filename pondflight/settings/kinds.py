@@ -38,10 +38,14 @@ SMALLEST_MEMORY = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Accepts:
-    """What a setting takes, as a phrase that follows "accepted: "; ``secret``: never shown."""
+    """What a setting takes, as a phrase that follows "accepted: "; ``secret``: never shown.
+
+    ``value_needed``: the key with nothing after it is a mistake, rather than the default.
+    """
 
     text: str
     secret: bool = False
+    value_needed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

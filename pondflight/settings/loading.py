@@ -189,7 +189,8 @@ class _Draft:
                 self._unknown(key, name, at, origin, section)
             elif child.env is not None and child.env.only:
                 self._problems.append(wording.environment_only((*at, name), origin))
-            elif value is not None:  # `key:` with nothing after it leaves the default
+            # `key:` with nothing after it leaves the default.
+            elif value is not None or child.value_needed:
                 section[name] = self._read(child, value, (*at, name), origin)
         return section
 

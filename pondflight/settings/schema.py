@@ -43,6 +43,7 @@ class Key:
     description: str
     accepts: str
     secret: bool
+    value_needed: bool
     env: Env | None
     default: Any
     children: Mapping[str, Key]
@@ -100,6 +101,7 @@ def _section(
         accepts=f"a mapping with the keys {', '.join(children)}",
         # What stands there in place of keys may be anything, a connection string for one.
         secret=True,
+        value_needed=False,
         env=None,
         default=[] if shape is Shape.SECTIONS else defaults,
         children=children,
@@ -127,6 +129,7 @@ def _key(field: FieldInfo, name: str, default: Any) -> Key:
         description=field.description or "",
         accepts=accepts.text,
         secret=accepts.secret,
+        value_needed=accepts.value_needed,
         env=env,
         default=default,
         children={},

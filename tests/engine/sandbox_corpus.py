@@ -2,8 +2,9 @@
 
 One a line; a line that begins with a blank goes on with the one before. ``{outside}`` is a CSV file
 that nobody may read, ``{name}`` its name in the folder above ``{files}``, which is the user's own;
-``{shop}`` is the SQLite file that is attached as ``shop`` and has the table ``goods``. There is a
-table ``t`` with an INTEGER column ``i``.
+``{shop}`` is the SQLite file that is attached as ``shop`` and has the table ``goods``, ``{arch}`` a
+DuckDB file that is attached as ``arch`` and has one as well. There is a table ``t`` with an
+INTEGER column ``i``.
 """
 
 from __future__ import annotations
@@ -44,6 +45,27 @@ COPY (SELECT 1) TO ('{shop}' || '.wal')
 COPY t TO E'{shop}.wal'
 COPY t TO $${shop}.wal$$
 COPY t (i) FROM ('{shop}' || '')
+COPY (SELECT 1) TO '{arch}'
+COPY (SELECT 1) TO '{arch}' (USE_TMP_FILE false)
+COPY (SELECT 1) TO '{arch}.wal'
+PREPARE x AS COPY (SELECT 1) TO '{arch}' (USE_TMP_FILE false)
+PREPARE x AS COPY (SELECT 1) TO '{arch}.wal'
+PREPARE x AS COPY (SELECT 1) TO '{outside}'
+EXPLAIN ANALYZE COPY (SELECT 1) TO '{arch}' (USE_TMP_FILE false)
+EXPLAIN (ANALYZE, FORMAT json) COPY (SELECT 1) TO '{arch}' (USE_TMP_FILE false)
+EXPLAIN ANALYZE COPY (SELECT 1) TO '{outside}'
+COPY (SELECT 1) TO 'x'
+ '/../../arch.duckdb'
+COPY (SELECT 1) TO 'x' -- which goes on
+ '/../../arch.duckdb'
+COPY (SELECT ''::BLOB AS b) TO 'x' (FORMAT blob)
+COPY (SELECT ''::BLOB AS b) TO 'x' (FORMAT 'BLOB')
+COPY (SELECT ''::BLOB AS b) TO 'x' ("FORMAT" E'bl\\x6fb')
+COPY (SELECT ''::BLOB AS b) TO 'x' (FORMAT csv, FORMAT blob)
+COPY (SELECT ''::BLOB AS b) TO 'x.blob'
+COPY (SELECT ''::BLOB AS b) TO 'x.BLOB.gz'
+PREPARE x AS COPY (SELECT ''::BLOB AS b) TO 'x' (FORMAT blob)
+COPY (SELECT 1) TO 'x' (FORMAT postgres_binary)
 EXPORT DATABASE memory TO '{files}/../owned'
 COPY t FROM '{outside}'
 EXPORT DATABASE '/tmp/owned'
@@ -84,6 +106,16 @@ DETACH shop
 DETACH DATABASE IF EXISTS shop
 DETACH "SHOP"
 DETACH memory
+DETACH\u200bshop
+DETACH\ufeffarch
+DETACH arch
+ATTACH '{arch}' AS x
+ATTACH '{arch}' AS x (READ_ONLY)
+ATTACH $${shop}$$ AS x (READ_ONLY 'true')
+ATTACH E'{shop}' AS x (READ_ONLY 'true')
+ATTACH 'x'
+ '/../../shop.db' AS x
+ATTACH '{shop}' AS x (TYPE\u200bsqlite)
 DROP SCHEMA shop.main
 DROP TABLE shop.goods
 DELETE FROM shop.goods
@@ -101,6 +133,17 @@ SELECT * FROM "sqlite_scan" /* */ ('{shop}', 'goods')
 SELECT * FROM system.main.sqlite_scan('{shop}', 'goods')
 SELECT * FROM t, sqlite_scan('{shop}', 'goods')
 SELECT * FROM (FROM sqlite_scan('{shop}', 'goods'))
+SELECT * FROM sqlite_scan\u00a0('{shop}', 'goods')
+SELECT * FROM sqlite_scan\u200b('{shop}', 'goods')
+SELECT * FROM sqlite_scan\u2060('{shop}', 'goods')
+SELECT * FROM sqlite_scan\ufeff('{shop}', 'goods')
+SELECT * FROM\u200bsqlite_scan('{shop}', 'goods')
+SELECT * FROM "sqlite_scan"\u200b('{shop}', 'goods')
+SELECT 'a\u200b'\u200bFROM\u200bsqlite_scan('{shop}', 'goods')
+SELECT 1\u200b;\u200bFROM sqlite_scan\u200b('{shop}', 'goods')
+SELECT $a\u200b$ FROM sqlite_scan('{shop}', 'goods') $a\u200b$
+EXPLAIN ANALYZE FROM sqlite_scan('{shop}', 'goods')
+FROM arrow_scan\u200b(1, 2, 3)
 SELECT * FROM sqlite_query('shop', 'SELECT 1')
 CREATE VIEW x AS FROM sqlite_scan('{shop}', 'goods')
 CREATE MACRO x() AS TABLE FROM sqlite_scan('{shop}', 'goods')
@@ -170,6 +213,15 @@ CALL enable_logging()
 CALL enable_logging('QueryLog')
 CALL enable_logging(storage = 'file', storage_path = '/tmp/owned')
 SELECT * FROM enable_logging('QueryLog')
+CALL enable_profiling()
+CALL enable_profiling(format := 'json', save_location := '/tmp/owned.json')
+FROM enable_profiling(format := 'json', save_location := '/tmp/owned.json')
+CALL disable_profiling()
+EXPLAIN ANALYZE PRAGMA enable_verification
+EXPLAIN PRAGMA enable_profiling
+EXPLAIN ANALYZE SET threads = 64
+EXPLAIN ANALYZE RESET threads
+EXPLAIN ANALYZE CALL enable_logging()
 CALL disable_logging()
 CALL truncate_duckdb_logs()
 SET http_proxy = 'http://127.0.0.1:1'
@@ -190,6 +242,9 @@ FORCE INSTALL httpfs
 LOAD httpfs
 LOAD sqlite
 LOAD '{outside}'
+EXPLAIN LOAD sqlite
+EXPLAIN ANALYZE INSTALL httpfs
+EXPLAIN ANALYZE UPDATE EXTENSIONS
 UPDATE EXTENSIONS
 SELECT * FROM 'http://127.0.0.1:1/x.parquet'
 SELECT * FROM read_csv('http://127.0.0.1:1/x.csv')
@@ -233,6 +288,7 @@ SET preserve_insertion_order = false
 SET statement_timeout = '10s'
 BEGIN; ROLLBACK
 SELECT * FROM shop.goods
+SELECT * FROM arch.goods
 SELECT * FROM duckdb_settings()
 SELECT * FROM duckdb_databases()
 SELECT * FROM duckdb_secrets()
@@ -248,6 +304,19 @@ CHECKPOINT
 VACUUM
 ANALYZE
 PREPARE p AS SELECT 1; EXECUTE p
+PREPARE p AS INSERT INTO t VALUES (1); EXECUTE p; EXPLAIN ANALYZE EXECUTE p
+PREPARE p AS COPY t TO '{files}/p.csv'; EXECUTE p
+EXPLAIN SELECT 1
+EXPLAIN (SELECT 1)
+EXPLAIN (SELECT 1) UNION (SELECT 2)
+EXPLAIN (FORMAT json) SELECT 1
+EXPLAIN (ANALYZE, FORMAT json) (SELECT 1)
+EXPLAIN ANALYZE PIVOT (SELECT 1 AS i, 'a' AS s) ON s IN ('a') USING sum(i)
+EXPLAIN ANALYZE INSERT INTO t VALUES (1)
+EXPLAIN ANALYZE COPY t TO '{files}/t.csv'
+EXPLAIN CREATE TABLE x AS SELECT 1 AS i
+SELECT\u200b1\u00a0AS\ufeffn
+SELECT 'a\u00a0b\u200bc'
 ATTACH ':memory:' AS other; CREATE TABLE other.x (i INT); USE memory; DETACH other
 ATTACH '{files}/mine.db' AS mine; CREATE TABLE mine.x AS SELECT 1 AS i; DETACH mine
 COPY (SELECT 1 AS i) TO '{files}/mine.csv'; SELECT * FROM read_csv('{files}/mine.csv')
@@ -255,6 +324,10 @@ COPY (SELECT 1 AS i) TO '{files}/mine.parquet'; SELECT * FROM '{files}/mine.parq
 COPY t FROM '{files}/mine.csv'
 EXPORT DATABASE '{files}/exported'
 COPY t (i) TO '{files}/t.csv' (HEADER false)
+COPY t TO '{files}/t.2024.tsv' (DELIMITER '\t')
+COPY t TO '{files}/t.blob' (FORMAT csv)
+COPY (SELECT format('{{}}', i) AS format FROM t) TO '{files}/t.csv' (FORMAT 'CSV')
+COPY t TO '{files}/t.json' (FORMAT JSON)
 COPY (SELECT 'to' AS "to" FROM t) TO '{files}/t.csv'
 SELECT * FROM glob('{files}/*')
 SELECT * FROM query_table('t')

@@ -46,17 +46,24 @@ def make_places(folder: Path) -> dict[str, str]:
     with closing(sqlite3.connect(shop)) as connection, connection:
         connection.execute("CREATE TABLE goods (id INTEGER)")
         connection.execute("INSERT INTO goods VALUES (1)")
+    archive = folder / "arch.duckdb"
+    with duckdb.connect(archive) as made:
+        made.execute("CREATE TABLE goods AS SELECT 1 AS id")
     return {
         "outside": str(outside),
         "name": OUTSIDE,
         "shop": str(shop),
+        "arch": str(archive),
         "files": str(files_folder(folder)),
     }
 
 
 def close_jail(client: Client, places: dict[str, str]) -> Client:
     configuration = {
-        "databases": [{"alias": "shop", "type": "sqlite", "connection_string": places["shop"]}],
+        "databases": [
+            {"alias": "shop", "type": "sqlite", "connection_string": places["shop"]},
+            {"alias": "arch", "type": "duckdb", "connection_string": places["arch"]},
+        ],
         "sandbox": {"allow_network": False},
     }
     client.act(control.CONFIGURE, json.dumps(configuration).encode())
@@ -113,6 +120,7 @@ def test_there_is_no_way_out(prison: Prison, sql: str) -> None:
     text = sql.format(**prison.places)
     jail = prison.client
     before = sorted(path.name for path in prison.folder.iterdir())
+    archive = Path(prison.places["arch"]).read_bytes()
     update = wire.pack(wire.new("CommandStatementUpdate", query=text))
     ways: list[Callable[[], object]] = [
         lambda: run_all(jail, text),
@@ -125,7 +133,10 @@ def test_there_is_no_way_out(prison: Prison, sql: str) -> None:
     # Nothing was written, nothing is lost, and the worker works.
     assert sorted(path.name for path in prison.folder.iterdir()) == before
     assert not list(Path("/tmp").glob("owned*"))
+    assert Path(prison.places["arch"]).read_bytes() == archive
+    assert not list(Path(prison.places["files"]).iterdir())
     assert jail.rows("SELECT * FROM shop.goods") == [(1,)]
+    assert jail.rows("SELECT * FROM arch.goods") == [(1,)]
     assert jail.rows("SELECT count(*) FROM t") == [(0,)]
     assert jail.rows("SELECT current_setting('threads')") == [(2,)]
 
@@ -155,6 +166,12 @@ def test_a_link_out_of_the_scratch_directory_leads_nowhere(
     link.symlink_to("/etc/passwd")
     with pytest.raises(Refused, match="Cannot access file"):
         jail.rows(f"SELECT * FROM read_text('{link}')")
+
+
+def test_an_error_that_quotes_bytes_is_the_statements(jail: Client, places: dict[str, str]) -> None:
+    run_all(jail, f"ATTACH '{places['files']}/mine.db' AS mine; CREATE TABLE mine.x (i INT)")
+    with pytest.raises(pa.ArrowInvalid, match="Error: "):
+        jail.rows(f"FROM '{places['files']}/mine.db'")
 
 
 def test_what_does_not_fit_into_memory_still_spills(jail: Client) -> None:
@@ -223,10 +240,40 @@ def test_the_network_is_open_when_it_is_allowed_and_files_are_not(
     client.act(control.CONFIGURE, json.dumps(configuration).encode())
     assert client.rows(f"FROM read_csv('{website}')") == [("coot",)]
     client.info("CREATE SECRET mine (TYPE s3, KEY_ID 'a', SECRET 'b')")
+    client.info("CREATE OR REPLACE SECRET mine (TYPE s3, KEY_ID 'c', SECRET 'd')")
     client.info("DROP SECRET mine")
     for sql in ("FROM read_text('/etc/passwd')", f"FROM read_csv('{places['outside']}')"):
         with pytest.raises(Refused, match="Cannot access file"):
             client.rows(sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DROP SECRET theirs",
+        'DROP TEMPORARY SECRET IF EXISTS "Theirs"',
+        "CREATE OR REPLACE SECRET theirs (TYPE s3, KEY_ID 'c', SECRET 'd')",
+        "CREATE OR REPLACE TEMPORARY SECRET\u200btheirs (TYPE s3)",
+        "CREATE OR REPLACE SECRET (TYPE s3, KEY_ID 'c', SECRET 'd')",
+        "CREATE OR REPLACE SECRET __default_s3 (TYPE s3)",
+        "DROP SECRET __default_s3",
+        "DROP PERSISTENT SECRET IF EXISTS theirs",
+    ],
+)
+def test_secrets_of_the_administrator_stay(make_client: MakeClient, sql: str) -> None:
+    client = make_client()
+    configuration = {
+        "extensions": ["httpfs"],
+        "init_sql": "CREATE SECRET Theirs (TYPE s3, KEY_ID 'a', SECRET 'b');"
+        "CREATE SECRET (TYPE s3, KEY_ID 'a', SECRET 'b')",
+        "sandbox": {"allow_network": True},
+    }
+    client.act(control.CONFIGURE, json.dumps(configuration).encode())
+    secrets = client.rows("SELECT name, secret_string FROM duckdb_secrets() ORDER BY ALL")
+    assert [name for name, _ in secrets] == ["__default_s3", "theirs"]
+    with pytest.raises(Refused, match="the server's own secrets"):
+        run_all(client, sql)
+    assert client.rows("SELECT name, secret_string FROM duckdb_secrets() ORDER BY ALL") == secrets
 
 
 def test_the_network_is_closed_by_default(jail: Client, website: str) -> None:

@@ -133,3 +133,53 @@ def test_equal_aliases_are_refused_whatever_their_case(problems: Problems) -> No
 )
 def test_extension_is_known_by_each_of_its_names(read: Load, name: str, expected: str) -> None:
     assert read(f"duckdb: {{extensions: [{name}]}}").duckdb.extensions == (expected,)
+
+
+@pytest.mark.parametrize(
+    "allow",
+    [
+        "",
+        "null",
+        "{}",
+        "[]",
+        "ann",
+        "[ann]",
+        "{sub: null}",
+        "{sub: []}",
+        "{sub: {x: 1}}",
+        "{sub: [[ann]]}",
+        "{'': [ann]}",
+        "{1: [ann]}",
+    ],
+)
+def test_whoever_begins_to_say_who_sees_a_database_has_to_say_it(
+    problems: Problems, allow: str
+) -> None:
+    (problem,) = problems(
+        f"""
+        duckdb:
+          attached_databases:
+            - alias: shop
+              type: sqlite
+              connection_string: /a
+              allow: {allow}
+        """
+    )
+    assert problem.startswith("duckdb.attached_databases[0].allow: ")
+    assert "accepted: a mapping of claims to lists of values" in problem
+
+
+@pytest.mark.parametrize(
+    ("allow", "expected"),
+    [
+        ("{sub: ann}", {"sub": ("ann",)}),
+        ("{sub: [ann, bob], level: 3}", {"sub": ("ann", "bob"), "level": (3,)}),
+        ("{verified: true}", {"verified": (True,)}),
+    ],
+)
+def test_one_value_of_a_claim_needs_no_list(
+    read: Load, allow: str, expected: dict[str, tuple[object, ...]]
+) -> None:
+    text = DATABASE.format(type="sqlite", connection_string="/a") + f"      allow: {allow}\n"
+    (database,) = read(text).duckdb.attached_databases
+    assert database.allow == expected

@@ -99,6 +99,13 @@ class Databases:
         """The aliases that are attached now."""
         return [*self._files.present, *(one.alias for one in self._servers if one.present)]
 
+    @property
+    def of_mysql(self) -> bool:
+        """Whether one is MySQL's, there or not, of ours or of the administrator's SQL."""
+        with self._database.cursor() as cursor:
+            found = cursor.execute("SELECT type FROM system.main.duckdb_databases()").fetchall()
+        return (MYSQL,) in found or any(server.system == MYSQL for server in self._servers)
+
     def out_of_reach(self) -> AbstractContextManager[None]:
         """What the sandbox has to be closed in: see ``Files``."""
         return self._files.out_of_reach()

@@ -57,6 +57,7 @@ class ServerDatabase:
 
     def __init__(self, database: duckdb.DuckDBPyConnection, plan: Plan) -> None:
         self.alias = plan.spec.alias
+        self.system = plan.spec.type
         self._database = database
         self._plan = plan
         self._attempts: list[Attempt] = []
