@@ -37,6 +37,7 @@ from pondflight.proxy.charges import Charges, Limits  # noqa: E402
 from pondflight.proxy.databases import Database, Databases  # noqa: E402
 from pondflight.proxy.server import ProxyServer  # noqa: E402
 from pondflight.settings import AttachedDatabase, DatabaseType, Settings  # noqa: E402
+from pondflight.systemd import READY, STOPPING, Notifier  # noqa: E402
 from pondflight.web.configuration import Configuration  # noqa: E402
 from pondflight.web.process import WebProcess  # noqa: E402
 from pondflight.workers.factory import create_backend, pool_settings  # noqa: E402
@@ -57,6 +58,7 @@ def run(settings: Settings, *, zero_config: bool, with_caddy: bool | None = None
     configured, and Caddy is there to be started. Raises ``ConfigError`` where a port cannot be had.
     """
     signals = _Signals()
+    systemd = Notifier()
     with ExitStack() as stack:
         if zero_config:
             folder = Path(tempfile.mkdtemp(prefix="pondflight-sample-"))
@@ -108,6 +110,7 @@ def run(settings: Settings, *, zero_config: bool, with_caddy: bool | None = None
             http=settings.server.port,
             health=settings.server.health_port,
         )
+        systemd.tell(READY)
         if zero_config:
             hour = timedelta(hours=1)
             admin_token = tokens.mint("operator", hour, admin=True)
@@ -115,6 +118,7 @@ def run(settings: Settings, *, zero_config: bool, with_caddy: bool | None = None
         signals.wait(while_true=lambda: all(part.alive() for part in parts))
         ended = Event.CADDY_ENDED if web.alive() else Event.HTTP_ENDED
         log.info(Event.STOPPING)
+        systemd.tell(STOPPING)
     if not signals.count:
         log.error(ended)
         return 1
