@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import threading
 import time
@@ -104,7 +106,7 @@ def test_a_broken_caddyfile_leaves_the_old_one_running(
 ) -> None:
     front = start(Caddy, deployment)
     front.certificate.cert.write_text("nonsense")
-    subprocess.run(["kill", "-USR1", str(front.pid)], check=True)
+    os.kill(front.pid, signal.SIGUSR1)
     wait_until(lambda: "failed to reload" in front.log(), 10)
     assert query(front, "SELECT 42") == [(42,)]
 
