@@ -6,11 +6,15 @@ another program for it.
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+# What gRPC's core prints by itself about a connection that fails, our error says in one line.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -58,7 +62,29 @@ class Target:
             )
         if not tls and any(value is not None for value in files.values()):
             raise ConfigError([f"certificates are for TLS: use {_TLS}{address}"])
-        return cls(address, tls=tls, **files)
+        target = cls(address, tls=tls, **files)
+        target._check_files()
+        return target
+
+    def _check_files(self) -> None:
+        """Refuse what gRPC would only say nothing useful of, or end the process at."""
+        if (self.certificate is None) != (self.key is None):
+            raise ConfigError(["--cert and --key are given together, or neither of them"])
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self.ca is not None:
+            try:
+                context.load_verify_locations(self.ca)
+            except (OSError, ValueError):
+                raise ConfigError([f"--ca: {self.ca} holds no certificate in PEM"]) from None
+        if self.certificate is not None:
+            try:  # an encrypted key would have OpenSSL ask on the terminal
+                context.load_cert_chain(self.certificate, self.key, password="")
+            except (OSError, ValueError):
+                problem = (
+                    f"--cert, --key: {self.certificate} and {self.key} do not fit; accepted: a "
+                    f"certificate chain and its key without a password, both in PEM"
+                )
+                raise ConfigError([problem]) from None
 
     def channel(self) -> grpc.Channel:
         """Open a channel; nothing is sent yet."""
@@ -93,6 +119,7 @@ def watch(target: Target, service: str, timeout: float) -> Iterator[str]:
         try:
             grpc.channel_ready_future(channel).result(timeout)
         except grpc.FutureTimeoutError:
+            check(target, service, timeout)  # says why, where that is known
             raise Unavailable(f"{target.address} does not answer") from None
         try:
             for answer in _stub(channel).Watch(_request(service)):
@@ -115,7 +142,10 @@ def _name(answer: health_pb2.HealthCheckResponse) -> str:
 
 def _failure(target: Target, error: grpc.RpcError) -> Unavailable:
     call: Any = error  # grpcio raises objects that are calls as well
-    return Unavailable(f"{target.address}: {call.code().name}: {call.details()}")
+    details = call.details()
+    if call.code() is grpc.StatusCode.UNIMPLEMENTED:
+        details = "there is gRPC, and no health service; pondflight's is on server.health_port"
+    return Unavailable(f"{target.address}: {call.code().name}: {details}")
 
 
 def _read(path: Path | None) -> bytes | None:

@@ -37,6 +37,7 @@ from pondflight.proxy.charges import Charges, Limits  # noqa: E402
 from pondflight.proxy.databases import Database, Databases  # noqa: E402
 from pondflight.proxy.server import ProxyServer  # noqa: E402
 from pondflight.settings import AttachedDatabase, DatabaseType, Settings  # noqa: E402
+from pondflight.systemd import READY, STOPPING, Notifier  # noqa: E402
 from pondflight.web.configuration import Configuration  # noqa: E402
 from pondflight.web.process import WebProcess  # noqa: E402
 from pondflight.workers.factory import create_backend, pool_settings  # noqa: E402
@@ -57,6 +58,7 @@ def run(settings: Settings, *, zero_config: bool, with_caddy: bool | None = None
     configured, and Caddy is there to be started. Raises ``ConfigError`` where a port cannot be had.
     """
     signals = _Signals()
+    systemd = Notifier()
     with ExitStack() as stack:
         if zero_config:
             folder = Path(tempfile.mkdtemp(prefix="pondflight-sample-"))
@@ -102,24 +104,34 @@ def run(settings: Settings, *, zero_config: bool, with_caddy: bool | None = None
             part.wait_until_listening()
         health.set_serving(serving=True)
         stack.callback(health.set_serving, serving=False)
-        log.info(
-            Event.READY,
-            flight_sql=settings.server.grpc_port,
-            http=settings.server.port,
-            health=settings.server.health_port,
-        )
+        _announce_ready(settings, systemd)
         if zero_config:
             hour = timedelta(hours=1)
             admin_token = tokens.mint("operator", hour, admin=True)
             banner.show(settings, tokens.mint("demo", hour), admin_token, ca)
         signals.wait(while_true=lambda: all(part.alive() for part in parts))
         ended = Event.CADDY_ENDED if web.alive() else Event.HTTP_ENDED
-        log.info(Event.STOPPING)
+        _announce_stopping(systemd)
     if not signals.count:
         log.error(ended)
         return 1
     log.info(Event.STOPPED)
     return 0
+
+
+def _announce_ready(settings: Settings, systemd: Notifier) -> None:
+    log.info(
+        Event.READY,
+        flight_sql=settings.server.grpc_port,
+        http=settings.server.port,
+        health=settings.server.health_port,
+    )
+    systemd.tell(READY)
+
+
+def _announce_stopping(systemd: Notifier) -> None:
+    log.info(Event.STOPPING)
+    systemd.tell(STOPPING)
 
 
 def _pool(settings: Settings, secret: str) -> Pool:

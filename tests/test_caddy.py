@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
 import signal
 import socket
@@ -92,7 +93,7 @@ def test_when_one_is_killed_nothing_stays_behind(serve: Serve, whom: str) -> Non
     (caddy,) = (pid for pid, line in commands.items() if b"caddyfile\0" in line)
     (supervisor,) = (pid for pid, line in commands.items() if line.endswith(b"pondflight.caddy\0"))
     victim = {"serve": served.process.pid, "supervisor": supervisor, "caddy": caddy}[whom]
-    subprocess.run(["kill", "-9", str(victim)], check=True)
+    os.kill(victim, signal.SIGKILL)
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in (caddy, supervisor)))
     if whom == "serve":
         served.process.wait(30)

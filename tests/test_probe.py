@@ -6,14 +6,17 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+import grpc
 import pytest
 
 from pondflight.errors import ConfigError, Unavailable
 from pondflight.health import HealthServer
 from pondflight.probe import Target, check, watch
+from tests.certificates import Authority
 
 FLIGHT = "arrow.flight.protocol.FlightService"
 
@@ -68,7 +71,7 @@ def test_nobody_there(free_port: int) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: 127.0.0.1:{free_port}: ")
     assert "Traceback" not in done.stderr
-    with pytest.raises(Unavailable, match="does not answer"):
+    with pytest.raises(Unavailable, match="refused"):
         next(watch(Target(f"127.0.0.1:{free_port}"), "", 1))
 
 
@@ -90,3 +93,42 @@ def test_what_is_no_address_is_said_so(address: str) -> None:
 def test_certificates_without_tls_are_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="certificates are for TLS: use grpc\\+tls://a:1"):
         Target.parse("a:1", ca=tmp_path)
+
+
+def test_files_that_are_no_certificates_are_a_mistake(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair, other = authority.issue("ada"), authority.issue("bob", file="bob")
+    nonsense = tmp_path / "nonsense"
+    nonsense.write_text("nonsense")
+    for files, said in (
+        (("--ca", nonsense), f"--ca: {nonsense} holds no certificate in PEM"),
+        (("--cert", pair.cert), "--cert and --key are given together"),
+        (("--key", pair.key), "--cert and --key are given together"),
+        (("--cert", pair.cert, "--key", other.key), "do not fit"),
+        (("--cert", nonsense, "--key", nonsense), "do not fit"),
+    ):
+        done = probe("grpc+tls://127.0.0.1:1", *map(str, files))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("error: --")
+        assert said in done.stderr
+
+
+@pytest.mark.parametrize("more", [(), ("--watch",)])
+def test_a_failed_handshake_is_one_line_with_its_cause(
+    server: HealthServer, more: tuple[str, ...]
+) -> None:
+    done = probe(f"grpc+tls://127.0.0.1:{server.port}", "--timeout", "2s", *more)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "WRONG_VERSION_NUMBER" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_server_without_the_service() -> None:
+    bare = grpc.server(ThreadPoolExecutor(1))
+    port = bare.add_insecure_port("127.0.0.1:0")
+    bare.start()
+    try:
+        with pytest.raises(Unavailable, match="no health service"):
+            check(Target(f"127.0.0.1:{port}"), "", 5)
+    finally:
+        bare.stop(None).wait()

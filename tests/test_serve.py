@@ -217,3 +217,18 @@ def test_a_port_that_is_taken_just_after_it_was_found_free_is_named(
         named = f"server.{key}: cannot listen on 127.0.0.1:{port}"
         with pytest.raises(ConfigError, match=named), _listening(key, settings):
             start(port)
+
+
+def test_systemd_is_told_when_it_is_ready_and_when_it_stops(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(path))
+        systemd.settimeout(30)
+        served = serve("--no-caddy", NOTIFY_SOCKET=str(path))
+        assert systemd.recv(100) == b"READY=1"
+        assert served.get("/ready") == (200, {"ready": True})
+        assert served.stop() == 0
+        assert systemd.recv(100) == b"STOPPING=1"
+        systemd.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nor has any child said anything
+            systemd.recv(100)

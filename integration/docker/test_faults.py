@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -146,7 +147,7 @@ def test_f3_worker_that_hangs_is_killed_and_replaced(deploy: MakeDeployment, how
         else:
             deployment.engine.docker("kill", "--signal", "STOP", container)
             for pid in deployment.engine.docker("top", container, "-eo", "pid").split()[1:]:
-                subprocess.run(["kill", "-STOP", pid], check=True)
+                os.kill(int(pid), signal.SIGSTOP)
         hung = time.monotonic()
         with ThreadPoolExecutor() as executor:
             ended = executor.submit(drain, reader)

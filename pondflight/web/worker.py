@@ -27,7 +27,12 @@ from functools import partial
 from typing import Any, Final
 
 from gunicorn.http import RequestParser, wsgi
-from gunicorn.http.errors import ExpectationFailed, LimitRequestLine, ParseException
+from gunicorn.http.errors import (
+    ExpectationFailed,
+    LimitRequestHeaders,
+    LimitRequestLine,
+    ParseException,
+)
 from gunicorn.workers.base import Worker as GunicornWorker
 
 from pondflight.errors import PondflightError
@@ -381,9 +386,12 @@ class Worker(GunicornWorker):
         return not response.should_close()
 
     def _answer_malformed(self, connection: Connection, error: ParseException) -> None:
-        status = {LimitRequestLine: 414, ExpectationFailed: 417}.get(type(error), 400)
         # The error itself quotes the request, which may have a token in it.
-        detail = f"the request is malformed ({type(error).__name__})"
+        status, detail = {
+            LimitRequestLine: (414, "the URL is too long"),
+            LimitRequestHeaders: (431, "a header is too long, or there are too many of them"),
+            ExpectationFailed: (417, "the only expectation that is met is 100-continue"),
+        }.get(type(error), (400, f"the request is malformed ({type(error).__name__})"))
         with contextlib.suppress(OSError):
             connection.sock.sendall(_raw_answer(problems.problem(status, detail)))
 

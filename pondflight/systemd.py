@@ -1,0 +1,33 @@
+"""What systemd is told of ``serve`` (``Type=notify``): that it is ready, that it is stopping."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+READY = "READY=1"
+STOPPING = "STOPPING=1"
+
+
+class Notifier:
+    """Writes to the socket that systemd names in ``NOTIFY_SOCKET``; without one, to nobody.
+
+    The variable goes from the environment, so that no child takes itself for the service.
+    """
+
+    def __init__(self) -> None:
+        self._address = os.environ.pop("NOTIFY_SOCKET", "")
+
+    def tell(self, state: str) -> None:
+        """Send ``READY`` or ``STOPPING``; a socket that has gone is nobody's, too."""
+        if not self._address:
+            return
+        address = self._address
+        if address.startswith("@"):  # a name of Linux's own, in no file system
+            address = "\0" + address[1:]
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client,
+        ):
+            client.sendto(state.encode(), address)
