@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,6 +59,13 @@ MALFORMED = {
     "chunk of letters": (post("Transfer-Encoding: chunked", body=b"xyz\r\n"), 400),
     "chunk without an end": (post("Transfer-Encoding: chunked", body=b"1\r\nabc"), 400),
     "chunk line without an end": (post("Transfer-Encoding: chunked", body=b"1" * 300), 400),
+    "two codings": (post("Transfer-Encoding: identity, chunked", body=b"0\r\n\r\n"), 400),
+    "two codings apart": (
+        post("Transfer-Encoding: identity", "Transfer-Encoding: chunked", body=b"0\r\n\r\n"),
+        400,
+    ),
+    "packed and chunked": (post("Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n"), 400),
+    "length in a list": (post("Content-Length: 1, 1", body=b"x"), 400),
     "unknown coding": (post("Transfer-Encoding: magic"), 400),
     "expectation": (post("Expect: miracles"), 417),
     "header too long": (post("X: " + "x" * 40_000), 431),
@@ -95,14 +103,81 @@ def test_malformed_request_logs_no_secret(capfd: pytest.CaptureFixture[str]) -> 
     assert TOKEN[:20] not in captured.err + captured.out
 
 
+@pytest.mark.parametrize(
+    "framing",
+    [
+        ["Transfer-Encoding: identity, chunked"],
+        ["Transfer-Encoding: identity", "Transfer-Encoding: chunked"],
+        ["Transfer-Encoding: gzip, chunked"],
+        ["Transfer-Encoding: chunked", "Content-Length: 4"],
+        ["Content-Length: 0", "Content-Length: 40"],
+        ["Content-Length: 0, 40"],
+    ],
+)
+def test_body_of_unclear_length_is_never_taken_for_a_request(
+    stack: Stack, framing: list[str]
+) -> None:
+    hidden = b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n"
+    body = b"%X\r\n%s\r\n0\r\n\r\n" % (len(hidden), hidden)
+    for sent in (body, hidden):
+        answer = stack.raw(post(*framing, path="/health", body=sent))
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert problem_in(answer)["status"] == 400
+
+
 def test_large_body_is_refused_before_it_is_sent(stack: Stack) -> None:
     request = post("Content-Length: 1073741824", "Expect: 100-continue")
     assert problem_in(stack.raw(request))["status"] == 413
 
 
-def test_large_body_that_is_sent_all_the_same_is_refused(stack: Stack) -> None:
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("megabytes", [5, 17, 200])
+def test_large_body_is_refused_when_all_of_it_has_come(
+    stack: Stack, megabytes: int, *, chunked: bool
+) -> None:
+    """Most clients do not look for an answer before that."""
+    length = megabytes << 20
+    piece = b"x" * (1 << 20)
+    before = memory_of(stack)
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=60) as sock:
+        if chunked:
+            sock.sendall(post("Transfer-Encoding: chunked", body=b"3\r\nabc\r\n"))
+        else:
+            sock.sendall(post(f"Content-Length: {length}"))
+        for _ in range(megabytes):
+            sock.sendall(b"%X\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
+        if chunked:
+            sock.sendall(b"0\r\nX-Trailer: y\r\n\r\n")
+        sock.setblocking(True)
+        answer = b""
+        while data := sock.recv(65536):
+            answer += data
+    assert problem_in(answer)["status"] == 413
+    assert memory_of(stack) - before < 16 << 20
+
+
+def memory_of(stack: Stack) -> int:
+    """Bytes that the HTTP process and its child have for themselves."""
+    children = Path(f"/proc/{stack.process.pid}/task/{stack.process.pid}/children").read_text()
+    total = 0
+    for pid in [stack.process.pid, *map(int, children.split())]:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        total += sum(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
+    return total
+
+
+def test_large_body_that_does_not_come_is_refused_all_the_same(stack: Stack) -> None:
     with socket.create_connection(("127.0.0.1", stack.port), timeout=30) as sock:
-        sock.sendall(post("Content-Length: 1073741824"))
+        sock.sendall(post("Content-Length: 17000000", body=b"x" * 1000))
+        answer = b""
+        while data := sock.recv(65536):
+            answer += data
+    assert problem_in(answer)["status"] == 413
+
+
+def test_body_beyond_measure_is_refused_before_all_of_it_is_sent(stack: Stack) -> None:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=30) as sock:
+        sock.sendall(post("Content-Length: 1099511627776"))
         sent = 0
         try:
             while sent < 64 << 20:
@@ -148,6 +223,27 @@ def test_byte_by_byte_is_a_request_too(stack: Stack) -> None:
         for byte in request:
             sock.send(bytes([byte]))
         assert sock.recv(100).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_clients_that_do_not_read_cost_nobody_else_anything(stack: Stack) -> None:
+    document = b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n"
+    health = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
+    deaf = []
+    try:
+        for number in range(120):  # more than there are threads
+            sock = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(("127.0.0.1", stack.port))
+            sock.setblocking(False)
+            sock.send((health if number % 2 else document) * 500)
+            deaf.append(sock)
+        began = time.monotonic()
+        assert stack.request("GET", "/health").status == 200
+        assert stack.request("GET", "/ready").status == 200
+        assert time.monotonic() - began < 30
+    finally:
+        for sock in deaf:
+            sock.close()
 
 
 def test_slow_clients_cost_nobody_else_anything(stack: Stack) -> None:
