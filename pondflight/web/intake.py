@@ -191,7 +191,9 @@ class Intake:
             self._body_bytes += length
             self._chunk_at = data_end + 2
         else:
-            return BAD_CHUNKS if len(buffer) - self._chunk_at > LONGEST_CHUNK_LINE else None
+            bare = buffer.find(b"\n", self._chunk_at) >= 0
+            too_long = len(buffer) - self._chunk_at > LONGEST_CHUNK_LINE
+            return BAD_CHUNKS if bare or too_long else None
         return None
 
     def _find_trailers_end(self, line_end: int) -> Refusal | None:

@@ -46,6 +46,8 @@ class Request:
 
 def read(req: falcon.Request) -> Request:
     """The request in a body; ``InvalidArgument`` or a 415 for one that is of no use."""
+    if (req.get_header("content-encoding") or "identity").lower() != "identity":
+        raise falcon.HTTPUnsupportedMediaType(description="send the body without Content-Encoding")
     kind = (req.content_type or TEXT[0]).partition(";")[0].strip().lower()
     if kind == JSON:
         return _from_json(_text(req))

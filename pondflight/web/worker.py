@@ -27,6 +27,7 @@ from typing import Any, Final
 
 from gunicorn.http import RequestParser, wsgi
 from gunicorn.http.errors import ExpectationFailed, LimitRequestLine, ParseException
+from gunicorn.util import http_date
 from gunicorn.workers.base import Worker as GunicornWorker
 
 from pondflight.errors import PondflightError
@@ -357,6 +358,8 @@ def _raw_answer(document: dict[str, Any]) -> bytes:
     headers = {
         "content-type": problems.MEDIA_TYPE,
         "content-length": str(len(body)),
+        "x-content-type-options": "nosniff",
+        "date": http_date(),
         "connection": "close",
         **problems.headers_of(document),
     }

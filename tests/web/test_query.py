@@ -214,6 +214,12 @@ def test_body_of_another_type_is_415(stack: Stack) -> None:
     assert stack.query("alice", "<a/>", content_type="application/xml").status == 415
 
 
+def test_body_that_is_packed_is_415(stack: Stack) -> None:
+    answer = stack.query("alice", b"\x1f\x8b\x08", content_encoding="gzip")
+    assert answer.status == 415
+    assert "Content-Encoding" in answer.json["detail"]
+
+
 def test_body_that_is_no_text_is_400(stack: Stack) -> None:
     assert stack.query("alice", b"SELECT '\xff'").status == 400
     assert stack.query("alice", b"").status == 400
