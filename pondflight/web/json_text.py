@@ -76,24 +76,17 @@ def _texts(array: pa.Array) -> list[str]:  # noqa: PLR0911 - one for each family
 
 def _writer(kind: pa.DataType) -> Write:
     """How a value of a type without parts is written, as ``to_pylist`` gives it."""
-    types = pa.types
-    if types.is_boolean(kind) or types.is_integer(kind):
-        return json.dumps
-    if types.is_floating(kind):
-        return _float
-    if types.is_decimal(kind):
-        return lambda value: format(value, "f")
-    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
-        return lambda value: f'"{base64.b64encode(value).decode()}"'
-    if types.is_interval(kind):
-        return _interval
-    return lambda value: _text(str(value))
+    return next((write for fits, write in _WRITERS if fits(kind)), lambda v: _text(str(v)))
 
 
 def _float(value: float) -> str:
     if value - value == 0:
         return repr(value)
     return '"NaN"' if value != value else '"Infinity"' if value > 0 else '"-Infinity"'  # noqa: PLR0124
+
+
+def _bytes(value: bytes) -> str:
+    return f'"{base64.b64encode(value).decode()}"'
 
 
 def _interval(value: Any) -> str:
@@ -105,6 +98,18 @@ def _interval(value: Any) -> str:
     seconds, fraction = divmod(abs(nanoseconds), 1_000_000_000)
     digits = f".{fraction:09d}".rstrip("0") if fraction else ""
     return f'"P{date}T{sign}{seconds}{digits}S"'
+
+
+_WRITERS: tuple[tuple[Callable[[pa.DataType], bool], Write], ...] = (
+    (pa.types.is_integer, str),
+    (pa.types.is_boolean, lambda value: "true" if value else "false"),
+    (pa.types.is_floating, _float),
+    (pa.types.is_decimal, lambda value: format(value, "f")),
+    (pa.types.is_interval, _interval),
+    (pa.types.is_binary, _bytes),
+    (pa.types.is_large_binary, _bytes),
+    (pa.types.is_fixed_size_binary, _bytes),
+)
 
 
 # -- what has parts ---------------------------------------------------------------------------
