@@ -270,14 +270,20 @@ class Worker(GunicornWorker):
 
     def _look_for_hang_up(self, connection: Connection) -> None:
         """Readable while it is being answered: the next request, or the end of the client."""
+        if len(connection.rest) >= _RECEIVE:
+            connection.ignore(self._selector)
+            return
         try:
-            gone = not connection.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            data = connection.sock.recv(_RECEIVE, socket.MSG_DONTWAIT)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            gone = True
+            data = b""
+        if data:
+            connection.rest += data
+            return
         connection.ignore(self._selector)
-        if gone and connection.on_hang_up is not None:
+        if connection.on_hang_up is not None:
             connection.on_hang_up()
 
     # -- threads ------------------------------------------------------------------------------

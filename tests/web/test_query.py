@@ -295,6 +295,29 @@ def test_client_that_hangs_up_stops_its_statement(stack: Stack, sql: str) -> Non
     assert time.monotonic() - began < 15
 
 
+def test_client_that_hangs_up_behind_its_next_request_does_so_too(stack: Stack) -> None:
+    stack.query("ahead", "SELECT 1")
+    sock = start(stack, "ahead", ENDLESS_WITHOUT_ROWS)
+    wait_until(lambda: running(stack, "ahead") > 0)
+    sock.sendall(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n")
+    time.sleep(0.2)
+    sock.close()
+    wait_until(lambda: running(stack, "ahead") == 0)
+
+
+def test_next_request_may_come_while_rows_are_sent(stack: Stack) -> None:
+    sql = "SELECT sum(range) AS a FROM range(300000000)"
+    sock = start(stack, "next", sql, form=JSON_LINES)
+    for byte in b"GET /live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n":
+        sock.sendall(bytes([byte]))
+    answer = b""
+    while piece := sock.recv(65536):
+        answer += piece
+    sock.close()
+    assert b'{"a":44999999850000000}' in answer
+    assert answer.endswith(b'{"live": true}')
+
+
 def test_slow_reader_is_waited_for_and_nothing_is_collected(stack: Stack) -> None:
     sock = start(stack, "slow", ENDLESS)
     sock.recv(1000)
