@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import select
 import socket
 import time
 from pathlib import Path
@@ -247,6 +248,30 @@ def test_byte_by_byte_is_a_request_too(stack: Stack) -> None:
         for byte in request:
             sock.send(bytes([byte]))
         assert sock.recv(100).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_large_requests_that_linger_cost_small_ones_nothing(stack: Stack) -> None:
+    """There is room for 48 MiB of requests that are not complete yet."""
+    large = []
+    try:
+        for _ in range(16):
+            sock = socket.create_connection(("127.0.0.1", stack.port), timeout=30)
+            sock.sendall(post("Content-Length: 4000000", body=b"x" * 3_900_000))
+            large.append(sock)
+        token = f"Authorization: Bearer {stack.token('alice')}"
+        with socket.create_connection(("127.0.0.1", stack.port), timeout=30) as small:
+            small.sendall(post(token, "Content-Length: 8", "Connection: close", body=b"SELE"))
+            time.sleep(0.2)
+            small.sendall(b"CT 1")
+            assert small.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
+        refused, _, _ = select.select(large, [], [], 0)
+        assert 0 < len(refused) < len(large)
+        document = problem_in(refused[0].recv(65536))
+        assert document["status"] == 503
+        assert document["retry_after"] == 1
+    finally:
+        for sock in large:
+            sock.close()
 
 
 def test_client_that_reads_none_of_its_answers_holds_up_nobody(stack: Stack) -> None:
