@@ -38,6 +38,7 @@ STALE: Final = 86_400.0
 
 _TIMEOUT: Final = 5.0
 _LARGEST: Final = 1 << 20
+_PIECE: Final = 64 << 10
 _MOST_KEYS: Final = 100
 _MOST_CANDIDATES: Final = 5
 
@@ -67,22 +68,25 @@ class JwksKeys:
 
     @property
     def generation(self) -> int:
-        """Another number whenever a key was withdrawn."""
+        """Another number whenever a key was withdrawn.
+
+        Asked for with each token, also with those whose signature needs no key any more; so it is
+        here that keys which have become old are fetched again.
+        """
+        age = self._age()
+        if age is not None and age > REFRESH and self._begin():
+            threading.Thread(target=self._load, name="jwks", daemon=True).start()
         return self._generation
 
     def find(self, kid: object, algorithm: object) -> Sequence[Key]:
         """The keys with that ``kid``; fetched, if there are none and it was not just tried."""
         if algorithm not in ALGORITHMS:
             return ()
-        age = self._age()
-        if age is not None and age > REFRESH and self._may_try():
-            threading.Thread(target=self._refresh, name="jwks", daemon=True).start()
         found = self._match(kid, algorithm)
-        if not found:
+        if not found or self._stale():
             self._refresh()
             found = self._match(kid, algorithm)
-        age = self._age()
-        if age is None or age > STALE:
+        if self._stale():
             raise Unavailable(
                 "the keys of the identity provider are not to be had: try again in a moment",
                 retry_after=FIRST_PAUSE,
@@ -92,25 +96,36 @@ class JwksKeys:
     def _age(self) -> float | None:
         return None if self._fetched_at is None else self._clock() - self._fetched_at
 
+    def _stale(self) -> bool:
+        age = self._age()
+        return age is None or age > STALE
+
     def _match(self, kid: object, algorithm: object) -> Sequence[Key]:
         fitting = [key for key in self._keys if key.algorithm == algorithm]
         if kid is None:  # then there are few keys, or the provider is not to be helped
             return fitting[:_MOST_CANDIDATES]
         return [key for key in fitting if key.id == kid]
 
-    def _may_try(self) -> bool:
-        pause = FIRST_PAUSE if self._fetched_at is None else PAUSE
-        return self._tried_at is None or self._clock() - self._tried_at >= pause
+    def _begin(self) -> bool:
+        """Whether it is the caller who has to ``_load`` now: nobody does, or did a moment ago."""
+        with self._changed:
+            pause = FIRST_PAUSE if self._fetched_at is None else PAUSE
+            recently = self._tried_at is not None and self._clock() - self._tried_at < pause
+            if self._fetching or recently:
+                return False
+            self._fetching = True
+            return True
 
     def _refresh(self) -> None:
         """Fetch, or wait for whoever does; nothing if it was done a moment ago."""
+        if self._begin():
+            self._load()
+            return
         with self._changed:
-            if self._fetching:
-                self._changed.wait(2 * _TIMEOUT)
-                return
-            if not self._may_try():
-                return
-            self._fetching = True
+            self._changed.wait_for(lambda: not self._fetching, 2 * _TIMEOUT)
+
+    def _load(self) -> None:
+        """Fetch. For whoever has begun."""
         try:
             keys = _read(self._get(self._url))
         except Exception as error:  # noqa: BLE001 - whatever it is, the old keys stay
@@ -168,11 +183,16 @@ def _key(entry: Any) -> Key | None:
 def _fetch(url: str) -> bytes:
     opener = urllib.request.build_opener(_NoRedirect)
     request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310
+    deadline = time.monotonic() + _TIMEOUT
+    data = bytearray()
     with opener.open(request, timeout=_TIMEOUT) as response:
-        data: bytes = response.read(_LARGEST + 1)
-    if len(data) > _LARGEST:
-        raise ValueError(f"the document is over {_LARGEST} bytes")
-    return data
+        while piece := response.read1(_PIECE):
+            data += piece
+            if len(data) > _LARGEST:
+                raise ValueError(f"the document is over {_LARGEST} bytes")
+            if time.monotonic() > deadline:  # the timeout is that of one piece
+                raise TimeoutError("the document did not arrive in time")
+    return bytes(data)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -37,7 +37,7 @@ class Keys(Protocol):
 
     @property
     def generation(self) -> int:
-        """Another number whenever a key that was there is gone."""
+        """Another number whenever a key that was there is gone. Asked for with each token."""
 
     def find(self, kid: object, algorithm: object) -> Sequence[Key]:
         """The keys that may have signed a token with this header, most likely one or none.

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from limits import RateLimitItem, RateLimitItemPerSecond
+from limits.errors import ConfigurationError
 from limits.storage import Storage, storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 
+from pondflight.errors import ConfigError
 from pondflight.limits_memory import MemoryStorage
 from pondflight.logs import Event, get_logger
 
@@ -116,8 +118,15 @@ def _key(user: str) -> str:
 
 
 def _redis(url: str) -> MovingWindowRateLimiter:
-    storage = storage_from_string(
-        url, socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS
-    )
+    try:
+        storage = storage_from_string(
+            url, socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS
+        )
+    except ConfigurationError:
+        problem = (
+            "security.rate_limit.storage is a Redis, but its client is not installed: "
+            "pip install 'pondflight[redis]'"
+        )
+        raise ConfigError([problem]) from None
     assert isinstance(storage, Storage)
     return MovingWindowRateLimiter(storage)

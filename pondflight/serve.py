@@ -74,6 +74,7 @@ def run(settings: Settings, *, zero_config: bool, with_caddy: bool | None = None
             tracing.configure(settings.tracing.endpoint, "pondflight-proxy")
         web_settings = Configuration.of(settings, secret)
         tokens = web_settings.tokens()
+        charges = _charges(settings)
         host = settings.server.host
         log.info(Event.STARTING, backend=settings.workers.backend)
         if not settings.duckdb.sandbox:
@@ -94,7 +95,7 @@ def run(settings: Settings, *, zero_config: bool, with_caddy: bool | None = None
                 f"{scheme}://{host}:{settings.server.grpc_port}",
                 pool=pool,
                 tokens=tokens,
-                charges=_charges(settings),
+                charges=charges,
                 databases=_databases(settings),
                 demo_seconds=settings.auth.demo.statement_timeout.total_seconds(),
                 certificate=certificate,

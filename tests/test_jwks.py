@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import threading
@@ -18,6 +19,7 @@ from pondflight.errors import Unauthenticated, Unavailable
 from pondflight.jwks import PAUSE, REFRESH, STALE, JwksKeys
 from pondflight.keys import FixedKeys, Provider, read_pem
 from pondflight.tokens import ISSUER, Tokens
+from tests.waiting import wait_until
 
 SECRET = "kW8rX2vN5qT9zL4mB7cJ1hG6fD3sA0pY"
 
@@ -154,6 +156,46 @@ def test_withdrawn_key_counts_no_more_even_for_tokens_seen_before() -> None:
         tokens.verify(token)
 
 
+def test_withdrawn_key_counts_no_more_though_only_tokens_seen_before_come() -> None:
+    publisher = Publisher(jwk("RS256"))
+    tokens = publisher.tokens()
+    token = signed("RS256")
+    tokens.verify(token)
+    publisher.entries = [jwk("ES256", "k2")]
+    publisher.now += REFRESH + 1
+
+    def refused() -> bool:
+        try:
+            tokens.verify(token)
+        except Unauthenticated:
+            return True
+        return False
+
+    wait_until(refused)
+    assert publisher.asked == 2
+
+
+def test_provider_that_is_slow_has_one_thread_that_waits_for_it() -> None:
+    publisher = Publisher(jwk("RS256"))
+    tokens = publisher.tokens()
+    tokens.verify(signed("RS256"))
+    fetch, answer = publisher.fetch, threading.Event()
+
+    def slowly(url: str) -> bytes:
+        answer.wait(30)
+        return fetch(url)
+
+    tokens._keys._get = slowly  # type: ignore[attr-defined]
+    publisher.now += REFRESH + 1
+    for number in range(50):
+        assert tokens.verify(signed("RS256", sub=f"u{number}")).sub == f"u{number}"
+    waiting = [thread for thread in threading.enumerate() if thread.name == "jwks"]
+    answer.set()
+    assert len(waiting) == 1
+    waiting[0].join(10)
+    assert publisher.asked == 2
+
+
 def test_invented_key_ids_do_not_hammer_the_provider() -> None:
     publisher = Publisher(jwk("RS256"))
     tokens = publisher.tokens()
@@ -219,6 +261,15 @@ def test_provider_that_is_gone_is_no_matter_for_a_day() -> None:
     publisher.now += STALE
     with pytest.raises(Unavailable):
         tokens.verify(signed("RS256", sub="carol"))
+
+
+def test_keys_that_nobody_needed_for_days_are_fetched_and_waited_for() -> None:
+    publisher = Publisher(jwk("RS256"))
+    tokens = publisher.tokens()
+    tokens.verify(signed("RS256"))
+    publisher.now += 3 * STALE
+    assert tokens.verify(signed("RS256", sub="bob")).sub == "bob"
+    assert publisher.asked == 2
 
 
 def test_provider_that_was_never_there_is_unavailable_not_unauthenticated() -> None:
@@ -343,6 +394,30 @@ def test_answer_that_is_of_no_use_is_none(
     answers.update(status=status, body=body, headers=headers)
     with pytest.raises(Unavailable):
         Tokens(SECRET, None, JwksKeys(url)).verify(signed("ES256"))
+
+
+def test_document_that_trickles_in_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jwks, "_TIMEOUT", 0.5)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(b" ")
+                    time.sleep(0.05)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            jwks._fetch(f"http://127.0.0.1:{server.server_port}/keys")
+        assert time.monotonic() - began < 10
+        server.shutdown()
 
 
 @pytest.mark.parametrize(

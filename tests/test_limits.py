@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import time
 
 import pytest
@@ -7,6 +8,7 @@ from adbc_driver_flightsql import DatabaseOptions, dbapi
 from pyarrow import flight
 
 from pondflight import limits_memory, logs
+from pondflight.errors import ConfigError
 from pondflight.limits import Counter, Rate
 from pondflight.limits_memory import MemoryStorage
 from pondflight.proxy.charges import Limits
@@ -189,3 +191,9 @@ def test_users_who_are_gone_are_forgotten() -> None:
     for _ in range(limits_memory._TIDY_EVERY):
         storage.acquire_entry("b", 10_000, 10)
     assert set(storage._windows) == {"b"}
+
+
+def test_redis_without_its_client_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(ConfigError, match=r"pondflight\[redis\]"):
+        Counter("redis://127.0.0.1:9/0")

@@ -70,6 +70,8 @@ def curl(front: Front, path: str, *arguments: str) -> tuple[int, dict[str, str],
     )
     assert done.returncode == 0, done.stderr
     head, _, body = done.stdout.replace("\r\n", "\n").partition("\n\n")
+    while head.split()[1] == "100":  # the server asks for the body
+        head, _, body = body.partition("\n\n")
     status, *lines = head.splitlines()
     pairs = (line.partition(":") for line in lines)
     return int(status.split()[1]), {k.lower(): v.strip() for k, _, v in pairs}, body

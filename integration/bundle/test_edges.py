@@ -308,10 +308,19 @@ def test_security_headers(caddy: Front) -> None:
     assert "strict-transport-security" not in answer  # localhost belongs to others as well
 
 
-def test_a_body_that_is_too_large(caddy: Front, tmp_path: Path) -> None:
-    (tmp_path / "body").write_bytes(b" " * (17 << 20))
-    status, _, _ = curl(caddy, "/query", "-X", "POST", "--data-binary", f"@{tmp_path / 'body'}")
+@pytest.mark.parametrize("version", ["--http1.1", "--http2"])
+@pytest.mark.parametrize("how", ["Expect: 100-continue", "Expect:", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("megabytes", [5, 17, 200])
+def test_a_body_that_is_too_large(
+    caddy: Front, tmp_path: Path, version: str, how: str, megabytes: int
+) -> None:
+    with (tmp_path / "body").open("wb") as body:
+        body.truncate(megabytes << 20)
+    sent = ["-T", f"{tmp_path / 'body'}", "-X", "POST", "-H", how]
+    status, answer, text = curl(caddy, "/query", version, *sent)
     assert status == 413
+    assert answer["content-type"] == "application/problem+json"
+    assert json.loads(text)["detail"] == "the body is over the limit of 4 MiB"
 
 
 def test_addresses_that_a_client_makes_up_do_not_count(start: Start, deploy: object) -> None:

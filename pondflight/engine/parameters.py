@@ -105,12 +105,15 @@ def encoding(kind: pa.DataType) -> pa.DataType:
 def _columns(names: tuple[str, ...], table: pa.Table) -> list[pa.ChunkedArray]:
     if table.num_columns != len(names):
         raise InvalidArgument(f"the statement has {_count(names)}, but {_came(table)}")
-    if all(name.isdigit() for name in names):
+    # Most clients have no names for their parameters and invent some: then by position. One that
+    # writes them as SQL does means them.
+    by_name = any(name.startswith("$") for name in table.column_names)
+    if not by_name and all(name.isdigit() for name in names):
         return list(table.columns)
     bound = {name.lstrip("$:@").lower(): i for i, name in enumerate(table.column_names)}
     missing = [name for name in names if name.lower() not in bound]
-    if len(missing) == len(names):
-        return list(table.columns)  # a client without names for its parameters: by position
+    if not by_name and len(missing) == len(names):
+        return list(table.columns)
     if missing:
         raise InvalidArgument(f"no value was bound for the parameter ${missing[0]}")
     return [table.column(bound[name.lower()]) for name in names]

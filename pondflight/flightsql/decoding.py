@@ -66,7 +66,7 @@ _IN_TICKETS: tuple[type[Command], ...] = (StatementTicket, *METADATA)
 _DESCRIPTOR_COMMANDS = {kind.message: kind for kind in (*_STATEMENTS, *METADATA)}
 _TICKET_COMMANDS = {kind.message: kind for kind in _IN_TICKETS}
 _TYPE_URL = re.compile(r"[\w.-]*/[\w.]+", re.ASCII)
-_NOT_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+_NOT_TEXT = re.compile("[\\x00-\\x08\\x0e-\\x1f\\x7f\\ud800-\\udfff]")
 
 T = TypeVar("T")
 
@@ -154,7 +154,10 @@ def _text(data: bytes) -> str:
 
 
 def checked_sql(text: str) -> str:
-    """``text``, unless it has control characters, which no SQL needs and DuckDB cuts at."""
+    """``text``, unless it has control characters, which no SQL needs and DuckDB cuts at.
+
+    Half of a surrogate pair, which JSON can bring, is no character at all.
+    """
     found = _NOT_TEXT.search(text)
     if found:
         raise InvalidArgument(

@@ -1,7 +1,7 @@
 """Each call and each statement, counted once, with what became of it.
 
-A statement ends with the call that sends its last row; or with the one that fails, or has no rows
-to send. One whose rows nobody fetches is not counted.
+A statement ends with the call that sends its last row; or with the one that fails, be it that
+which prepares it, or has no rows to send. One whose rows nobody fetches is not counted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pondflight.errors import Cancelled, PondflightError
 from pondflight.flightsql import Call
 from pondflight.flightsql import commands as c
 
-_KINDS: Final[dict[type[c.Command], str]] = {
+_KINDS: Final[dict[type, str]] = {
+    c.CreatePreparedStatement: "query",
     c.StatementQuery: "query",
     c.PreparedStatementQuery: "query",
     c.StatementTicket: "query",
@@ -29,16 +30,22 @@ _KINDS: Final[dict[type[c.Command], str]] = {
 
 
 class Statement:
-    """Counted when ``call`` ends; unless all went well and there are ``rows_to_come``."""
+    """Counted when ``call`` ends; unless all went well and it ``goes_on`` in another call."""
 
-    def __init__(self, call: Call, command: c.Command) -> None:
-        self.rows_to_come = False
+    def __init__(self, call: Call, command: object, *, goes_on: bool = False) -> None:
+        self._goes_on = goes_on
         self._started = call.started
         self._kind = _KINDS.get(type(command), "catalog")
         call.on_done(self._ended)
 
+    def has_run(self, *, rows_to_come: bool) -> None:
+        """It was sent as a query, as any may be: one that has no rows is an update."""
+        self._goes_on = rows_to_come
+        if not rows_to_come:
+            self._kind = "update"
+
     def _ended(self, error: PondflightError | None) -> None:
-        if error is None and self.rows_to_come:
+        if error is None and self._goes_on:
             return
         metrics.STATEMENTS.labels(self._kind, _outcome(error)).inc()
         metrics.STATEMENT_SECONDS.labels(self._kind).observe(time.monotonic() - self._started)

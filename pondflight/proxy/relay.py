@@ -147,8 +147,11 @@ class Relay:
                 if schema is not _EMPTY:
                     self._upload(call, lease, reader, up)
                 up.done_writing()
-                while (answer := answers.read()) is not None:
+                answer = answers.read()
+                meter.answered(call)
+                while answer is not None:
                     writer.write(answer)
+                    answer = answers.read()
             finally:
                 up.close()
 

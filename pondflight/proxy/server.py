@@ -116,7 +116,7 @@ class ProxyServer(FlightSqlServer):
         )
         tickets = [endpoint.ticket.ticket for endpoint in info.endpoints]
         self._charges.promised(call, tickets)
-        statement.rows_to_come = bool(tickets)
+        statement.has_run(rows_to_come=bool(tickets))
         return info
 
     def _promised(self, call: Call, command: c.Command) -> flight.FlightInfo | None:
@@ -163,8 +163,9 @@ class ProxyServer(FlightSqlServer):
     ) -> None:
         """The client's rows."""
         self._refuse_if_draining()
-        if not isinstance(command, c.PreparedStatementQuery):  # that one binds parameters
-            meter.Statement(call, command)
+        binds = isinstance(command, c.PreparedStatementQuery)
+        meter.Statement(call, command, goes_on=binds)
+        if not binds:
             self._charges.run(call)
         self._relay.put(call, command, descriptor, reader, writer)
 
@@ -185,8 +186,9 @@ class ProxyServer(FlightSqlServer):
             if answer is None:
                 raise NotFound("your worker has stopped, and with it what this call is about")
             return answer
-        if kind != "CreatePreparedStatement":
+        if not isinstance(request, c.CreatePreparedStatement):
             return self._relay.action(call, kind, body)
+        meter.Statement(call, request, goes_on=True)
         self._charges.look(call)
         answer = self._relay.action(call, kind, body, {control.PROMISE_HEADER: "1"})
         return self._promises.keep(self._relay.key(call), call.identity.session, answer)

@@ -46,6 +46,10 @@ class HostCheck:
             if req.env.get("SERVER_PROTOCOL") == "HTTP/1.0":
                 return
             raise falcon.HTTPBadRequest(description="the header Host is missing")
+        target: str = req.env.get("RAW_URI", "")
+        if not target.startswith("/") and "://" in target:
+            # The address as proxies are asked for it: then Host says nothing (RFC 9112, 3.2.2).
+            host = target.partition("://")[2].partition("/")[0]
         match = _HOST.fullmatch(host)
         if match is None:
             raise falcon.HTTPBadRequest(description="the header Host is not a host name")

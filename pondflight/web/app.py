@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -94,10 +95,34 @@ class Traces:
     def process_response(
         self, req: falcon.Request, resp: falcon.Response, resource: Any, req_succeeded: object
     ) -> None:
-        """End it; where rows follow, their end does."""
-        if resp.stream is None:
-            failed = resp.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
-            req.context.span.end(Internal(str(resp.status)) if failed else None)
+        """End it; where pieces of a body follow, their end does."""
+        span = req.context.span
+        if resp.stream is not None:
+            resp.stream = _Traced(resp.stream, span)
+            return
+        failed = resp.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+        span.end(Internal(str(resp.status)) if failed else None)
+
+
+class _Traced:
+    """The pieces of a body, whose end is that of a span."""
+
+    def __init__(self, pieces: Any, span: tracing.Span) -> None:
+        self._pieces = pieces
+        self._span = span
+        self._error: Exception | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            yield from self._pieces
+        except Exception as error:
+            self._error = error
+            raise
+
+    def close(self) -> None:
+        """Called by the server, whatever became of the pieces."""
+        self._pieces.close()
+        self._span.end(self._error)
 
 
 class Secure:

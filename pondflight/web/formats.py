@@ -13,9 +13,10 @@ from typing import Any, Final
 
 import falcon
 import pyarrow as pa
+from falcon import mediatypes
 
 from pondflight.flightsql.streams import slices
-from pondflight.web import json_text
+from pondflight.web import datetimes, json_text
 from pondflight.web.sink import Sink
 
 Pieces = Generator[list[Any]]
@@ -63,14 +64,26 @@ def _csv(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
 
     sink = Sink(reuses_buffers=True)
     flat = _Flat(schema, _in_csv)
-    with csv.CSVWriter(sink.file(), flat.schema) as writer:
-        for batch in batches:
-            for rows in _pieces(batch, _CSV_ROWS_AT_ONCE):
-                flat_rows = flat.batch(rows)
-                with _one_formats:
-                    writer.write_batch(flat_rows)
-                yield sink.take()
+    csv.write_csv(flat.schema.empty_table(), sink.file())  # the header
+    options = csv.WriteOptions(include_header=False)
+    for batch in batches:
+        for rows in _pieces(batch, _CSV_ROWS_AT_ONCE):
+            flat_rows = _of_any_year(flat.batch(rows))
+            with _one_formats:
+                csv.write_csv(flat_rows, sink.file(), options)
+            yield sink.take()
     yield sink.take()
+
+
+def _of_any_year(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """``rows``, with text for the columns of dates and times that Arrow cannot write."""
+    types = pa.types
+    for index, array in enumerate(rows.columns):
+        kind = array.type
+        temporal = types.is_date32(kind) or types.is_time(kind) or types.is_timestamp(kind)
+        if temporal and not datetimes.ordinary(array):
+            rows = rows.set_column(index, rows.schema.names[index], _texts(array))
+    return rows
 
 
 def _pieces(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
@@ -159,16 +172,25 @@ PARQUET: Final = Format(("application/vnd.apache.parquet", "application/parquet"
 FORMATS: Final = (JSON_LINES, ARROW, CSV, PARQUET)
 """In the order in which they are preferred where a client would take several."""
 
-_BY_TYPE: Final = {name: form for form in FORMATS for name in form.media_types}
-
 
 def negotiate(req: falcon.Request) -> Format:
     """The format that the client likes best; 406 if it would take none of them."""
-    preferred = req.client_prefers(list(_BY_TYPE)) if _readable(req.accept) else None
-    if preferred is None:
+    accept = ",".join(filter(str.strip, req.accept.lower().split(","))) or "*/*"
+    try:
+        wishes = {form: _wish(form, accept) for form in FORMATS} if _readable(accept) else {}
+    except falcon.InvalidMediaType:
+        wishes = {}
+    if not any(wishes.values()):
         offers = ", ".join(form.media_types[0] for form in FORMATS)
         raise falcon.HTTPNotAcceptable(description=f"results come as {offers}")
-    return _BY_TYPE[preferred]
+    return max(FORMATS, key=lambda form: wishes[form])
+
+
+def _wish(form: Format, accept: str) -> float:
+    """How much a client wants a format: from 0 for not at all to 1."""
+    name, *others = form.media_types
+    asked = [name, *(other for other in others if other in accept)]
+    return max(mediatypes.quality(one, accept) for one in asked)
 
 
 def _readable(accept: str) -> bool:

@@ -2,16 +2,18 @@
 
 The loop reads requests and hands over whole ones only, so that a client which sends slowly costs
 a buffer and not a thread. What a request means is not decided here: gunicorn's parser reads the
-same bytes again. Where the framing is ambiguous the request counts as complete at its head, and
-that parser refuses it.
+same bytes again. Where the two could disagree about where a request ends, it is refused here. A
+body that is too large is refused when it has come, and not kept.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from pondflight.web import oversized
+from pondflight.web.oversized import CHUNK_SIZE, LONGEST_CHUNK_LINE, Oversized
 from pondflight.web.problems import problem
 
 MAX_HEAD: Final = 32 << 10
@@ -27,9 +29,7 @@ BODY_SECONDS: Final = 20.0
 BODY_BYTES_PER_SECOND: Final = 32 << 10
 """A body may take ``BODY_SECONDS``, and a second more for each so many bytes that came."""
 
-_MAX_CHUNK_LINE: Final = 256
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
-_CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\n]{0,200})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +39,24 @@ class Refusal:
     document: dict[str, object]
 
     @classmethod
-    def of(cls, status: int, detail: str) -> Refusal:
+    def of(cls, status: int, detail: str, **members: Any) -> Refusal:
         """A refusal with this status."""
-        return cls(problem(status, detail))
+        return cls(problem(status, detail, **members))
 
 
 TOO_LARGE: Final = Refusal.of(413, f"the body is over the limit of {MAX_BODY >> 20} MiB")
 HEAD_TOO_LARGE: Final = Refusal.of(
     431, f"request line and headers are over the limit of {MAX_HEAD >> 10} KiB"
 )
+AMBIGUOUS: Final = Refusal.of(
+    400,
+    "the length of the body is ambiguous: send one Content-Length, or Transfer-Encoding: chunked",
+)
 BAD_CHUNKS: Final = Refusal.of(400, "the chunked body is malformed")
 TOO_SLOW: Final = Refusal.of(408, "the request did not arrive in time")
-NO_ROOM: Final = Refusal.of(503, "too many large requests at once: try again in a moment")
+NO_ROOM: Final = Refusal.of(
+    503, "too many large requests at once: try again in a moment", retry_after=1
+)
 
 
 class Intake:
@@ -68,6 +74,7 @@ class Intake:
         self._chunked = False
         self._chunk_at = 0
         self._body_bytes = 0
+        self._oversized: Oversized | None = None
         self.wants_continue = False
         """The client waits for "100 Continue" before it sends the body. Reset by the reader."""
 
@@ -79,11 +86,20 @@ class Intake:
         """When the request must be complete, as far as is known now."""
         if not self._head_end:
             return self._started + HEAD_SECONDS
+        if self._oversized is not None:
+            return self._oversized.deadline
         body = len(self._buffer) - self._head_end
         return self._started + HEAD_SECONDS + BODY_SECONDS + body / BODY_BYTES_PER_SECOND
 
+    @property
+    def overdue(self) -> Refusal:
+        """What to say at the deadline."""
+        return TOO_SLOW if self._oversized is None else TOO_LARGE
+
     def feed(self, data: bytes) -> Refusal | None:
         """Take in what was received; a refusal if the request must not go on."""
+        if self._oversized is not None:
+            return TOO_LARGE if self._oversized.drop(data) else None
         self._buffer += data
         if not self._head_end:
             refusal = self._find_head()
@@ -126,33 +142,47 @@ class Intake:
             fields.setdefault(name.lower(), []).append(value.strip(b" \t"))
         lengths = fields.get(b"content-length", [])
         codings = fields.get(b"transfer-encoding", [])
+        expect = [value.lower() for value in fields.get(b"expect", [])]
+        waits = expect == [b"100-continue"] and request_line.endswith(b"HTTP/1.1")
         self._end = self._head_end
         if codings:
-            if not lengths and [coding.lower() for coding in codings] == [b"chunked"]:
-                self._chunked, self._end, self._chunk_at = True, None, self._head_end
-        elif len(lengths) == 1 and lengths[0].isdigit():
-            if len(lengths[0]) > len(str(MAX_BODY)) or int(lengths[0]) > MAX_BODY:
+            if lengths or [coding.lower() for coding in codings] != [b"chunked"]:
+                return AMBIGUOUS
+            self._chunked, self._end, self._chunk_at = True, None, self._head_end
+        elif lengths:
+            if len(lengths) > 1 or not lengths[0].isdigit():
+                return AMBIGUOUS
+            if len(lengths[0]) > len(str(oversized.LARGEST)):
                 return TOO_LARGE
-            self._end = self._head_end + int(lengths[0])
-        expect = [value.lower() for value in fields.get(b"expect", [])]
-        self.wants_continue = (
-            expect == [b"100-continue"] and request_line.endswith(b"HTTP/1.1") and not self.complete
-        )
+            length = int(lengths[0])
+            if length > MAX_BODY:
+                # Whoever waits to be asked for the body has not begun to send it.
+                return TOO_LARGE if waits or length > oversized.LARGEST else self._drop(length)
+            self._end = self._head_end + length
+        self.wants_continue = waits and not self.complete
         return None
+
+    def _drop(self, left: int | None) -> Refusal | None:
+        """Keep nothing more of the body, of which this is ``left`` (see ``Oversized``)."""
+        self._oversized = Oversized(left)
+        self._end = None
+        came = self._buffer[self._head_end if left is not None else self._chunk_at :]
+        self._buffer.clear()
+        return TOO_LARGE if self._oversized.drop(came) else None
 
     def _find_last_chunk(self) -> Refusal | None:  # noqa: PLR0911 - a chunk has many ways to be bad
         buffer = self._buffer
         if len(buffer) - self._head_end > 2 * MAX_BODY:  # tiny chunks are mostly framing
             return TOO_LARGE
         while (line_end := buffer.find(b"\r\n", self._chunk_at)) >= 0:
-            size = _CHUNK_SIZE.fullmatch(buffer, self._chunk_at, line_end)
+            size = CHUNK_SIZE.fullmatch(buffer, self._chunk_at, line_end)
             if size is None:
                 return BAD_CHUNKS
             length = int(size[1], 16)
             if length == 0:
                 return self._find_trailers_end(line_end)
             if self._body_bytes + length > MAX_BODY:
-                return TOO_LARGE
+                return self._drop(None)
             data_end = line_end + 2 + length
             if len(buffer) < data_end + 2:
                 break  # come back to this chunk when all of it is here
@@ -161,7 +191,9 @@ class Intake:
             self._body_bytes += length
             self._chunk_at = data_end + 2
         else:
-            return BAD_CHUNKS if len(buffer) - self._chunk_at > _MAX_CHUNK_LINE else None
+            bare = buffer.find(b"\n", self._chunk_at) >= 0
+            too_long = len(buffer) - self._chunk_at > LONGEST_CHUNK_LINE
+            return BAD_CHUNKS if bare or too_long else None
         return None
 
     def _find_trailers_end(self, line_end: int) -> Refusal | None:

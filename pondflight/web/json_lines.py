@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pondflight.web import json_text
+from pondflight.web import datetimes, json_text
 
 Fast = Callable[[pa.Array], pa.Array | None]
 """Gives the JSON text of each value, as strings; None if it cannot for these values."""
@@ -50,7 +50,7 @@ def _fast(kind: pa.DataType) -> Fast | None:
     if types.is_string(kind):
         return _strings
     if types.is_date32(kind):
-        return lambda array: _quoted(array.cast(pa.string()))
+        return _dates
     return None
 
 
@@ -64,6 +64,10 @@ def _strings(array: pa.Array) -> pa.Array | None:
     if pc.any(pc.match_substring_regex(array, _ESCAPED), min_count=0).as_py():
         return None
     return _quoted(array)
+
+
+def _dates(array: pa.Array) -> pa.Array | None:
+    return _quoted(array.cast(pa.string())) if datetimes.ordinary(array) else None
 
 
 def _quoted(texts: pa.Array) -> pa.Array:

@@ -8,12 +8,14 @@ floating-point values that are no numbers. A map becomes an object, unless its k
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import json
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
+
+from pondflight.web import datetimes
 
 Write = Callable[[Any], str]
 """Gives the JSON text of one Python value that is not None."""
@@ -24,35 +26,11 @@ _text: Write = json.encoder.encode_basestring  # with the quotation marks; leave
 
 def column(array: pa.Array) -> list[str]:
     """The JSON text of each value of ``array``."""
-    array = _plain(array)
-    write = writer(array.type)
-    return [_NULL if value is None else write(value) for value in array.to_pylist()]
-
-
-def writer(kind: pa.DataType) -> Write:  # noqa: C901, PLR0911 - one for each family of types
-    """How a value of this type is written, as ``to_pylist`` gives it."""
-    types = pa.types
-    if types.is_boolean(kind):
-        return lambda value: "true" if value else "false"
-    if types.is_integer(kind):
-        return str
-    if types.is_floating(kind):
-        return _float
-    if types.is_decimal(kind):
-        return lambda value: format(value, "f")
-    if types.is_date(kind) or types.is_time(kind) or types.is_timestamp(kind):
-        return lambda value: f'"{value.isoformat()}"'
-    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
-        return lambda value: f'"{base64.b64encode(value).decode()}"'
-    if types.is_interval(kind):
-        return _interval
-    if types.is_struct(kind):
-        return _struct(kind)
-    if types.is_map(kind):
-        return _map(kind)
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        return _list(kind)
-    return _any
+    texts = _texts(array)
+    if not array.null_count:
+        return texts
+    valid = array.is_valid().to_pylist()
+    return [text if is_valid else _NULL for text, is_valid in zip(texts, valid, strict=True)]
 
 
 def distinct(names: Sequence[str]) -> list[str]:
@@ -70,25 +48,45 @@ def distinct(names: Sequence[str]) -> list[str]:
     return result
 
 
-def _plain(array: pa.Array) -> pa.Array:
-    """``array`` with values that ``to_pylist`` can give."""
-    kind = array.type
+def _texts(array: pa.Array) -> list[str]:  # noqa: PLR0911 - one for each family of types
+    """As ``column``, but anything where a value is null."""
+    kind, types = array.type, pa.types
     if isinstance(kind, pa.BaseExtensionType):
-        return _plain(array.storage)
-    if pa.types.is_dictionary(kind):
-        return _plain(array.dictionary_decode())
-    # Python's times have no nanoseconds.
-    if pa.types.is_timestamp(kind) and kind.unit == "ns":
-        return array.cast(pa.string())
-    if pa.types.is_time64(kind) and kind.unit == "ns":
-        return array.cast(pa.string())
-    return array
+        return column(array.storage)
+    if types.is_dictionary(kind):
+        entries = column(array.dictionary)
+        return [_NULL if index is None else entries[index] for index in array.indices.to_pylist()]
+    if types.is_date32(kind) or types.is_time(kind) or types.is_timestamp(kind):
+        return [f'"{text}"' for text in datetimes.texts(array)]
+    if types.is_struct(kind):
+        return _structs(array)
+    if types.is_map(kind):
+        return _maps(array)
+    if types.is_list(kind) or types.is_large_list(kind):
+        return [f"[{','.join(items)}]" for items in _items(array.offsets, array.values)]
+    if types.is_fixed_size_list(kind):
+        size = kind.list_size
+        items = column(array.values.slice(array.offset * size, len(array) * size))
+        return [f"[{','.join(items[n * size : (n + 1) * size])}]" for n in range(len(array))]
+    if types.is_union(kind):
+        return _unions(array)
+    write = _writer(kind)
+    return [_NULL if value is None else write(value) for value in array.to_pylist()]
+
+
+def _writer(kind: pa.DataType) -> Write:
+    """How a value of a type without parts is written, as ``to_pylist`` gives it."""
+    return next((write for fits, write in _WRITERS if fits(kind)), lambda v: _text(str(v)))
 
 
 def _float(value: float) -> str:
     if value - value == 0:
         return repr(value)
     return '"NaN"' if value != value else '"Infinity"' if value > 0 else '"-Infinity"'  # noqa: PLR0124
+
+
+def _bytes(value: bytes) -> str:
+    return f'"{base64.b64encode(value).decode()}"'
 
 
 def _interval(value: Any) -> str:
@@ -102,59 +100,52 @@ def _interval(value: Any) -> str:
     return f'"P{date}T{sign}{seconds}{digits}S"'
 
 
-def _struct(kind: pa.StructType) -> Write:
-    fields = [kind.field(i) for i in range(kind.num_fields)]
-    writers = [(field.name, _text(field.name), writer(field.type)) for field in fields]
-
-    def write(value: dict[str, Any]) -> str:
-        parts = (
-            f"{name_text}:{_NULL if value[name] is None else write_field(value[name])}"
-            for name, name_text, write_field in writers
-        )
-        return "{" + ",".join(parts) + "}"
-
-    return write
+_WRITERS: tuple[tuple[Callable[[pa.DataType], bool], Write], ...] = (
+    (pa.types.is_integer, str),
+    (pa.types.is_boolean, lambda value: "true" if value else "false"),
+    (pa.types.is_floating, _float),
+    (pa.types.is_decimal, lambda value: format(value, "f")),
+    (pa.types.is_interval, _interval),
+    (pa.types.is_binary, _bytes),
+    (pa.types.is_large_binary, _bytes),
+    (pa.types.is_fixed_size_binary, _bytes),
+)
 
 
-def _list(kind: Any) -> Write:
-    write_item = writer(kind.value_type)
-
-    def write(value: list[Any]) -> str:
-        return "[" + ",".join(_NULL if v is None else write_item(v) for v in value) + "]"
-
-    return write
+# -- what has parts ---------------------------------------------------------------------------
 
 
-def _map(kind: pa.MapType) -> Write:
-    write_key, write_item = writer(kind.key_type), writer(kind.item_type)
-    by_name = pa.types.is_string(kind.key_type)
-
-    def write(value: list[tuple[Any, Any]]) -> str:
-        pairs = [(write_key(k), _NULL if v is None else write_item(v)) for k, v in value]
-        if by_name:
-            return "{" + ",".join(f"{k}:{v}" for k, v in pairs) + "}"
-        return "[" + ",".join(f'{{"key":{k},"value":{v}}}' for k, v in pairs) + "]"
-
-    return write
+def _items(offsets: pa.Array, values: pa.Array) -> list[list[str]]:
+    """The texts of the ``values`` of each list."""
+    bounds = offsets.to_pylist()
+    first = bounds[0] if bounds else 0
+    texts = column(values.slice(first, bounds[-1] - first)) if bounds else []
+    return [texts[begin - first : end - first] for begin, end in pairwise(bounds)]
 
 
-def _any(value: Any) -> str:  # noqa: PLR0911 - one for each kind of value
-    """A value whose type says too little: of a union, or text."""
-    match value:
-        case None:
-            return _NULL
-        case bool():
-            return "true" if value else "false"
-        case int():
-            return str(value)
-        case float():
-            return _float(value)
-        case bytes():
-            return f'"{base64.b64encode(value).decode()}"'
-        case dt.date() | dt.time():
-            return f'"{value.isoformat()}"'
-        case dict():
-            return "{" + ",".join(f"{_text(str(k))}:{_any(v)}" for k, v in value.items()) + "}"
-        case list() | tuple():
-            return "[" + ",".join(map(_any, value)) + "]"
-    return str(_text(str(value)))
+def _structs(array: pa.StructArray) -> list[str]:
+    names = [_text(array.type.field(i).name) for i in range(array.type.num_fields)]
+    columns = [column(array.field(i)) for i in range(len(names))]
+    if not columns:
+        return ["{}"] * len(array)
+    return [
+        "{" + ",".join(f"{name}:{text}" for name, text in zip(names, row, strict=True)) + "}"
+        for row in zip(*columns, strict=True)
+    ]
+
+
+def _maps(array: pa.MapArray) -> list[str]:
+    keys, values = _items(array.offsets, array.keys), _items(array.offsets, array.items)
+    pairs = [list(zip(*row, strict=True)) for row in zip(keys, values, strict=True)]
+    if pa.types.is_string(array.type.key_type):
+        return ["{" + ",".join(f"{k}:{v}" for k, v in row) + "}" for row in pairs]
+    return ["[" + ",".join(f'{{"key":{k},"value":{v}}}' for k, v in row) + "]" for row in pairs]
+
+
+def _unions(array: pa.UnionArray) -> list[str]:
+    kind = array.type
+    places = {code: i for i, code in enumerate(kind.type_codes)}
+    columns = [column(array.field(i)) for i in range(kind.num_fields)]
+    codes = array.type_codes.to_pylist()
+    rows = array.offsets.to_pylist() if kind.mode == "dense" else range(len(array))
+    return [columns[places[code]][row] for code, row in zip(codes, rows, strict=True)]

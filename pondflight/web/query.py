@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, Final
 
 import falcon
@@ -51,16 +50,17 @@ class Query:
         req.env.get(HANG_UP, _nobody)(statement.cancel)
         self._enter()
         try:
-            rows = _run(statement, request)
-            resp.content_type = form.media_types[0]
-            resp.append_header("vary", "Accept")
-            resp.stream = _Body(
-                form.encode(rows.schema, rows), rows, statement, partial(self._leave, span)
-            )
-        except BaseException:
+            rows = statement.run(request.sql, request.parameters)
+            resp.stream = _Body(form.encode(rows.schema, rows), rows, statement, self._leave)
+        except BaseException as error:
             statement.close()
             self._leave()
+            if isinstance(error, PondflightError):
+                document = problems.of_error(error, request.sql)
+                raise problems.ProblemError(document) from error
             raise
+        resp.content_type = form.media_types[0]
+        resp.append_header("vary", "Accept")
 
     def _enter(self) -> None:
         with self._lock:
@@ -68,9 +68,7 @@ class Query:
                 raise Unavailable("too many results are on their way: try again", retry_after=1.0)
             self._running += 1
 
-    def _leave(self, span: Span | None = None) -> None:
-        if span is not None:
-            span.end()
+    def _leave(self) -> None:
         with self._lock:
             self._running -= 1
             begin = self._running == 0 and not self._trim_due
@@ -146,13 +144,6 @@ def session_of(req: falcon.Request) -> str:
             f"{SESSION_HEADER} must be 16 to 64 letters, digits, '_' and '-': choose it at random"
         )
     return name
-
-
-def _run(statement: Statement, request: statements.Request) -> Rows:
-    try:
-        return statement.run(request.sql, request.parameters)
-    except PondflightError as error:
-        raise problems.ProblemError(problems.of_error(error, request.sql)) from error
 
 
 def _query_only(req: falcon.Request) -> bool:

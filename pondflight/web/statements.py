@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 import falcon
@@ -29,10 +30,15 @@ _DEEPEST: Final = 32
 _INTEGER: Final = pa.int32()
 """Of whole numbers that it holds, as of those that stand in SQL: DATE + BIGINT is no date."""
 
+_LARGE: Final = pa.decimal128(38)
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What shall be run. ``parameters`` has one row; its columns are named as the parameters."""
+    """What shall be run. ``parameters`` has one row, of columns with the parameters' names.
+
+    Names that the client gave begin with ``$``: the worker then holds them against its own.
+    """
 
     sql: str
     parameters: pa.RecordBatch | None = None
@@ -40,6 +46,8 @@ class Request:
 
 def read(req: falcon.Request) -> Request:
     """The request in a body; ``InvalidArgument`` or a 415 for one that is of no use."""
+    if (req.get_header("content-encoding") or "identity").lower() != "identity":
+        raise falcon.HTTPUnsupportedMediaType(description="send the body without Content-Encoding")
     kind = (req.content_type or TEXT[0]).partition(";")[0].strip().lower()
     if kind == JSON:
         return _from_json(_text(req))
@@ -90,11 +98,13 @@ def _refuse_constant(name: str) -> None:
 
 
 def _parameters(given: Any) -> pa.RecordBatch | None:
+    if given is None or given in ([], {}):
+        return None
     if isinstance(given, list):
         given = {str(number): value for number, value in enumerate(given, start=1)}
-    if given is None or given == {}:
-        return None
-    if not isinstance(given, dict):
+    elif isinstance(given, dict):
+        given = {f"${name}": value for name, value in given.items()}
+    else:
         raise InvalidArgument('"parameters" must be an array, or an object with their names')
     if len(given) > _MOST_PARAMETERS:
         raise InvalidArgument(f"{len(given)} parameters: {_MOST_PARAMETERS} are the most")
@@ -106,15 +116,21 @@ def _column(name: str, value: Any) -> pa.Array:
     if _depth(value) > _DEEPEST:
         raise InvalidArgument(f"parameter {name[:64]!r} nests too deeply")
     try:
-        return pa.array([value], _INTEGER if _fits_integer(value) else None)
+        kind = _type(value)
+        return pa.array([Decimal(value) if kind is _LARGE else value], kind)
     except (pa.ArrowException, OverflowError, ValueError, TypeError):
         raise InvalidArgument(
             f"parameter {name[:64]!r} is a value of no SQL type: give it as a string, and cast that"
         ) from None
 
 
-def _fits_integer(value: Any) -> bool:
-    return type(value) is int and -(2**31) <= value < 2**31
+def _type(value: Any) -> pa.DataType | None:
+    """The type of a whole number; of all else pyarrow knows it."""
+    if type(value) is not int:
+        return None
+    if -(2**31) <= value < 2**31:
+        return _INTEGER
+    return pa.int64() if -(2**63) <= value < 2**63 else _LARGE
 
 
 def _depth(value: Any) -> int:

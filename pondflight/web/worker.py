@@ -5,9 +5,10 @@ whatever the client sends, for ever. Here a thread gets a request when all of it
 clients cost no thread; and it may break a connection off, so that a result that ends early never
 looks like one that is complete.
 
-A connection is in one of three states, and belongs to the loop in all but the second:
-``READING`` (a request is awaited, or on its way), ``ANSWERING`` (a thread has it) and ``CLOSING``
-(answered; what the client still sends is dropped, so that it gets to read the answer).
+A connection is in one of four states, and belongs to the loop in all but the second:
+``READING`` (a request is awaited, or on its way), ``ANSWERING`` (a thread has it), ``SENDING`` (the
+client has not read all of its answer) and ``CLOSING`` (answered; what the client still sends is
+dropped, so that it gets to read the answer).
 """
 
 from __future__ import annotations
@@ -18,11 +19,9 @@ import queue
 import resource
 import selectors
 import socket
-import struct
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from enum import Enum, auto
 from functools import partial
 from typing import Any, Final
 
@@ -33,92 +32,28 @@ from gunicorn.http.errors import (
     LimitRequestLine,
     ParseException,
 )
+from gunicorn.util import http_date
 from gunicorn.workers.base import Worker as GunicornWorker
 
 from pondflight.errors import PondflightError
 from pondflight.logs import Event, get_logger
 from pondflight.web import problems
-from pondflight.web.intake import NO_ROOM, TOO_SLOW, Intake, Refusal
+from pondflight.web.connection import Connection, Response, State, Stream, Whole
+from pondflight.web.intake import NO_ROOM, Intake, Refusal
 
 log = get_logger()
 
 HANG_UP: Final = "pondflight.on_hang_up"
 """Key in the WSGI environment: a function that takes what to call if the client goes away."""
 
-_IDLE_SECONDS: Final = 75.0
-_LINGER_SECONDS: Final = 5.0
 _LINGER_BYTES: Final = 32 << 20
-_SEND_SECONDS: Final = 120.0
 _TICK_SECONDS: Final = 0.5
 _RECEIVE: Final = 64 << 10
-_MOST_AT_ONCE: Final = 512  # Linux takes 1024
 _BUFFERED: Final = 48 << 20
-_RESET: Final = struct.pack("ii", 1, 0)
 _AT_ONCE: Final = (b"GET /health ", b"GET /live ")
 """Requests that the loop answers itself: they wait for nothing, and must not wait for a thread."""
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class State(Enum):
-    """Who has a connection, and what for."""
-
-    READING = auto()
-    ANSWERING = auto()
-    CLOSING = auto()
-
-
-class Connection:
-    """One client's connection. ``reset``: its client must not take its end for a clean one."""
-
-    def __init__(self, sock: socket.socket, address: Any, server: Any) -> None:
-        sock.settimeout(0)
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock = sock
-        self.address = address
-        self.server = server
-        self.state = State.READING
-        self.registered = False
-        self.reset = False
-        self.intake: Intake | None = None
-        self.since = time.monotonic()
-        self.on_hang_up: Callable[[], None] | None = None
-        self.dropped = 0
-
-    @property
-    def idle(self) -> bool:
-        """No byte of the next request has come."""
-        return self.intake is None
-
-    @property
-    def deadline(self) -> float:
-        """When the loop gives up waiting."""
-        if self.state is State.CLOSING:
-            return self.since + _LINGER_SECONDS
-        return self.since + _IDLE_SECONDS if self.intake is None else self.intake.deadline
-
-    def close(self) -> None:
-        """Close it, or reset it."""
-        with contextlib.suppress(OSError):
-            if self.reset:
-                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self.sock.close()
-
-
-class Response(wsgi.Response):
-    """Sends whatever has bytes in it, or a list of such, without a copy."""
-
-    def write(self, data: Any) -> None:
-        """Send a piece of the body: in one system call, if the client keeps up."""
-        self.send_headers()
-        views = [memoryview(part).cast("B") for part in (data if type(data) is list else [data])]
-        size = sum(map(len, views))
-        if self._omits_body or not size:
-            return
-        if self.chunked:
-            views = [memoryview(b"%X\r\n" % size), *views, memoryview(b"\r\n")]
-        _send_all(self.sock, views)
 
 
 class Worker(GunicornWorker):
@@ -222,41 +157,59 @@ class Worker(GunicornWorker):
         intake = connection.intake
         if intake is None:
             intake = connection.intake = Intake(time.monotonic())
-        self._buffered += len(data)
+        before = len(intake)
         refusal = intake.feed(data)
-        if refusal is None and self._buffered > _BUFFERED and not intake.complete:
-            refusal = NO_ROOM
+        self._buffered += len(intake) - before
         if refusal is not None:
             self._refuse(connection, refusal)
-        elif intake.complete:
+            return
+        if intake.complete:
             self._hand_over(connection, intake)
-        else:
-            if intake.wants_continue:
-                intake.wants_continue = False
-                with contextlib.suppress(OSError):
-                    connection.sock.send(_CONTINUE)
-            self._watch(connection)
+            return
+        if intake.wants_continue:
+            intake.wants_continue = False
+            with contextlib.suppress(OSError):
+                connection.sock.send(_CONTINUE)
+        self._watch(connection)
+        if self._buffered > _BUFFERED:
+            # The largest gives way: a small request must not pay for it.
+            self._refuse(max(self._connections, key=_buffered), NO_ROOM)
 
     def _hand_over(self, connection: Connection, intake: Intake) -> None:
-        self._ignore(connection)
-        request, rest = intake.take()
+        connection.ignore(self._selector)
+        request, connection.rest = intake.take()
         self._forget(connection)
         connection.state = State.ANSWERING
-        connection.sock.settimeout(_SEND_SECONDS)
         if request.startswith(_AT_ONCE):
-            self._answer(connection, request, rest)
+            self._answer(connection, request)
         else:
-            self._threads.submit(self._answer, connection, request, rest)
+            self._threads.submit(self._answer, connection, request)
 
-    def _answered(self, connection: Connection, rest: bytes, *, keep: bool) -> None:
-        self._ignore(connection)
+    def _answered(self, connection: Connection) -> None:
+        connection.ignore(self._selector)
         connection.on_hang_up = None
         if connection.reset:
             self._close(connection)
             return
         connection.sock.settimeout(0)
         connection.since = time.monotonic()
-        if not keep:
+        connection.state = State.SENDING
+        self._send(connection)
+
+    def _send(self, connection: Connection) -> None:
+        """Send what is left of an answer; then see to the next request."""
+        try:
+            connection.send_unsent()
+        except OSError:
+            self._close(connection)
+            return
+        if connection.unsent:
+            callback = partial(self._send, connection)
+            connection.watch(self._selector, selectors.EVENT_WRITE, callback)
+            return
+        connection.ignore(self._selector)
+        rest, connection.rest = connection.rest, b""
+        if not connection.keep:
             self._linger(connection)
         elif not self.alive and not rest:
             self._close(connection)
@@ -270,6 +223,7 @@ class Worker(GunicornWorker):
     def _refuse(self, connection: Connection, refusal: Refusal) -> None:
         with contextlib.suppress(OSError):
             connection.sock.send(_raw_answer(refusal.document))
+        _count(refusal.document)
         self._linger(connection)
 
     def _linger(self, connection: Connection) -> None:
@@ -289,12 +243,13 @@ class Worker(GunicornWorker):
             if connection.state is State.ANSWERING or now < connection.deadline:
                 continue
             if connection.state is State.READING and not connection.idle:
-                self._refuse(connection, TOO_SLOW)
+                assert connection.intake is not None
+                self._refuse(connection, connection.intake.overdue)
             else:
                 self._close(connection)
 
     def _close(self, connection: Connection) -> None:
-        self._ignore(connection)
+        connection.ignore(self._selector)
         self._forget(connection)
         self._connections.discard(connection)
         connection.close()
@@ -305,16 +260,8 @@ class Worker(GunicornWorker):
             connection.intake = None
 
     def _watch(self, connection: Connection) -> None:
-        if not connection.registered:
-            connection.registered = True
-            self._selector.register(
-                connection.sock, selectors.EVENT_READ, partial(self._readable, connection)
-            )
-
-    def _ignore(self, connection: Connection) -> None:
-        if connection.registered:
-            connection.registered = False
-            self._selector.unregister(connection.sock)
+        callback = partial(self._readable, connection)
+        connection.watch(self._selector, selectors.EVENT_READ, callback)
 
     # -- hanging up ---------------------------------------------------------------------------
 
@@ -328,22 +275,29 @@ class Worker(GunicornWorker):
 
     def _look_for_hang_up(self, connection: Connection) -> None:
         """Readable while it is being answered: the next request, or the end of the client."""
+        if len(connection.rest) >= _RECEIVE:
+            connection.ignore(self._selector)
+            return
         try:
-            gone = not connection.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            data = connection.sock.recv(_RECEIVE, socket.MSG_DONTWAIT)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            gone = True
-        self._ignore(connection)
-        if gone and connection.on_hang_up is not None:
+            data = b""
+        if data:
+            connection.rest += data
+            return
+        connection.ignore(self._selector)
+        if connection.on_hang_up is not None:
             connection.on_hang_up()
 
     # -- threads ------------------------------------------------------------------------------
 
-    def _answer(self, connection: Connection, request: bytes, rest: bytes) -> None:
-        keep = False
+    def _answer(self, connection: Connection, request: bytes) -> None:
+        connection.keep = False
         try:
-            keep = self._run_app(connection, request)
+            connection.keep = self._run_app(connection, request)
+            connection.send_unsent()
         except ParseException as error:
             self._answer_malformed(connection, error)
         except OSError:
@@ -352,7 +306,7 @@ class Worker(GunicornWorker):
             log.exception(Event.INTERNAL_ERROR, where="http")
             connection.reset = True
         finally:
-            self._post(partial(self._answered, connection, rest, keep=keep))
+            self._post(partial(self._answered, connection))
 
     def _run_app(self, connection: Connection, data: bytes) -> bool:
         """Run the app for one request; whether the connection can have another."""
@@ -367,6 +321,8 @@ class Worker(GunicornWorker):
         if not self.alive:
             response.force_close()
         pieces = self.wsgi(environ, response.start_response)
+        whole = Whole() if isinstance(pieces, list) else None
+        response.sock = whole or Stream(sock)
         try:
             for piece in pieces:
                 response.write(piece)
@@ -383,6 +339,8 @@ class Worker(GunicornWorker):
             close = getattr(pieces, "close", None)
             if close is not None:
                 close()
+        if whole is not None:
+            connection.unsent = whole.views
         return not response.should_close()
 
     def _answer_malformed(self, connection: Connection, error: ParseException) -> None:
@@ -392,8 +350,20 @@ class Worker(GunicornWorker):
             LimitRequestHeaders: (431, "a header is too long, or there are too many of them"),
             ExpectationFailed: (417, "the only expectation that is met is 100-continue"),
         }.get(type(error), (400, f"the request is malformed ({type(error).__name__})"))
-        with contextlib.suppress(OSError):
-            connection.sock.sendall(_raw_answer(problems.problem(status, detail)))
+        document = problems.problem(status, detail)
+        connection.unsent = [memoryview(_raw_answer(document))]
+        _count(document)
+
+
+def _buffered(connection: Connection) -> int:
+    return 0 if connection.intake is None else len(connection.intake)
+
+
+def _count(document: dict[str, Any]) -> None:
+    """Count a request that never gets to the app."""
+    from pondflight.web import metrics  # noqa: PLC0415 - the arbiter loads this module, too
+
+    metrics.REQUESTS.labels("none", "none", str(document["status"])).inc()
 
 
 def _raw_answer(document: dict[str, Any]) -> bytes:
@@ -402,23 +372,13 @@ def _raw_answer(document: dict[str, Any]) -> bytes:
     headers = {
         "content-type": problems.MEDIA_TYPE,
         "content-length": str(len(body)),
+        "x-content-type-options": "nosniff",
+        "date": http_date(),
         "connection": "close",
         **problems.headers_of(document),
     }
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {status} {problems.phrase(status)}\r\n{head}\r\n".encode() + body
-
-
-def _send_all(sock: socket.socket, views: list[memoryview]) -> None:
-    while views:
-        sent = sock.sendmsg(views[:_MOST_AT_ONCE])
-        done = 0
-        while done < len(views) and sent >= len(views[done]):
-            sent -= len(views[done])
-            done += 1
-        views = views[done:]
-        if sent:
-            views[0] = views[0][sent:]
 
 
 def _allow_descriptors(connections: int) -> None:

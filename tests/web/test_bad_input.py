@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import re
+import select
 import socket
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,6 +50,10 @@ MALFORMED = {
     "no host": (get(), 400),
     "host with a space": (get("Host: a b"), 400),
     "host with a path": (get("Host: a/b"), 400),
+    "address of somebody else": (
+        b"GET http://evil.example/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        421,
+    ),
     "host of somebody else": (get("Host: evil.example"), 421),
     "two lengths": (post("Content-Length: 1", "Content-Length: 2", body=b"xx"), 400),
     "length and chunks": (post("Content-Length: 1", "Transfer-Encoding: chunked", body=b"x"), 400),
@@ -57,7 +64,15 @@ MALFORMED = {
     "chunks over the limit": (post("Transfer-Encoding: chunked", body=b"FFFFFFF\r\n"), 413),
     "chunk of letters": (post("Transfer-Encoding: chunked", body=b"xyz\r\n"), 400),
     "chunk without an end": (post("Transfer-Encoding: chunked", body=b"1\r\nabc"), 400),
+    "chunk line that ends with LF": (post("Transfer-Encoding: chunked", body=b"1\nx\n0\n\n"), 400),
     "chunk line without an end": (post("Transfer-Encoding: chunked", body=b"1" * 300), 400),
+    "two codings": (post("Transfer-Encoding: identity, chunked", body=b"0\r\n\r\n"), 400),
+    "two codings apart": (
+        post("Transfer-Encoding: identity", "Transfer-Encoding: chunked", body=b"0\r\n\r\n"),
+        400,
+    ),
+    "packed and chunked": (post("Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n"), 400),
+    "length in a list": (post("Content-Length: 1, 1", body=b"x"), 400),
     "unknown coding": (post("Transfer-Encoding: magic"), 400),
     "expectation": (post("Expect: miracles"), 417),
     "header too long": (post("X: " + "x" * 40_000), 431),
@@ -96,14 +111,81 @@ def test_malformed_request_logs_no_secret(capfd: pytest.CaptureFixture[str]) -> 
     assert TOKEN[:20] not in captured.err + captured.out
 
 
+@pytest.mark.parametrize(
+    "framing",
+    [
+        ["Transfer-Encoding: identity, chunked"],
+        ["Transfer-Encoding: identity", "Transfer-Encoding: chunked"],
+        ["Transfer-Encoding: gzip, chunked"],
+        ["Transfer-Encoding: chunked", "Content-Length: 4"],
+        ["Content-Length: 0", "Content-Length: 40"],
+        ["Content-Length: 0, 40"],
+    ],
+)
+def test_body_of_unclear_length_is_never_taken_for_a_request(
+    stack: Stack, framing: list[str]
+) -> None:
+    hidden = b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n"
+    body = b"%X\r\n%s\r\n0\r\n\r\n" % (len(hidden), hidden)
+    for sent in (body, hidden):
+        answer = stack.raw(post(*framing, path="/health", body=sent))
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert problem_in(answer)["status"] == 400
+
+
 def test_large_body_is_refused_before_it_is_sent(stack: Stack) -> None:
     request = post("Content-Length: 1073741824", "Expect: 100-continue")
     assert problem_in(stack.raw(request))["status"] == 413
 
 
-def test_large_body_that_is_sent_all_the_same_is_refused(stack: Stack) -> None:
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("megabytes", [5, 17, 200])
+def test_large_body_is_refused_when_all_of_it_has_come(
+    stack: Stack, megabytes: int, *, chunked: bool
+) -> None:
+    """Most clients do not look for an answer before that."""
+    length = megabytes << 20
+    piece = b"x" * (1 << 20)
+    before = memory_of(stack)
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=60) as sock:
+        if chunked:
+            sock.sendall(post("Transfer-Encoding: chunked", body=b"3\r\nabc\r\n"))
+        else:
+            sock.sendall(post(f"Content-Length: {length}"))
+        for _ in range(megabytes):
+            sock.sendall(b"%X\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
+        if chunked:
+            sock.sendall(b"0\r\nX-Trailer: y\r\n\r\n")
+        sock.setblocking(True)
+        answer = b""
+        while data := sock.recv(65536):
+            answer += data
+    assert problem_in(answer)["status"] == 413
+    assert memory_of(stack) - before < 16 << 20
+
+
+def memory_of(stack: Stack) -> int:
+    """Bytes that the HTTP process and its child have for themselves."""
+    children = Path(f"/proc/{stack.process.pid}/task/{stack.process.pid}/children").read_text()
+    total = 0
+    for pid in [stack.process.pid, *map(int, children.split())]:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        total += sum(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
+    return total
+
+
+def test_large_body_that_does_not_come_is_refused_all_the_same(stack: Stack) -> None:
     with socket.create_connection(("127.0.0.1", stack.port), timeout=30) as sock:
-        sock.sendall(post("Content-Length: 1073741824"))
+        sock.sendall(post("Content-Length: 17000000", body=b"x" * 1000))
+        answer = b""
+        while data := sock.recv(65536):
+            answer += data
+    assert problem_in(answer)["status"] == 413
+
+
+def test_body_beyond_measure_is_refused_before_all_of_it_is_sent(stack: Stack) -> None:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=30) as sock:
+        sock.sendall(post("Content-Length: 1099511627776"))
         sent = 0
         try:
             while sent < 64 << 20:
@@ -134,6 +216,24 @@ def test_chunked_body_is_put_together(stack: Stack) -> None:
     assert b'{"a":42}' in answer
 
 
+def test_address_of_ours_in_the_request_line_stands_above_the_header(stack: Stack) -> None:
+    line = b"GET http://localhost:8080/health HTTP/1.1\r\nHost: evil.example\r\n"
+    answer = stack.raw(line + b"Connection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_what_the_loop_refuses_is_counted(stack: Stack) -> None:
+    def refused() -> int:
+        text = stack.request("GET", "/metrics").body.decode()
+        found = re.findall(r'requests_total\{method="none",route="none",status="400"\} (\S+)', text)
+        return int(float(found[0])) if found else 0
+
+    before = refused()
+    stack.raw(post("Content-Length: many"))
+    stack.raw(b"hello\r\n\r\n")
+    assert refused() == before + 2
+
+
 def test_requests_may_come_all_at_once(stack: Stack) -> None:
     one = b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n"
     last = b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -149,6 +249,54 @@ def test_byte_by_byte_is_a_request_too(stack: Stack) -> None:
         for byte in request:
             sock.send(bytes([byte]))
         assert sock.recv(100).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_large_requests_that_linger_cost_small_ones_nothing(stack: Stack) -> None:
+    """There is room for 48 MiB of requests that are not complete yet."""
+    large = []
+    try:
+        for _ in range(16):
+            sock = socket.create_connection(("127.0.0.1", stack.port), timeout=30)
+            sock.sendall(post("Content-Length: 4000000", body=b"x" * 3_900_000))
+            large.append(sock)
+        refused, _, _ = select.select(large, [], [], 20)
+        assert 0 < len(refused) < len(large)
+        token = f"Authorization: Bearer {stack.token('alice')}"
+        with socket.create_connection(("127.0.0.1", stack.port), timeout=30) as small:
+            small.sendall(post(token, "Content-Length: 8", "Connection: close", body=b"SELE"))
+            time.sleep(0.2)
+            small.sendall(b"CT 1")
+            assert small.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
+        document = problem_in(refused[0].recv(65536))
+        assert document["status"] == 503
+        assert document["retry_after"] == 1
+    finally:
+        for sock in large:
+            sock.close()
+
+
+def test_client_that_reads_none_of_its_answers_holds_up_nobody(stack: Stack) -> None:
+    def answered() -> float:
+        text = stack.request("GET", "/metrics").body.decode()
+        (line,) = re.findall(
+            r'http_requests_total\{method="GET",route="/live",.* (\S+)$', text, re.MULTILINE
+        )
+        return float(line)
+
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(("127.0.0.1", stack.port))
+        deaf.sendall(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n" * 20_000)
+        stack.request("GET", "/live")
+        before, now = 0.0, answered()
+        while before != now:  # until there is no room for another answer
+            time.sleep(0.5)
+            before, now = now, answered()
+        assert now < 20_000
+        began = time.monotonic()
+        assert stack.request("GET", "/health").status == 200
+        assert stack.request("GET", "/ready").status == 200
+        assert time.monotonic() - began < 10
 
 
 def test_slow_clients_cost_nobody_else_anything(stack: Stack) -> None:

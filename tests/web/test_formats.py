@@ -30,7 +30,24 @@ VALUES: dict[str, Any] = {
     "TIME '01:02:03.5'": "01:02:03.500000",
     "TIMESTAMP '2024-02-29 01:02:03'": "2024-02-29T01:02:03",
     "TIMESTAMPTZ '2024-02-29 01:02:03+00'": "2024-02-29T01:02:03+00:00",
-    "TIMESTAMP_NS '2024-02-29 01:02:03.123456789'": "2024-02-29 01:02:03.123456789",
+    "TIMESTAMP_NS '2024-02-29 01:02:03.123456789'": "2024-02-29T01:02:03.123456789",
+    "DATE 'infinity'": "infinity",
+    "DATE '-infinity'": "-infinity",
+    "DATE '5881580-07-10'": "+5881580-07-10",
+    "DATE '0044-03-15 (BC)'": "-000043-03-15",
+    "TIMESTAMP 'infinity'": "infinity",
+    "TIMESTAMP '294247-01-10 04:00:54.775806'": "+294247-01-10T04:00:54.775806",
+    "TIMESTAMP '0044-03-15 (BC) 01:02:03'": "-000043-03-15T01:02:03",
+    "TIMESTAMPTZ '-infinity'": "-infinity",
+    "TIMESTAMPTZ '10000-01-01 00:00:00+00'": "+010000-01-01T00:00:00+00:00",
+    "TIMESTAMP_S '99999-12-31'": "+099999-12-31T00:00:00",
+    "TIME '24:00:00'": "24:00:00",
+    "[DATE 'infinity', NULL]": ["infinity", None],
+    "{'at': TIMESTAMP_NS '2024-02-29 01:02:03.123456789'}": {"at": "2024-02-29T01:02:03.123456789"},
+    "MAP {DATE '2024-02-29': TIME '24:00:00'}": [{"key": "2024-02-29", "value": "24:00:00"}],
+    "union_value(at := DATE 'infinity')": "infinity",
+    "['a'::ENUM('a', 'b'), NULL]": ["a", None],
+    "[[1], [], NULL]": [[1], [], None],
     "INTERVAL '14 months 3 days 1.5 seconds'": "P14M3DT1.5S",
     "INTERVAL '-1 seconds'": "PT-1S",
     "INTERVAL '0 days'": "P0D",
@@ -88,6 +105,45 @@ def test_every_type_has_a_form_everywhere(form: Format) -> None:
 def test_csv_tells_null_from_empty_and_quotes_what_it_must() -> None:
     body = encoded(CSV, "SELECT NULL AS a, '' AS b, 'x\"y' AS c, [1, 2] AS d")
     assert body == b'"a","b","c","d"\n,"","x""y","[1,2]"\n'
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("DATE 'infinity'", "infinity"),
+        ("TIMESTAMPTZ '294246-01-01 00:00:00+00'", "+294246-01-01T00:00:00+00:00"),
+        ("TIMESTAMP '0044-03-15 (BC)'", "-000043-03-15T00:00:00"),
+        ("TIME '24:00:00'", "24:00:00"),
+    ],
+)
+def test_csv_has_dates_of_any_year_beside_those_that_are_usual(value: str, text: str) -> None:
+    body = encoded(CSV, f"SELECT {value} AS a, 1 AS b UNION ALL SELECT NULL, 2 ORDER BY b")
+    assert body.decode() == f'"a","b"\n"{text}",1\n,2\n'
+
+
+def test_time_zone_of_a_timestamp_is_kept() -> None:
+    kind = pa.timestamp("us", "Europe/Berlin")
+    summer, winter, late = 1_720_000_000_000_000, 1_700_000_000_000_000, 2**62
+    texts = json_text.column(pa.array([summer, winter, late, None], pa.int64()).view(kind))
+    assert texts[:2] == ['"2024-07-03T11:46:40+02:00"', '"2023-11-14T23:13:20+01:00"']
+    assert texts[2] == '"+148108-07-06T14:00:27.387904+00:00"'
+    assert texts[3] == "null"
+
+
+@given(st.integers(0, 4), st.integers(0, 6))
+def test_slice_of_what_has_parts_is_written_as_the_whole_is(start: int, length: int) -> None:
+    row = (
+        "[range, NULL] AS l, {'x': [range]} AS s, MAP {range: [range]} AS m, "
+        "[range, range]::BIGINT[2] AS f, CASE WHEN range = 1 THEN NULL ELSE [range] END AS n, "
+        "CASE WHEN range % 2 = 0 THEN union_value(i := range) END AS u, "
+        "(range % 2)::VARCHAR::ENUM('0', '1') AS e, [DATE '2024-02-29' + range::INT] AS d"
+    )
+    _, (batch,) = result(f"SELECT {row} FROM range(6)")
+    for array in batch.columns:
+        whole = json_text.column(array)
+        assert json_text.column(array.slice(start, length)) == whole[start : start + length]
+        for text in whole:
+            json.loads(text)
 
 
 def test_names_that_stand_twice_are_kept_apart() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pondflight.web.intake import (
@@ -46,7 +46,37 @@ def test_any_bytes_are_taken_in(data: bytes) -> None:
 def test_body_at_the_limit_is_taken_and_a_byte_more_is_not() -> None:
     head = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n"
     assert Intake(0.0).feed(head % MAX_BODY) is None
+    intake = Intake(0.0)
+    assert intake.feed(head % (MAX_BODY + 1)) is None
+    assert intake.feed(b"x" * MAX_BODY) is None
+    assert len(intake) == 0
+    assert intake.overdue is TOO_LARGE
+    assert intake.feed(b"x") is TOO_LARGE
+    assert not intake.complete
+
+
+def test_client_that_asks_first_need_not_send_a_body_that_is_too_large() -> None:
+    head = b"POST / HTTP/1.1\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n"
     assert Intake(0.0).feed(head % (MAX_BODY + 1)) is TOO_LARGE
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 2), st.integers(0, 40), st.data())
+def test_chunks_that_are_too_large_are_dropped_up_to_the_last_byte(
+    large: int, small: int, data: st.DataObject
+) -> None:
+    chunks = [MAX_BODY] * large + [1] * small
+    body = b"".join(b"%x\r\n%s\r\n" % (size, b"x" * size) for size in chunks)
+    last = data.draw(st.sampled_from([b"0\r\n\r\n", b"0;a=b\r\nX: y\r\n\r\n"]))
+    intake = Intake(0.0)
+    refusal = intake.feed(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\ny\r\n")
+    stream = body + last
+    cut = data.draw(st.integers(len(stream) - 30, len(stream) - 1))
+    for piece in (stream[: MAX_BODY // 2], stream[MAX_BODY // 2 : cut]):
+        assert refusal is None
+        refusal = intake.feed(piece)
+    assert refusal is None
+    assert intake.feed(stream[cut:]) is TOO_LARGE
 
 
 def test_body_of_tiny_chunks_is_limited_by_what_is_sent() -> None:

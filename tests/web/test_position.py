@@ -16,6 +16,10 @@ STATEMENTS = [
     "SELECT '日本語', [nothing]",
     "SELECT 'é̂', [nothing]",
     f"SELECT '{'日本語' * 40}', [nothing]",
+    "SELECT '👨\u200d👩\u200d👧', [nothing]",
+    "SELECT '❤\ufe0f👍🏽', [nothing]",
+    "SELECT '🇩🇪🇫🇷🇩', [nothing]",
+    "SELECT '한국어 हिन्दी ไทย', [nothing]",
     "\n\n\nSELECT\t[nothing]",
     "[SELEC] 1",
 ]
@@ -33,6 +37,24 @@ def test_position_is_where_duckdb_points(marked: str) -> None:
         "column": len(above[-1]) + 1,
         "offset": start,
     }
+
+
+@pytest.mark.parametrize(
+    ("sql", "shown", "column"),
+    [
+        ("SELECT 1;SELECT nope", "SELECT nope", 17),
+        ("SELECT nope FROM t;SELECT nope", "SELECT nope", 27),
+        ("SELECT 1; SELECT nope ;SELECT nope", " SELECT nope ", 18),
+        ("SELECT nope;SELECT nope", "SELECT nope", 8),
+        ("SELECT nope\r\n;SELECT 1", "SELECT nope", 8),
+    ],
+)
+def test_of_several_statements_in_a_line_the_drawing_has_one(
+    sql: str, shown: str, column: int
+) -> None:
+    caret = " " * (len("LINE 1: ") + shown.index("nope")) + "^"
+    found = position_of(f"Binder Error: no\n\nLINE 1: {shown}\n{caret}", sql)
+    assert found == {"line": 1, "column": column, "offset": column - 1}
 
 
 @pytest.mark.parametrize(

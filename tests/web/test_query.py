@@ -62,6 +62,13 @@ def test_result_without_rows_has_its_columns(stack: Stack, form: str) -> None:
         ("text/*", "text/csv"),
         ("text/csv;q=0.1, application/parquet;q=0.2", PARQUET),
         (f"application/json, {ARROW}", ARROW),
+        (f"{JSON_LINES};q=0, */*", ARROW),
+        (f"{JSON_LINES};q=0, {ARROW};q=0, */*;q=0.5", "text/csv"),
+        (f"{JSON_LINES};q=0.3, application/jsonl;q=0.9, {ARROW};q=0.5", JSON_LINES),
+        ("text/csv;q=0.2, text/*;q=0.9, application/parquet;q=0.3", PARQUET),
+        (ARROW.upper(), ARROW),
+        (", text/csv, ,", "text/csv"),
+        (",", JSON_LINES),
     ],
 )
 def test_accept_decides_the_form(stack: Stack, accept: str, expected: str) -> None:
@@ -111,6 +118,29 @@ def test_parameters_by_position_and_by_name(stack: Stack) -> None:
     assert answer.rows == [{"a": "x'; --"}]
 
 
+def test_parameters_by_name_are_those_of_the_statement(stack: Stack) -> None:
+    both = {"sql": "SELECT $a AS a, $b AS b"}
+    swapped = stack.query("alice", both | {"parameters": {"b": 2, "a": 1}})
+    assert swapped.rows == [{"a": 1, "b": 2}]
+    numbered = {"sql": "SELECT $1 AS a, $2 AS b", "parameters": {"2": "y", "1": "x"}}
+    assert stack.query("alice", numbered).rows == [{"a": "x", "b": "y"}]
+    for names in ({"x": 1, "y": 2}, {"a": 1, "x": 2}, {"1": 1, "2": 2}):
+        refused = stack.query("alice", both | {"parameters": names})
+        assert (refused.status, refused.json["status"]) == (400, 400)
+        assert "no value was bound for the parameter $" in refused.json["detail"]
+    unnamed = stack.query("alice", {"sql": "SELECT ?", "parameters": {"a": 1}})
+    assert unnamed.status == 400
+
+
+def test_whole_numbers_have_all_their_digits(stack: Stack) -> None:
+    numbers = [2**31 - 1, -(2**31), 2**63 - 1, 2**63, 2**64, -(2**63) - 1, 10**37 + 1]
+    columns = ", ".join(f"? AS c{n}" for n in range(len(numbers)))
+    answer = stack.query("alice", {"sql": f"SELECT {columns}", "parameters": numbers})
+    assert list(answer.rows[0].values()) == numbers
+    too_large = stack.query("alice", {"sql": "SELECT ?", "parameters": [10**38]})
+    assert too_large.status == 400
+
+
 def test_statement_for_effect_gives_its_count(stack: Stack) -> None:
     assert stack.query("counter", "CREATE OR REPLACE TABLE t (a INT)").status == 200
     answer = stack.query("counter", {"sql": "INSERT INTO t VALUES (?), (2)", "parameters": [1]})
@@ -144,6 +174,14 @@ def test_mistake_that_shows_with_the_rows_is_an_answer_too(stack: Stack) -> None
     assert "Conversion Error" in answer.json["detail"]
 
 
+def test_mistake_after_the_first_rows_is_an_answer_where_none_are_sent(stack: Stack) -> None:
+    """Parquet is sent by the row group, so its first bytes come late."""
+    sql = "SELECT CASE WHEN range = 100000 THEN ('x' || range)::INT END AS a FROM range(200000)"
+    answer = stack.query("alice", sql, accept=PARQUET)
+    assert answer.status == 400
+    assert answer.json["type"] == "urn:pondflight:problem:sql"
+
+
 BODIES = {
     "not JSON": ("{", "the body is not JSON"),
     "not an object": ("[1]", "must be a JSON object"),
@@ -153,6 +191,7 @@ BODIES = {
     "sql a number": ('{"sql": 1}', '"sql" must be a string'),
     "blank": ('{"sql": " "}', "no statement"),
     "NUL": ('{"sql": "SELECT \\u0000"}', "control character"),
+    "half a character": ('{"sql": "SELECT \'\\ud800\'"}', "control character"),
     "parameters a string": ('{"sql": "SELECT ?", "parameters": "x"}', "must be an array"),
     "mixed list": ('{"sql": "SELECT ?", "parameters": [[1, "a"]]}', "no SQL type"),
     "nests deeply": (
@@ -173,6 +212,12 @@ def test_body_that_is_of_no_use_is_400(stack: Stack, case: str) -> None:
 
 def test_body_of_another_type_is_415(stack: Stack) -> None:
     assert stack.query("alice", "<a/>", content_type="application/xml").status == 415
+
+
+def test_body_that_is_packed_is_415(stack: Stack) -> None:
+    answer = stack.query("alice", b"\x1f\x8b\x08", content_encoding="gzip")
+    assert answer.status == 415
+    assert "Content-Encoding" in answer.json["detail"]
 
 
 def test_body_that_is_no_text_is_400(stack: Stack) -> None:
@@ -248,6 +293,29 @@ def test_client_that_hangs_up_stops_its_statement(stack: Stack, sql: str) -> Non
     wait_until(lambda: running(stack, sub) == 0)
     assert stack.query(sub, "SELECT 1 AS a").rows == [{"a": 1}]
     assert time.monotonic() - began < 15
+
+
+def test_client_that_hangs_up_behind_its_next_request_does_so_too(stack: Stack) -> None:
+    stack.query("ahead", "SELECT 1")
+    sock = start(stack, "ahead", ENDLESS_WITHOUT_ROWS)
+    wait_until(lambda: running(stack, "ahead") > 0)
+    sock.sendall(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n")
+    time.sleep(0.2)
+    sock.close()
+    wait_until(lambda: running(stack, "ahead") == 0)
+
+
+def test_next_request_may_come_while_rows_are_sent(stack: Stack) -> None:
+    sql = "SELECT sum(range) AS a FROM range(300000000)"
+    sock = start(stack, "next", sql, form=JSON_LINES)
+    for byte in b"GET /live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n":
+        sock.sendall(bytes([byte]))
+    answer = b""
+    while piece := sock.recv(65536):
+        answer += piece
+    sock.close()
+    assert b'{"a":44999999850000000}' in answer
+    assert answer.endswith(b'{"live": true}')
 
 
 def test_slow_reader_is_waited_for_and_nothing_is_collected(stack: Stack) -> None:

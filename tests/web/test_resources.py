@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from pondflight import metrics
 from pondflight.proxy.charges import Limits
 from pondflight.proxy.databases import Database, Databases
 from tests.stack import Stack
+from tests.waiting import wait_until
 
 
 def test_health_is_as_documented(stack: Stack) -> None:
@@ -206,6 +208,30 @@ def test_metrics_of_both_processes_stand_together(stack: Stack) -> None:
     assert "pondflight_proxy_up 1.0" in text
     assert "secret-user" not in text
     assert "invented" not in text
+
+
+def test_statement_is_counted_once_with_what_became_of_it(stack: Stack) -> None:
+    def counted() -> list[float]:
+        labels = [("query", "ok"), ("query", "error"), ("update", "ok"), ("update", "error")]
+        return [metrics.STATEMENTS.labels(*pair)._value.get() for pair in labels]
+
+    def rises(by: list[int]) -> None:
+        expected = [was + more for was, more in zip(before, by, strict=True)]
+        wait_until(lambda: counted() == expected)
+
+    stack.query("counted", "CREATE TABLE t (a INT)")
+    for body, by in (
+        ("SELECT * FROM range(100000)", [1, 0, 0, 0]),
+        ("SELECT nothing", [0, 1, 0, 0]),
+        ({"sql": "SELECT ?", "parameters": [1]}, [1, 0, 0, 0]),
+        ({"sql": "SELECT nothing, ?", "parameters": [1]}, [0, 1, 0, 0]),
+        ({"sql": "SELECT ?::INT", "parameters": ["x"]}, [0, 1, 0, 0]),
+        ("SELECT (range || 'x')::INT FROM range(9)", [0, 1, 0, 0]),
+        ({"sql": "INSERT INTO t VALUES (?)", "parameters": [1]}, [0, 0, 1, 0]),
+    ):
+        before = counted()
+        stack.query("counted", body)
+        rises(by)
 
 
 def test_metrics_may_be_kept_for_administrators() -> None:
