@@ -6,6 +6,7 @@ import re
 from typing import Any, Final
 
 from pondflight.ai.sql import Table
+from pondflight.dialect.words import RESERVED
 from pondflight.web.upstream import Upstream
 
 _COLUMNS: Final = """
@@ -62,4 +63,6 @@ def path_of(database: str, schema: str, table: str) -> str:
 
 def quoted(name: str) -> str:
     """The name as an identifier, quoted if it has to be."""
-    return name if _PLAIN.fullmatch(name) else '"' + name.replace('"', '""') + '"'
+    if _PLAIN.fullmatch(name) and name not in RESERVED:
+        return name
+    return '"' + name.replace('"', '""') + '"'

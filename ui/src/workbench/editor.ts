@@ -10,7 +10,8 @@ import { Compartment, EditorState, Prec } from "@codemirror/state";
 import { EditorView, drawSelection, highlightActiveLine, keymap, lineNumbers, placeholder } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import type { Position } from "../lib/http";
-import { type Catalog, quote } from "./tree";
+import { quote } from "../lib/names";
+import type { Catalog } from "./tree";
 
 const KEYWORDS =
   "add all alter analyze and anti any array as asc asof attach begin between by call cascade case cast checkpoint collate column columns commit constraint copy create cross cube current database default delete desc describe detach distinct drop else end escape except exclude exists explain export extension false fetch filter first following for foreign from full generated glob group grouping having if ignore ilike import in index inner insert install intersect interval into is isnull join key lambda last lateral left like limit load macro map materialized natural not notnull null nulls of offset on only or order ordinality outer over partition pivot positional pragma preceding prepare primary qualify range recursive references rename replace reset respect returning right rollback rollup row rows sample schema select semi sequence set sets show similar some struct summarize table tables tablesample temp temporary then ties to transaction true truncate try_cast type unbounded union unique unnest unpivot update use using vacuum values view virtual when where window with within";

@@ -2,6 +2,7 @@
 
 import { h, icon } from "../lib/dom";
 import { count } from "../lib/format";
+import { quote } from "../lib/names";
 import { rows } from "./query";
 import type { Session } from "./session";
 
@@ -60,10 +61,6 @@ export async function load(session: Session): Promise<Catalog> {
   for (const r of columns) found.get(key(r))?.columns.push({ name: r.c, type: r.y });
   return { databases: databases.map((r) => r.d), tables: [...found.values()] };
 }
-
-const PLAIN = /^[a-z_][a-z0-9_]*$/;
-export const quote = (name: string): string =>
-  PLAIN.test(name) ? name : `"${name.replaceAll('"', '""')}"`;
 
 /** The name of a table as SQL has it: no longer than it must be. */
 export function path(table: TableEntry): string {
