@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import falcon
 
-from pondflight.ai.conversation import End, Message
+from pondflight.ai.conversation import CallPiece, End, Message
 from pondflight.ai.models import Models
 from pondflight.ai.sql import describe
 from pondflight.errors import PondflightError
@@ -50,7 +50,7 @@ class Chat:
         if streamed:
             answers.send(resp, answer, _Events(question.model))
             return
-        text, end = answers.whole(answer)
+        text, _, end = answers.whole(answer)
         resp.media = {"content": text, **_ending(question.model, end)}
 
     def _schema(self, asker: Asker, messages: tuple[Message, ...]) -> str:
@@ -66,6 +66,9 @@ class _Events:
 
     def text(self, text: str) -> bytes:
         return answers.event({"delta": text})
+
+    def call(self, piece: CallPiece) -> bytes:
+        return b""  # no tools are offered in this form
 
     def end(self, end: End) -> bytes:
         return answers.event(_ending(self._model, end), "end")

@@ -10,7 +10,7 @@ from pondflight.tokens import Tokens
 from pondflight.web.ai.callers import Askers
 from pondflight.web.ai.chat import Chat, Embed
 from pondflight.web.ai.mcp import Mcp
-from pondflight.web.ai.openai_format import ChatCompletions, Embeddings, ModelList
+from pondflight.web.ai.openai_format import ChatCompletions, Embeddings, ModelList, OneModel
 from pondflight.web.ai.sql import Sql
 from pondflight.web.configuration import Configuration
 from pondflight.web.upstream import Upstream
@@ -38,5 +38,6 @@ def routes(
         "/v1/chat/completions": ChatCompletions(models, askers),
         "/v1/embeddings": Embeddings(models, askers),
         "/v1/models": ModelList(models, askers),
+        "/v1/models/{name:path}": OneModel(models, askers),
         "/mcp": Mcp(tokens, upstream),
     }

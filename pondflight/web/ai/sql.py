@@ -45,11 +45,15 @@ class Sql:
         tokens = min(_MOST_TOKENS, self._models.settings.max_tokens)
 
         def ask(messages: tuple[Message, ...]) -> answers.Counted:
-            question = Question(model, messages, tokens, temperature=0.0)
+            question = Question(model, messages, tokens)
             return answers.ask(self._models, question, req)
+
+        found: dict[str, Any] = {}
 
         def check(sql: str) -> None:
             self._upstream.statement(asker.token, "", {}, query_only=True).check(sql)
+            if wanted:  # some mistakes show with the rows only
+                found.update(fetch(self._upstream, asker.token, sql, wanted))
 
         try:
             written = write(words, tables_of(self._upstream, asker.token), ask, check)
@@ -57,15 +61,13 @@ class Sql:
             document = problems.problem(422, str(error), kind="no-query", title="No query")
             document |= {"sql": error.sql} if error.sql else {}
             raise problems.ProblemError(document) from error
-        answer = {
+        resp.media = {
             "sql": written.sql,
             "model": model,
             "repaired": written.repaired,
             "usage": asdict(written.usage),
+            **found,
         }
-        if wanted:
-            answer |= fetch(self._upstream, asker.token, written.sql, wanted)
-        resp.media = answer
 
 
 def fetch(upstream: Upstream, token: str, sql: str, most: int) -> dict[str, Any]:
