@@ -158,11 +158,10 @@ function collect(store: Store, { x, y }: Choice): Data {
 
 function lines(store: Store, x: number, y: number[]): Data {
   const step = Math.max(1, Math.ceil(store.rows / MOST_POINTS));
-  const scale = store.columns[x]?.kind === "time" ? 1000 : 1;
   const points: [number, number][] = [];
   for (let row = 0; row < store.rows; row += step) {
-    const at = store.columns[x]?.kind === "time" ? Number(store.value(row, x) ?? Number.NaN) : store.number(row, x);
-    if (!Number.isNaN(at)) points.push([at / scale, row]);
+    const at = store.number(row, x);
+    if (Number.isFinite(at)) points.push([at, row]);
   }
   points.sort((a, b) => a[0] - b[0]);
   const note = step > 1 ? `Every ${count(step)}th of ${count(store.rows)} rows is drawn.` : "";
@@ -202,5 +201,5 @@ function bars(store: Store, x: number, y: number[]): Data {
   };
 }
 
-const orNull = (value: number): number | null => (Number.isNaN(value) ? null : value);
+const orNull = (value: number): number | null => (Number.isFinite(value) ? value : null);
 const shorten = (text: string): string => (text.length > 12 ? `${text.slice(0, 11)}…` : text);

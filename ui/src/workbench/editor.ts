@@ -63,18 +63,21 @@ const theme = EditorView.theme({
 });
 
 const KEY = "pondflight.sql";
+const KEPT_CHARACTERS = 200_000;
 
 export class Editor {
   private readonly view: EditorView;
   private readonly language = new Compartment();
 
-  constructor(host: HTMLElement, actions: { run: () => void; initial: string }) {
+  constructor(host: HTMLElement, actions: { run: () => void; initial: string; user: string }) {
+    const key = `${KEY}.${actions.user}`;
     const root = host.attachShadow({ mode: "open" });
     this.view = new EditorView({
       parent: root,
       root,
       state: EditorState.create({
-        doc: localStorage.getItem(KEY) ?? actions.initial,
+        // A tab keeps its own text; a new one begins with the last of all.
+        doc: sessionStorage.getItem(key) ?? localStorage.getItem(key) ?? actions.initial,
         extensions: [
           Prec.highest(
             keymap.of([
@@ -107,7 +110,8 @@ export class Editor {
           ]),
           EditorView.updateListener.of((update) => {
             if (!update.docChanged) return;
-            localStorage.setItem(KEY, update.state.doc.toString().slice(0, 200_000));
+            const text = update.state.doc.toString().slice(0, KEPT_CHARACTERS);
+            for (const storage of [sessionStorage, localStorage]) storage.setItem(key, text);
           }),
         ],
       }),

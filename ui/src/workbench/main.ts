@@ -123,7 +123,7 @@ function workbench(
     });
   };
   let base = 0;
-  const editor = new EditorClass(byId("editor"), { run, initial: INITIAL });
+  const editor = new EditorClass(byId("editor"), { run, initial: INITIAL, user: current().user });
   const runButton = byId<HTMLButtonElement>("run");
   const results = new Results(byId("results"), current, {
     state: (running) => {
