@@ -88,6 +88,22 @@ def test_the_tree_is_walked_by_keys(work: Page) -> None:
     assert focused == "true"
 
 
+def test_a_tree_of_thousands_is_drawn_in_parts(work: Page, stack: Stack, user: str) -> None:
+    tables = "; ".join(f"CREATE TABLE t{n:04} (a INT)" for n in range(1000))
+    assert stack.query(user, tables).status == 200
+    work.click("#refresh")
+    own = work.get_by_role("treeitem", name="yours")
+    expect(own).to_contain_text("1,000")
+    own.locator(".tree-row").first.click()
+    expect(work.get_by_role("treeitem", name="t0199")).to_be_visible()
+    assert work.locator(".tree-item").count() < 300
+    work.get_by_role("treeitem", name="800 more").focus()
+    work.keyboard.press("Enter")
+    expect(work.get_by_role("treeitem", name="t0200")).to_be_focused()
+    work.fill("#filter", "t0999")
+    expect(work.get_by_role("treeitem", name="t0999")).to_be_visible()
+
+
 def test_the_editor_completes_from_the_schema(work: Page) -> None:
     work.locator(".cm-content").click()
     work.keyboard.press("Control+a")

@@ -65,6 +65,19 @@ const theme = EditorView.theme({
 const KEY = "pondflight.sql";
 const KEPT_CHARACTERS = 200_000;
 
+// A browser that types over a selection keeps its style, inline, which our policy does not allow.
+// Brackets and quotes are left to closeBrackets, which puts them around the selection.
+const typeOver = EditorView.domEventHandlers({
+  beforeinput: (event, view) => {
+    const { data, inputType, isComposing } = event;
+    const plain = inputType === "insertText" && data !== null && /^[^()[\]{}'"`]+$/.test(data);
+    if (!plain || isComposing || view.state.selection.main.empty) return false;
+    view.dispatch(view.state.replaceSelection(data), { userEvent: "input.type", scrollIntoView: true });
+    event.preventDefault();
+    return true;
+  },
+});
+
 export class Editor {
   private readonly view: EditorView;
   private readonly language = new Compartment();
@@ -92,6 +105,7 @@ export class Editor {
           highlightSelectionMatches(),
           bracketMatching(),
           closeBrackets(),
+          typeOver,
           indentUnit.of("  "),
           autocompletion({ icons: false, maxRenderedOptions: 60 }),
           syntaxHighlighting(style),
