@@ -11,6 +11,7 @@ import type { Session } from "./session";
 import { MAX_BYTES, Store } from "./store";
 
 const PROGRESS_MS = 100;
+const AGAIN = "an export runs the query again, on a connection that can only read and has no temporary tables";
 
 export class Results {
   private readonly grid = new Grid();
@@ -227,7 +228,9 @@ export class Results {
       window.setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
       toast(`Saved result.${format}, ${bytes(data.size)}`);
     } catch (error) {
-      toast(`Not exported: ${asProblem(error).message}`, "error");
+      const { message, status } = asProblem(error);
+      const why = status === 400 || status === 403 ? ` (${AGAIN})` : "";
+      toast(`Not exported: ${message}${why}`, "error");
     } finally {
       this.setActions(true);
     }
