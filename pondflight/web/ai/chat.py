@@ -14,6 +14,7 @@ from pondflight.errors import PondflightError
 from pondflight.web import problems
 from pondflight.web.ai import answers, bodies
 from pondflight.web.ai.callers import REQUESTS, Asker, Askers, account
+from pondflight.web.ai.reader import Reader
 from pondflight.web.ai.tables import tables_of
 from pondflight.web.upstream import Upstream
 
@@ -44,7 +45,7 @@ class Chat:
         body.done()
         self._models.provider(question.model)  # no key: no need to look at any table
         if with_schema:
-            schema = Message("system", _SCHEMA + self._schema(asker, question.messages))
+            schema = Message("system", _SCHEMA + self._schema(asker, req, question.messages))
             question = replace(question, messages=(schema, *question.messages))
         answer = answers.ask(self._models, question, req)
         if streamed:
@@ -53,9 +54,9 @@ class Chat:
         text, _, end = answers.whole(answer)
         resp.media = {"content": text, **_ending(question.model, end)}
 
-    def _schema(self, asker: Asker, messages: tuple[Message, ...]) -> str:
+    def _schema(self, asker: Asker, req: falcon.Request, messages: tuple[Message, ...]) -> str:
         words = " ".join(message.content for message in messages if message.role == "user")
-        return describe(words, tables_of(self._upstream, asker.token))
+        return describe(words, tables_of(Reader(self._upstream, asker.token, req)))
 
 
 class _Events:
