@@ -20,7 +20,7 @@ from pondflight.ai.conversation import (
 from pondflight.ai.models import Models
 from pondflight.errors import Cancelled, PondflightError
 from pondflight.flightsql.status import leaf_of
-from pondflight.web.ai.callers import REQUESTS, account
+from pondflight.web.ai.callers import REQUESTS, Place, account
 from pondflight.web.worker import HANG_UP
 
 EVENT_STREAM: Final = "text/event-stream"
@@ -104,9 +104,10 @@ def whole(answer: Answer) -> tuple[str, list[ToolCall], End]:
 class EventStream:
     """The body of an answer that is streamed: a piece of text is passed on as it comes."""
 
-    def __init__(self, answer: Answer, form: Form) -> None:
+    def __init__(self, answer: Answer, form: Form, place: Place) -> None:
         self._answer = answer
         self._form = form
+        self._place = place
 
     def __iter__(self) -> Iterator[bytes]:
         try:
@@ -125,14 +126,15 @@ class EventStream:
 
     def close(self) -> None:
         """Called by the server when the body is sent or given up."""
+        self._place.leave()
         self._answer.close()
 
 
-def send(resp: falcon.Response, answer: Answer, form: Form) -> None:
+def send(req: falcon.Request, resp: falcon.Response, answer: Answer, form: Form) -> None:
     """Stream an answer."""
     resp.content_type = EVENT_STREAM
     resp.set_header("x-accel-buffering", "no")  # nginx holds events back otherwise
-    resp.stream = EventStream(answer, form)
+    resp.stream = EventStream(answer, form, req.context.place)
 
 
 def event(data: Any, name: str = "") -> bytes:

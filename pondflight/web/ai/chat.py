@@ -49,7 +49,7 @@ class Chat:
             question = replace(question, messages=(schema, *question.messages))
         answer = answers.ask(self._models, question, req)
         if streamed:
-            answers.send(resp, answer, _Events(question.model))
+            answers.send(req, resp, answer, _Events(question.model))
             return
         text, _, end = answers.whole(answer)
         resp.media = {"content": text, **_ending(question.model, end)}

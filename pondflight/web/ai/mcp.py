@@ -16,6 +16,7 @@ import falcon
 from pondflight.errors import DeadlineExceeded
 from pondflight.tokens import Tokens, bearer
 from pondflight.web import problems
+from pondflight.web.ai.callers import Places
 from pondflight.web.ai.reader import Reader
 from pondflight.web.asgi import CALLER, EventLoop, Scope
 from pondflight.web.upstream import Upstream
@@ -28,8 +29,9 @@ _PASSED_ON: Final = ("accept", "content-type", "mcp-protocol-version", "mcp-meth
 class Mcp:
     """``POST /mcp``."""
 
-    def __init__(self, tokens: Tokens, upstream: Upstream) -> None:
+    def __init__(self, tokens: Tokens, upstream: Upstream, places: Places) -> None:
         self._tokens = tokens
+        self._places = places
         self._upstream = upstream
         self._lock = threading.Lock()
         self._loop: EventLoop | None = None
@@ -39,6 +41,7 @@ class Mcp:
         token = bearer(req.auth)
         self._tokens.verify(token)
         body = req.bounded_stream.read()
+        self._places.enter(req)
         reader = Reader(self._upstream, token, req)
         try:
             answer = self._started().call(_scope(req, reader), body, _SECONDS)

@@ -89,7 +89,7 @@ class ChatCompletions(_Resource):
             "model": question.model,
         }
         if streamed:
-            answers.send(resp, answer, _Chunks(head, with_usage=with_usage))
+            answers.send(req, resp, answer, _Chunks(head, with_usage=with_usage))
             return
         text, calls, end = answers.whole(answer)
         message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
