@@ -96,7 +96,8 @@ def whole(least: int, most: int) -> Callable[[str, Any], int]:
         if isinstance(value, float) and value.is_integer():
             value = int(value)  # to JSON, 1.0 is as whole as 1
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise InvalidArgument(f"{name!r} must be a whole number from {least} to {most}")
+            wanted = f"a whole number from {least} to {most}" if least < most else f"{least}"
+            raise InvalidArgument(f"{name!r} must be {wanted}")
         return value
 
     return read
