@@ -86,6 +86,9 @@ def test_the_tree_is_walked_by_keys(work: Page) -> None:
     work.keyboard.press("ArrowRight")
     focused: Any = work.evaluate("document.activeElement.getAttribute('aria-expanded')")
     assert focused == "true"
+    work.get_by_role("treeitem", name="ponds").first.focus()
+    work.keyboard.press("Shift+Enter")
+    expect(work.locator(".result-status")).to_contain_text("40 rows")
 
 
 def test_a_tree_of_thousands_is_drawn_in_parts(work: Page, stack: Stack, user: str) -> None:
@@ -94,7 +97,6 @@ def test_a_tree_of_thousands_is_drawn_in_parts(work: Page, stack: Stack, user: s
     work.click("#refresh")
     own = work.get_by_role("treeitem", name="yours")
     expect(own).to_contain_text("1,000")
-    own.locator(".tree-row").first.click()
     expect(work.get_by_role("treeitem", name="t0199")).to_be_visible()
     assert work.locator(".tree-item").count() < 300
     work.get_by_role("treeitem", name="800 more").focus()
@@ -466,6 +468,11 @@ def test_it_works_on_a_phone(open_page: OpenPage, stack: Stack) -> None:
     sign_in(page, stack.token("ann"))
     wide: Any = page.evaluate("document.documentElement.scrollWidth")
     assert wide <= 390
+    page.click("#menu")
+    expect(page.locator("#filter")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("#menu")).to_be_focused()
+    expect(page.locator("#filter")).to_be_hidden()
     page.click("#menu")
     page.get_by_role("treeitem", name="ponds").first.get_by_role("button").click()
     expect(page.locator(".grid-row").first).to_be_visible()

@@ -147,7 +147,7 @@ export class Tree {
         class: "tree-action",
         tabindex: -1,
         "aria-label": `Show rows of ${table.name}`,
-        title: "Show the first rows",
+        title: "Show the first rows (Shift + Enter)",
         onclick: (event: Event) => {
           event.stopPropagation();
           this.preview(`SELECT * FROM ${name} LIMIT 1000`);
@@ -216,7 +216,9 @@ export class Tree {
         break;
       case " ": if (expanded !== null) item.dispatchEvent(new Event("toggle")); break;
       case "Enter":
-        if (item.dataset.insert !== undefined) this.insert(item.dataset.insert);
+        if (event.ctrlKey || event.metaKey) return; // runs what is in the editor
+        if (event.shiftKey) item.querySelector<HTMLElement>(":scope > .tree-row > .tree-action")?.click();
+        else if (item.dataset.insert !== undefined) this.insert(item.dataset.insert);
         else item.dispatchEvent(new Event("toggle"));
         break;
       default: {
