@@ -29,6 +29,11 @@ _HOTTEST: Final = 2.0
 _MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,254}")
 _MOST_TOKENS: Final = 1_000_000
 _MOST_CALLS: Final = 128
+_BLANK: Final = re.compile(
+    r"[\t\n\v\f\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]*"
+)
+"""White space as JSON schema's patterns have it: Python's own has some control characters, too."""
+
 _IMAGE: Final = re.compile(r"https://\S+|data:image/[\w.+-]+;base64,[A-Za-z0-9+/=\s]+")
 
 
@@ -77,7 +82,7 @@ def flag(name: str, value: Any) -> bool:
 
 def text(name: str, value: Any) -> str:
     """Text that is not blank."""
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or _BLANK.fullmatch(value):
         raise InvalidArgument(f"{name!r} must be text that is not empty")
     return _encodable(name, value)
 
@@ -127,20 +132,24 @@ def stops(name: str, value: Any) -> tuple[str, ...]:
 
 def inputs(name: str, value: Any) -> Inputs:
     """What is to be turned into vectors: a text or a list of such, or the same as token numbers."""
-    values = [value] if isinstance(value, str) or _is_tokens(value) else value
+    tokens = _tokens(value)
+    values = [value] if isinstance(value, str) else value if tokens is None else [tokens]
     if not isinstance(values, list) or not 0 < len(values) <= _MOST_INPUTS:
         raise InvalidArgument(f"{name!r} must be a text, or up to {_MOST_INPUTS} of them")
-    if all(_is_tokens(item) for item in values):
-        return values
+    numbers = [found for found in map(_tokens, values) if found is not None]
+    if len(numbers) == len(values):
+        return numbers
     return [text(name, item) for item in values]
 
 
-def _is_tokens(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and 0 < len(value) <= _MOST_TOKENS
-        and all(type(token) is int and 0 <= token < _MOST_TOKENS for token in value)
-    )
+def _tokens(value: Any) -> list[int] | None:
+    """Numbers of tokens, if that is what they are; to JSON, 1.0 is as whole as 1."""
+    if not isinstance(value, list) or not 0 < len(value) <= _MOST_TOKENS:
+        return None
+    if not all(type(item) in (int, float) and 0 <= item < _MOST_TOKENS for item in value):
+        return None
+    tokens = [int(item) for item in value]
+    return tokens if tokens == value else None
 
 
 def messages(name: str, value: Any) -> tuple[Message, ...]:
@@ -185,7 +194,7 @@ def _message(name: str, value: Any) -> Message:
     words, images = _content(f"{name}.content", value.get("content"))
     if images and role != "user":
         raise InvalidArgument(f"{name}.content: only a user's message may have images")
-    if not words.strip() and not images and not calls and role != "tool":
+    if _BLANK.fullmatch(words) and not images and not calls and role != "tool":
         raise InvalidArgument(f"'{name}.content' must be text that is not empty")
     answers = value.get("tool_call_id") if role == "tool" else ""
     if role == "tool":
