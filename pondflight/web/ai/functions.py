@@ -66,13 +66,17 @@ def _tool(name: str, value: Any) -> Tool:
             f"{name}.function.name must be up to 128 letters, digits, '_' and '-'"
         )
     description = function.get("description")
-    parameters = function.get("parameters") or {"type": "object", "properties": {}}
+    parameters = function.get("parameters")
+    if parameters is None:
+        parameters = {"type": "object", "properties": {}}
     strict = function.get("strict")
     if not isinstance(description, str | None) or not isinstance(parameters, dict):
         raise InvalidArgument(
             f"{name}.function has a description (text) and parameters (an object)"
         )
-    return Tool(called, description, parameters, strict if isinstance(strict, bool) else None)
+    if not isinstance(strict, bool | None):
+        raise InvalidArgument(f"{name}.function.strict must be true or false")
+    return Tool(called, description, parameters, strict)
 
 
 def _choice(name: str, value: Any) -> ToolChoice:
