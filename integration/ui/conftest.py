@@ -116,9 +116,7 @@ class Watched:
         return page
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        # Chromium's own editing tries inline styles when text is typed over; the policy stops it.
-        harmless = "Failed to load resource" in message.text or "inline style" in message.text
-        if message.type == "error" and not harmless:
+        if message.type == "error" and "Failed to load resource" not in message.text:
             self.faults.append(message.text)
 
 

@@ -86,6 +86,24 @@ def test_the_tree_is_walked_by_keys(work: Page) -> None:
     work.keyboard.press("ArrowRight")
     focused: Any = work.evaluate("document.activeElement.getAttribute('aria-expanded')")
     assert focused == "true"
+    work.get_by_role("treeitem", name="ponds").first.focus()
+    work.keyboard.press("Shift+Enter")
+    expect(work.locator(".result-status")).to_contain_text("40 rows")
+
+
+def test_a_tree_of_thousands_is_drawn_in_parts(work: Page, stack: Stack, user: str) -> None:
+    tables = "; ".join(f"CREATE TABLE t{n:04} (a INT)" for n in range(1000))
+    assert stack.query(user, tables).status == 200
+    work.click("#refresh")
+    own = work.get_by_role("treeitem", name="yours")
+    expect(own).to_contain_text("1,000")
+    expect(work.get_by_role("treeitem", name="t0199")).to_be_visible()
+    assert work.locator(".tree-item").count() < 300
+    work.get_by_role("treeitem", name="800 more").focus()
+    work.keyboard.press("Enter")
+    expect(work.get_by_role("treeitem", name="t0200")).to_be_focused()
+    work.fill("#filter", "t0999")
+    expect(work.get_by_role("treeitem", name="t0999")).to_be_visible()
 
 
 def test_the_editor_completes_from_the_schema(work: Page) -> None:
@@ -154,13 +172,92 @@ def test_all_types_are_readable(work: Page) -> None:
     assert found["h"] == "170141183460469231731687303715884105727"
     assert found["d"] == "-1.50"
     assert found["day"] == "1969-07-20"
-    assert found["ts"] == "2024-02-29 12:30:00.250"
+    assert found["ts"] == "2024-02-29 12:30:00.25"
     assert found["t"] == "23:59:59"
     assert found["b"] == "\\x6162"
     assert found["l"] == "[1,2]"
     assert found["s"] == '{"a":"x"}'
     assert found["n"] == "NULL"
     assert found["y"] == "true"
+
+
+EXACT = {
+    "DATE 'infinity'": ("date", "infinity"),
+    "DATE '0044-03-15 (BC)'": ("date", "0044-03-15 (BC)"),
+    "DATE '275761-01-01'": ("date", "275761-01-01"),
+    "TIMESTAMP '2024-01-01 00:00:00.000001'": ("timestamp", "2024-01-01 00:00:00.000001"),
+    "TIMESTAMP_NS '1969-12-31 23:59:59.999999999'": (
+        "timestamp_ns",
+        "1969-12-31 23:59:59.999999999",
+    ),
+    "TIMESTAMP '-infinity'": ("timestamp", "-infinity"),
+    "TIMESTAMPTZ '2024-01-01 00:00:00+02'": ("timestamptz", "2023-12-31 22:00:00+00"),
+    "TIME '24:00:00'": ("time", "24:00:00"),
+    "INTERVAL '14 months -3 days 1.5 seconds'": (
+        "interval",
+        "1 year 2 months -3 days 00:00:01.5",
+    ),
+    "0.1::FLOAT": ("float", "0.1"),
+    "[1.25::DECIMAL(9, 2), NULL]": ("decimal(9,2)[]", "[1.25,null]"),
+    "[DATE '2024-01-01']": ("date[]", '["2024-01-01"]'),
+    "{'a': TIME '01:02:03', 'b': 9007199254740993}": (
+        "STRUCT(a TIME, b BIGINT)",
+        '{"a":"01:02:03","b":9007199254740993}',
+    ),
+    "MAP {1: 'x\"y'}": ("MAP(INTEGER, VARCHAR)", '{"1":"x\\"y"}'),
+    "union_value(name := 'Frank')": ('UNION("name" VARCHAR)', "Frank"),
+    "'nan'::DOUBLE": ("double", "NaN"),
+}
+
+
+def test_values_are_shown_as_they_are(work: Page) -> None:
+    run_sql(work, "SELECT " + ", ".join(f"{sql} AS c{i}" for i, sql in enumerate(EXACT)))
+    expect(work.locator(".result-status")).to_contain_text("1 row ")
+    work.set_viewport_size({"width": 4500, "height": 800})  # all of them at once
+    expect(work.locator(".grid-row .grid-cell")).to_have_count(len(EXACT))
+    types = work.locator(".grid-head .grid-type").all_inner_texts()
+    assert list(zip(types, cells(work, 0), strict=True)) == list(EXACT.values())
+
+
+def test_a_result_that_breaks_off_is_never_taken_for_a_whole_one(work: Page) -> None:
+    run_sql(
+        work,
+        "SELECT CASE WHEN range = 900000 THEN error('late') ELSE range END AS n "
+        "FROM range(1000000)",
+    )
+    expect(work.locator(".failure")).to_contain_text("The result broke off")
+    expect(work.locator(".result-status")).to_contain_text("broke off after")
+    expect(work.locator(".grid-row").first).to_be_visible()  # what has come can still be read
+    expect(work.get_by_role("button", name="CSV", exact=True)).to_be_disabled()
+
+
+def test_what_changes_rows_and_what_only_looks_like_it(work: Page) -> None:
+    run_sql(work, "SET VARIABLE a = 1")
+    expect(work.locator(".hint")).to_contain_text("Done")
+    run_sql(work, 'SELECT 5 AS "Count"')
+    expect(work.locator(".result-status")).to_contain_text("1 row ")
+    run_sql(work, "SELECT 5 AS a WHERE false")
+    expect(work.locator(".no-rows")).to_be_visible()
+
+
+def test_tables_may_have_any_name(work: Page) -> None:
+    run_sql(work, 'CREATE OR REPLACE TABLE "order" AS SELECT 7 AS "select"')
+    work.get_by_role("button", name="Show rows of order").click()
+    expect(work.locator('.grid-row[aria-rowindex="2"] .grid-cell')).to_have_text("7")
+    run_sql(work, 'DROP TABLE "order"')
+    expect(work.locator("#results")).to_contain_text(" changed")
+
+
+def test_a_tab_keeps_its_text(open_page: OpenPage, stack: Stack, user: str) -> None:
+    page = open_page("/")
+    sign_in(page, stack.token(user))
+    write_sql(page, "SELECT 'kept'")
+    page.goto("/console")
+    page.go_back()
+    expect(page.locator(".cm-content")).to_contain_text("SELECT 'kept'")
+    page.click("#leave")
+    sign_in(page, stack.token(f"{user}-other"))  # somebody else, at the same screen
+    expect(page.locator(".cm-content")).not_to_contain_text("kept")
 
 
 def test_an_error_is_shown_where_it_happened(work: Page) -> None:
@@ -371,6 +468,11 @@ def test_it_works_on_a_phone(open_page: OpenPage, stack: Stack) -> None:
     sign_in(page, stack.token("ann"))
     wide: Any = page.evaluate("document.documentElement.scrollWidth")
     assert wide <= 390
+    page.click("#menu")
+    expect(page.locator("#filter")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("#menu")).to_be_focused()
+    expect(page.locator("#filter")).to_be_hidden()
     page.click("#menu")
     page.get_by_role("treeitem", name="ponds").first.get_by_role("button").click()
     expect(page.locator(".grid-row").first).to_be_visible()

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import anthropic
 
-from pondflight.ai.conversation import Embeddings, End, FinishReason, Question, Text, Usage
+from pondflight.ai.conversation import (
+    CallPiece,
+    Embeddings,
+    End,
+    FinishReason,
+    Inputs,
+    Message,
+    Part,
+    Question,
+    Text,
+    Usage,
+)
 from pondflight.ai.faults import cut_off, provider_errors
 from pondflight.ai.hangup import hang_up
 from pondflight.errors import InvalidArgument
@@ -18,7 +31,10 @@ _REASONS: dict[str | None, FinishReason] = {
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
     "refusal": "content_filter",
+    "tool_use": "tool_calls",
 }
+_CHOICES = {"auto": "auto", "none": "none", "required": "any"}
+_DATA_URL = re.compile(r"data:(image/[\w.+-]+);base64,(.*)", re.DOTALL)
 _MAX_MODELS = 100
 
 
@@ -34,16 +50,20 @@ class Claude:
 
     def ask(self, question: Question) -> ClaudeAnswer:
         """Messages, streamed."""
-        turns = [m for m in question.messages if m.role != "system"]
+        if (form := question.options.get("response_format")) is not None:
+            raise InvalidArgument(
+                f"'response_format': Claude has no {form.get('type')}: give it a tool instead"
+            )
         system = "\n\n".join(m.content for m in question.messages if m.role == "system")
         wanted: dict[str, Any] = {
             "model": question.model,
-            "messages": [{"role": m.role, "content": m.content} for m in turns],
+            "messages": _turns(question.messages),
             "max_tokens": question.max_tokens,
             "system": system or None,
             "temperature": question.temperature,
             "top_p": question.top_p,
             "stop_sequences": list(question.stop) or None,
+            **_tools(question),
         }
         given = {name: value for name, value in wanted.items() if value is not None}
         # Older releases of the library and newer disagree on what arguments they type.
@@ -52,7 +72,7 @@ class Claude:
             stream = self._client.messages.create(**given, extra_body=body or None, stream=True)
         return ClaudeAnswer(stream)
 
-    def embed(self, inputs: list[str], model: str, dimensions: int | None) -> Embeddings:
+    def embed(self, inputs: Inputs, model: str, dimensions: int | None) -> Embeddings:
         """Anthropic has no embeddings."""
         raise InvalidArgument(
             "Claude has no embeddings: name a model such as text-embedding-3-small"
@@ -75,8 +95,9 @@ class ClaudeAnswer:
         self._stream = stream
         self._closed = False
 
-    def __iter__(self) -> Iterator[Text | End]:
-        read = written = 0
+    def __iter__(self) -> Iterator[Part]:
+        read = written = calls = 0
+        silent = False  # a call without arguments has no piece that says so
         reason: str | None = None
         with self._stream, provider_errors(anthropic, NAME, _SETTING, lambda: self._closed):
             for event in self._stream:
@@ -84,8 +105,17 @@ class ClaudeAnswer:
                     case "message_start":
                         usage = event.message.usage
                         read, written = usage.input_tokens, usage.output_tokens
+                    case "content_block_start" if event.content_block.type == "tool_use":
+                        calls, silent = calls + 1, True
+                        yield CallPiece(calls - 1, event.content_block.id, event.content_block.name)
                     case "content_block_delta" if event.delta.type == "text_delta":
                         yield Text(event.delta.text)
+                    case "content_block_delta" if event.delta.type == "input_json_delta":
+                        silent = silent and not event.delta.partial_json
+                        yield CallPiece(calls - 1, arguments=event.delta.partial_json)
+                    case "content_block_stop" if silent:
+                        silent = False
+                        yield CallPiece(calls - 1, arguments="{}")
                     case "message_delta":
                         reason = event.delta.stop_reason
                         written = event.usage.output_tokens
@@ -99,3 +129,77 @@ class ClaudeAnswer:
         """Break off."""
         self._closed = True
         hang_up(self._stream.response)
+
+
+def _turns(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
+    turns: list[dict[str, Any]] = []
+    for message in messages:
+        match message.role:
+            case "system":
+                continue
+            case "tool":
+                result = {
+                    "type": "tool_result",
+                    "tool_use_id": message.answers,
+                    "content": message.content,
+                }
+                if turns and _is_results(turns[-1]):  # those of one turn belong together
+                    turns[-1]["content"].append(result)
+                else:
+                    turns.append({"role": "user", "content": [result]})
+            case role:
+                turns.append({"role": role, "content": _content(message)})
+    return turns
+
+
+def _is_results(turn: dict[str, Any]) -> bool:
+    content = turn["content"]
+    return isinstance(content, list) and content[0]["type"] == "tool_result"
+
+
+def _content(message: Message) -> str | list[dict[str, Any]]:
+    if not message.images and not message.calls:
+        return message.content
+    blocks = [{"type": "image", "source": _source(url)} for url in message.images]
+    if message.content:
+        blocks.append({"type": "text", "text": message.content})
+    return blocks + [
+        {"type": "tool_use", "id": call.id, "name": call.name, "input": _input(call.arguments)}
+        for call in message.calls
+    ]
+
+
+def _source(url: str) -> dict[str, str]:
+    match = _DATA_URL.fullmatch(url)
+    if match is None:
+        return {"type": "url", "url": url}
+    return {"type": "base64", "media_type": match[1], "data": match[2]}
+
+
+def _input(arguments: str) -> dict[str, Any]:
+    try:
+        found = json.loads(arguments or "{}")
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise InvalidArgument("the arguments of a call must be a JSON object")
+    return found
+
+
+def _tools(question: Question) -> dict[str, Any]:
+    if not question.tools:
+        return {}
+    choice = question.tool_choice
+    chosen: dict[str, Any] = {"type": _CHOICES[choice.mode]}
+    if choice.name:
+        chosen = {"type": "tool", "name": choice.name}
+    if choice.parallel is not None and choice.mode != "none":
+        chosen["disable_parallel_tool_use"] = not choice.parallel
+    tools = [
+        {"name": tool.name, "description": tool.description, "input_schema": dict(tool.parameters)}
+        for tool in question.tools
+    ]
+    return {
+        "tools": [{k: v for k, v in tool.items() if v is not None} for tool in tools],
+        "tool_choice": chosen,
+    }

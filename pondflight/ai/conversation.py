@@ -2,20 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
 
-Role: TypeAlias = Literal["system", "user", "assistant"]
-FinishReason: TypeAlias = Literal["stop", "length", "content_filter"]
+Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+FinishReason: TypeAlias = Literal["stop", "length", "content_filter", "tool_calls"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """What a model wants the caller to do; ``arguments`` is JSON, as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    ``images`` are URLs (``https:`` or ``data:``) that a user shows. ``calls`` are an assistant's;
+    a turn of the role ``tool`` is the result of the call whose id is ``answers``.
+    """
 
     role: Role
     content: str
+    images: tuple[str, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
+    answers: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """Something that a model may ask to be called; ``parameters`` is a JSON schema."""
+
+    name: str
+    description: str | None
+    parameters: Mapping[str, Any]
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether tools are called. ``name``: that one has to be."""
+
+    mode: Literal["auto", "none", "required"] = "auto"
+    name: str = ""
+    parallel: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +58,7 @@ class Question:
     """A conversation that a model is to continue.
 
     ``max_tokens`` bounds the answer. ``temperature`` and ``top_p`` are the provider's own where
-    they are None.
+    they are None. ``options`` are fields of OpenAI's wire format that have no other meaning here.
     """
 
     model: str
@@ -32,6 +67,9 @@ class Question:
     temperature: float | None = None
     top_p: float | None = None
     stop: tuple[str, ...] = ()
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +88,19 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class CallPiece:
+    """A piece of the call number ``index``: ``id`` and ``name`` come with its first one."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+Part: TypeAlias = "Text | CallPiece | End"
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """The answer is complete. ``reason`` is the one that OpenAI's wire format has for it."""
 
@@ -58,15 +109,19 @@ class End:
 
 
 class Answer(Protocol):
-    """An answer on its way: pieces of text, then one ``End``.
+    """An answer on its way: pieces of text and of calls, then one ``End``.
 
     An answer that ends without an ``End`` raises instead: it is never taken for a whole one.
     """
 
-    def __iter__(self) -> Iterator[Text | End]: ...
+    def __iter__(self) -> Iterator[Part]: ...
 
     def close(self) -> None:
         """Break off; from any thread. The provider hears of it at once."""
+
+
+Inputs: TypeAlias = "list[str] | list[list[int]]"
+"""Texts, or the numbers of their tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +141,7 @@ class Provider(Protocol):
     def ask(self, question: Question) -> Answer:
         """Send the question; returns when the provider has accepted it."""
 
-    def embed(self, inputs: list[str], model: str, dimensions: int | None) -> Embeddings:
+    def embed(self, inputs: Inputs, model: str, dimensions: int | None) -> Embeddings:
         """Turn texts into vectors."""
 
     def models(self) -> list[str]:

@@ -7,7 +7,18 @@ from typing import Any, get_args
 
 import openai
 
-from pondflight.ai.conversation import Embeddings, End, FinishReason, Question, Text, Usage
+from pondflight.ai.conversation import (
+    CallPiece,
+    Embeddings,
+    End,
+    FinishReason,
+    Inputs,
+    Message,
+    Part,
+    Question,
+    Text,
+    Usage,
+)
 from pondflight.ai.faults import cut_off, provider_errors
 from pondflight.ai.hangup import hang_up
 
@@ -28,11 +39,13 @@ class Gpt:
         """Chat completions, streamed."""
         wanted: dict[str, Any] = {
             "model": question.model,
-            "messages": [{"role": m.role, "content": m.content} for m in question.messages],
+            "messages": [_message(message) for message in question.messages],
             "max_completion_tokens": question.max_tokens,
             "temperature": question.temperature,
             "top_p": question.top_p,
             "stop": list(question.stop) or None,
+            **_tools(question),
+            **question.options,
         }
         given = {name: value for name, value in wanted.items() if value is not None}
         with provider_errors(openai, NAME, _SETTING):
@@ -41,7 +54,7 @@ class Gpt:
             )
         return GptAnswer(stream)
 
-    def embed(self, inputs: list[str], model: str, dimensions: int | None) -> Embeddings:
+    def embed(self, inputs: Inputs, model: str, dimensions: int | None) -> Embeddings:
         """Embeddings, as numbers."""
         given: dict[str, Any] = {} if dimensions is None else {"dimensions": dimensions}
         with provider_errors(openai, NAME, _SETTING):
@@ -69,7 +82,7 @@ class GptAnswer:
         self._stream = stream
         self._closed = False
 
-    def __iter__(self) -> Iterator[Text | End]:
+    def __iter__(self) -> Iterator[Part]:
         usage = Usage()
         reason: FinishReason | None = None
         with self._stream, provider_errors(openai, NAME, _SETTING, lambda: self._closed):
@@ -77,8 +90,10 @@ class GptAnswer:
                 if chunk.usage is not None:  # in a chunk of its own, behind the finish reason
                     usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
                 for choice in chunk.choices[:1]:
-                    if choice.delta.content:
-                        yield Text(choice.delta.content)
+                    if words := choice.delta.content or choice.delta.refusal:
+                        yield Text(words)
+                    for call in choice.delta.tool_calls or ():
+                        yield _piece(call)
                     if choice.finish_reason is not None:
                         known = choice.finish_reason in get_args(FinishReason)
                         reason = choice.finish_reason if known else "stop"
@@ -91,6 +106,58 @@ class GptAnswer:
         """Break off."""
         self._closed = True
         hang_up(self._stream.response)
+
+
+def _message(message: Message) -> dict[str, Any]:
+    body: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.images:
+        words = [{"type": "text", "text": message.content}] if message.content else []
+        images = [{"type": "image_url", "image_url": {"url": url}} for url in message.images]
+        body["content"] = words + images
+    if message.calls:
+        body["content"] = message.content or None
+        body["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in message.calls
+        ]
+    if message.role == "tool":
+        body["tool_call_id"] = message.answers
+    return body
+
+
+def _tools(question: Question) -> dict[str, Any]:
+    if not question.tools:
+        return {}
+    functions = [
+        {
+            "name": tool.name,
+            "description": tool.description,
+            "parameters": tool.parameters,
+            "strict": tool.strict,
+        }
+        for tool in question.tools
+    ]
+    choice = question.tool_choice
+    return {
+        "tools": [
+            {"type": "function", "function": {k: v for k, v in f.items() if v is not None}}
+            for f in functions
+        ],
+        "tool_choice": {"type": "function", "function": {"name": choice.name}}
+        if choice.name
+        else choice.mode,
+        "parallel_tool_calls": choice.parallel,
+    }
+
+
+def _piece(call: Any) -> CallPiece:
+    name = call.function.name if call.function else None
+    arguments = call.function.arguments if call.function else None
+    return CallPiece(call.index, call.id or "", name or "", arguments or "")
 
 
 def _prompt_tokens(answer: Any) -> int:

@@ -30,7 +30,14 @@ Tables, each with its columns and their types:
 
 """
 _REFUSAL = re.compile(r"^\W*NO QUERY:?\s*(.*)", re.IGNORECASE | re.DOTALL)
-_FENCE = re.compile(r"```[ \t]*\w*[ \t]*\n(.*?)```", re.DOTALL)
+_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL | re.IGNORECASE)
+_FENCE = re.compile(
+    r"""^[ \t]*(?P<fence>`{3,}|~{3,})[^\n`]*\n  # opened, perhaps with the name of a language
+        (?P<sql>.*?)
+        (?:^[ \t]*(?P=fence)|\Z)              # closed, or cut off""",
+    re.DOTALL | re.MULTILINE | re.VERBOSE,
+)
+_TICKS = re.compile(r"(?P<ticks>`{1,3})(?:sql\b)?(?P<sql>[^`]+)(?P=ticks)", re.IGNORECASE)
 _WORD = re.compile(r"\w{3,}")
 _LONGEST_REASON = 300
 
@@ -133,12 +140,14 @@ def _read(answer: Answer) -> tuple[str, Usage]:
 
 
 def _sql(text: str) -> str:
-    refusal = _REFUSAL.match(text)
+    """The query in what a model has written, whatever it has wrapped it in."""
+    text = _THOUGHTS.sub("", text.replace("\r\n", "\n")).strip()
+    wrapped = _FENCE.search(text) or _TICKS.fullmatch(text)
+    sql = (wrapped["sql"] if wrapped is not None else text).strip().rstrip(";").strip()
+    refusal = _REFUSAL.match(sql) or _REFUSAL.match(text)
     if refusal is not None:
         reason = " ".join(refusal[1].split())[:_LONGEST_REASON] or "it gives no reason"
         raise NoQuery(f"the model found no query for this: {reason}")
-    fenced = _FENCE.search(text)
-    sql = (fenced[1] if fenced is not None else text).strip().rstrip(";").strip()
     if not sql:
         raise NoQuery("the model answered nothing: ask it differently")
     return sql

@@ -28,7 +28,11 @@ LONGEST_TEXT = 4000
 _LONGEST_ERROR = 300
 _VALUES = (duckdb.token_type.string_const, duckdb.token_type.numeric_const)
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|\$(\w*)\$.*?\$\1\$""", re.DOTALL)
+_NAME = re.compile(r'''"(?:[^"]|"")*"''')
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_REST_OF_NUMBER = re.compile(r"^\w+")
+_UNENDED = re.compile(r"""(?:\w+&)?['"].*|\$\w*\$.*|/\*.*""", re.DOTALL)
+"""What begins a value or a comment in text that the tokenizer gave up on."""
 
 
 @dataclass(eq=False)
@@ -152,12 +156,14 @@ def masked(sql: str) -> str:
     for index, (start, kind) in enumerate(tokens):
         end = tokens[index + 1][0] if index + 1 < len(tokens) else len(data)
         piece = data[start:end].decode("utf-8", "replace")
+        if pieces and pieces[-1] == "?":
+            piece = _REST_OF_NUMBER.sub("", piece)
         if kind in _VALUES:
             pieces.append("? " if piece[-1:].isspace() else "?")
-        elif piece.startswith('"'):
-            pieces.append(piece)
         else:
-            pieces.append(_COMMENT.sub(" ", piece))
+            name = _NAME.match(piece)
+            said = name[0] if name is not None else ""
+            pieces.append(said + _UNENDED.sub("? ", _COMMENT.sub(" ", piece[len(said) :])))
     return " ".join("".join(pieces).split())
 
 

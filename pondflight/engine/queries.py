@@ -2,7 +2,7 @@
 
 They are for SQL that no person has written: a language model's. Four things have to agree before
 a row is read, and DuckDB decides each of them: the text is one statement; the parser takes it for
-a SELECT; its tree and its plan (which has views and macros resolved) name no function that does
+a SELECT; its tree and its plans (which have views and macros resolved) name no function that does
 something; and it runs in a transaction that DuckDB itself keeps from writing, on a connection of
 its own, which is thrown away.
 """
@@ -37,6 +37,7 @@ EFFECTS = frozenset(
         "truncate_duckdb_logs",
         "write_log",
         "setseed",
+        "pg_sleep",
         "sleep_ms",
         "nextval",
         "mysql_clear_cache",
@@ -54,6 +55,7 @@ EFFECTS = frozenset(
 to a database that DuckDB cannot look into."""
 
 _SERIALIZE = "SELECT json_serialize_sql(?)"
+_BOUND = "SELECT json_serialize_plan(?)"
 _READ_ONLY = "BEGIN TRANSACTION READ ONLY"
 
 
@@ -111,14 +113,17 @@ class Queries:
         return statement
 
     def _check(self, cursor: duckdb.DuckDBPyConnection, statement: Statement) -> Columns:
-        named = _functions(_tree(cursor, statement.describable))
-        cursor.execute(f"EXPLAIN (FORMAT json) {statement.describable}")
-        row = cursor.fetchone()
-        planned = _functions(json.loads(row[1]) if row else [])
-        for name in sorted((named | planned) & EFFECTS):
-            raise PermissionDenied(f"only a query may be run here, and {name}() does something")
+        text = statement.describable
+        _refuse(_functions(_tree(cursor, text)))
+        # Before what follows, since its errors say where in the text they are.
         columns = self._describer.columns(cursor, statement, None)
         assert columns is not None  # it is a SELECT
+        cursor.execute(f"EXPLAIN (FORMAT json) {text}")
+        row = cursor.fetchone()
+        _refuse(_functions(json.loads(row[1]) if row else []))
+        # That one leaves out expressions; this one has them, but not all plans have this one.
+        row = cursor.execute(_BOUND, [text]).fetchone()
+        _refuse(_functions(json.loads(row[0]) if row else []))
         return columns
 
     @contextmanager
@@ -150,6 +155,11 @@ def _tree(cursor: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
     return tree
 
 
+def _refuse(functions: set[str]) -> None:
+    for name in sorted(functions & EFFECTS):
+        raise PermissionDenied(f"only a query may be run here, and {name}() does something")
+
+
 def _functions(node: object) -> set[str]:
     """The functions that a parse tree or a plan names, in lower case."""
     found: set[str] = set()
@@ -159,7 +169,7 @@ def _functions(node: object) -> set[str]:
         if isinstance(item, list):
             pending.extend(item)
         elif isinstance(item, dict):
-            for name in ("function_name", "Function"):
+            for name in ("function_name", "Function", *(("name",) if "arguments" in item else ())):
                 if isinstance(item.get(name), str):
                     found.add(item[name].lower())
             pending.extend(item.values())

@@ -17,8 +17,9 @@ from gunicorn.app.base import BaseApplication  # noqa: E402
 
 from pondflight import logs  # noqa: E402
 
-THREADS = 96
-"""More than ``query.STREAMS``, so that there are some left for health and for short answers."""
+THREADS = 160
+"""More than ``query.STREAMS`` and ``ai.callers.AT_ONCE`` together, so that there are some left for
+health and for short answers."""
 
 CONNECTIONS = 1000
 

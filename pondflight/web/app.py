@@ -16,6 +16,7 @@ from pondflight.logs import Event, get_logger
 from pondflight.tokens import Tokens
 from pondflight.web import access, console, pages, problems
 from pondflight.web.ai import routes as ai
+from pondflight.web.ai.callers import Places
 from pondflight.web.configuration import Configuration
 from pondflight.web.demo import DemoToken, NoDemoToken
 from pondflight.web.health import Detailed, Health, Live, Ready
@@ -41,7 +42,8 @@ def create_app(configuration: Configuration) -> App:
     upstream = Upstream(configuration.proxy, tokens, configuration.certificate())
     models = ai.models_of(configuration)
     operators = console.Operators(tokens, configuration.secret)
-    middleware = [Watch(), Traces(), Secure(), *access.middleware(configuration)]
+    places = Places()
+    middleware = [Watch(), Traces(), Secure(), places, *access.middleware(configuration)]
     app = falcon.App(middleware=middleware)
     app.add_error_handler(Exception, _on_exception)
     app.add_error_handler(falcon.HTTPError, _on_http_error)
@@ -73,7 +75,7 @@ def create_app(configuration: Configuration) -> App:
         "/console/statements/cancel": console.Change(
             operators, upstream, control.CANCEL_STATEMENT, ("worker", "statement")
         ),
-        **ai.routes(configuration, models, tokens, upstream),
+        **ai.routes(configuration, models, tokens, upstream, places),
     }
     for path, resource in routes.items():
         if hasattr(resource, "on_get"):

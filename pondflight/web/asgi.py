@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 from pondflight.errors import DeadlineExceeded
 
 CALLER: Final = "pondflight.caller"
-"""Key in the scope: the verified token of whoever calls."""
+"""Key in the scope: what stands for whoever calls."""
 
 Scope: TypeAlias = dict[str, Any]
 App: TypeAlias = Callable[

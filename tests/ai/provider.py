@@ -24,7 +24,8 @@ class Reply:
     """What comes of one request.
 
     ``status`` other than 200: an error with ``message``. ``delay``: seconds before the first
-    byte; ``pause``: seconds between pieces. ``cut``: break the connection after so many pieces.
+    byte; ``pause``: seconds between pieces. ``calls``: names and arguments (JSON) of tools, behind
+    the text. ``cut``: break the connection after so many pieces.
     ``late_error``: an error event after the pieces, in place of the end.
     """
 
@@ -39,6 +40,7 @@ class Reply:
     cut: int | None = None
     late_error: str | None = None
     reason: str = "stop"
+    calls: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,14 @@ def _claude(reply: Reply) -> Iterator[bytes]:
         yield event("error", error={"type": reply.late_error, "message": "no"})
         return
     yield event("content_block_stop", index=0)
-    reason = {"stop": "end_turn", "length": "max_tokens"}[reply.reason]
+    for index, (name, arguments) in enumerate(reply.calls, 1):
+        block = {"type": "tool_use", "id": f"call_{index}", "name": name, "input": {}}
+        yield event("content_block_start", index=index, content_block=block)
+        for text in (arguments[:5], arguments[5:]):
+            delta = {"type": "input_json_delta", "partial_json": text}
+            yield event("content_block_delta", index=index, delta=delta)
+        yield event("content_block_stop", index=index)
+    reason = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}[reply.reason]
     yield event(
         "message_delta",
         delta={"stop_reason": reason, "stop_sequence": None},
@@ -206,6 +215,11 @@ def _gpt(reply: Reply, body: dict[str, Any]) -> Iterator[bytes]:
     yield choice({"role": "assistant", "content": ""})
     for text in _pieces(reply):
         yield choice({"content": text})
+    for index, (name, arguments) in enumerate(reply.calls):
+        first = {"id": f"call_{index + 1}", "type": "function"}
+        yield choice({"tool_calls": [{"index": index, **first, "function": {"name": name}}]})
+        for text in (arguments[:5], arguments[5:]):
+            yield choice({"tool_calls": [{"index": index, "function": {"arguments": text}}]})
     if reply.late_error is not None:
         error = {"error": {"type": reply.late_error, "message": "no"}}
         yield f"data: {json.dumps(error)}\n\n".encode()

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from pondflight.ai.conversation import End, Message, Question, Text, Usage
+from pondflight.ai.conversation import End, Message, Part, Question, Text, Usage
 from pondflight.ai.models import Models, ProviderSettings
 from pondflight.errors import (
     DeadlineExceeded,
@@ -29,7 +29,7 @@ def question(model: str) -> Question:
     return Question(model, messages, max_tokens=50, temperature=0.5, stop=("END",))
 
 
-def ask(models: Models, model: str) -> list[Text | End]:
+def ask(models: Models, model: str) -> list[Part]:
     return list(models.provider(model).ask(question(model)))
 
 

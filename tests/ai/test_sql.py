@@ -47,11 +47,24 @@ def select_only(sql: str) -> None:
         "  SELECT 1 ;\n",
         "```sql\nSELECT 1\n```",
         "Here you are:\n```\nSELECT 1;\n```\nThat is all.",
+        "```sql\r\nSELECT 1\r\n```\r\n",
+        "~~~ postgres-sql\nSELECT 1\n~~~",
+        "````\nSELECT 1\n````",
+        "```sql\nSELECT 1",
+        "```SELECT 1```",
+        "`SELECT 1`",
+        "<think>Perhaps\n```sql\nDROP TABLE x\n```</think>\n```sql\nSELECT 1\n```",
     ],
 )
 def test_the_query_is_taken_out_of_the_answer(answer: str) -> None:
     written = write("how many?", TABLES, Scripted(answer), select_only)
     assert (written.sql, written.repaired, written.usage) == ("SELECT 1", False, Usage(10, 2))
+
+
+def test_a_fence_inside_of_the_query_is_part_of_it() -> None:
+    answer = "```sql\nSELECT '```' AS x,\n  '`' AS y\n```"
+    written = write("?", TABLES, Scripted(answer), select_only)
+    assert written.sql == "SELECT '```' AS x,\n  '`' AS y"
 
 
 def test_the_model_sees_the_tables_and_the_question() -> None:
@@ -92,6 +105,7 @@ def test_a_second_failure_is_the_last(answers: tuple[str, str]) -> None:
     [
         ("NO QUERY: it asks for other users' data", "asks for other users' data"),
         ("no query", "gives no reason"),
+        ("```\nNO QUERY: it is about love\n```", "it is about love$"),
         ("", "answered nothing"),
         ("```sql\n```", "answered nothing"),
         ("SELECT 1 -- " + "x" * (1 << 20), "too long"),

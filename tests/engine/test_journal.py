@@ -44,6 +44,13 @@ def shown(client: Client, text: str = "masked") -> list[dict[str, object]]:
         ('SELECT "1--x" FROM "a/*b"', 'SELECT "1--x" FROM "a/*b"'),
         ("SELECT 'it''s' AS é", "SELECT ? AS é"),
         ("SELECT $1, $name", "SELECT $1, $name"),
+        ('SELECT "a"/* p */ . "b""c" -- p', 'SELECT "a" . "b""c"'),
+        ("SELECT 0x1F, 12", "SELECT ?, ?"),
+        ("SELECT U&'p'", "SELECT ?"),
+        ("SELECT 'p", "SELECT ?"),
+        ('SELECT "p', "SELECT ?"),
+        ("SELECT $a$p", "SELECT ?"),
+        ("SELECT /* p", "SELECT ?"),
     ],
 )
 def test_values_and_comments_are_not_shown(sql: str, expected: str) -> None:

@@ -24,6 +24,8 @@ def fixture_reader(make_client: MakeClient, client: Client) -> Client:
     client.table("CREATE VIEW v AS SELECT a * 2 AS b FROM t")
     client.table("CREATE VIEW flush AS FROM checkpoint()")
     client.table("CREATE MACRO flushed() AS TABLE FROM checkpoint()")
+    client.table("CREATE MACRO asleep() AS sleep_ms(1)")
+    client.table("CREATE VIEW dreams AS SELECT asleep() AS z")
     return make_client(**{control.QUERY_HEADER: "1"})
 
 
@@ -42,6 +44,11 @@ def fixture_reader(make_client: MakeClient, client: Client) -> Client:
 )
 def test_queries_give_their_rows(reader: Client, sql: str) -> None:
     assert reader.rows(sql) == [(3,)]
+
+
+def test_an_error_is_where_it_is_in_the_text(reader: Client) -> None:
+    with pytest.raises(pa.ArrowInvalid, match=r"LINE 2:   nosuch\n {10}\^"):
+        reader.table("SELECT a,\n  nosuch\nFROM t")
 
 
 def test_a_long_result_streams(reader: Client) -> None:
@@ -92,6 +99,12 @@ def test_a_long_result_streams(reader: Client) -> None:
         "FROM flushed()",
         "SELECT write_log('x')",
         "SELECT (SELECT max(sleep_ms(1)))",
+        "SELECT pg_sleep(0)",
+        "SELECT asleep()",
+        "SELECT a FROM t ORDER BY asleep()",
+        "SELECT list_transform([a], lambda x: asleep()) FROM t",
+        "VALUES (asleep())",
+        "FROM dreams",
         "SELECT * FROM json_execute_serialized_sql(json_serialize_sql('SELECT 1'))",
         "COMMIT; DROP TABLE t",
         "SELECT ?",

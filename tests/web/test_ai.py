@@ -81,7 +81,7 @@ def test_chat_with_the_schema_shows_the_model_this_users_tables(
     ai.query("bob", "CREATE TABLE IF NOT EXISTS bobs_secret (x INT)")
     post(ai, "/ai/chat", HELLO | {"schema": True, "stream": False})
     system = provider.requests[-1].body["system"]
-    assert '"my notes"(body VARCHAR, when DATE)' in system
+    assert '"my notes"(body VARCHAR, "when" DATE)' in system
     assert "bobs_secret" not in system
 
 
@@ -152,16 +152,22 @@ BAD_BODIES: list[tuple[Any, str]] = [
     ({}, "'messages' is missing"),
     ({"messages": []}, "must be a list"),
     ({"messages": [{"role": "system", "content": "x"}]}, "no message of the user"),
-    ({"messages": [{"role": "tool", "content": "x"}]}, "role must be one of"),
+    ({"messages": [{"role": "robot", "content": "x"}]}, "role must be one of"),
+    ({"messages": [{"role": "tool", "content": "x"}]}, "tool_call_id"),
+    ({"messages": [{"role": "user", "content": None}]}, "not empty"),
+    ({"messages": [{"role": "user", "content": "x", "tool_calls": []}]}, "unknown field"),
+    ({"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}]}, "'function'"),
     ({"messages": [{"role": "user", "content": ""}]}, "not empty"),
     ({"messages": [{"role": "user", "content": "\ud800"}]}, "not Unicode"),
-    ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "only text"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "an image is"),
+    ({"messages": [{"role": "user", "content": [{"type": "file"}]}]}, "only text and images"),
     (HELLO | {"model": ""}, "name of a model"),
     (HELLO | {"model": 5}, "name of a model"),
     (HELLO | {"temperature": "hot"}, "'temperature'"),
     (HELLO | {"max_tokens": 0}, "'max_tokens'"),
     (HELLO | {"stream": "yes"}, "'stream'"),
-    (HELLO | {"tools": []}, "unknown field 'tools'"),
+    (HELLO | {"stop": ""}, "'stop'"),
+    (HELLO | {"functions": []}, "unknown field 'functions'"),
 ]
 
 
@@ -210,6 +216,113 @@ def test_openais_own_client_works(client: openai.OpenAI, model: str) -> None:
     assert text == "Hello from the pond."
     assert chunks[-1].usage is not None
     assert chunks[-1].usage.completion_tokens == 5
+
+
+WEATHER: Any = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather at a pond.",
+        "parameters": {"type": "object", "properties": {"pond": {"type": "string"}}},
+    },
+}
+
+
+@BOTH
+def test_openais_own_client_calls_tools(
+    client: openai.OpenAI, provider: ProviderServer, model: str
+) -> None:
+    said: Any = [{"role": "user", "content": "How is the weather at both ponds?"}]
+    calls = (("weather", '{"pond": "north"}'), ("weather", "{}"))
+    provider.answers = [Reply(calls=calls, reason="tool_calls")]
+    whole = client.chat.completions.create(
+        model=model, messages=said, tools=[WEATHER], tool_choice="required"
+    )
+    (choice,) = whole.choices
+    assert choice.finish_reason == "tool_calls"
+    wanted: Any = choice.message.tool_calls
+    assert [(c.function.name, c.function.arguments) for c in wanted] == list(calls)
+    asked = provider.requests[-1].body
+    if model == "claude-test":
+        assert asked["tool_choice"] == {"type": "any"}
+        assert asked["tools"][0]["input_schema"] == WEATHER["function"]["parameters"]
+    else:
+        assert asked["tool_choice"] == "required"
+        assert asked["tools"] == [WEATHER]
+
+    arguments = ["", ""]
+    for chunk in client.chat.completions.create(
+        model=model, messages=said, tools=[WEATHER], stream=True
+    ):
+        for call in chunk.choices[0].delta.tool_calls or ():
+            arguments[call.index] += (call.function and call.function.arguments) or ""
+    assert arguments == [text for _, text in calls]
+
+    said = [*said, choice.message.model_dump()]  # with all that is null in it
+    said += [{"role": "tool", "tool_call_id": c.id, "content": "rain"} for c in wanted]
+    provider.answers = [Reply()]
+    last = client.chat.completions.create(model=model, messages=said, tools=[WEATHER])
+    assert last.choices[0].message.content == "Hello from the pond."
+    sent = provider.requests[-1].body["messages"]
+    if model == "claude-test":
+        assert [m["role"] for m in sent] == ["user", "assistant", "user"]
+        assert sent[1]["content"][1]["input"] == {"pond": "north"}
+        assert [r["tool_use_id"] for r in sent[2]["content"]] == ["call_1", "call_2"]
+    else:
+        assert [m["role"] for m in sent] == ["user", "assistant", "tool", "tool"]
+        assert sent[1]["tool_calls"][0]["function"]["arguments"] == '{"pond": "north"}'
+        assert sent[3]["tool_call_id"] == "call_2"
+
+
+@BOTH
+def test_openais_own_client_shows_images(
+    client: openai.OpenAI, provider: ProviderServer, model: str
+) -> None:
+    urls = ("data:image/png;base64,aGVsbG8=", "https://example.com/duck.png")
+    parts: Any = [{"type": "text", "text": "Which bird?"}]
+    parts += [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    client.chat.completions.create(model=model, messages=[{"role": "user", "content": parts}])
+    (sent,) = provider.requests[-1].body["messages"]
+    if model == "claude-test":
+        assert sent["content"] == [
+            {
+                "type": "image",
+                "source": {"type": "base64", "media_type": "image/png", "data": "aGVsbG8="},
+            },
+            {"type": "image", "source": {"type": "url", "url": urls[1]}},
+            {"type": "text", "text": "Which bird?"},
+        ]
+    else:
+        assert sent["content"] == parts
+
+
+def test_what_only_openai_has_is_passed_on_to_it(
+    client: openai.OpenAI, provider: ProviderServer
+) -> None:
+    messages: Any = HELLO["messages"]
+    options: Any = {
+        "seed": 5,
+        "frequency_penalty": -0.5,
+        "response_format": {"type": "json_object"},
+    }
+    client.chat.completions.create(model="gpt-test", messages=messages, stop=["\n"], **options)
+    sent = provider.requests[-1].body
+    assert {name: sent[name] for name in options} == options
+    assert sent["stop"] == ["\n"]
+    with pytest.raises(openai.BadRequestError, match="response_format"):
+        client.chat.completions.create(model="claude-test", messages=messages, **options)
+
+
+def test_openais_own_client_embeds_tokens_and_finds_one_model(
+    client: openai.OpenAI, provider: ProviderServer
+) -> None:
+    client.embeddings.create(model="text-embedding-3-small", input=[[1, 2], [3]])
+    assert provider.requests[-1].body["input"] == [[1, 2], [3]]
+    client.embeddings.create(model="text-embedding-3-small", input=[1, 2])
+    assert provider.requests[-1].body["input"] == [[1, 2]]
+    assert client.models.retrieve("claude-other").owned_by == "anthropic"
+    with pytest.raises(openai.NotFoundError, match="no such model"):
+        client.models.retrieve("some/other")
 
 
 def test_openais_own_client_embeds_and_lists(client: openai.OpenAI) -> None:
@@ -326,6 +439,17 @@ def test_a_wrong_query_is_repaired_once(ai: Stack, provider: ProviderServer) -> 
         'Referenced column "nosuch" not found'
         in provider.requests[-1].body["messages"][-1]["content"]
     )
+
+
+@pytest.mark.usefixtures("birds")
+def test_what_fails_with_the_rows_only_is_repaired_too(ai: Stack, provider: ProviderServer) -> None:
+    wrong = "SELECT error('no: ' || n) AS e FROM birds"
+    answer = ask(ai, provider, wrong, "SELECT n FROM birds", rows=1)
+    assert (answer.status, answer.json["repaired"]) == (200, True)
+    answer = ask(ai, provider, wrong, rows=1)
+    assert answer.status == 422
+    assert "no: 0" in answer.json["detail"]
+    assert answer.json["sql"] == wrong
 
 
 @pytest.mark.usefixtures("birds")

@@ -13,6 +13,7 @@ from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from tests.stack import Stack
+from tests.waiting import wait_until
 
 
 def session(stack: Stack, user: str, use: Callable[[Client], Awaitable[Any]]) -> Any:
@@ -71,6 +72,25 @@ def test_what_goes_wrong_is_told_to_the_model(
     assert result.is_error
     assert words in result.content[0].text
     assert "Traceback" not in result.content[0].text
+
+
+def test_a_query_ends_with_the_client_that_asked_for_it(stack: Stack) -> None:
+    endless = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(1000000) b"
+    params = {"name": "query", "arguments": {"sql": endless}}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    stack.query("leo", "SELECT 1")
+    key = stack.pool.key_of("leo")
+    (worker,) = [c for view, c in stack.pool.connections() if view.key == key]
+    connection = stack.connect()
+    headers = {
+        "authorization": f"Bearer {stack.token('leo')}",
+        "content-type": "application/json",
+        "accept": "application/json, text/event-stream",
+    }
+    connection.request("POST", "/mcp", json.dumps(message), headers)
+    wait_until(lambda: worker.status().running == 1)
+    connection.close()
+    wait_until(lambda: worker.status().running == 0)
 
 
 def test_without_a_token_nothing_is_said(stack: Stack) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
+import duckdb
 import falcon
 import pytest
 from falcon import testing
 
+from pondflight.dialect.words import RESERVED
 from pondflight.web.pages import POLICY, Assets, Page
 
 
@@ -69,3 +72,14 @@ def test_where_the_pages_were_not_built_the_page_says_what_to_do(
     assert answer.status_code == 503
     assert "make ui" in answer.text
     assert answer.headers["content-security-policy"] == POLICY
+
+
+def test_server_and_pages_quote_the_names_that_are_keywords() -> None:
+    rows = duckdb.sql(
+        "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved'"
+    ).fetchall()
+    keywords = {name for (name,) in rows}
+    assert keywords == RESERVED
+    source = (Path(__file__).parents[2] / "ui" / "src" / "lib" / "names.ts").read_text()
+    listed = source.partition("new Set(")[2].partition(").split")[0]
+    assert set(" ".join(re.findall(r'"([^"]*)"', listed)).split()) == keywords

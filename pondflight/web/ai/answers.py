@@ -8,11 +8,19 @@ from typing import Any, Final, Protocol
 
 import falcon
 
-from pondflight.ai.conversation import Answer, End, Question, Text
+from pondflight.ai.conversation import (
+    Answer,
+    CallPiece,
+    End,
+    Part,
+    Question,
+    Text,
+    ToolCall,
+)
 from pondflight.ai.models import Models
 from pondflight.errors import Cancelled, PondflightError
 from pondflight.flightsql.status import leaf_of
-from pondflight.web.ai.callers import REQUESTS, account
+from pondflight.web.ai.callers import REQUESTS, Place, account
 from pondflight.web.worker import HANG_UP
 
 EVENT_STREAM: Final = "text/event-stream"
@@ -23,6 +31,9 @@ class Form(Protocol):
 
     def text(self, text: str) -> bytes:
         """A piece of the answer."""
+
+    def call(self, piece: CallPiece) -> bytes:
+        """A piece of a call of one of the caller's tools."""
 
     def end(self, end: End) -> bytes:
         """The end of a whole one."""
@@ -38,7 +49,7 @@ class Counted:
         self._answer = answer
         self._provider = provider
 
-    def __iter__(self) -> Iterator[Text | End]:
+    def __iter__(self) -> Iterator[Part]:
         try:
             for part in self._answer:
                 if isinstance(part, End):
@@ -70,27 +81,44 @@ def ask(models: Models, question: Question, req: falcon.Request) -> Counted:
     return Counted(answer, provider.name)
 
 
-def whole(answer: Answer) -> tuple[str, End]:
-    """All of an answer."""
-    pieces: list[str] = []
+def whole(answer: Answer) -> tuple[str, list[ToolCall], End]:
+    """All of an answer: what it says, what it wants to be called, and how it ended."""
+    words: list[str] = []
+    calls: dict[int, ToolCall] = {}
     for part in answer:
-        if isinstance(part, End):
-            return "".join(pieces), part
-        pieces.append(part.text)
+        match part:
+            case Text(text):
+                words.append(text)
+            case CallPiece(index):
+                known = calls.get(index, ToolCall("", "", ""))
+                calls[index] = ToolCall(
+                    known.id or part.id,
+                    known.name or part.name,
+                    known.arguments + part.arguments,
+                )
+            case End():
+                return "".join(words), list(calls.values()), part
     raise AssertionError("an answer ends with its End, or raises")
 
 
 class EventStream:
     """The body of an answer that is streamed: a piece of text is passed on as it comes."""
 
-    def __init__(self, answer: Answer, form: Form) -> None:
+    def __init__(self, answer: Answer, form: Form, place: Place) -> None:
         self._answer = answer
         self._form = form
+        self._place = place
 
     def __iter__(self) -> Iterator[bytes]:
         try:
             for part in self._answer:
-                yield self._form.end(part) if isinstance(part, End) else self._form.text(part.text)
+                match part:
+                    case Text(text):
+                        yield self._form.text(text)
+                    case CallPiece():
+                        yield self._form.call(part)
+                    case End():
+                        yield self._form.end(part)
         except Cancelled:
             return  # nobody is there to be told
         except Exception as error:  # noqa: BLE001 - the status is sent: the stream has to say it
@@ -98,14 +126,15 @@ class EventStream:
 
     def close(self) -> None:
         """Called by the server when the body is sent or given up."""
+        self._place.leave()
         self._answer.close()
 
 
-def send(resp: falcon.Response, answer: Answer, form: Form) -> None:
+def send(req: falcon.Request, resp: falcon.Response, answer: Answer, form: Form) -> None:
     """Stream an answer."""
     resp.content_type = EVENT_STREAM
     resp.set_header("x-accel-buffering", "no")  # nginx holds events back otherwise
-    resp.stream = EventStream(answer, form)
+    resp.stream = EventStream(answer, form, req.context.place)
 
 
 def event(data: Any, name: str = "") -> bytes:

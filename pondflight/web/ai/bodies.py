@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 import falcon
 
-from pondflight.ai.conversation import Message, Question, Role
+from pondflight.ai.conversation import Inputs, Message, Question, Role, ToolCall
 from pondflight.errors import InvalidArgument
 
 T = TypeVar("T")
@@ -20,6 +20,7 @@ _ROLES: Final[dict[str, Role]] = {
     "developer": "system",
     "user": "user",
     "assistant": "assistant",
+    "tool": "tool",
 }
 _MOST_MESSAGES: Final = 1000
 _MOST_INPUTS: Final = 2048
@@ -27,6 +28,13 @@ _MOST_STOPS: Final = 8
 _HOTTEST: Final = 2.0
 _MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,254}")
 _MOST_TOKENS: Final = 1_000_000
+_MOST_CALLS: Final = 128
+_BLANK: Final = re.compile(
+    r"[\t\n\v\f\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]*"
+)
+"""White space as JSON schema's patterns have it: Python's own has some control characters, too."""
+
+_IMAGE: Final = re.compile(r"https://\S+|data:image/[\w.+-]+;base64,[A-Za-z0-9+/=\s]+")
 
 
 class Body:
@@ -74,7 +82,7 @@ def flag(name: str, value: Any) -> bool:
 
 def text(name: str, value: Any) -> str:
     """Text that is not blank."""
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or _BLANK.fullmatch(value):
         raise InvalidArgument(f"{name!r} must be text that is not empty")
     return _encodable(name, value)
 
@@ -93,7 +101,8 @@ def whole(least: int, most: int) -> Callable[[str, Any], int]:
         if isinstance(value, float) and value.is_integer():
             value = int(value)  # to JSON, 1.0 is as whole as 1
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise InvalidArgument(f"{name!r} must be a whole number from {least} to {most}")
+            wanted = f"a whole number from {least} to {most}" if least < most else f"{least}"
+            raise InvalidArgument(f"{name!r} must be {wanted}")
         return value
 
     return read
@@ -112,19 +121,35 @@ def number(most: float) -> Callable[[str, Any], float]:
 
 
 def stops(name: str, value: Any) -> tuple[str, ...]:
-    """Texts at which an answer ends: one, or a list."""
+    """Texts at which an answer ends: one, or a list. A line break is one, too."""
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list) or len(values) > _MOST_STOPS:
         raise InvalidArgument(f"{name!r} must be a text, or up to {_MOST_STOPS} of them")
-    return tuple(text(name, item) for item in values)
+    if not all(isinstance(item, str) and item for item in values):
+        raise InvalidArgument(f"{name!r} must be text that is not empty")
+    return tuple(_encodable(name, item) for item in values)
 
 
-def inputs(name: str, value: Any) -> list[str]:
-    """Texts to be turned into vectors: one, or a list."""
-    values = [value] if isinstance(value, str) else value
+def inputs(name: str, value: Any) -> Inputs:
+    """What is to be turned into vectors: a text or a list of such, or the same as token numbers."""
+    tokens = _tokens(value)
+    values = [value] if isinstance(value, str) else value if tokens is None else [tokens]
     if not isinstance(values, list) or not 0 < len(values) <= _MOST_INPUTS:
         raise InvalidArgument(f"{name!r} must be a text, or up to {_MOST_INPUTS} of them")
+    numbers = [found for found in map(_tokens, values) if found is not None]
+    if len(numbers) == len(values):
+        return numbers
     return [text(name, item) for item in values]
+
+
+def _tokens(value: Any) -> list[int] | None:
+    """Numbers of tokens, if that is what they are; to JSON, 1.0 is as whole as 1."""
+    if not isinstance(value, list) or not 0 < len(value) <= _MOST_TOKENS:
+        return None
+    if not all(type(item) in (int, float) and 0 <= item < _MOST_TOKENS for item in value):
+        return None
+    tokens = [int(item) for item in value]
+    return tokens if tokens == value else None
 
 
 def messages(name: str, value: Any) -> tuple[Message, ...]:
@@ -156,25 +181,69 @@ def question(body: Body, default_model: str, most_tokens: int) -> Question:
 def _message(name: str, value: Any) -> Message:
     if not isinstance(value, dict):
         raise InvalidArgument(f"{name} must be an object with 'role' and 'content'")
-    role = value.get("role")
-    if not isinstance(role, str) or role not in _ROLES:
+    said = value.get("role")
+    role = _ROLES.get(said) if isinstance(said, str) else None
+    if role is None:
         raise InvalidArgument(f"{name}.role must be one of {', '.join(_ROLES)}")
-    if unknown := value.keys() - {"role", "content", "name", "refusal"}:
+    fields = {"role", "content", "name"}
+    fields |= {"assistant": {"refusal", "tool_calls"}, "tool": {"tool_call_id"}}.get(role, set())
+    # Clients send the message back that they were sent, with what was not in it as null.
+    if unknown := {key for key, field in value.items() if field is not None} - fields:
         raise InvalidArgument(f"{name} has an unknown field {min(unknown)[:64]!r}")
-    return Message(_ROLES[role], _content(f"{name}.content", value.get("content")))
+    calls = _calls(f"{name}.tool_calls", value.get("tool_calls"))
+    words, images = _content(f"{name}.content", value.get("content"))
+    if images and role != "user":
+        raise InvalidArgument(f"{name}.content: only a user's message may have images")
+    if _BLANK.fullmatch(words) and not images and not calls and role != "tool":
+        raise InvalidArgument(f"'{name}.content' must be text that is not empty")
+    answers = value.get("tool_call_id") if role == "tool" else ""
+    if role == "tool":
+        answers = text(f"{name}.tool_call_id", answers)
+    return Message(role, words, images, calls, answers or "")
 
 
-def _content(name: str, value: Any) -> str:
-    """Text, or OpenAI's list of parts, as long as all of them are text."""
-    if isinstance(value, list):
-        parts = [
-            part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
-            for part in value
-        ]
-        if not all(isinstance(part, str) for part in parts):
-            raise InvalidArgument(f"{name}: only text is offered here, no images, sound or files")
-        value = "".join(part for part in parts if part)
-    return text(name, value)
+def _content(name: str, value: Any) -> tuple[str, tuple[str, ...]]:
+    """Text and images: a text, or OpenAI's list of parts."""
+    if value is None or isinstance(value, str):
+        return _encodable(name, value or ""), ()
+    words: list[str] = []
+    images: list[str] = []
+    for part in value if isinstance(value, list) else [value]:
+        match part:
+            case {"type": "text", "text": str(piece)}:
+                words.append(_encodable(name, piece))
+            case {"type": "refusal", "refusal": str(piece)}:
+                words.append(_encodable(name, piece))
+            case {"type": "image_url", "image_url": {"url": str(url)}} if _IMAGE.fullmatch(url):
+                images.append(_encodable(name, url))
+            case {"type": "image_url"}:
+                raise InvalidArgument(
+                    f"{name}: an image is {{'url': …}} with https:// or data:image/…;base64,"
+                )
+            case _:
+                raise InvalidArgument(f"{name}: only text and images are offered here")
+    return "".join(words), tuple(images)
+
+
+def _calls(name: str, value: Any) -> tuple[ToolCall, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > _MOST_CALLS:
+        raise InvalidArgument(f"{name} must be a list of up to {_MOST_CALLS} calls")
+    return tuple(_call(f"{name}[{index}]", item) for index, item in enumerate(value))
+
+
+def _call(name: str, value: Any) -> ToolCall:
+    match value:
+        case {"id": str(key), "function": {"name": str(called), "arguments": str(arguments)}}:
+            return ToolCall(
+                text(f"{name}.id", key),
+                text(f"{name}.function.name", called),
+                _encodable(f"{name}.function.arguments", arguments),
+            )
+    raise InvalidArgument(
+        f"{name} must have 'id' and 'function', and that 'name' and 'arguments' (JSON as text)"
+    )
 
 
 def _encodable(name: str, value: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,7 +10,7 @@ import falcon
 from prometheus_client import Counter as Metric
 
 from pondflight.ai.conversation import Usage
-from pondflight.errors import LimitExceeded, PermissionDenied
+from pondflight.errors import LimitExceeded, PermissionDenied, Unavailable
 from pondflight.limits import Counter, Rate
 from pondflight.tokens import Identity, Tokens, bearer
 from pondflight.web.metrics import REGISTRY
@@ -33,6 +34,44 @@ for _provider in ("claude", "openai"):
         TOKENS.labels(_provider, _direction)
 
 
+AT_ONCE: Final = 64
+"""Requests that may wait for a model, or for an assistant's query, at once: each has a thread."""
+
+
+class Places:
+    """Keeps those who wait for models from taking all threads. Middleware: gives places back."""
+
+    def __init__(self, most: int = AT_ONCE) -> None:
+        self._free = threading.BoundedSemaphore(most)
+
+    def enter(self, req: falcon.Request) -> None:
+        """Take a place; ``Unavailable`` where all are taken."""
+        if not self._free.acquire(blocking=False):
+            raise Unavailable("too many requests wait for an answer: try again", retry_after=1.0)
+        req.context.place = Place(self._free)
+
+    def process_response(
+        self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: object
+    ) -> None:
+        """The answer is there. What is streamed gives its place back by itself."""
+        place: Place | None = getattr(req.context, "place", None)
+        if place is not None and resp.stream is None:
+            place.leave()
+
+
+class Place:
+    """One of the places; given back once."""
+
+    def __init__(self, free: threading.BoundedSemaphore) -> None:
+        self._free: threading.BoundedSemaphore | None = free
+
+    def leave(self) -> None:
+        """Give it back."""
+        free, self._free = self._free, None
+        if free is not None:
+            free.release()
+
+
 @dataclass(frozen=True, slots=True)
 class Asker:
     """Whoever asks: ``token`` is theirs, for what their own worker is asked."""
@@ -44,8 +83,11 @@ class Asker:
 class Askers:
     """Lets in who may use models."""
 
-    def __init__(self, tokens: Tokens, counter: Counter, per_minute: int, *, demo: bool) -> None:
+    def __init__(
+        self, tokens: Tokens, counter: Counter, places: Places, per_minute: int, *, demo: bool
+    ) -> None:
         self._tokens = tokens
+        self._places = places
         self._counter = counter
         self._rate = Rate.of("ai", per_minute, per_minute)
         self._demo = demo
@@ -59,7 +101,7 @@ class Askers:
         return Asker(identity, token)
 
     def admit(self, req: falcon.Request) -> Asker:
-        """The same, and count the request."""
+        """The same; count the request, and give it a place."""
         asker = self.identify(req)
         wait = self._counter.take(self._rate, asker.identity.sub)
         if wait is not None:
@@ -67,6 +109,7 @@ class Askers:
                 f"{self._rate.amount} questions a minute are the most (ai.requests_per_minute)",
                 retry_after=wait,
             )
+        self._places.enter(req)
         return asker
 
 

@@ -7,13 +7,14 @@ from typing import Any, Final
 
 import falcon
 
-from pondflight.ai.conversation import End, Message
+from pondflight.ai.conversation import CallPiece, End, Message
 from pondflight.ai.models import Models
 from pondflight.ai.sql import describe
 from pondflight.errors import PondflightError
 from pondflight.web import problems
 from pondflight.web.ai import answers, bodies
 from pondflight.web.ai.callers import REQUESTS, Asker, Askers, account
+from pondflight.web.ai.reader import Reader
 from pondflight.web.ai.tables import tables_of
 from pondflight.web.upstream import Upstream
 
@@ -44,18 +45,18 @@ class Chat:
         body.done()
         self._models.provider(question.model)  # no key: no need to look at any table
         if with_schema:
-            schema = Message("system", _SCHEMA + self._schema(asker, question.messages))
+            schema = Message("system", _SCHEMA + self._schema(asker, req, question.messages))
             question = replace(question, messages=(schema, *question.messages))
         answer = answers.ask(self._models, question, req)
         if streamed:
-            answers.send(resp, answer, _Events(question.model))
+            answers.send(req, resp, answer, _Events(question.model))
             return
-        text, end = answers.whole(answer)
+        text, _, end = answers.whole(answer)
         resp.media = {"content": text, **_ending(question.model, end)}
 
-    def _schema(self, asker: Asker, messages: tuple[Message, ...]) -> str:
+    def _schema(self, asker: Asker, req: falcon.Request, messages: tuple[Message, ...]) -> str:
         words = " ".join(message.content for message in messages if message.role == "user")
-        return describe(words, tables_of(self._upstream, asker.token))
+        return describe(words, tables_of(Reader(self._upstream, asker.token, req)))
 
 
 class _Events:
@@ -66,6 +67,9 @@ class _Events:
 
     def text(self, text: str) -> bytes:
         return answers.event({"delta": text})
+
+    def call(self, piece: CallPiece) -> bytes:
+        return b""  # no tools are offered in this form
 
     def end(self, end: End) -> bytes:
         return answers.event(_ending(self._model, end), "end")

@@ -13,8 +13,11 @@ from typing import Final
 
 import falcon
 
+from pondflight.errors import DeadlineExceeded
 from pondflight.tokens import Tokens, bearer
 from pondflight.web import problems
+from pondflight.web.ai.callers import Places
+from pondflight.web.ai.reader import Reader
 from pondflight.web.asgi import CALLER, EventLoop, Scope
 from pondflight.web.upstream import Upstream
 
@@ -26,8 +29,9 @@ _PASSED_ON: Final = ("accept", "content-type", "mcp-protocol-version", "mcp-meth
 class Mcp:
     """``POST /mcp``."""
 
-    def __init__(self, tokens: Tokens, upstream: Upstream) -> None:
+    def __init__(self, tokens: Tokens, upstream: Upstream, places: Places) -> None:
         self._tokens = tokens
+        self._places = places
         self._upstream = upstream
         self._lock = threading.Lock()
         self._loop: EventLoop | None = None
@@ -37,7 +41,13 @@ class Mcp:
         token = bearer(req.auth)
         self._tokens.verify(token)
         body = req.bounded_stream.read()
-        answer = self._started().call(_scope(req, token), body, _SECONDS)
+        self._places.enter(req)
+        reader = Reader(self._upstream, token, req)
+        try:
+            answer = self._started().call(_scope(req, reader), body, _SECONDS)
+        except DeadlineExceeded:
+            reader.cancel()
+            raise
         if answer.status >= HTTPStatus.BAD_REQUEST and not _is_json(answer.body):
             words = answer.body.decode("utf-8", "replace")[:_LONGEST_WORDS]
             raise problems.ProblemError(problems.problem(answer.status, words))
@@ -52,7 +62,7 @@ class Mcp:
             if self._loop is None:
                 from pondflight.web.ai import tools  # noqa: PLC0415  heavy
 
-                self._loop = EventLoop(lambda: tools.lifespan(self._upstream))
+                self._loop = EventLoop(tools.lifespan)
             return self._loop
 
 
@@ -65,7 +75,7 @@ def _is_json(body: bytes | bytearray) -> bool:
     return True
 
 
-def _scope(req: falcon.Request, token: str) -> Scope:
+def _scope(req: falcon.Request, reader: Reader) -> Scope:
     wanted = {name: req.get_header(name) for name in _PASSED_ON}
     wanted |= {k.lower(): v for k, v in req.headers.items() if k.lower().startswith("mcp-param-")}
     headers = [
@@ -87,5 +97,5 @@ def _scope(req: falcon.Request, token: str) -> Scope:
         "client": None,
         "server": None,
         "state": {},
-        CALLER: token,
+        CALLER: reader,
     }

@@ -6,20 +6,36 @@ import base64
 import secrets
 import struct
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 import falcon
 
-from pondflight.ai.conversation import End, Usage
+from pondflight.ai.conversation import CallPiece, End, Usage
 from pondflight.ai.models import Models
-from pondflight.errors import InvalidArgument, LimitExceeded, PondflightError, Unauthenticated
+from pondflight.errors import (
+    InvalidArgument,
+    LimitExceeded,
+    NotFound,
+    PondflightError,
+    Unauthenticated,
+)
 from pondflight.web import problems
-from pondflight.web.ai import answers, bodies
+from pondflight.web.ai import answers, bodies, functions
 from pondflight.web.ai.callers import REQUESTS, Askers, account
 from pondflight.web.ai.chat import EMBEDDING_MODEL
 
 _MOST_DIMENSIONS: Final = 10_000
-_HARMLESS: Final = ("user", "metadata", "store", "safety_identifier", "prompt_cache_key", "seed")
+_HARMLESS: Final = (
+    "metadata",
+    "prompt_cache_key",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "user",
+)
+_PENALTY: Final = 2.0
 _OWNERS: Final = {"claude": "anthropic", "openai": "openai"}
 
 
@@ -55,10 +71,17 @@ class ChatCompletions(_Resource):
         question = bodies.question(body, settings.default_model, settings.max_tokens)
         streamed = body.take("stream", bodies.flag, default=False)
         with_usage = body.take("stream_options", _include_usage, default=False)
+        tools, choice = functions.read(body)
+        options = {
+            name: found
+            for name, read in _OPTIONS.items()
+            if (found := body.take(name, read, default=None)) is not None
+        }
         body.take("n", bodies.whole(1, 1), 1)
-        body.take("response_format", _text_only, default=None)
+        body.take("logprobs", _false, default=None)
         body.ignore(*_HARMLESS)
         body.done()
+        question = replace(question, tools=tools, tool_choice=choice, options=options)
         answer = answers.ask(self._models, question, req)
         head = {
             "id": f"chatcmpl-{secrets.token_hex(12)}",
@@ -66,15 +89,17 @@ class ChatCompletions(_Resource):
             "model": question.model,
         }
         if streamed:
-            answers.send(resp, answer, _Chunks(head, with_usage=with_usage))
+            answers.send(req, resp, answer, _Chunks(head, with_usage=with_usage))
             return
-        text, end = answers.whole(answer)
-        message = {"role": "assistant", "content": text, "refusal": None}
-        choice = {"index": 0, "message": message, "finish_reason": end.reason, "logprobs": None}
+        text, calls, end = answers.whole(answer)
+        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+        if calls:
+            message |= {"content": text or None, "tool_calls": functions.written(calls)}
+        only = {"index": 0, "message": message, "finish_reason": end.reason, "logprobs": None}
         resp.media = {
             **head,
             "object": "chat.completion",
-            "choices": [choice],
+            "choices": [only],
             "usage": _usage(end.usage),
         }
 
@@ -122,11 +147,23 @@ class ModelList(_Resource):
         """The models that can be asked."""
         try:
             self._askers.identify(req)
-            data = [
-                {"id": name, "object": "model", "created": 0, "owned_by": _OWNERS[provider]}
-                for name, provider in self._models.names()
-            ]
+            data = [_model(name, provider) for name, provider in self._models.names()]
             resp.media = {"object": "list", "data": data}
+        except PondflightError as error:
+            self.fail(resp, error)
+
+
+class OneModel(_Resource):
+    """``GET /v1/models/{name}``."""
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
+        """One of the models."""
+        try:
+            self._askers.identify(req)
+            owner = dict(self._models.names()).get(name)
+            if owner is None:
+                raise NotFound("there is no such model here: GET /v1/models lists them")
+            resp.media = _model(name, owner)
         except PondflightError as error:
             self.fail(resp, error)
 
@@ -140,9 +177,10 @@ class _Chunks:
         self._begun = False
 
     def text(self, text: str) -> bytes:
-        delta = {"content": text} if self._begun else {"role": "assistant", "content": text}
-        self._begun = True
-        return self._choice(delta, None)
+        return self._choice(self._first() | {"content": text}, None)
+
+    def call(self, piece: CallPiece) -> bytes:
+        return self._choice(self._first() | {"tool_calls": [functions.delta(piece)]}, None)
 
     def end(self, end: End) -> bytes:
         data = self._choice({}, end.reason)
@@ -152,6 +190,10 @@ class _Chunks:
 
     def error(self, error: PondflightError) -> bytes:
         return answers.event(_error(error))
+
+    def _first(self) -> dict[str, Any]:
+        begun, self._begun = self._begun, True
+        return {} if begun else {"role": "assistant"}
 
     def _choice(self, delta: dict[str, Any], reason: str | None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}
@@ -187,9 +229,44 @@ def _include_usage(name: str, value: Any) -> bool:
     return value.get("include_usage") is True
 
 
-def _text_only(name: str, value: Any) -> None:
-    if value != {"type": "text"}:
-        raise InvalidArgument(f"{name!r}: only text is offered here")
+def _model(name: str, provider: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": _OWNERS[provider]}
+
+
+def _false(name: str, value: Any) -> None:
+    if value is not False:
+        raise InvalidArgument(f"{name!r} is not offered here")
+
+
+def _form(name: str, value: Any) -> dict[str, Any] | None:
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+        raise InvalidArgument(f"{name!r} must be an object with a 'type'")
+    return None if value["type"] == "text" else value
+
+
+def _penalty(name: str, value: Any) -> float:
+    fine = isinstance(value, int | float) and not isinstance(value, bool)
+    if not fine or not -_PENALTY <= value <= _PENALTY:
+        raise InvalidArgument(f"{name!r} must be a number from {-_PENALTY:g} to {_PENALTY:g}")
+    return float(value)
+
+
+def _biases(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidArgument(f"{name!r} must be an object")
+    return value
+
+
+_OPTIONS: Final[dict[str, Callable[[str, Any], Any]]] = {
+    "frequency_penalty": _penalty,
+    "logit_bias": _biases,
+    "presence_penalty": _penalty,
+    "reasoning_effort": bodies.text,
+    "response_format": _form,
+    "seed": bodies.whole(-(1 << 63), (1 << 63) - 1),
+    "verbosity": bodies.text,
+}
+"""What OpenAI's models are told and Claude's have no use for."""
 
 
 def _encoding(name: str, value: Any) -> Literal["float", "base64"]:

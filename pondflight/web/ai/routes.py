@@ -7,10 +7,10 @@ from typing import Any
 from pondflight.ai.models import AISettings, Models
 from pondflight.limits import Counter
 from pondflight.tokens import Tokens
-from pondflight.web.ai.callers import Askers
+from pondflight.web.ai.callers import Askers, Places
 from pondflight.web.ai.chat import Chat, Embed
 from pondflight.web.ai.mcp import Mcp
-from pondflight.web.ai.openai_format import ChatCompletions, Embeddings, ModelList
+from pondflight.web.ai.openai_format import ChatCompletions, Embeddings, ModelList, OneModel
 from pondflight.web.ai.sql import Sql
 from pondflight.web.configuration import Configuration
 from pondflight.web.upstream import Upstream
@@ -22,12 +22,17 @@ def models_of(configuration: Configuration) -> Models:
 
 
 def routes(
-    configuration: Configuration, models: Models, tokens: Tokens, upstream: Upstream
+    configuration: Configuration,
+    models: Models,
+    tokens: Tokens,
+    upstream: Upstream,
+    places: Places,
 ) -> dict[str, Any]:
     """Path: resource."""
     askers = Askers(
         tokens,
         Counter(configuration.counters),
+        places,
         configuration.ai_per_minute,
         demo=configuration.ai_for_demo,
     )
@@ -38,5 +43,6 @@ def routes(
         "/v1/chat/completions": ChatCompletions(models, askers),
         "/v1/embeddings": Embeddings(models, askers),
         "/v1/models": ModelList(models, askers),
-        "/mcp": Mcp(tokens, upstream),
+        "/v1/models/{name:path}": OneModel(models, askers),
+        "/mcp": Mcp(tokens, upstream, places),
     }

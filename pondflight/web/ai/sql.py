@@ -14,6 +14,7 @@ from pondflight.ai.sql import NoQuery, write
 from pondflight.web import json_text, problems
 from pondflight.web.ai import answers, bodies
 from pondflight.web.ai.callers import Askers
+from pondflight.web.ai.reader import Reader
 from pondflight.web.ai.tables import tables_of
 from pondflight.web.upstream import Upstream
 
@@ -45,35 +46,37 @@ class Sql:
         tokens = min(_MOST_TOKENS, self._models.settings.max_tokens)
 
         def ask(messages: tuple[Message, ...]) -> answers.Counted:
-            question = Question(model, messages, tokens, temperature=0.0)
+            question = Question(model, messages, tokens)
             return answers.ask(self._models, question, req)
 
+        reader = Reader(self._upstream, asker.token, req)
+        found: dict[str, Any] = {}
+
         def check(sql: str) -> None:
-            self._upstream.statement(asker.token, "", {}, query_only=True).check(sql)
+            reader.statement().check(sql)
+            if wanted:  # some mistakes show with the rows only
+                found.update(fetch(reader, sql, wanted))
 
         try:
-            written = write(words, tables_of(self._upstream, asker.token), ask, check)
+            written = write(words, tables_of(reader), ask, check)
         except NoQuery as error:
             document = problems.problem(422, str(error), kind="no-query", title="No query")
             document |= {"sql": error.sql} if error.sql else {}
             raise problems.ProblemError(document) from error
-        answer = {
+        resp.media = {
             "sql": written.sql,
             "model": model,
             "repaired": written.repaired,
             "usage": asdict(written.usage),
+            **found,
         }
-        if wanted:
-            answer |= fetch(self._upstream, asker.token, written.sql, wanted)
-        resp.media = answer
 
 
-def fetch(upstream: Upstream, token: str, sql: str, most: int) -> dict[str, Any]:
+def fetch(reader: Reader, sql: str, most: int) -> dict[str, Any]:
     """Run a query; ``columns``, up to ``most`` ``rows`` as objects, and whether there are more."""
     from pondflight.web import json_lines  # noqa: PLC0415 - memory, for those who need it
 
-    statement = upstream.statement(token, "", {}, query_only=True)
-    result = statement.run(sql, None)
+    result = reader.statement().run(sql, None)
     names = json_text.distinct(result.schema.names)
     rows: list[dict[str, Any]] = []
     size = 0

@@ -6,7 +6,8 @@ import re
 from typing import Any, Final
 
 from pondflight.ai.sql import Table
-from pondflight.web.upstream import Upstream
+from pondflight.dialect.words import RESERVED
+from pondflight.web.ai.reader import Reader
 
 _COLUMNS: Final = """
 SELECT database_name, schema_name, table_name, column_name, data_type
@@ -26,25 +27,15 @@ _OWN: Final = "memory"
 _MAIN: Final = "main"
 
 
-def rows_of(upstream: Upstream, token: str, sql: str) -> list[dict[str, Any]]:
-    """All rows of a small query."""
-    statement = upstream.statement(token, "", {}, query_only=True)
-    rows = statement.run(sql, None)
-    try:
-        return [row for batch in rows for row in batch.to_pylist()]
-    finally:
-        rows.close()
-
-
-def databases_of(upstream: Upstream, token: str) -> list[dict[str, Any]]:
+def databases_of(reader: Reader) -> list[dict[str, Any]]:
     """``name``, ``type``, ``readonly`` and the number of ``tables`` of each database."""
-    return rows_of(upstream, token, _DATABASES)
+    return reader.rows(_DATABASES)
 
 
-def tables_of(upstream: Upstream, token: str) -> list[Table]:
+def tables_of(reader: Reader) -> list[Table]:
     """All tables and views, with their columns."""
     columns: dict[str, list[str]] = {}
-    for row in rows_of(upstream, token, _COLUMNS):
+    for row in reader.rows(_COLUMNS):
         name = path_of(row["database_name"], row["schema_name"], row["table_name"])
         columns.setdefault(name, []).append(f"{quoted(row['column_name'])} {row['data_type']}")
     return [Table(name, tuple(found)) for name, found in columns.items()]
@@ -62,4 +53,6 @@ def path_of(database: str, schema: str, table: str) -> str:
 
 def quoted(name: str) -> str:
     """The name as an identifier, quoted if it has to be."""
-    return name if _PLAIN.fullmatch(name) else '"' + name.replace('"', '""') + '"'
+    if _PLAIN.fullmatch(name) and name not in RESERVED:
+        return name
+    return '"' + name.replace('"', '""') + '"'

@@ -19,9 +19,9 @@ from pondflight import __version__
 from pondflight.errors import InvalidArgument, PondflightError
 from pondflight.flightsql.status import leaf_of
 from pondflight.web.ai import tables
+from pondflight.web.ai.reader import Reader
 from pondflight.web.ai.sql import fetch
 from pondflight.web.asgi import CALLER, App
-from pondflight.web.upstream import Upstream
 
 MOST_ROWS: Final = 1000
 _ROWS: Final = 100
@@ -82,15 +82,12 @@ _TOOLS: Final = (
 class Tools:
     """The tools, over the worker of whoever calls."""
 
-    def __init__(self, upstream: Upstream) -> None:
-        self._upstream = upstream
-
-    def list_databases(self, token: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    def list_databases(self, reader: Reader, arguments: dict[str, Any]) -> dict[str, Any]:
         """All databases."""
         _only(arguments)
-        return {"databases": tables.databases_of(self._upstream, token)}
+        return {"databases": tables.databases_of(reader)}
 
-    def describe_tables(self, token: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    def describe_tables(self, reader: Reader, arguments: dict[str, Any]) -> dict[str, Any]:
         """Tables, or those whose name has a text in it."""
         _only(arguments, "matching")
         matching = arguments.get("matching", "")
@@ -98,12 +95,12 @@ class Tools:
             raise InvalidArgument("'matching' must be text")
         found = [
             {"name": table.name, "columns": list(table.columns)}
-            for table in tables.tables_of(self._upstream, token)
+            for table in tables.tables_of(reader)
             if matching.lower() in table.name.lower()
         ]
         return {"tables": found[:_MOST_TABLES], "truncated": len(found) > _MOST_TABLES}
 
-    def query(self, token: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    def query(self, reader: Reader, arguments: dict[str, Any]) -> dict[str, Any]:
         """The rows of one query."""
         _only(arguments, "sql", "limit")
         sql, limit = arguments.get("sql"), arguments.get("limit", _ROWS)
@@ -112,17 +109,17 @@ class Tools:
         whole = isinstance(limit, int) and not isinstance(limit, bool)
         if not whole or not 1 <= limit <= MOST_ROWS:
             raise InvalidArgument(f"'limit' must be a whole number from 1 to {MOST_ROWS}")
-        return fetch(self._upstream, token, sql, limit)
+        return fetch(reader, sql, limit)
 
-    def run(self, name: str, token: str, arguments: dict[str, Any]) -> types.CallToolResult:
+    def run(self, name: str, reader: Reader, arguments: dict[str, Any]) -> types.CallToolResult:
         """One call; what went wrong is told to the model, which can mend it."""
-        calls: dict[str, Callable[[str, dict[str, Any]], dict[str, Any]]] = {
+        calls: dict[str, Callable[[Reader, dict[str, Any]], dict[str, Any]]] = {
             "list_databases": self.list_databases,
             "describe_tables": self.describe_tables,
             "query": self.query,
         }
         try:
-            found = calls.get(name, _no_such_tool)(token, arguments)
+            found = calls.get(name, _no_such_tool)(reader, arguments)
         except PondflightError as error:
             return _result(str(error), failed=True)
         except Exception as error:  # noqa: BLE001 - no traceback leaves
@@ -131,17 +128,17 @@ class Tools:
 
 
 @asynccontextmanager
-async def lifespan(upstream: Upstream) -> AsyncIterator[App]:
+async def lifespan() -> AsyncIterator[App]:
     """The MCP server as an ASGI app: no sessions, and each answer is one JSON document."""
-    tools = Tools(upstream)
+    tools = Tools()
 
     async def on_list(_context: Any, _params: Any) -> types.ListToolsResult:
         return types.ListToolsResult(tools=list(_TOOLS))
 
     async def on_call(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
-        token = context.request.scope[CALLER]
+        reader = context.request.scope[CALLER]
         arguments = params.arguments or {}
-        return await anyio.to_thread.run_sync(tools.run, params.name, token, arguments)
+        return await anyio.to_thread.run_sync(tools.run, params.name, reader, arguments)
 
     server: Server[Any] = Server(
         "pondflight",
@@ -155,7 +152,7 @@ async def lifespan(upstream: Upstream) -> AsyncIterator[App]:
         yield manager.handle_request
 
 
-def _no_such_tool(_token: str, _arguments: dict[str, Any]) -> dict[str, Any]:
+def _no_such_tool(_reader: Reader, _arguments: dict[str, Any]) -> dict[str, Any]:
     raise InvalidArgument("there is no such tool")
 
 

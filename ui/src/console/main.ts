@@ -48,12 +48,20 @@ function begin(): void {
 async function signIn(): Promise<void> {
   const field = byId<HTMLTextAreaElement>("token");
   const token = field.value.trim().replace(/^bearer\s+/i, "");
+  if (token === "") {
+    byId("welcome-error").textContent = "Paste an administrator's token first.";
+    field.focus();
+    return;
+  }
   try {
     await call("/console/session", postJson({ token }));
     field.value = "";
     await refresh();
   } catch (error) {
-    byId("welcome-error").textContent = (error as Error).message;
+    const refused = error instanceof Problem && error.status === 401;
+    byId("welcome-error").textContent = refused
+      ? "The server does not accept this token: it is wrong, or has expired."
+      : (error as Error).message;
     field.focus();
   }
 }

@@ -2,7 +2,7 @@
 
 import uPlot from "uplot";
 import { h } from "../lib/dom";
-import { count } from "../lib/format";
+import { count, plural } from "../lib/format";
 import { colour } from "../lib/theme";
 import type { Store } from "./store";
 
@@ -11,6 +11,7 @@ const MOST_BARS = 60;
 const MOST_SERIES = 6;
 const LABEL_WIDTH = 92;
 const LABEL_HEIGHT = 24;
+const ROW = -1; // in place of a column: the number of the row
 const PALETTE = ["series-1", "series-2", "series-3", "series-4", "series-5", "series-6"];
 
 interface Choice {
@@ -64,7 +65,8 @@ export class Chart {
       store.columns.flatMap((column, i) =>
         wanted(i) ? [h("option", { value: i, selected: i === selected }, column.name)] : [],
       );
-    const x = h("select", { id: "chart-x" }, ...options(choice.x, () => true));
+    const byRow = h("option", { value: ROW, selected: choice.x === ROW }, "row number");
+    const x = h("select", { id: "chart-x" }, ...options(choice.x, () => true), byRow);
     x.addEventListener("change", () => {
       choice.x = Number(x.value);
       this.draw();
@@ -99,7 +101,7 @@ export class Chart {
     const names = choice.y.map((i) => store.columns[i]?.name ?? "");
     this.canvas.setAttribute(
       "aria-label",
-      `Chart of ${names.join(", ")} by ${store.columns[choice.x]?.name}, ${count(data.x.length)} points`,
+      `Chart of ${names.join(", ")} by ${store.columns[choice.x]?.name ?? "row number"}, ${plural(data.x.length, "point")}`,
     );
     if (choice.y.length === 0) return;
     const axis = { stroke: colour("muted"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line"), width: 1 } };
@@ -110,6 +112,7 @@ export class Chart {
     const bars = labels === null ? undefined : uPlot.paths.bars?.({ size: [0.7, 64], radius: 0.15 });
     const options: uPlot.Options = {
       ...this.size(),
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"), // as in the rows
       scales: {
         x: labels === null ? { time: store.columns[choice.x]?.kind === "time" } : { time: false, range: (_, low, high) => [low - 0.6, high + 0.6] },
         ...(labels === null ? {} : { y: { range: (_u: uPlot, low: number, high: number) => [Math.min(0, low), Math.max(0, high) * 1.05 || 1] } }),
@@ -143,29 +146,28 @@ function choose(store: Store): Choice {
   const { columns } = store;
   let x = columns.findIndex((c) => c.kind === "time");
   if (x < 0) x = columns.findIndex((c) => c.kind === "text");
-  if (x < 0) x = columns.length > 1 ? 0 : -1;
-  if (x < 0) x = 0;
-  const y = columns.flatMap((c, i) => (c.numeric && (i !== x || columns.length === 1) ? [i] : []));
+  if (x < 0) x = columns.length > 1 ? 0 : ROW;
+  const y = columns.flatMap((c, i) => (c.numeric && i !== x ? [i] : []));
+  if (y.length === 0) return { x: ROW, y: [x] };
   // Bars of one series stand side by side; those of several would hide each other.
   return { x, y: y.slice(0, columns[x]?.kind === "text" ? 1 : 3) };
 }
 
 function collect(store: Store, { x, y }: Choice): Data {
-  return store.columns[x]?.kind === "number" || store.columns[x]?.kind === "time"
-    ? lines(store, x, y)
-    : bars(store, x, y);
+  const kind = x === ROW ? "number" : store.columns[x]?.kind;
+  return kind === "number" || kind === "time" ? lines(store, x, y) : bars(store, x, y);
 }
 
 function lines(store: Store, x: number, y: number[]): Data {
   const step = Math.max(1, Math.ceil(store.rows / MOST_POINTS));
-  const scale = store.columns[x]?.kind === "time" ? 1000 : 1;
   const points: [number, number][] = [];
   for (let row = 0; row < store.rows; row += step) {
-    const at = store.columns[x]?.kind === "time" ? Number(store.value(row, x) ?? Number.NaN) : store.number(row, x);
-    if (!Number.isNaN(at)) points.push([at / scale, row]);
+    const at = x === ROW ? row + 1 : store.number(row, x);
+    if (Number.isFinite(at)) points.push([at, row]);
   }
   points.sort((a, b) => a[0] - b[0]);
-  const note = step > 1 ? `Every ${count(step)}th of ${count(store.rows)} rows is drawn.` : "";
+  let note = step > 1 ? `Every ${count(step)}th of ${count(store.rows)} rows is drawn.` : "";
+  if (points.length === 0) note = `${store.columns[x]?.name} has no value that can be drawn.`;
   return {
     x: points.map(([at]) => at),
     labels: null,
@@ -202,5 +204,5 @@ function bars(store: Store, x: number, y: number[]): Data {
   };
 }
 
-const orNull = (value: number): number | null => (Number.isNaN(value) ? null : value);
+const orNull = (value: number): number | null => (Number.isFinite(value) ? value : null);
 const shorten = (text: string): string => (text.length > 12 ? `${text.slice(0, 11)}…` : text);

@@ -10,7 +10,8 @@ import { Compartment, EditorState, Prec } from "@codemirror/state";
 import { EditorView, drawSelection, highlightActiveLine, keymap, lineNumbers, placeholder } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import type { Position } from "../lib/http";
-import { type Catalog, quote } from "./tree";
+import { quote } from "../lib/names";
+import type { Catalog } from "./tree";
 
 const KEYWORDS =
   "add all alter analyze and anti any array as asc asof attach begin between by call cascade case cast checkpoint collate column columns commit constraint copy create cross cube current database default delete desc describe detach distinct drop else end escape except exclude exists explain export extension false fetch filter first following for foreign from full generated glob group grouping having if ignore ilike import in index inner insert install intersect interval into is isnull join key lambda last lateral left like limit load macro map materialized natural not notnull null nulls of offset on only or order ordinality outer over partition pivot positional pragma preceding prepare primary qualify range recursive references rename replace reset respect returning right rollback rollup row rows sample schema select semi sequence set sets show similar some struct summarize table tables tablesample temp temporary then ties to transaction true truncate try_cast type unbounded union unique unnest unpivot update use using vacuum values view virtual when where window with within";
@@ -62,18 +63,34 @@ const theme = EditorView.theme({
 });
 
 const KEY = "pondflight.sql";
+const KEPT_CHARACTERS = 200_000;
+
+// A browser that types over a selection keeps its style, inline, which our policy does not allow.
+// Brackets and quotes are left to closeBrackets, which puts them around the selection.
+const typeOver = EditorView.domEventHandlers({
+  beforeinput: (event, view) => {
+    const { data, inputType, isComposing } = event;
+    const plain = inputType === "insertText" && data !== null && /^[^()[\]{}'"`]+$/.test(data);
+    if (!plain || isComposing || view.state.selection.main.empty) return false;
+    view.dispatch(view.state.replaceSelection(data), { userEvent: "input.type", scrollIntoView: true });
+    event.preventDefault();
+    return true;
+  },
+});
 
 export class Editor {
   private readonly view: EditorView;
   private readonly language = new Compartment();
 
-  constructor(host: HTMLElement, actions: { run: () => void; initial: string }) {
+  constructor(host: HTMLElement, actions: { run: () => void; initial: string; user: string }) {
+    const key = `${KEY}.${actions.user}`;
     const root = host.attachShadow({ mode: "open" });
     this.view = new EditorView({
       parent: root,
       root,
       state: EditorState.create({
-        doc: localStorage.getItem(KEY) ?? actions.initial,
+        // A tab keeps its own text; a new one begins with the last of all.
+        doc: sessionStorage.getItem(key) ?? localStorage.getItem(key) ?? actions.initial,
         extensions: [
           Prec.highest(
             keymap.of([
@@ -88,6 +105,7 @@ export class Editor {
           highlightSelectionMatches(),
           bracketMatching(),
           closeBrackets(),
+          typeOver,
           indentUnit.of("  "),
           autocompletion({ icons: false, maxRenderedOptions: 60 }),
           syntaxHighlighting(style),
@@ -106,7 +124,8 @@ export class Editor {
           ]),
           EditorView.updateListener.of((update) => {
             if (!update.docChanged) return;
-            localStorage.setItem(KEY, update.state.doc.toString().slice(0, 200_000));
+            const text = update.state.doc.toString().slice(0, KEPT_CHARACTERS);
+            for (const storage of [sessionStorage, localStorage]) storage.setItem(key, text);
           }),
         ],
       }),

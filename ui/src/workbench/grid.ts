@@ -6,6 +6,7 @@
 import { h, toast } from "../lib/dom";
 import { count } from "../lib/format";
 import type { Store } from "./store";
+import { pretty } from "./values";
 
 const ROW = 28;
 const HEAD = 44;
@@ -73,7 +74,7 @@ export class Grid {
     if (store === null) return;
     this.body.dataset.measured = store.rows > 0 ? "true" : "false";
     this.widths = store.columns.map((column, index) => {
-      let longest = Math.max(column.name.length * 1.1, column.type.length * 0.9);
+      let longest = Math.max(column.name.length * 1.1, Math.min(column.type.length, 24) * 0.9);
       for (let row = 0; row < Math.min(SAMPLE, store.rows); row += 1) {
         longest = Math.max(longest, (store.text(row, index) ?? "NULL").slice(0, 60).length);
       }
@@ -197,7 +198,7 @@ export class Grid {
     for (let column = from; column < to; column += 1) {
       const text = store.text(index, column);
       const shown = text === null ? "NULL" : text.slice(0, SHOWN_CHARACTERS);
-      const kind = text === null ? " null" : store.columns[column]?.numeric ? " numeric" : "";
+      const kind = `${text === null ? " null" : ""}${store.columns[column]?.numeric ? " numeric" : ""}`;
       const cell = h(
         "div",
         {
@@ -297,14 +298,5 @@ export class Grid {
     dialog.addEventListener("close", () => dialog.remove());
     document.body.append(dialog);
     dialog.showModal();
-  }
-}
-
-function pretty(text: string): string {
-  if (!/^\s*[[{]/.test(text)) return text;
-  try {
-    return JSON.stringify(JSON.parse(text), null, 2);
-  } catch {
-    return text;
   }
 }

@@ -123,7 +123,7 @@ function workbench(
     });
   };
   let base = 0;
-  const editor = new EditorClass(byId("editor"), { run, initial: INITIAL });
+  const editor = new EditorClass(byId("editor"), { run, initial: INITIAL, user: current().user });
   const runButton = byId<HTMLButtonElement>("run");
   const results = new Results(byId("results"), current, {
     state: (running) => {
@@ -152,7 +152,7 @@ function workbench(
     (text) => editor.insert(text),
     (text) => {
       editor.set(`${text};\n`);
-      document.body.dataset.drawer = "closed";
+      if (document.body.dataset.drawer === "open") drawer(false);
       run();
     },
   );
@@ -186,11 +186,17 @@ function workbench(
     location.reload();
   });
   byId("menu").replaceChildren(icon("menu"));
-  byId("menu").addEventListener("click", () => {
-    document.body.dataset.drawer = document.body.dataset.drawer === "open" ? "closed" : "open";
-    byId("menu").setAttribute("aria-expanded", String(document.body.dataset.drawer === "open"));
+  const drawer = (open: boolean) => {
+    document.body.dataset.drawer = open ? "open" : "closed";
+    byId("menu").setAttribute("aria-expanded", String(open));
+    // What slides in cannot have the focus before it has begun to.
+    window.setTimeout(() => (open ? filter : byId("menu")).focus(), 60);
+  };
+  byId("menu").addEventListener("click", () => drawer(document.body.dataset.drawer !== "open"));
+  byId("scrim").addEventListener("click", () => drawer(false));
+  byId("sidebar").addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && document.body.dataset.drawer === "open") drawer(false);
   });
-  byId("scrim").addEventListener("click", () => (document.body.dataset.drawer = "closed"));
   askBar(editor, run);
   editor.focus();
 }

@@ -52,5 +52,5 @@ export function asProblem(error: unknown): Problem {
   if (/network|terminated|aborted|reset|expected to read/i.test(detail)) {
     return new Problem(0, "The result broke off", "what is shown is not all of it: run it again");
   }
-  return new Problem(0, "The result cannot be read", detail);
+  return new Problem(0, "The result cannot be read", `what came is no result of this server (${detail})`);
 }

@@ -11,6 +11,7 @@ import type { Session } from "./session";
 import { MAX_BYTES, Store } from "./store";
 
 const PROGRESS_MS = 100;
+const AGAIN = "an export runs the query again, on a connection that can only read and has no temporary tables";
 
 export class Results {
   private readonly grid = new Grid();
@@ -88,8 +89,10 @@ export class Results {
   }
 
   private async read(response: Response, stop: AbortController, started: number): Promise<void> {
-    const reader = await RecordBatchReader.from(response);
+    const pieces = new Pieces(response);
+    const reader = await RecordBatchReader.from(pieces);
     await reader.open();
+    if (pieces.broken !== null) throw pieces.broken;
     const store = new Store(reader.schema);
     for await (const batch of reader as AsyncIterable<RecordBatch>) {
       if (this.running !== stop) return;
@@ -97,8 +100,7 @@ export class Results {
       const more = store.push(batch);
       if (first) {
         this.store = store;
-        this.show("rows");
-        this.grid.show(store);
+        this.begin(store);
         performance.measure("first-rows", { start: started, end: performance.now() });
       } else {
         this.grid.update();
@@ -109,11 +111,17 @@ export class Results {
       }
       await pause();
     }
+    if (pieces.broken !== null) throw pieces.broken;
     if (this.store === null) {
       this.store = store;
-      this.show("rows");
-      this.grid.show(store);
+      this.begin(store);
     }
+  }
+
+  private begin(store: Store): void {
+    if (store.isCount) return;
+    void this.show("rows");
+    this.grid.show(store);
   }
 
   private progress(seconds: number): void {
@@ -124,10 +132,14 @@ export class Results {
   private finished(seconds: number): void {
     const store = this.store;
     if (store === null) return;
-    const only = store.columns[0];
-    const changed = store.columns.length === 1 && only?.name === "Count" && store.rows === 1;
-    const shown = changed ? `${plural(store.number(0, 0), "row")} changed` : plural(store.rows, "row");
-    this.status.textContent = `${shown} · ${duration(seconds)} · ${bytes(store.bytes)}`;
+    if (store.isCount) {
+      const changed = store.number(0, 0);
+      this.status.textContent = `${changed === 0 ? "No rows" : plural(changed, "row")} changed · ${duration(seconds)}`;
+      this.message("Done", changed === 0 ? "The statement has run." : `${plural(changed, "row")} changed.`);
+      return;
+    }
+    this.status.textContent = `${plural(store.rows, "row")} · ${duration(seconds)} · ${bytes(store.bytes)}`;
+    if (store.rows === 0) this.view.append(h("p", { class: "no-rows" }, "The query gives no rows."));
     if (store.full) {
       this.status.textContent = `The first ${count(store.rows)} rows: a tab holds ${bytes(MAX_BYTES)}. Export has all of them.`;
     }
@@ -137,22 +149,22 @@ export class Results {
   private cancelled(seconds: number): void {
     const rows = this.store?.rows ?? 0;
     this.status.textContent = `Cancelled after ${duration(seconds)}${rows > 0 ? `: ${plural(rows, "row")} had come` : ""}`;
-    if (this.store === null) this.message("Cancelled", "The statement was ended in your worker.");
+    if (rows === 0) this.message("Cancelled", "The statement was ended in your worker.");
     else this.setActions(true);
   }
 
   private failed(problem: Problem): void {
-    this.store = null;
-    this.status.textContent = problem.title;
+    const rows = this.store?.rows ?? 0;
+    this.status.textContent = rows === 0 ? problem.title : `${problem.title} after ${plural(rows, "row")}`;
     const where = problem.position === undefined ? "" : `Line ${problem.position.line}, column ${problem.position.column}`;
-    this.view.replaceChildren(
-      h(
-        "div",
-        { class: "failure", role: "alert" },
-        icon("alert"),
-        h("div", {}, h("h3", {}, problem.title), where && h("p", { class: "muted" }, where), h("pre", { tabindex: 0 }, problem.message)),
-      ),
+    const panel = h(
+      "div",
+      { class: "failure", role: "alert" },
+      icon("alert"),
+      h("div", {}, h("h3", {}, problem.title), where && h("p", { class: "muted" }, where), h("pre", { tabindex: 0 }, problem.message)),
     );
+    this.view.replaceChildren(panel, ...(rows === 0 ? [] : [this.grid.element]));
+    if (rows === 0) this.store = null;
     this.on.failed(problem);
   }
 
@@ -216,9 +228,35 @@ export class Results {
       window.setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
       toast(`Saved result.${format}, ${bytes(data.size)}`);
     } catch (error) {
-      toast(`Not exported: ${asProblem(error).message}`, "error");
+      const { message, status } = asProblem(error);
+      const why = status === 400 || status === 403 ? ` (${AGAIN})` : "";
+      toast(`Not exported: ${message}${why}`, "error");
     } finally {
       this.setActions(true);
+    }
+  }
+}
+
+/** The pieces of a body. Arrow takes one that breaks off for one that ends: ``broken`` tells. */
+class Pieces implements AsyncIterable<Uint8Array> {
+  broken: unknown = null;
+
+  constructor(private readonly response: Response) {}
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
+    const reader = this.response.body?.getReader();
+    if (reader === undefined) return;
+    try {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) return;
+        yield value;
+      }
+    } catch (error) {
+      this.broken = error;
+      throw error;
+    } finally {
+      reader.cancel().catch(() => undefined);
     }
   }
 }

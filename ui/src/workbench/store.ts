@@ -1,9 +1,11 @@
 // The rows of a result in Arrow's own memory, up to a limit: a browser tab has little of it.
 
-import { type DataType, type RecordBatch, type Schema, Type } from "apache-arrow";
+import { type DataType, type Field, type RecordBatch, type Schema, Type } from "apache-arrow";
+import { numberOf, textOf } from "./values";
 
 export const MAX_BYTES = 256e6;
 export const MAX_ROWS = 10_000_000;
+const TYPE_NAME = "ARROW:FLIGHT:SQL:TYPE_NAME";
 
 export type Kind = "number" | "time" | "text" | "other";
 
@@ -19,14 +21,17 @@ export class Store {
   rows = 0;
   bytes = 0;
   full = false;
+  /** The one row of a statement that has none: how many it has changed. */
+  readonly isCount: boolean;
   private readonly batches: RecordBatch[] = [];
   private readonly starts: number[] = [];
-  private readonly formats: ((value: unknown) => string)[];
   private last = 0;
 
   constructor(readonly schema: Schema) {
-    this.columns = schema.fields.map((field) => describe(field.name, field.type));
-    this.formats = schema.fields.map((field) => formatter(field.type));
+    this.columns = schema.fields.map(describe);
+    const [only] = schema.fields;
+    // The columns of a query bring the name of their type with them.
+    this.isCount = schema.fields.length === 1 && only?.name === "Count" && !only.metadata.has(TYPE_NAME);
   }
 
   /** Takes a batch in; false when there is no room for more. */
@@ -41,26 +46,18 @@ export class Store {
     return !this.full;
   }
 
-  value(row: number, column: number): unknown {
-    const index = this.batchOf(row);
-    const batch = this.batches[index];
-    if (batch === undefined) return null;
-    return batch.getChildAt(column)?.get(row - (this.starts[index] ?? 0)) ?? null;
-  }
-
   /** The value as text; null for NULL. */
   text(row: number, column: number): string | null {
-    const value = this.value(row, column);
-    return value === null ? null : (this.formats[column]?.(value) ?? String(value));
+    const index = this.batchOf(row);
+    const data = this.batches[index]?.data.children[column];
+    return data === undefined ? null : textOf(data, row - (this.starts[index] ?? 0));
   }
 
-  /** The value as a number, for a chart; NaN where it is none. */
+  /** The value as a number, for a chart, of a time in seconds; NaN where it is none. */
   number(row: number, column: number): number {
-    const value = this.value(row, column);
-    if (value === null) return Number.NaN;
-    if (typeof value === "number") return value;
-    if (typeof value === "bigint") return Number(value);
-    return Number(this.formats[column]?.(value));
+    const index = this.batchOf(row);
+    const data = this.batches[index]?.data.children[column];
+    return data === undefined ? Number.NaN : numberOf(data, row - (this.starts[index] ?? 0));
   }
 
   private batchOf(row: number): number {
@@ -78,20 +75,27 @@ export class Store {
   }
 }
 
-function describe(name: string, type: DataType): Column {
+function describe(field: Field): Column {
+  const { name, type } = field;
   const id = type.typeId;
   const numeric = id === Type.Int || id === Type.Float || id === Type.Decimal;
   const time = id === Type.Date || id === Type.Timestamp;
   const text = id === Type.Utf8 || id === Type.LargeUtf8 || id === Type.Dictionary;
   return {
     name,
-    type: typeName(type),
+    type: short(field.metadata.get(TYPE_NAME) ?? typeName(type)),
     kind: numeric ? "number" : time ? "time" : text || id === Type.Bool ? "text" : "other",
     numeric,
   };
 }
 
-/** The SQL name of a type, as short as a heading needs it. */
+/** In small letters, unless there are names in it. */
+function short(type: string): string {
+  const simple = !type.includes("(") || type.startsWith("DECIMAL");
+  return simple ? type.toLowerCase().replace(" with time zone", "tz") : type;
+}
+
+/** The SQL name of a type, where the server does not say it. */
 function typeName(type: DataType): string {
   const bits = (type as unknown as { bitWidth?: number; isSigned?: boolean }).bitWidth ?? 0;
   switch (type.typeId) {
@@ -131,70 +135,4 @@ function typeName(type: DataType): string {
     default:
       return String(type).toLowerCase();
   }
-}
-
-function formatter(type: DataType): (value: unknown) => string {
-  switch (type.typeId) {
-    case Type.Decimal: {
-      const scale = (type as unknown as { scale: number }).scale;
-      return (value) => decimal(value, scale);
-    }
-    case Type.Date:
-      return (value) => new Date(Number(value)).toISOString().slice(0, 10);
-    case Type.Timestamp:
-      return (value) => timestamp(Number(value));
-    case Type.Time: {
-      const unit = (type as unknown as { unit: number }).unit;
-      return (value) => timeOfDay(Number(value) / [1, 1e3, 1e6, 1e9][unit]!);
-    }
-    case Type.Binary:
-    case Type.LargeBinary:
-    case Type.FixedSizeBinary:
-      return (value) => hex(value as Uint8Array);
-    case Type.Dictionary:
-      return formatter((type as unknown as { dictionary: DataType }).dictionary);
-    case Type.Float:
-    case Type.Int:
-    case Type.Utf8:
-    case Type.LargeUtf8:
-    case Type.Bool:
-      return String;
-    default:
-      return (value) => JSON.stringify(value, plain) ?? String(value);
-  }
-}
-
-function plain(_: string, value: unknown): unknown {
-  if (typeof value === "bigint") {
-    return Number.isSafeInteger(Number(value)) ? Number(value) : value.toString();
-  }
-  if (ArrayBuffer.isView(value)) return hex(value as Uint8Array);
-  return value;
-}
-
-function decimal(value: unknown, scale: number): string {
-  const words = value as Uint32Array;
-  let number = 0n;
-  for (let i = words.length - 1; i >= 0; i -= 1) number = (number << 32n) | BigInt(words[i] ?? 0);
-  number = BigInt.asIntN(words.length * 32, number);
-  if (scale <= 0) return (number * 10n ** BigInt(-scale)).toString();
-  const negative = number < 0n;
-  const digits = (negative ? -number : number).toString().padStart(scale + 1, "0");
-  return `${negative ? "-" : ""}${digits.slice(0, -scale)}.${digits.slice(-scale)}`;
-}
-
-function timestamp(milliseconds: number): string {
-  const date = new Date(milliseconds);
-  if (Number.isNaN(date.getTime())) return String(milliseconds);
-  const text = date.toISOString().replace("T", " ").replace("Z", "");
-  return text.endsWith(".000") ? text.slice(0, -4) : text;
-}
-
-function timeOfDay(seconds: number): string {
-  return new Date(seconds * 1000).toISOString().slice(11, 23).replace(/\.000$/, "");
-}
-
-function hex(value: Uint8Array): string {
-  const shown = Array.from(value.subarray(0, 512), (b) => b.toString(16).padStart(2, "0")).join("");
-  return `\\x${shown}${value.length > 512 ? "…" : ""}`;
 }

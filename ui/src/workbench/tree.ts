@@ -2,6 +2,7 @@
 
 import { h, icon } from "../lib/dom";
 import { count } from "../lib/format";
+import { quote } from "../lib/names";
 import { rows } from "./query";
 import type { Session } from "./session";
 
@@ -61,10 +62,6 @@ export async function load(session: Session): Promise<Catalog> {
   return { databases: databases.map((r) => r.d), tables: [...found.values()] };
 }
 
-const PLAIN = /^[a-z_][a-z0-9_]*$/;
-export const quote = (name: string): string =>
-  PLAIN.test(name) ? name : `"${name.replaceAll('"', '""')}"`;
-
 /** The name of a table as SQL has it: no longer than it must be. */
 export function path(table: TableEntry): string {
   const parts = [table.name];
@@ -72,6 +69,9 @@ export function path(table: TableEntry): string {
   if (table.database !== "memory") parts.unshift(table.database);
   return parts.map(quote).join(".");
 }
+
+/** Items of a branch that are drawn at once: a page with ten thousand is slow. */
+const DRAWN = 200;
 
 export class Tree {
   readonly element = h("ul", { class: "tree", role: "tree", "aria-label": "Databases" });
@@ -112,16 +112,13 @@ export class Tree {
       else inside.push(table);
     }
     const flat = schemas.size === 0 || (schemas.size === 1 && schemas.has("main"));
-    const make = () =>
-      flat
-        ? tables.map((t) => this.table(t, open))
-        : [...schemas].map(([schema, inside]) =>
-            this.branch(`${name}.${schema}`, "folder", schema, `${inside.length}`, filtered || schemas.size < 4, open, () =>
-              inside.map((t) => this.table(t, open)),
-            ),
-          );
+    const inSchema = ([schema, inside]: [string, TableEntry[]]) =>
+      this.branch(`${name}.${schema}`, "folder", schema, count(inside.length), filtered || schemas.size < 4, open, () =>
+        some(inside, (t) => this.table(t, open)),
+      );
+    const make = () => (flat ? some(tables, (t) => this.table(t, open)) : some([...schemas], inSchema));
     const label = name === "memory" ? "yours" : name;
-    const hint = name === "memory" && tables.length === 0 ? "empty" : `${tables.length}`;
+    const hint = name === "memory" && tables.length === 0 ? "empty" : count(tables.length);
     return this.branch(name, "database", label, hint, filtered || tables.length <= 40, open, make);
   }
 
@@ -130,7 +127,7 @@ export class Tree {
     const about = table.database === "memory" ? "" : "~"; // elsewhere it is an estimate
     const hint = table.rows === null || table.rows === 0 ? "" : `${about}${count(Math.round(table.rows))}`;
     const item = this.branch(`t:${name}`, table.kind, table.name, hint, false, open, () =>
-      table.columns.map((column) => {
+      some(table.columns, (column) => {
         const leaf = h(
           "li",
           { role: "treeitem", tabindex: -1, class: "tree-item leaf", "data-insert": quote(column.name) },
@@ -150,7 +147,7 @@ export class Tree {
         class: "tree-action",
         tabindex: -1,
         "aria-label": `Show rows of ${table.name}`,
-        title: "Show the first rows",
+        title: "Show the first rows (Shift + Enter)",
         onclick: (event: Event) => {
           event.stopPropagation();
           this.preview(`SELECT * FROM ${name} LIMIT 1000`);
@@ -219,7 +216,9 @@ export class Tree {
         break;
       case " ": if (expanded !== null) item.dispatchEvent(new Event("toggle")); break;
       case "Enter":
-        if (item.dataset.insert !== undefined) this.insert(item.dataset.insert);
+        if (event.ctrlKey || event.metaKey) return; // runs what is in the editor
+        if (event.shiftKey) item.querySelector<HTMLElement>(":scope > .tree-row > .tree-action")?.click();
+        else if (item.dataset.insert !== undefined) this.insert(item.dataset.insert);
         else item.dispatchEvent(new Event("toggle"));
         break;
       default: {
@@ -237,4 +236,31 @@ export class Tree {
       next.focus();
     }
   }
+}
+
+/** The first of them, and an item that draws more. */
+function some<T>(items: T[], draw: (item: T) => HTMLElement, from = 0): HTMLElement[] {
+  const drawn = items.slice(from, from + DRAWN).map(draw);
+  const left = items.length - from - DRAWN;
+  if (left <= 0) return drawn;
+  const more = h(
+    "li",
+    { role: "treeitem", tabindex: -1, class: "tree-item more" },
+    h("div", { class: "tree-row" }, h("span", { class: "tree-name" }, `${count(left)} more`), h("span", { class: "tree-hint" }, "show")),
+  );
+  const show = () => {
+    const next = some(items, draw, from + DRAWN);
+    const focused = document.activeElement === more;
+    more.replaceWith(...next);
+    if (focused) focus(next[0]);
+  };
+  more.addEventListener("click", show);
+  more.addEventListener("toggle", show);
+  return [...drawn, more];
+}
+
+function focus(item: HTMLElement | undefined): void {
+  if (item === undefined) return;
+  item.tabIndex = 0;
+  item.focus();
 }
