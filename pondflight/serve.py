@@ -76,9 +76,7 @@ def run(settings: Settings, *, zero_config: bool, with_caddy: bool | None = None
         tokens = web_settings.tokens()
         charges = _charges(settings)
         host = settings.server.host
-        log.info(Event.STARTING, backend=settings.workers.backend)
-        if not settings.duckdb.sandbox:
-            log.warning(Event.SANDBOX_OFF, hint="user SQL reaches files and the network")
+        _announce_start(settings)
         with _listening("health_port", settings):
             health = stack.enter_context(closing(HealthServer(host, settings.server.health_port)))
         pool = stack.enter_context(closing(_pool(settings, secret)))
@@ -118,6 +116,12 @@ def run(settings: Settings, *, zero_config: bool, with_caddy: bool | None = None
         return 1
     log.info(Event.STOPPED)
     return 0
+
+
+def _announce_start(settings: Settings) -> None:
+    log.info(Event.STARTING, backend=settings.workers.backend)
+    if not settings.duckdb.sandbox:
+        log.warning(Event.SANDBOX_OFF, hint="user SQL reaches files and the network")
 
 
 def _announce_ready(settings: Settings, systemd: Notifier) -> None:
