@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from adbc_driver_manager import Error
 
 from integration.conftest import Deploy
 from integration.databases.support import eventually, failure, rows, succeeds
@@ -88,6 +89,29 @@ def test_a_server_goes_and_comes_again_and_again_in_one_session(
             eventually(lambda: succeeds(connection, side.query))
             assert rows(connection, side.query) == expected
         assert rows(connection, "FROM mine") == [(7,)]
+
+
+def test_the_tables_of_a_server_that_is_away_are_not_said_to_be_none(
+    three: Deployment, side: Side
+) -> None:
+    table = side.query.rpartition(".")[2]
+    with three.connect(f"tables-{side.alias}", autocommit=True) as connection:
+
+        def columns() -> list[str]:
+            names: list[str] = connection.adbc_get_table_schema(
+                table, catalog_filter=side.alias
+            ).names
+            return names
+
+        expected = columns()
+        side.server.stop()
+        failure(connection, side.query)
+        with pytest.raises(Error) as caught:
+            columns()
+        _assert_only_the_alias(str(caught.value), side)
+        side.server.start()
+        eventually(lambda: succeeds(connection, side.query))
+        assert columns() == expected
 
 
 def test_a_server_that_hangs_holds_up_nobody(three: Deployment, side: Side) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from integration.docker.engine import IMAGE, VARIABLE, Engine
 from integration.evidence import has_failed, keep_containers
+from pondflight import logs
 from pondflight.workers.backends.container import Layout
 from pondflight.workers.backends.docker import DockerBackend
 from pondflight.workers.backends.docker_api import DockerApi
@@ -82,6 +83,14 @@ class DockerDeployment(Deployment):
 
 
 MakeDeployment = Callable[..., DockerDeployment]
+Log = Callable[[], str]
+
+
+@pytest.fixture(name="log")
+def fixture_log(capsys: pytest.CaptureFixture[str]) -> Log:
+    """Gives what was logged since it was asked last."""
+    logs.configure()
+    return lambda: capsys.readouterr().err
 
 
 @pytest.fixture(name="engine", scope="session")

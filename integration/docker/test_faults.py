@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import flight
 
-from integration.docker.conftest import DockerDeployment, MakeDeployment
+from integration.docker.conftest import DockerDeployment, Log, MakeDeployment
 from integration.docker.engine import BASE_IMAGE, Engine
 from pondflight.workers.backends.base import WorkerSpec
 from pondflight.workers.backends.docker_api import DockerApi
@@ -51,9 +51,7 @@ def drain(reader: flight.FlightStreamReader) -> None:
 # the worker
 
 
-def test_f1_worker_killed_mid_stream(
-    deploy: MakeDeployment, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_f1_worker_killed_mid_stream(deploy: MakeDeployment, log: Log) -> None:
     deployment = deploy()
     bob = deployment.client("bob")
     bob.rows("SELECT 1")
@@ -68,7 +66,7 @@ def test_f1_worker_killed_mid_stream(
     assert deployment.client("ann").rows("SELECT 42") == [(42,)]
     assert deployment.container("ann") != first
     assert stopped(deployment, Reason.CRASHED) == 1
-    assert "reason=crashed" in capsys.readouterr().out.replace("'", "")
+    assert "reason=crashed" in log().replace("'", "")
 
 
 def test_f1_worker_that_crashed_while_idle_is_replaced_on_the_next_call(
@@ -187,7 +185,7 @@ def failing(deploy: MakeDeployment, script: str, image: str = BASE_IMAGE) -> Doc
 )
 def test_f5_f30_worker_that_does_not_start(
     deploy: MakeDeployment,
-    capsys: pytest.CaptureFixture[str],
+    log: Log,
     script: str,
     why: str,
     seconds: float,
@@ -211,30 +209,28 @@ def test_f5_f30_worker_that_does_not_start(
     assert "your worker could not be started" in errors[0]
     assert deployment.containers() == []
     assert deployment.pool.stats()["total_spawned"] == 1
-    log = capsys.readouterr().out
+    told = log()
     reference = errors[0].split("reference ")[1][:8]
-    assert why in log
+    assert why in told
     if "line" in script:
-        assert "line 11" in log
-        assert "line 30" in log
-        assert "line 10\n" not in log
-    assert log.count(reference) >= 2
+        assert 'line="line 11"' in told
+        assert 'line="line 30"' in told
+        assert 'line="line 10"' not in told
+    assert told.count(reference) >= 2
     # For a while the same answer, without another container.
     call(clients[0])
     assert errors[-1] == errors[0]
     assert deployment.pool.stats()["total_spawned"] == 1
 
 
-def test_f30_image_that_is_missing_is_named(
-    deploy: MakeDeployment, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_f30_image_that_is_missing_is_named(deploy: MakeDeployment, log: Log) -> None:
     deployment = failing(deploy, "true", image="no-such-image:1")
     (problem,) = deployment.backend.check()
     assert (problem.check, "no-such-image:1" in problem.message) == ("image", True)
     for _ in range(5):
         with pytest.raises(flight.FlightUnavailableError, match="no-such-image:1 is not there"):
             deployment.client("ann").rows("SELECT 1")
-    assert capsys.readouterr().out.count("Container spawn failed") == 1
+    assert log().count("Container spawn failed") == 1
     assert deployment.containers() == []
 
 
@@ -254,14 +250,14 @@ def test_f30_network_that_is_missing_is_made_again(engine: Engine, deploy: MakeD
 
 
 def test_name_that_a_strangers_container_has_is_told_to_the_operator(
-    engine: Engine, deploy: MakeDeployment, capsys: pytest.CaptureFixture[str]
+    engine: Engine, deploy: MakeDeployment, log: Log
 ) -> None:
     deployment = deploy()
     name = f"pondflight-{deployment.pool.settings.instance}-{deployment.pool.key_of('ann')}"
     engine.docker("create", "--name", name, "--entrypoint", "sleep", BASE_IMAGE, "1000")
     with pytest.raises(flight.FlightUnavailableError, match="could not be started"):
         deployment.client("ann").rows("SELECT 1")
-    assert f"the name {name} is taken" in capsys.readouterr().out
+    assert f"the name {name} is taken" in log()
     assert deployment.client("bob").rows("SELECT 42") == [(42,)]
     assert name in engine.docker("ps", "--all", "--format", "{{.Names}}")
 
@@ -441,11 +437,9 @@ def test_f17_quiet_statement_is_not_cut_off_by_too_many_pings(deploy: MakeDeploy
     assert client.rows("SELECT 42") == [(42,)]
 
 
-def test_engine_that_is_away_is_logged_once(
-    deploy: MakeDeployment, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_engine_that_is_away_is_logged_once(deploy: MakeDeployment, log: Log) -> None:
     deployment = deploy(api=DockerApi("unix:///proc/1/nothing.sock"), sweep_interval=0.2)
     for _ in range(5):
         deployment.pool.sweep()
-    assert capsys.readouterr().out.count("Container engine unreachable") == 1
+    assert log().count("Container engine unreachable") == 1
     assert not deployment.pool.ready

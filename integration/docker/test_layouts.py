@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from pyarrow import flight
 
-from integration.docker.conftest import MakeDeployment
+from integration.docker.conftest import Log, MakeDeployment
 from integration.docker.engine import IMAGE, Engine
 from integration.docker.socket_proxy import SocketProxy, socket_proxy
 from pondflight.tokens import Tokens
@@ -287,13 +287,13 @@ def test_listed_calls_are_all_that_is_needed_and_all_are_needed(
 
 
 def test_call_that_is_refused_is_named_to_the_operator(
-    deploy: MakeDeployment, gate: SocketProxy, capsys: pytest.CaptureFixture[str]
+    deploy: MakeDeployment, gate: SocketProxy, log: Log
 ) -> None:
     gate.rules = [rule for rule in gate.rules if "create" not in rule[1].pattern]
     deployment = deploy(api=DockerApi(gate.url))
     with pytest.raises(flight.FlightUnavailableError, match="container engine"):
         deployment.client("ann").rows("SELECT 42")
-    assert "refuses a call that is needed: POST /v1.41/containers/create" in capsys.readouterr().out
+    assert "refuses a call that is needed: POST /v1.41/containers/create" in log()
 
 
 def test_engine_that_is_slow_makes_starts_slow_and_nothing_else(

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import flight
 
-from integration.docker.conftest import DockerDeployment, MakeDeployment
+from integration.docker.conftest import DockerDeployment, Log, MakeDeployment
 from integration.docker.engine import IMAGE, ROOT, Engine
 from pondflight import control
 from pondflight.workers.engines import GIZMOSQL, SQLFLITE, LoginEngine
@@ -123,7 +123,7 @@ def test_worker_that_somebody_restarts_has_its_databases_again(deploy: MakeDeplo
 
 
 def test_database_that_cannot_be_attached_tells_no_password(
-    deploy: MakeDeployment, capsys: pytest.CaptureFixture[str]
+    deploy: MakeDeployment, log: Log
 ) -> None:
     password = "the-password-of-the-database"
     far = {
@@ -136,7 +136,7 @@ def test_database_that_cannot_be_attached_tells_no_password(
     with pytest.raises(flight.FlightUnavailableError, match="'far' cannot be attached") as caught:
         deployment.client("ann").rows("SELECT 1")
     assert password not in str(caught.value)
-    assert password not in capsys.readouterr().out
+    assert password not in log()
     assert deployment.containers() == []
 
 

@@ -345,11 +345,17 @@ class EngineServer(FlightSqlServer):
 
     def do_get_db_schemas(self, call: Call, command: c.GetDbSchemas) -> Result:
         """The schemas."""
-        return self._metadata(call, lambda cursor: catalog.db_schemas(cursor, command))
+        return self._metadata(
+            call, lambda cursor: catalog.db_schemas(cursor, command), command.catalog
+        )
 
     def do_get_tables(self, call: Call, command: c.GetTables) -> Result:
         """The tables and views."""
-        return self._metadata(call, lambda cursor: catalog.tables(cursor, self._describer, command))
+        return self._metadata(
+            call,
+            lambda cursor: catalog.tables(cursor, self._describer, command),
+            command.catalog,
+        )
 
     def do_get_table_types(self, call: Call, command: c.GetTableTypes) -> Result:
         """The kinds of table."""
@@ -361,22 +367,35 @@ class EngineServer(FlightSqlServer):
 
     def do_get_primary_keys(self, call: Call, command: c.GetPrimaryKeys) -> Result:
         """The primary key of a table."""
-        return self._metadata(call, lambda cursor: keys.primary_keys(cursor, command))
+        return self._metadata(
+            call, lambda cursor: keys.primary_keys(cursor, command), command.catalog
+        )
 
     def do_get_exported_keys(self, call: Call, command: c.GetExportedKeys) -> Result:
         """The foreign keys that refer to a table."""
-        return self._metadata(call, lambda cursor: keys.exported_keys(cursor, command))
+        return self._metadata(
+            call, lambda cursor: keys.exported_keys(cursor, command), command.catalog
+        )
 
     def do_get_imported_keys(self, call: Call, command: c.GetImportedKeys) -> Result:
         """The foreign keys of a table."""
-        return self._metadata(call, lambda cursor: keys.imported_keys(cursor, command))
+        return self._metadata(
+            call, lambda cursor: keys.imported_keys(cursor, command), command.catalog
+        )
 
     def do_get_cross_reference(self, call: Call, command: c.GetCrossReference) -> Result:
         """The foreign keys of one table that refer to another."""
         return self._metadata(call, lambda cursor: keys.cross_reference(cursor, command))
 
-    def _metadata(self, call: Call, query: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+    def _metadata(
+        self,
+        call: Call,
+        query: Callable[[duckdb.DuckDBPyConnection], T],
+        wanted: str | None = None,
+    ) -> T:
+        """What ``query`` finds; ``wanted`` is the one catalog that it looks into."""
         session = self._session(call, None)
+        self._databases.require(wanted)
 
         def run() -> T:
             with self._sessions.borrow(call, session) as lane, lane.use(call) as cursor:

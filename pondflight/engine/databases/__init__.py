@@ -20,6 +20,7 @@ from pondflight.engine.databases.faults import Fault, Kind, fault_of, missing_na
 from pondflight.engine.databases.files import Files
 from pondflight.engine.databases.plan import Spec, plan
 from pondflight.engine.databases.server import ServerDatabase, State
+from pondflight.engine.duck import quote
 from pondflight.errors import ConfigError, PondflightError, Unavailable
 from pondflight.logs import Event, get_logger
 
@@ -131,6 +132,19 @@ class Databases:
             hope = server.state in {State.UNKNOWN, State.ANSWERING, State.AWAY}
             if hope and _names(text, server.alias):
                 server.look(_ONE_MORE_LOOK_SECONDS if server.state.settled else _ATTACH_SECONDS)
+
+    def require(self, catalog: str | None) -> None:
+        """Give the database of that name, if it is one of ours, a last chance to be there.
+
+        ``Unavailable`` if it is not: a list of nothing would be taken for all there is.
+        """
+        if catalog is None:
+            return
+        self.before(quote(catalog))
+        for server in self._servers:
+            if server.alias.lower() == catalog.lower() and not server.present:
+                refused = server.state is State.REFUSED
+                raise _unavailable(Kind.REFUSED if refused else Kind.AWAY, server.alias)
 
     def explain(self, error: PondflightError) -> PondflightError:
         """``error``, which a statement has just failed with, or what is behind it."""
