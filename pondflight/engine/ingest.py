@@ -9,6 +9,7 @@ import duckdb
 import pyarrow as pa
 from pyarrow import flight
 
+from pondflight.engine.arrow import scannable, scannable_schema
 from pondflight.engine.duck import quote
 from pondflight.engine.sessions import Sessions
 from pondflight.errors import AlreadyExists, Cancelled, InvalidArgument, NotFound, PondflightError
@@ -51,7 +52,8 @@ class _Source:
     """The client's batches, counted, and watched for the client's death."""
 
     def __init__(self, call: Call, reader: flight.MetadataRecordBatchReader) -> None:
-        self.schema: pa.Schema = reader.schema
+        _check_names(reader.schema)
+        self.schema = scannable_schema(reader.schema)
         self.rows = 0
         self.failure: PondflightError | None = None
         self._call = call
@@ -61,10 +63,18 @@ class _Source:
         for chunk in self._reader:
             if chunk.data is not None:
                 self.rows += chunk.data.num_rows
-                yield chunk.data
+                yield scannable(chunk.data)
         if not self._call.still_connected():
             self.failure = self._call.cancelled or Cancelled("the call was cancelled")
             raise self.failure
+
+
+def _check_names(schema: pa.Schema) -> None:
+    for name in schema.names:
+        if schema.names.count(name) > 1:
+            raise InvalidArgument(
+                f"the ingest has two columns named {name!r}: give each a name of its own"
+            )
 
 
 def _target(command: StatementIngest) -> str:

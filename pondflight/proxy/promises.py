@@ -60,6 +60,12 @@ class Promises:
                     self._kept.popitem(last=False)
         return [prepared]
 
+    def forget(self, worker: str) -> None:
+        """Something has run in the worker that may have changed what its tables are."""
+        with self._lock:
+            for key in [key for key in self._kept if key[0] == worker]:
+                del self._kept[key]
+
     def take(self, worker: str, session: str, handle: bytes) -> flight.FlightInfo | None:
         """The FlightInfo of a handle, if it is here, still good, and this session's."""
         with self._lock:

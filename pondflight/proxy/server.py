@@ -6,10 +6,11 @@ for SqlInfo must not lose its transactions to a slow start.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -111,13 +112,26 @@ class ProxyServer(FlightSqlServer):
             return self.metadata_info(command, descriptor)
         statement = meter.Statement(call, command)
         self._charges.run(call)
-        info = self._promised(call, command) or self._relay.unary(
-            call, lambda client, options: client.get_flight_info(descriptor, options)
-        )
+        info = self._promised(call, command)
+        if info is None:
+            with self._changing(call):
+                info = self._relay.unary(
+                    call, lambda client, options: client.get_flight_info(descriptor, options)
+                )
         tickets = [endpoint.ticket.ticket for endpoint in info.endpoints]
         self._charges.promised(call, tickets)
         statement.has_run(rows_to_come=bool(tickets))
         return info
+
+    @contextlib.contextmanager
+    def _changing(self, call: Call) -> Iterator[None]:
+        """Around what may change tables: nothing that was promised before or meanwhile holds."""
+        worker = self._relay.key(call)
+        self._promises.forget(worker)
+        try:
+            yield
+        finally:
+            self._promises.forget(worker)
 
     def _promised(self, call: Call, command: c.Command) -> flight.FlightInfo | None:
         if not isinstance(command, c.PreparedStatementQuery):
@@ -167,7 +181,10 @@ class ProxyServer(FlightSqlServer):
         meter.Statement(call, command, goes_on=binds)
         if not binds:
             self._charges.run(call)
-        self._relay.put(call, command, descriptor, reader, writer)
+            with self._changing(call):
+                self._relay.put(call, command, descriptor, reader, writer)
+        else:
+            self._relay.put(call, command, descriptor, reader, writer)
 
     def on_do_action(self, call: Call, kind: str, body: bytes) -> Iterable[bytes]:
         """Flight SQL's actions to the worker; the control channel stays closed to users."""
@@ -187,7 +204,8 @@ class ProxyServer(FlightSqlServer):
                 raise NotFound("your worker has stopped, and with it what this call is about")
             return answer
         if not isinstance(request, c.CreatePreparedStatement):
-            return self._relay.action(call, kind, body)
+            with self._changing(call):
+                return self._relay.action(call, kind, body)
         meter.Statement(call, request, goes_on=True)
         self._charges.look(call)
         answer = self._relay.action(call, kind, body, {control.PROMISE_HEADER: "1"})

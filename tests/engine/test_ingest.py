@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from decimal import Decimal
 
 import adbc_driver_manager
 import pyarrow as pa
@@ -153,3 +154,32 @@ def test_a_catalog_or_schema_that_is_not_there_is_said_in_words(connect: Connect
             cursor.adbc_ingest("t", DATA, catalog_name="nope")
         with pytest.raises(adbc_driver_manager.ProgrammingError, match="nope"):
             cursor.adbc_ingest("t", DATA, db_schema_name="nope")
+
+
+def test_two_columns_of_one_name_are_refused_in_words(connect: Connect) -> None:
+    twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        with pytest.raises(
+            adbc_driver_manager.ProgrammingError, match="two columns named 'a'"
+        ) as e:
+            cursor.adbc_ingest("t", twice)
+        assert ".pxi" not in str(e.value)
+
+
+def test_types_that_duckdb_cannot_scan_are_loaded_without_loss(connect: Connect) -> None:
+    kind = pa.decimal256(20, 2)
+    table = pa.table(
+        {
+            "h": pa.array([1.5, None], pa.float16()),
+            "d": pa.array([Decimal("1.25"), None], kind),
+            "w": pa.array([Decimal(10**50), None], pa.decimal256(60, 0)),
+            "l": pa.array([[Decimal("2.50")], None], pa.list_(kind)),
+            "s": pa.array([{"x": 0.5}, None], pa.struct([("x", pa.float16())])),
+        }
+    )
+    row = (1.5, Decimal("1.25"), str(10**50), [Decimal("2.50")], {"x": 0.5})
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        assert cursor.adbc_ingest("t", table) == 2
+        cursor.executemany("INSERT INTO t VALUES (?, ?, ?, ?, ?)", table)
+        cursor.execute("FROM t")
+        assert cursor.fetchall() == [row, (None,) * 5] * 2

@@ -157,3 +157,12 @@ def test_only_so_many_are_kept_and_none_that_is_large() -> None:
 )
 def test_what_is_no_promise_is_dropped(second: Callable[[], bytes]) -> None:
     assert Promises().keep("w", "", [b"prepared", second()]) == [b"prepared"]
+
+
+@pytest.mark.usefixtures("no_time_limit")
+def test_what_changes_tables_ends_what_was_promised(shared: Deployment, user: str) -> None:
+    client = shared.client(user)
+    client.table("CREATE TABLE t (i INTEGER)")
+    handle = prepare(client, "SELECT * FROM t")
+    client.table("ALTER TABLE t ADD COLUMN s VARCHAR")
+    assert client.info(command(handle)).schema.names == ["i", "s"]
