@@ -15,7 +15,6 @@ import urllib.request
 from pathlib import Path
 
 from integration.deployment import Deployment
-from pondflight.caddy.process import cores
 from tests.certificates import Authority, Pair
 from tests.ports import free_ports
 
@@ -129,7 +128,6 @@ class Caddy(Front):
         deployment = self.deployment
         return {
             **super().environment(),
-            "GOMAXPROCS": str(cores()),
             "XDG_DATA_HOME": str(self.folder),
             "XDG_CONFIG_HOME": str(self.folder),
             "PONDFLIGHT_HOST": NAME,

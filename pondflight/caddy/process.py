@@ -35,15 +35,6 @@ def find() -> str | None:
     return shutil.which("caddy", path=os.pathsep.join([beside, os.environ.get("PATH", "")]))
 
 
-def cores() -> int:
-    """How many of the machine's cores Caddy is given: half of them.
-
-    Workers and proxy need the others. On two cores, a call through a Caddy that takes both waits a
-    millisecond longer, and no stream is faster (docs/performance.md).
-    """
-    return max(1, (os.cpu_count() or 1) // 2)
-
-
 def behind(settings: Settings) -> Settings:
     """Have HTTP believe what Caddy says of its clients, and answer to Caddy's name."""
     server = settings.server
@@ -139,7 +130,6 @@ def _environment(settings: Settings, folder: Path) -> dict[str, str]:
     kept = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR")
     return {name: os.environ[name] for name in kept if name in os.environ} | {
         "HOME": str(folder),
-        "GOMAXPROCS": str(cores()),
         "XDG_DATA_HOME": str(folder),
         "XDG_CONFIG_HOME": str(folder),
         "PONDFLIGHT_HOST": caddy.host,
