@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from pondflight.engine import parameters, sql, timeouts
-from pondflight.engine.arrow import scannable
+from pondflight.engine.arrow import scannable, scannable_schema
 from pondflight.engine.clauses import bulk_insert
 from pondflight.engine.databases import Databases
 from pondflight.engine.databases.pushdown import OFF, Pushdown
@@ -447,7 +447,8 @@ class Statements:
 
 def _bulk(cursor: duckdb.DuckDBPyConnection, bulk: tuple[str, str], bound: pa.Table) -> int:
     view = f"pondflight_bound_{secrets.token_hex(8)}"
-    cursor.register(view, pa.Table.from_batches(map(scannable, bound.to_batches())))
+    batches = map(scannable, bound.to_batches())
+    cursor.register(view, pa.Table.from_batches(batches, scannable_schema(bound.schema)))
     try:
         head, tail = bulk
         row = cursor.execute(f"{head} SELECT * FROM {quote(view)} {tail}").fetchone()

@@ -183,3 +183,11 @@ def test_types_that_duckdb_cannot_scan_are_loaded_without_loss(connect: Connect)
         cursor.executemany("INSERT INTO t VALUES (?, ?, ?, ?, ?)", table)
         cursor.execute("FROM t")
         assert cursor.fetchall() == [row, (None,) * 5] * 2
+
+
+def test_an_insert_of_no_rows_of_parameters_changes_nothing(connect: Connect) -> None:
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE t (h FLOAT)")
+        cursor.execute("INSERT INTO t VALUES (?)", pa.table({"h": pa.array([], pa.float16())}))
+        assert cursor.rowcount == 0
+        assert count(connection, "t") == 0
