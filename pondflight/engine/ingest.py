@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Iterator
 
 import duckdb
@@ -70,8 +71,8 @@ class _Source:
 
 
 def _check_names(schema: pa.Schema) -> None:
-    for name in schema.names:
-        if schema.names.count(name) > 1:
+    for name, number in Counter(schema.names).items():
+        if number > 1:
             raise InvalidArgument(
                 f"the ingest has two columns named {name!r}: give each a name of its own"
             )

@@ -31,6 +31,7 @@ from pondflight.workers.worker import Lease
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 _EMPTY = pa.schema([])
+_NO_MORE: Mapping[str, str] = MappingProxyType({})
 _MOST_DEAD_WORKERS = 2
 _CANCELLED = "the statement was cancelled"
 
@@ -54,7 +55,7 @@ class Relay:
         self,
         call: Call,
         request: Callable[[flight.FlightClient, flight.FlightCallOptions], T],
-        headers: Mapping[str, str] = MappingProxyType({}),
+        headers: Mapping[str, str] = _NO_MORE,
     ) -> T:
         """Make a call with one answer; ``headers`` are for the worker."""
         answer = self._send(
@@ -68,7 +69,7 @@ class Relay:
         call: Call,
         kind: str,
         body: bytes,
-        headers: Mapping[str, str] = MappingProxyType({}),
+        headers: Mapping[str, str] = _NO_MORE,
     ) -> list[bytes]:
         """DoAction."""
         return self.unary(
@@ -180,7 +181,7 @@ class Relay:
         self,
         call: Call,
         send: Callable[[Lease, flight.FlightCallOptions], T],
-        headers: Mapping[str, str] = MappingProxyType({}),
+        headers: Mapping[str, str] = _NO_MORE,
     ) -> T:
         """Send a call; to another worker if its own died unnoticed and the call never left."""
         for _ in range(_MOST_DEAD_WORKERS):
@@ -193,7 +194,7 @@ class Relay:
         raise failure
 
     def _enter(
-        self, call: Call, headers: Mapping[str, str] = MappingProxyType({})
+        self, call: Call, headers: Mapping[str, str] = _NO_MORE
     ) -> tuple[Lease, flight.FlightCallOptions]:
         caller: Caller = call.identity
         lease = self._pool.lease(_user(call), call.raise_if_cancelled)

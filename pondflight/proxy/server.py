@@ -181,9 +181,7 @@ class ProxyServer(FlightSqlServer):
         meter.Statement(call, command, goes_on=binds)
         if not binds:
             self._charges.run(call)
-            with self._changing(call):
-                self._relay.put(call, command, descriptor, reader, writer)
-        else:
+        with contextlib.nullcontext() if binds else self._changing(call):
             self._relay.put(call, command, descriptor, reader, writer)
 
     def on_do_action(self, call: Call, kind: str, body: bytes) -> Iterable[bytes]:

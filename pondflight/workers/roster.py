@@ -24,7 +24,8 @@ _NOBODY = "nobody"
 class Roster:
     """Users' workers by key, warm workers, and counters.
 
-    ``changed`` is the lock for all of it, and is notified of every change. A worker that is being
+    ``changed`` is the lock for all of it, and is notified of what those who wait can wait for: not
+    of calls that begin and end. A worker that is being
     stopped keeps its place until it is gone, so that nothing is started beside it.
     """
 
