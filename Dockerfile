@@ -21,7 +21,7 @@ RUN --mount=type=secret,id=ca \
  && $pip --prefix=/opt/pondflight --ignore-installed -r requirements/image.txt
 COPY pyproject.toml README.md LICENSE CHANGELOG.md config.example.yaml ./
 COPY caddy caddy
-COPY ui ui
+COPY web web
 COPY pondflight pondflight
 # Pages that `make pages` has built in the checkout are taken as they are; else they are built here,
 # by Node out of a wheel, which stays in this stage.

@@ -29,7 +29,7 @@ run: $(VENV)/run.stamp pages ## install what is missing and start pondflight (Ct
 	@exec $(BIN)/pondflight serve $(ARGS)
 
 ui: $(VENV)/run.stamp ## build the pages (again), and fail if that fails
-	@$(BIN)/python ui/build.py
+	@$(BIN)/python web/build.py
 
 test: $(VENV)/dev.stamp ## install what is missing and run the tests
 	@$(BIN)/pytest tests $(ARGS)
@@ -45,10 +45,11 @@ integration-docker: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## run the su
 		$(CLIENTS)/bin/pytest integration/docker integration/bundle/test_compose.py \
 		integration/bundle/test_scenarios.py $(ARGS)
 
-lint: $(VENV)/dev.stamp ## ruff, ruff format and mypy --strict
+lint: $(VENV)/dev.stamp ## ruff, ruff format, mypy --strict, and which room may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
+	$(BIN)/lint-imports
 
 format: $(VENV)/dev.stamp ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
@@ -80,11 +81,11 @@ reference: $(VENV)/dev.stamp ## write what is made from the code: the example co
 
 # The product runs without its pages, and says on them what to do; so a failure only warns.
 pages: $(VENV)/run.stamp
-	@$(BIN)/python ui/build.py --if-changed || \
+	@$(BIN)/python web/build.py --if-changed || \
 	  echo "the pages could not be built (see above); everything else works" >&2
 
 clean: ## remove .venv and everything that a tool left behind
-	rm -rf $(VENV) $(CLIENTS) ui/node_modules pondflight/web/static
+	rm -rf $(VENV) $(CLIENTS) web/node_modules pondflight/web/static
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

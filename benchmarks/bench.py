@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 from adbc_driver_flightsql import DatabaseOptions, dbapi
 
-from pondflight.tokens import Tokens
+from pondflight.auth.tokens import Tokens
 
 MB = 1 << 20
 _MICRO_BATCH = 50

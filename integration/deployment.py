@@ -20,8 +20,8 @@ import yaml
 from adbc_driver_flightsql import DatabaseOptions, dbapi
 from pyarrow import flight
 
+from pondflight.auth.tokens import Tokens
 from pondflight.settings.schema import ROOT
-from pondflight.tokens import Tokens
 from tests.ports import free_ports
 
 _SETTINGS = {key.env.name for key in ROOT.leaves() if key.env is not None} | {"JWT_SECRET_FILE"}

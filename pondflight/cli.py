@@ -147,8 +147,8 @@ def serve(config: Path | None, log_level: str, *, with_caddy: bool | None) -> No
 
     Ctrl-C or SIGTERM ends it, and all workers with it.
     """
-    from pondflight import logs
     from pondflight.settings import load
+    from pondflight.telemetry import logs
 
     settings = load(config, look=True)
     unsigned = settings.security.jwt_secret is None
@@ -157,7 +157,7 @@ def serve(config: Path | None, log_level: str, *, with_caddy: bool | None) -> No
     if unsigned and not zero_config:
         raise ConfigError([HOW_TO_SIGN])
     logs.configure(log_level)
-    from pondflight.serve import run
+    from pondflight.serve.run import run
 
     sys.exit(run(settings, zero_config=zero_config, with_caddy=with_caddy))
 
@@ -232,7 +232,7 @@ def worker(  # noqa: PLR0913 - one for each option
     log_level: str,
 ) -> None:
     """Run the private DuckDB of one user. A backend starts this, not a person."""
-    from pondflight import logs
+    from pondflight.telemetry import logs
 
     logs.configure(log_level)
     from pondflight.engine.main import run
@@ -264,8 +264,8 @@ def worker(  # noqa: PLR0913 - one for each option
 @click.option("--admin", is_flag=True, help="Let it do what only an administrator may.")
 def token(sub: str, ttl: timedelta, *, admin: bool) -> None:
     """Print a token (a JWT) for a user, made with JWT_SECRET or JWT_SECRET_FILE."""
+    from pondflight.auth.tokens import Tokens
     from pondflight.settings import load
-    from pondflight.tokens import Tokens
 
     # Of the environment the secret alone: no other setting, or mistake in one, matters here.
     names = ("JWT_SECRET", "JWT_SECRET_FILE")
@@ -315,7 +315,7 @@ def probe(
     machine's own: 127.0.0.1 and HEALTH_PORT. The exit code is 0 if the answer is SERVING and 1
     otherwise, as a HEALTHCHECK wants it.
     """
-    from pondflight import probe as client
+    from pondflight.ops import probe as client
     from pondflight.settings import load
 
     if address is None:

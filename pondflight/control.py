@@ -27,7 +27,7 @@ KEEPS_NOTHING = b'{"i":"",'
 """How the handle of a prepared statement begins for which the worker keeps nothing: it need not be
 told that the statement was closed."""
 QUERY_HEADER = "x-pondflight-query-only"
-"""Present: the call may run a query and nothing else (``engine.queries``). The proxy passes it on
+"""Present: the call may run a query and nothing else (``engine.execution.readonly``). The proxy passes it on
 from any client."""
 
 CONFIGURE = "pondflight.configure"

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from pondflight.limits import Counter
-from pondflight.proxy.charges import Charges, Limits
+from pondflight.auth.tokens import Tokens
+from pondflight.limits.rates import Counter
 from pondflight.proxy.databases import Databases
+from pondflight.proxy.rate_limits import Charges, Limits
 from pondflight.proxy.server import ProxyServer
-from pondflight.tokens import Tokens
 from pondflight.web.configuration import Configuration
 from pondflight.web.process import WebProcess
 from pondflight.workers.backends.process import ProcessBackend

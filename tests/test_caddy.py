@@ -23,7 +23,7 @@ from pondflight.caddy import journal
 from pondflight.caddy.process import find
 from tests.certificates import Authority
 from tests.ports import free_ports
-from tests.test_serve import Serve, Served, family, fixture_serve
+from tests.serve.test_serve import Serve, Served, family, fixture_serve
 from tests.waiting import wait_until
 
 __all__ = ["fixture_serve"]

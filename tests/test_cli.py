@@ -12,10 +12,11 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from pondflight import __version__, cli, logs
+from pondflight import __version__, cli
+from pondflight.auth.tokens import Tokens
 from pondflight.settings import Settings
 from pondflight.settings.schema import ROOT
-from pondflight.tokens import Tokens
+from pondflight.telemetry import logs
 
 SECRET = "kW8rX2vN5qT9zL4mB7cJ1hG6fD3sA0pY"
 DIGEST = "0123456789abcdef" * 4
@@ -45,7 +46,7 @@ def fixture_started(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         started.update(kwargs, args=args)
         return 7
 
-    for name in ("pondflight.serve", "pondflight.engine.main"):
+    for name in ("pondflight.serve.run", "pondflight.engine.main"):
         module = ModuleType(name)
         module.run = run  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, name, module)

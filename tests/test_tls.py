@@ -10,10 +10,10 @@ from adbc_driver_flightsql import DatabaseOptions, dbapi
 from adbc_driver_manager import OperationalError
 
 from pondflight import tls
+from pondflight.auth.tokens import Tokens
 from pondflight.errors import ConfigError
-from pondflight.tokens import Tokens
 from tests.certificates import DAY, Authority
-from tests.test_serve import Serve, fixture_serve
+from tests.serve.test_serve import Serve, fixture_serve
 
 __all__ = ["fixture_serve"]
 

@@ -23,8 +23,8 @@ from integration.bundle.test_scenarios import expected
 from integration.docker.engine import BASE_IMAGE, Engine
 from integration.evidence import has_failed, keep_containers
 from integration.tools import require, run
-from pondflight.probe import Target, check
-from pondflight.tokens import Tokens
+from pondflight.auth.tokens import Tokens
+from pondflight.ops.probe import Target, check
 from tests.ports import free_ports
 
 pytestmark = pytest.mark.timeout(600)

@@ -15,7 +15,7 @@ from integration.bundle.clients import ROOTS, connect, curl, headers, pyarrow_cl
 from integration.bundle.conftest import Start
 from integration.bundle.front import Caddy, Front, Nginx, Traefik
 from integration.deployment import Deployment
-from pondflight.probe import Target, check, watch
+from pondflight.ops.probe import Target, check, watch
 
 CONFIG = {
     "server": {"trusted_proxies": ["127.0.0.1"], "drain_timeout": "2s"},

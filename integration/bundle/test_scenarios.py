@@ -24,7 +24,7 @@ from integration.bundle.front import Caddy, Front
 from integration.conftest import Deploy
 from integration.deployment import Deployment
 from integration.tools import require, run
-from tests.test_serve import family
+from tests.serve.test_serve import family
 from tests.waiting import wait_until
 
 BACKEND = "docker" if IN_ENGINE else "process"

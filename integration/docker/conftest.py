@@ -10,7 +10,7 @@ import pytest
 
 from integration.docker.engine import IMAGE, VARIABLE, Engine
 from integration.evidence import has_failed, keep_containers
-from pondflight import logs
+from pondflight.telemetry import logs
 from pondflight.workers.backends.container import Layout
 from pondflight.workers.backends.docker import DockerBackend
 from pondflight.workers.backends.docker_api import DockerApi

@@ -20,10 +20,10 @@ from pyarrow import flight
 from integration.docker.conftest import Log, MakeDeployment
 from integration.docker.engine import IMAGE, Engine
 from integration.docker.socket_proxy import SocketProxy, socket_proxy
-from pondflight.tokens import Tokens
+from pondflight.auth.tokens import Tokens
 from pondflight.workers.backends.docker_api import DockerApi
 from tests.flight import Client
-from tests.test_serve import Served
+from tests.serve.test_serve import Served
 from tests.waiting import wait_until
 
 SECRET = "kW8rX2vN5qT9zL4mB7cJ1hG6fD3sA0pY"

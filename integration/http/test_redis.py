@@ -7,9 +7,9 @@ import time
 import pytest
 
 from integration.http.conftest import Redis
-from pondflight import limits
-from pondflight.limits import Counter, Rate
-from pondflight.proxy.charges import Limits
+from pondflight.limits import rates as limits
+from pondflight.limits.rates import Counter, Rate
+from pondflight.proxy.rate_limits import Limits
 from tests.stack import Stack
 
 

@@ -19,7 +19,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from pondflight import sample
+from pondflight.serve import sample
 from tests.ai.provider import ProviderServer, Reply
 from tests.stack import Stack
 
@@ -48,13 +48,13 @@ expect.set_options(timeout=20_000)  # two busy cores are slow
 @pytest.fixture(scope="session", autouse=True)
 def _pages() -> None:
     """The bundle that is tested is made from the sources that are here."""
-    subprocess.run([sys.executable, ROOT / "ui" / "build.py", "--if-changed"], check=True)
+    subprocess.run([sys.executable, ROOT / "web" / "build.py", "--if-changed"], check=True)
 
 
 @pytest.fixture(scope="session", name="axe")
 def fixture_axe() -> str:
     """axe-core, by the lock file of the pages."""
-    folder = ROOT / "ui"
+    folder = ROOT / "web"
     script = folder / "node_modules" / "axe-core" / "axe.min.js"
     if not script.exists():
         npm = shutil.which("npm")

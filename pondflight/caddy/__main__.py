@@ -17,8 +17,8 @@ import subprocess
 import sys
 import threading
 
-from pondflight import logs
 from pondflight.caddy import journal
+from pondflight.telemetry import logs
 
 _PR_SET_PDEATHSIG = 1
 _STOP_SECONDS = 8.0

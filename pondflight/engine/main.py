@@ -15,8 +15,8 @@ from pondflight import memory
 memory.tame()  # before pyarrow is imported
 
 from pondflight.engine.duck import StorageInUse, files_folder, open_database  # noqa: E402
+from pondflight.engine.guards.storage import Storage  # noqa: E402
 from pondflight.engine.server import EngineServer  # noqa: E402
-from pondflight.engine.storage import Storage  # noqa: E402
 
 
 def run(

@@ -16,24 +16,25 @@ import duckdb
 import pyarrow as pa
 from pyarrow import flight
 
-from pondflight import control, dialect, memory, tracing
-from pondflight.engine import catalog, keys, options, parameters
-from pondflight.engine.callers import CredentialCheck
-from pondflight.engine.databases import Databases
+from pondflight import control, dialect, memory
+from pondflight.engine.databases.attached import Databases
+from pondflight.engine.databases.interrupt import Rescue
 from pondflight.engine.databases.pushdown import Pushdown
-from pondflight.engine.databases.rescue import Rescue
-from pondflight.engine.describe import Describer
 from pondflight.engine.duck import quote
-from pondflight.engine.handles import Handle
-from pondflight.engine.infos import flight_info, promise
-from pondflight.engine.ingest import ingest
-from pondflight.engine.journal import Journal
-from pondflight.engine.ownership import Ownership
-from pondflight.engine.queries import Queries
-from pondflight.engine.sessions import DEFAULT, Sessions
+from pondflight.engine.execution.flightinfo import flight_info, promise
+from pondflight.engine.execution.handles import Handle
+from pondflight.engine.execution.ingest import ingest
+from pondflight.engine.execution.readonly import Queries
+from pondflight.engine.execution.sessions import DEFAULT, Sessions
+from pondflight.engine.execution.statements import Prepared, Statements
+from pondflight.engine.guards.callers import CredentialCheck
+from pondflight.engine.guards.journal import Journal
+from pondflight.engine.guards.ownership import Ownership
+from pondflight.engine.guards.storage import Storage
+from pondflight.engine.metadata import keys, options, tables
 from pondflight.engine.startup import start_up
-from pondflight.engine.statements import Prepared, Statements
-from pondflight.engine.storage import Storage
+from pondflight.engine.types import parameters
+from pondflight.engine.types.describe import Describer
 from pondflight.errors import (
     ConfigError,
     InvalidArgument,
@@ -47,6 +48,7 @@ from pondflight.flightsql import commands as c
 from pondflight.flightsql.decoding import decode_action, decode_ticket
 from pondflight.flightsql.sqlinfo import sql_info_table
 from pondflight.flightsql.streams import Result
+from pondflight.telemetry import tracing
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -341,19 +343,19 @@ class EngineServer(FlightSqlServer):
 
     def do_get_catalogs(self, call: Call, command: c.GetCatalogs) -> Result:
         """The catalogs."""
-        return self._metadata(call, catalog.catalogs)
+        return self._metadata(call, tables.catalogs)
 
     def do_get_db_schemas(self, call: Call, command: c.GetDbSchemas) -> Result:
         """The schemas."""
         return self._metadata(
-            call, lambda cursor: catalog.db_schemas(cursor, command), command.catalog
+            call, lambda cursor: tables.db_schemas(cursor, command), command.catalog
         )
 
     def do_get_tables(self, call: Call, command: c.GetTables) -> Result:
         """The tables and views."""
         return self._metadata(
             call,
-            lambda cursor: catalog.tables(cursor, self._describer, command),
+            lambda cursor: tables.tables(cursor, self._describer, command),
             command.catalog,
         )
 

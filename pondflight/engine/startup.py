@@ -13,12 +13,14 @@ from typing import Any
 
 import duckdb
 
-from pondflight.engine import extensions, sandbox, sql
-from pondflight.engine.databases import Databases, Spec
+from pondflight.engine import extensions
+from pondflight.engine.databases.attached import Databases, Spec
 from pondflight.engine.duck import files_folder
-from pondflight.engine.sandbox import Sandbox
-from pondflight.engine.sessions import SessionLimits, Sessions
-from pondflight.engine.tokens import tokenize
+from pondflight.engine.execution.sessions import SessionLimits, Sessions
+from pondflight.engine.guards import sandbox
+from pondflight.engine.guards.sandbox import Sandbox
+from pondflight.engine.sql.lexer import tokenize
+from pondflight.engine.sql.statement import split
 from pondflight.errors import ConfigError, SqlError
 
 _SHARE_OF_FREE_DISK = 0.9
@@ -58,7 +60,7 @@ def run_initial(database: duckdb.DuckDBPyConnection, databases: Databases, text:
     What else it says has no word of the statement in it that may be a secret.
     """
     with database.cursor() as cursor:
-        for number, statement in enumerate(sql.split(text), 1):
+        for number, statement in enumerate(split(text), 1):
             try:
                 cursor.execute(statement)
             except duckdb.Error as error:

@@ -128,8 +128,8 @@ def _client(url: str, token: str | None, tls_ca: Path | None) -> AdminClient:
 
 
 def _own_token() -> str:
+    from pondflight.auth.tokens import Tokens  # noqa: PLC0415
     from pondflight.settings import load  # noqa: PLC0415
-    from pondflight.tokens import Tokens  # noqa: PLC0415
 
     # Of the environment the secret alone: no other setting, or mistake in one, matters here.
     names = ("JWT_SECRET", "JWT_SECRET_FILE")

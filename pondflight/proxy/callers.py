@@ -15,11 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 
-from pondflight import metrics
+from pondflight.auth.tokens import LONGEST_TOKEN, Identity, Tokens, bearer
 from pondflight.control import SESSION_COOKIE
 from pondflight.errors import Unauthenticated
 from pondflight.flightsql.calls import Headers
-from pondflight.tokens import LONGEST_TOKEN, Identity, Tokens, bearer
+from pondflight.telemetry import metrics
 from pondflight.workers.pool import User
 
 ANY_USER = "token"

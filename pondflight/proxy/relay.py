@@ -23,7 +23,7 @@ from pondflight.errors import Cancelled, Internal, PondflightError, Unauthentica
 from pondflight.flightsql import Call, ResultStream
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.status import ConnectionLost, NotConnected, from_pyarrow
-from pondflight.proxy import meter
+from pondflight.proxy import statement_metrics as meter
 from pondflight.proxy.callers import Caller
 from pondflight.workers.pool import Pool, User
 from pondflight.workers.worker import Lease

@@ -16,7 +16,8 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import flight
 
-from pondflight import control, dialect, metrics, tracing
+from pondflight import control, dialect
+from pondflight.auth.tokens import Tokens
 from pondflight.errors import (
     NotFound,
     NotSupported,
@@ -29,15 +30,15 @@ from pondflight.flightsql import commands as c
 from pondflight.flightsql.decoding import decode_action
 from pondflight.flightsql.sqlinfo import sql_info_table
 from pondflight.flightsql.streams import Result
-from pondflight.proxy import meter
+from pondflight.proxy import statement_metrics as meter
 from pondflight.proxy.administration import ACTIONS, Administration
 from pondflight.proxy.callers import CallerCheck
-from pondflight.proxy.charges import FREE, Charges
 from pondflight.proxy.databases import NO_DATABASES, Databases
-from pondflight.proxy.promises import Promises
+from pondflight.proxy.early_infos import Promises
+from pondflight.proxy.rate_limits import FREE, Charges
 from pondflight.proxy.relay import Relay
+from pondflight.telemetry import metrics, tracing
 from pondflight.tls import Certificate
-from pondflight.tokens import Tokens
 from pondflight.workers.pool import Pool
 
 _ENDING: dict[str, list[bytes] | None] = {

@@ -84,7 +84,7 @@ def _shown_storage(value: SecretStr) -> str:
 
 def _public_key(value: object) -> str:
     """PEM text, from wherever it is."""
-    from pondflight.keys import read_pem  # noqa: PLC0415 - cryptography, for those who need it
+    from pondflight.auth.keys import read_pem  # noqa: PLC0415 - cryptography, for those who need it
 
     if value in (None, ""):
         return ""

@@ -15,7 +15,7 @@ memory.tame(apart=4 << 20)
 
 from gunicorn.app.base import BaseApplication  # noqa: E402
 
-from pondflight import logs  # noqa: E402
+from pondflight.telemetry import logs  # noqa: E402
 
 THREADS = 160
 """More than ``query.STREAMS`` and ``ai.callers.AT_ONCE`` together, so that there are some left for

@@ -14,7 +14,7 @@ from typing import Any, Final
 import falcon
 
 from pondflight.addresses import Origins
-from pondflight.logs import Event, Seldom, get_logger
+from pondflight.telemetry.logs import Event, Seldom, get_logger
 from pondflight.web.configuration import Configuration
 
 log = get_logger()

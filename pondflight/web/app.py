@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import falcon
 
-from pondflight import control, tracing
+from pondflight import control
+from pondflight.auth.tokens import Tokens
 from pondflight.errors import Internal, PondflightError
-from pondflight.limits import Counter
-from pondflight.logs import Event, get_logger
-from pondflight.tokens import Tokens
+from pondflight.limits.rates import Counter
+from pondflight.telemetry import tracing
+from pondflight.telemetry.logs import Event, get_logger
 from pondflight.web import access, console, pages, problems
 from pondflight.web.ai import routes as ai
 from pondflight.web.ai.callers import Places

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pondflight.jwks import JwksKeys
-from pondflight.keys import NO_KEYS, FixedKeys, Keys, Provider, read_pem
+from pondflight.auth.jwks import JwksKeys
+from pondflight.auth.keys import NO_KEYS, FixedKeys, Keys, Provider, read_pem
+from pondflight.auth.tokens import Tokens
 from pondflight.tls import Certificate, load
-from pondflight.tokens import Tokens
 
 if TYPE_CHECKING:
     from pondflight.settings import AI, Settings

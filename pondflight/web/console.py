@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 import falcon
 
 from pondflight import __version__, control
+from pondflight.auth.tokens import Identity, Tokens
 from pondflight.errors import PermissionDenied, Unauthenticated
-from pondflight.tokens import Identity, Tokens
 from pondflight.web.ai.bodies import Body, text
 from pondflight.web.upstream import Upstream
 

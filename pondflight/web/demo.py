@@ -8,10 +8,10 @@ from typing import Final
 
 import falcon
 
+from pondflight.auth.tokens import Tokens
 from pondflight.errors import LimitExceeded, NotFound
-from pondflight.limits import Counter, Rate
-from pondflight.logs import Event, get_logger
-from pondflight.tokens import Tokens
+from pondflight.limits.rates import Counter, Rate
+from pondflight.telemetry.logs import Event, get_logger
 from pondflight.web.access import ClientAddress
 from pondflight.web.metrics import DEMO_TOKENS
 

@@ -15,8 +15,8 @@ from prometheus_client import (
     generate_latest,
 )
 
+from pondflight.auth.tokens import Tokens, bearer
 from pondflight.errors import PermissionDenied, PondflightError
-from pondflight.tokens import Tokens, bearer
 from pondflight.web.upstream import Upstream
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"

@@ -1,4 +1,4 @@
-"""The pages and what they are made of: files that ``ui/`` is bundled into when the wheel is built.
+"""The pages and what they are made of: files that ``web/`` is bundled into when the wheel is built.
 
 Names of assets carry a hash of their content, so browsers keep them for good; the pages
 themselves are asked about each time. Where there is no bundle the page says what to do, and

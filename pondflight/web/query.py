@@ -10,9 +10,9 @@ from typing import Any, Final
 import falcon
 
 from pondflight import control, memory
+from pondflight.auth.tokens import bearer
 from pondflight.errors import InvalidArgument, PondflightError, Unavailable
-from pondflight.tokens import bearer
-from pondflight.tracing import Span
+from pondflight.telemetry.tracing import Span
 from pondflight.web import formats, problems, statements
 from pondflight.web.upstream import Rows, Statement, Upstream
 from pondflight.web.worker import HANG_UP

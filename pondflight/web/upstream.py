@@ -18,11 +18,11 @@ import pyarrow as pa
 from pyarrow import flight
 
 from pondflight import control
+from pondflight.auth.tokens import Tokens
 from pondflight.errors import Cancelled, PondflightError
 from pondflight.flightsql import wire
 from pondflight.flightsql.status import from_pyarrow
 from pondflight.tls import Certificate
-from pondflight.tokens import Tokens
 
 T = TypeVar("T")
 

@@ -36,7 +36,7 @@ from gunicorn.util import http_date
 from gunicorn.workers.base import Worker as GunicornWorker
 
 from pondflight.errors import PondflightError
-from pondflight.logs import Event, get_logger
+from pondflight.telemetry.logs import Event, get_logger
 from pondflight.web import problems
 from pondflight.web.connection import Connection, Response, State, Stream, Whole
 from pondflight.web.intake import NO_ROOM, Intake, Refusal

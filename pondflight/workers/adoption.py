@@ -6,7 +6,7 @@ import time
 
 from pondflight.errors import PondflightError
 from pondflight.flightsql.status import ConnectionLost
-from pondflight.logs import Event, get_logger
+from pondflight.telemetry.logs import Event, get_logger
 from pondflight.workers.backends.base import Backend, Phase, WorkerHandle
 from pondflight.workers.connection import Connection, WorkerStatus
 from pondflight.workers.naming import Naming

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from pondflight.workers.backends.base import WorkerSpec
 from pondflight.workers.connection import Connection, ControlConnection
-from pondflight.workers.logins import USERNAME, LoginConnection
+from pondflight.workers.gizmosql import USERNAME, LoginConnection
 
 STORAGE = "/storage"
 """Where a container has its user's own tables, if they outlive it. The image has the directory."""

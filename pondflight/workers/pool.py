@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pondflight.errors import InvalidArgument, NotFound, PondflightError, Unavailable
-from pondflight.logs import get_logger
+from pondflight.telemetry.logs import get_logger
 from pondflight.units import format_size
 from pondflight.workers.admission import Admission
 from pondflight.workers.adoption import Adoption
@@ -27,11 +27,11 @@ from pondflight.workers.backends.base import (
     WorkerHandle,
 )
 from pondflight.workers.connection import Connection
+from pondflight.workers.health_checks import Pulse
 from pondflight.workers.naming import Naming
 from pondflight.workers.policy import PoolSettings, Shape, User
-from pondflight.workers.pulse import Pulse
 from pondflight.workers.roster import Roster, end_of, reason_of
-from pondflight.workers.starts import Starter
+from pondflight.workers.starting import Starter
 from pondflight.workers.states import Reason, State
 from pondflight.workers.sweep import Sweeper
 from pondflight.workers.worker import Lease, Worker

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pondflight import access
+from pondflight.auth import access
 from pondflight.settings import FILE_TYPES, AttachedDatabase, Settings
 from pondflight.workers.backends.base import BoundFile
 from pondflight.workers.policy import Shape, User

@@ -6,9 +6,9 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-from pondflight import metrics
 from pondflight.errors import PermissionDenied, PondflightError
-from pondflight.logs import Event, get_logger
+from pondflight.telemetry import metrics
+from pondflight.telemetry.logs import Event, get_logger
 from pondflight.workers.backends.base import Backend, BackendError, WorkerExit
 from pondflight.workers.states import Reason, State
 from pondflight.workers.worker import Lease, Worker

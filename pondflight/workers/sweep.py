@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from pondflight.errors import PondflightError
-from pondflight.logs import Event, get_logger
+from pondflight.telemetry.logs import Event, get_logger
 from pondflight.workers.adoption import Adoption
 from pondflight.workers.backends.base import Backend, BackendUnreachable, Phase, WorkerHandle
 from pondflight.workers.policy import PoolSettings

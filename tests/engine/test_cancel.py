@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import flight
 
+from pondflight.engine.execution.sessions import SessionLimits
 from pondflight.engine.server import EngineServer
-from pondflight.engine.sessions import SessionLimits
 from pondflight.flightsql import wire
 from pondflight.flightsql.commands import CancelStatus
 from tests.engine.conftest import MakeClient

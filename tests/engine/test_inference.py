@@ -9,8 +9,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from pondflight.engine import sql
-from pondflight.engine.inference import parameter_types
+from pondflight.engine.sql.inference import parameter_types
+from pondflight.engine.sql.statement import parse
 from pondflight.flightsql import wire
 from tests.engine.conftest import Connect
 from tests.flight import Client
@@ -61,7 +61,7 @@ def fixture_database() -> Iterator[duckdb.DuckDBPyConnection]:
 def test_types_come_from_columns_and_casts(
     database: duckdb.DuckDBPyConnection, text: str, types: Any
 ) -> None:
-    (statement,) = sql.parse(database, text)
+    (statement,) = parse(database, text)
     found = parameter_types(database, statement)
     expected = {
         "SELECT * FROM t WHERE l": ["INTEGER[]", "INTEGER", 'STRUCT("a" INTEGER)'],
@@ -88,7 +88,7 @@ def test_types_come_from_columns_and_casts(
     ],
 )
 def test_what_cannot_be_known_is_left_out(database: duckdb.DuckDBPyConnection, text: str) -> None:
-    (statement,) = sql.parse(database, text)
+    (statement,) = parse(database, text)
     assert statement.parameters
     assert parameter_types(database, statement) == {}
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from pondflight import control
-from pondflight.engine.journal import KEPT, masked
+from pondflight.engine.guards.journal import KEPT, masked
 from tests.engine.conftest import MakeClient
 from tests.flight import Client
 from tests.waiting import wait_until

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from pondflight.engine.execution.sessions import SessionLimits
 from pondflight.engine.server import EngineServer
-from pondflight.engine.sessions import SessionLimits
 from pondflight.flightsql import wire
 from pondflight.flightsql.commands import SessionOptionError
 from tests.engine.conftest import MakeClient

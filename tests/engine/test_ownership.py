@@ -12,7 +12,7 @@ import pytest
 from pyarrow import flight
 
 from pondflight import control
-from pondflight.engine.ownership import Ownership
+from pondflight.engine.guards.ownership import Ownership
 from pondflight.errors import PermissionDenied, Unavailable
 from tests.engine.conftest import MakeClient
 from tests.flight import Client

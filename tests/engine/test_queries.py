@@ -9,8 +9,8 @@ import pytest
 from pyarrow import flight
 
 from pondflight import control
-from pondflight.engine.handles import Handle
-from pondflight.engine.queries import EFFECTS
+from pondflight.engine.execution.handles import Handle
+from pondflight.engine.execution.readonly import EFFECTS
 from pondflight.flightsql import wire
 from tests.engine.conftest import MakeClient
 from tests.flight import Client

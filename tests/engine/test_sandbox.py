@@ -21,7 +21,7 @@ from pyarrow import flight
 from pondflight import control
 from pondflight.engine import extensions
 from pondflight.engine.duck import files_folder, open_database
-from pondflight.engine.sandbox import REFUSED_FUNCTIONS
+from pondflight.engine.guards.sandbox import REFUSED_FUNCTIONS
 from pondflight.engine.server import EngineServer
 from pondflight.flightsql import wire
 from tests.engine.conftest import CREDENTIAL, MakeClient

@@ -8,8 +8,8 @@ import pytest
 from pyarrow import flight
 
 from pondflight import control
+from pondflight.engine.execution.sessions import SessionLimits
 from pondflight.engine.server import EngineServer
-from pondflight.engine.sessions import SessionLimits
 from pondflight.flightsql import wire
 from tests.engine.conftest import CREDENTIAL, Connect, MakeClient
 from tests.flight import Client
@@ -134,7 +134,7 @@ def test_idle_sessions_end(engine: EngineServer, make_client: MakeClient) -> Non
 def test_over_the_cap_a_session_waits_and_then_is_told_why(
     engine: EngineServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pondflight.engine.sessions._ROOM_SECONDS", 0.2)
+    monkeypatch.setattr("pondflight.engine.execution.sessions._ROOM_SECONDS", 0.2)
     engine._sessions.limits = SessionLimits(max_sessions=2)
     first = make_client("session-1")
     for client in (first, make_client("session-2")):

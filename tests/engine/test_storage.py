@@ -12,8 +12,8 @@ from pyarrow import flight
 
 from pondflight import control
 from pondflight.engine.duck import open_database
+from pondflight.engine.guards.storage import Storage
 from pondflight.engine.server import EngineServer
-from pondflight.engine.storage import Storage
 from tests.engine.conftest import CREDENTIAL
 from tests.flight import Client
 

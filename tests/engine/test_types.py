@@ -248,10 +248,11 @@ def test_a_bound_value_keeps_its_type_and_every_digit(connect: Connect, array: p
 def test_decimals_survive_the_way_there_and_back(number: Decimal) -> None:
     import duckdb  # noqa: PLC0415  nothing else here needs it
 
-    from pondflight.engine import parameters, sql  # noqa: PLC0415
+    from pondflight.engine.sql.statement import parse  # noqa: PLC0415
+    from pondflight.engine.types import parameters  # noqa: PLC0415
 
     with duckdb.connect() as connection:
-        (statement,) = sql.parse(connection, "SELECT ?")
+        (statement,) = parse(connection, "SELECT ?")
         table = pa.table({"0": pa.array([number], pa.decimal128(38, 10))})
         (values,) = parameters.rows(statement, table)
         assert connection.execute("SELECT ?", values).fetchone() == (number,)

@@ -10,11 +10,11 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-from pondflight.engine.handles import Handle
+from pondflight.auth.tokens import Tokens
+from pondflight.engine.execution.handles import Handle
 from pondflight.errors import InvalidArgument, NotFound, NotSupported, Unauthenticated
 from pondflight.flightsql import decoding
 from pondflight.proxy.callers import CallerCheck
-from pondflight.tokens import Tokens
 
 CORPUS = Path(__file__).parent / "corpus"
 _CHECK = CallerCheck(Tokens("fuzz-kW8rX2vN5qT9zL4mB7cJ1hG6fD3sA0pY"))

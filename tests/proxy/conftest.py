@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from adbc_driver_flightsql import DatabaseOptions, dbapi
 
-from pondflight.limits import Counter
-from pondflight.proxy.charges import Charges, Limits
+from pondflight.auth.tokens import Tokens
+from pondflight.limits.rates import Counter
+from pondflight.proxy.rate_limits import Charges, Limits
 from pondflight.proxy.server import ProxyServer
-from pondflight.tokens import Tokens
 from pondflight.workers.backends.base import Backend
 from pondflight.workers.backends.process import ProcessBackend
 from pondflight.workers.policy import Shape

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
+from pondflight.auth.tokens import Tokens, bearer
 from pondflight.control import SESSION_COOKIE as COOKIE
 from pondflight.errors import Unauthenticated
 from pondflight.proxy.callers import CallerCheck
-from pondflight.tokens import Tokens, bearer
 
 TOKENS = Tokens("kW8rX2vN5qT9zL4mB7cJ1hG6fD3sA0pY")
 CHECK = CallerCheck(TOKENS)

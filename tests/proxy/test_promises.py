@@ -9,9 +9,9 @@ import pytest
 from pyarrow import flight
 
 from pondflight.flightsql import wire
-from pondflight.metrics import REGISTRY
-from pondflight.proxy import promises
-from pondflight.proxy.promises import Promises
+from pondflight.proxy import early_infos as promises
+from pondflight.proxy.early_infos import Promises
+from pondflight.telemetry.metrics import REGISTRY
 from tests.flight import Client
 from tests.proxy.conftest import Deployment
 

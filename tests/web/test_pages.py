@@ -80,6 +80,6 @@ def test_server_and_pages_quote_the_names_that_are_keywords() -> None:
     ).fetchall()
     keywords = {name for (name,) in rows}
     assert keywords == RESERVED
-    source = (Path(__file__).parents[2] / "ui" / "src" / "lib" / "names.ts").read_text()
+    source = (Path(__file__).parents[2] / "web" / "src" / "lib" / "names.ts").read_text()
     listed = source.partition("new Set(")[2].partition(").split")[0]
     assert set(" ".join(re.findall(r'"([^"]*)"', listed)).split()) == keywords

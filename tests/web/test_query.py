@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
-from pondflight import metrics
+from pondflight.telemetry import metrics
 from tests.stack import Stack
 from tests.waiting import wait_until
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pondflight import metrics
-from pondflight.proxy.charges import Limits
 from pondflight.proxy.databases import Database, Databases
+from pondflight.proxy.rate_limits import Limits
+from pondflight.telemetry import metrics
 from tests.stack import Stack
 from tests.waiting import wait_until
 

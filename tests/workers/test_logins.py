@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from pondflight.engine import extensions
-from pondflight.workers.logins import attaching
+from pondflight.workers.gizmosql import attaching
 
 POSTGRES = "postgresql://re%40der:p'w%2F1@db.example.com:5433/shop?sslmode=require&x=y;DROP"
 

@@ -11,9 +11,9 @@ from functools import partial
 
 import pytest
 
-from pondflight import logs
 from pondflight.errors import InvalidArgument, NotFound, PondflightError, Unavailable
-from pondflight.workers import starts
+from pondflight.telemetry import logs
+from pondflight.workers import starting as starts
 from pondflight.workers.backends.base import NameTaken, StartFailed, WorkerHandle, WorkerSpec
 from pondflight.workers.backends.process import ProcessBackend
 from pondflight.workers.connection import WorkerStatus

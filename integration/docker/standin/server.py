@@ -19,7 +19,7 @@ import duckdb
 from pyarrow import flight
 
 from pondflight.engine import extensions, server
-from pondflight.engine.callers import WorkerCall
+from pondflight.engine.guards.callers import WorkerCall
 from pondflight.engine.server import EngineServer
 from pondflight.errors import InvalidArgument, NotSupported, Unauthenticated
 from pondflight.flightsql import Call

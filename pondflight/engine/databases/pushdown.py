@@ -19,8 +19,8 @@ from typing import Any
 
 import duckdb
 
-from pondflight.engine.parameters import Values
-from pondflight.engine.sql import Statement
+from pondflight.engine.sql.statement import Statement
+from pondflight.engine.types.parameters import Values
 from pondflight.errors import NotSupported
 
 FILTERS = "mysql_experimental_filter_pushdown"

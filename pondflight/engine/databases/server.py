@@ -15,11 +15,11 @@ from enum import Enum, auto
 
 import duckdb
 
-from pondflight.engine.databases.attempt import Attempt
+from pondflight.engine.databases.attach import Attempt
 from pondflight.engine.databases.faults import Kind, fault_of
 from pondflight.engine.databases.plan import Plan
 from pondflight.engine.databases.probe import Answer, ask
-from pondflight.logs import Event, get_logger
+from pondflight.telemetry.logs import Event, get_logger
 
 log = get_logger()
 

@@ -10,9 +10,9 @@ import falcon
 from prometheus_client import Counter as Metric
 
 from pondflight.ai.conversation import Usage
+from pondflight.auth.tokens import Identity, Tokens, bearer
 from pondflight.errors import LimitExceeded, PermissionDenied, Unavailable
-from pondflight.limits import Counter, Rate
-from pondflight.tokens import Identity, Tokens, bearer
+from pondflight.limits.rates import Counter, Rate
 from pondflight.web.metrics import REGISTRY
 
 REQUESTS: Final = Metric(

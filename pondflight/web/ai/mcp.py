@@ -13,8 +13,8 @@ from typing import Final
 
 import falcon
 
+from pondflight.auth.tokens import Tokens, bearer
 from pondflight.errors import DeadlineExceeded
-from pondflight.tokens import Tokens, bearer
 from pondflight.web import problems
 from pondflight.web.ai.callers import Places
 from pondflight.web.ai.reader import Reader

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pondflight.ai.models import AISettings, Models
-from pondflight.limits import Counter
-from pondflight.tokens import Tokens
+from pondflight.auth.tokens import Tokens
+from pondflight.limits.rates import Counter
 from pondflight.web.ai.callers import Askers, Places
 from pondflight.web.ai.chat import Chat, Embed
 from pondflight.web.ai.mcp import Mcp

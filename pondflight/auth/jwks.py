@@ -1,0 +1,206 @@
+"""The keys that an identity provider publishes, fetched when needed and kept.
+
+A provider changes its keys at any time, and a token with an unknown ``kid`` may be the first that
+was signed with a new one. Anybody can invent such tokens, so they lead to no more than one request
+in ``PAUSE`` seconds, whatever their number. Keys that were fetched stay in use while the provider
+cannot be reached, for up to a day.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt import PyJWK
+
+from pondflight.auth.keys import ALGORITHMS, Key, algorithm_of
+from pondflight.errors import Unavailable
+from pondflight.telemetry.logs import Event, get_logger
+
+log = get_logger()
+
+REFRESH: Final = 300.0
+"""Seconds after which keys are fetched again, while the old ones stay in use."""
+
+PAUSE: Final = 30.0
+"""Seconds from the end of one request to the next, whoever asks."""
+
+FIRST_PAUSE: Final = 5.0
+"""The same, as long as no request has succeeded."""
+
+STALE: Final = 86_400.0
+"""Seconds after which keys are no longer used if they could not be fetched again."""
+
+_TIMEOUT: Final = 5.0
+_LARGEST: Final = 1 << 20
+_PIECE: Final = 64 << 10
+_MOST_KEYS: Final = 100
+_MOST_CANDIDATES: Final = 5
+
+
+class JwksKeys:
+    """The keys at ``url``. Implements ``keys.Keys``.
+
+    ``fetch`` gets the document; ``clock`` gives seconds, from anywhere on.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        fetch: Callable[[str], bytes] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._url = url
+        self._get = fetch or _fetch
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._keys: tuple[Key, ...] = ()
+        self._generation = 0
+        self._fetched_at: float | None = None
+        self._tried_at: float | None = None
+        self._fetching = False
+
+    @property
+    def generation(self) -> int:
+        """Another number whenever a key was withdrawn.
+
+        Asked for with each token, also with those whose signature needs no key any more; so it is
+        here that keys which have become old are fetched again.
+        """
+        age = self._age()
+        if age is not None and age > REFRESH and self._begin():
+            threading.Thread(target=self._load, name="jwks", daemon=True).start()
+        return self._generation
+
+    def find(self, kid: object, algorithm: object) -> Sequence[Key]:
+        """The keys with that ``kid``; fetched, if there are none and it was not just tried."""
+        if algorithm not in ALGORITHMS:
+            return ()
+        found = self._match(kid, algorithm)
+        if not found or self._stale():
+            self._refresh()
+            found = self._match(kid, algorithm)
+        if self._stale():
+            raise Unavailable(
+                "the keys of the identity provider are not to be had: try again in a moment",
+                retry_after=FIRST_PAUSE,
+            )
+        return found
+
+    def _age(self) -> float | None:
+        return None if self._fetched_at is None else self._clock() - self._fetched_at
+
+    def _stale(self) -> bool:
+        age = self._age()
+        return age is None or age > STALE
+
+    def _match(self, kid: object, algorithm: object) -> Sequence[Key]:
+        fitting = [key for key in self._keys if key.algorithm == algorithm]
+        if kid is None:  # then there are few keys, or the provider is not to be helped
+            return fitting[:_MOST_CANDIDATES]
+        return [key for key in fitting if key.id == kid]
+
+    def _begin(self) -> bool:
+        """Whether it is the caller who has to ``_load`` now: nobody does, or did a moment ago."""
+        with self._changed:
+            pause = FIRST_PAUSE if self._fetched_at is None else PAUSE
+            recently = self._tried_at is not None and self._clock() - self._tried_at < pause
+            if self._fetching or recently:
+                return False
+            self._fetching = True
+            return True
+
+    def _refresh(self) -> None:
+        """Fetch, or wait for whoever does; nothing if it was done a moment ago."""
+        if self._begin():
+            self._load()
+            return
+        with self._changed:
+            self._changed.wait_for(lambda: not self._fetching, 2 * _TIMEOUT)
+
+    def _load(self) -> None:
+        """Fetch. For whoever has begun."""
+        try:
+            keys = _read(self._get(self._url))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the old keys stay
+            log.warning(Event.KEYS_NOT_FETCHED, error=_reason(error))
+            keys = None
+        with self._changed:
+            self._fetching = False
+            self._tried_at = self._clock()
+            if keys is not None:
+                self._take(keys)
+            self._changed.notify_all()
+
+    def _take(self, keys: tuple[Key, ...]) -> None:
+        before, after = _fingerprints(self._keys), _fingerprints(keys)
+        if before - after:
+            self._generation += 1
+        if before != after:
+            log.info(Event.KEYS_FETCHED, keys=len(keys))
+        self._keys = keys
+        self._fetched_at = self._clock()
+
+
+def _fingerprints(keys: tuple[Key, ...]) -> set[tuple[str | None, bytes]]:
+    der, form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    return {(key.id, key.key.public_bytes(der, form)) for key in keys}
+
+
+def _read(document: bytes) -> tuple[Key, ...]:
+    entries = json.loads(document)["keys"]
+    if not isinstance(entries, list):
+        raise TypeError("the document has no list of keys")
+    found = [key for key in map(_key, entries[:_MOST_KEYS]) if key is not None]
+    if not found:
+        raise ValueError("no key in it can verify RS256, ES256 or EdDSA")
+    return tuple(found)
+
+
+def _key(entry: Any) -> Key | None:
+    """The key of an entry; None for one that is for something else, a secret one above all."""
+    if not isinstance(entry, dict) or entry.get("kty") not in ("RSA", "EC", "OKP"):
+        return None
+    if entry.get("use", "sig") != "sig" or "d" in entry:
+        return None
+    try:
+        key = PyJWK.from_dict(entry).key
+        algorithm = algorithm_of(key)
+    except Exception:  # noqa: BLE001 - one key that is of no use must not cost the others
+        return None
+    if entry.get("alg", algorithm) != algorithm:
+        return None
+    kid = entry.get("kid")
+    return Key(key, algorithm, kid if isinstance(kid, str) else None)
+
+
+def _fetch(url: str) -> bytes:
+    opener = urllib.request.build_opener(_NoRedirect)
+    request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310
+    deadline = time.monotonic() + _TIMEOUT
+    data = bytearray()
+    with opener.open(request, timeout=_TIMEOUT) as response:
+        while piece := response.read1(_PIECE):
+            data += piece
+            if len(data) > _LARGEST:
+                raise ValueError(f"the document is over {_LARGEST} bytes")
+            if time.monotonic() > deadline:  # the timeout is that of one piece
+                raise TimeoutError("the document did not arrive in time")
+    return bytes(data)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The configuration says whom to trust; a redirect would let somebody else say it."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,258 @@
+"""Tokens: JWTs signed with the one secret, or with a key of the operator's identity provider.
+
+The secret verifies HS256 and nothing else; a provider's key verifies the one algorithm that it is
+for (``pondflight.keys``), whatever the header of a token says. Every token names its user and its
+end (``exp``). The cache is there because a client sends its token with every call: a token that
+was verified once costs a hash and a look-up from then on.
+
+Tokens that we make say so (``iss``). Of them alone the user is always ``sub``, they alone may be a
+session's, and issuer and audience are asked of all others. Only a token signed with the secret
+can make an administrator: what a provider calls "admin" may be something else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+import time
+import unicodedata
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any, Final
+
+import jwt
+
+from pondflight.auth.keys import NO_KEYS, Keys, Provider
+from pondflight.errors import InvalidArgument, Unauthenticated, Unavailable
+
+ALGORITHM: Final = "HS256"
+
+ISSUER: Final = "pondflight"
+"""``iss`` of the tokens that we make."""
+
+LEEWAY: Final = 30
+"""Seconds by which the clocks of the signer and of this machine may differ."""
+
+LONGEST_TOKEN: Final = 7 << 10
+"""Bytes. Longer ones are refused before any work is done for them: gRPC takes 8 KB of headers in
+all, and refuses more now and then."""
+
+LONGEST_SUB: Final = 256
+"""Bytes of UTF-8."""
+
+CACHED_TOKENS: Final = 1024
+
+_SESSION_USE: Final = "session"
+_LONGEST_SESSION: Final = 128
+_OURS: Final = frozenset({"iss", "sub", "exp", "iat", "admin", "demo", "use", "sid", "claims"})
+_NOT_IN_SUB: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control, surrogates, line separators
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a verified token speaks for.
+
+    ``expires_at`` is the token's ``exp``, in seconds since the epoch. ``session`` is set only by
+    a session token, which is one that ``mint_session`` made.
+    """
+
+    sub: str
+    claims: Mapping[str, Any] = field(repr=False)
+    expires_at: float
+    session: str | None = None
+    admin: bool = False
+    demo: bool = False
+
+
+class Tokens:
+    """Mints tokens with ``secret``; verifies those, and the ``provider``'s with its ``keys``.
+
+    Safe to use from many threads. ``clock`` gives the seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        secret: str,
+        provider: Provider | None = None,
+        keys: Keys = NO_KEYS,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._secret = secret.encode()
+        self._provider = provider or Provider()
+        self._keys = keys
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._verified: OrderedDict[bytes, Identity] = OrderedDict()
+        self._generation = keys.generation
+
+    def verify(self, token: str) -> Identity:
+        """Give the identity that ``token`` proves; ``Unauthenticated`` for everything else.
+
+        ``Unavailable`` if the provider's keys are needed and were never to be had.
+        """
+        if len(token) > LONGEST_TOKEN:
+            raise Unauthenticated
+        # The digest, so that a dump of this process's memory has no cache of live tokens in it.
+        key = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        generation = self._keys.generation
+        with self._lock:
+            if generation != self._generation:
+                # A key was withdrawn, and with it what it has signed.
+                self._generation = generation
+                self._verified.clear()
+            identity = self._verified.get(key)
+            if identity is not None:
+                self._verified.move_to_end(key)
+        fresh = identity is None
+        if identity is None:
+            identity = self._decode(token)
+        if self._clock() >= identity.expires_at + LEEWAY:
+            with self._lock:
+                self._verified.pop(key, None)
+            raise Unauthenticated
+        if fresh:
+            with self._lock:
+                if generation == self._generation:
+                    self._verified[key] = identity
+                if len(self._verified) > CACHED_TOKENS:
+                    self._verified.popitem(last=False)
+        return identity
+
+    def mint(
+        self, sub: str, ttl: timedelta, *, admin: bool = False, demo: bool = False, **claims: Any
+    ) -> str:
+        """Make a token for ``sub`` that is valid for ``ttl`` from now on.
+
+        ``InvalidArgument`` if no token can be made for such a user or such a time.
+        """
+        if not valid_sub(sub):
+            message = (
+                f"not a user name: {LONGEST_SUB} bytes at most, not blank, no control characters"
+            )
+            raise InvalidArgument(message)
+        if ttl < timedelta(seconds=1):
+            message = "a token must be valid for at least a second"
+            raise InvalidArgument(message)
+        if clash := _OURS & claims.keys():
+            message = f"claims that only the arguments set: {', '.join(sorted(clash))}"
+            raise InvalidArgument(message)
+        now = int(self._clock())
+        payload = {
+            "iss": ISSUER,
+            "sub": sub,
+            "iat": now,
+            "exp": now + math.ceil(ttl.total_seconds()),
+        }
+        payload |= _flags(admin=admin, demo=demo)
+        return self._encode(payload | claims)
+
+    def mint_session(self, identity: Identity, session_id: str) -> str:
+        """Make the token of a session: ``identity`` with all its claims and its very end.
+
+        A client that adopts it in place of its own token gains the session and nothing else. The
+        claims are nested, so that none of a provider's can be taken for one of ours.
+        """
+        payload = {
+            "iss": ISSUER,
+            "sub": identity.sub,
+            "exp": identity.expires_at,
+            "use": _SESSION_USE,
+            "sid": session_id,
+            "claims": dict(identity.claims),
+        }
+        return self._encode(payload | _flags(admin=identity.admin, demo=identity.demo))
+
+    def _encode(self, payload: dict[str, Any]) -> str:
+        return jwt.encode(payload, self._secret, algorithm=ALGORITHM)
+
+    def _decode(self, token: str) -> Identity:
+        try:
+            header = jwt.get_unverified_header(token)
+            if header.get("alg") == ALGORITHM:
+                return self._signed_with_secret(token)
+            return self._signed_by_provider(token, header)
+        except Unavailable:
+            raise
+        except Exception:  # noqa: BLE001 - whatever is wrong with a token: one answer
+            raise Unauthenticated from None
+
+    def _signed_with_secret(self, token: str) -> Identity:
+        claims = _read(token, self._secret, ALGORITHM)
+        if claims.get("iss") != ISSUER:
+            self._provider.check(claims)
+            return _identity(claims, claims[self._provider.user_claim], trusted=True)
+        if claims.get("use") != _SESSION_USE:
+            return _identity(claims, claims["sub"], trusted=True)
+        session, nested = claims["sid"], claims["claims"]
+        if not isinstance(session, str) or not 0 < len(session) <= _LONGEST_SESSION:
+            raise Unauthenticated
+        if not isinstance(nested, dict):
+            raise Unauthenticated
+        identity = _identity(claims, claims["sub"], trusted=True)
+        return replace(identity, session=session, claims=MappingProxyType(nested))
+
+    def _signed_by_provider(self, token: str, header: Mapping[str, Any]) -> Identity:
+        for key in self._keys.find(header.get("kid"), header.get("alg")):
+            try:
+                claims = _read(token, key.key, key.algorithm)
+            except jwt.InvalidSignatureError:
+                continue
+            self._provider.check(claims)
+            return _identity(claims, claims[self._provider.user_claim], trusted=False)
+        raise Unauthenticated
+
+
+def _read(token: str, key: Any, algorithm: str) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(
+        token,
+        key,
+        algorithms=[algorithm],
+        leeway=LEEWAY,
+        # ``Provider.check`` asks about audience and issuer, where it has to be asked.
+        options={"require": ["exp"], "verify_aud": False, "verify_iss": False},
+    )
+    return claims
+
+
+def _flags(**flags: bool) -> dict[str, Any]:
+    return {name: True for name, on in flags.items() if on}
+
+
+def bearer(header: str | None) -> str:
+    """Take the token out of the value of an ``authorization`` header: ``Bearer <token>``."""
+    scheme, _, token = (header or "").strip().partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token.isascii() or " " in token:
+        raise Unauthenticated
+    if not 0 < len(token) <= LONGEST_TOKEN:
+        raise Unauthenticated
+    return token
+
+
+def valid_sub(sub: object) -> bool:
+    """Whether ``sub`` can name a user: text that is neither blank nor long nor disguised."""
+    if not isinstance(sub, str) or not sub.strip() or len(sub) > LONGEST_SUB:
+        return False
+    if any(unicodedata.category(character) in _NOT_IN_SUB for character in sub):
+        return False
+    return len(sub.encode()) <= LONGEST_SUB
+
+
+def _identity(claims: dict[str, Any], user: object, *, trusted: bool) -> Identity:
+    exp = claims["exp"]
+    if not isinstance(user, str) or not valid_sub(user):
+        raise Unauthenticated
+    if isinstance(exp, bool) or not isinstance(exp, int | float):
+        raise Unauthenticated
+    return Identity(
+        sub=user,
+        claims=MappingProxyType(claims),
+        expires_at=float(exp),
+        admin=trusted and claims.get("admin") is True,
+        demo=trusted and claims.get("demo") is True,
+    )

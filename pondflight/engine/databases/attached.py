@@ -1,0 +1,222 @@
+"""The organisation's databases, attached to the user's DuckDB.
+
+A server that does not answer holds up nothing: the worker starts, the other databases work, and its
+own is attached as soon as it answers. Whoever names it meanwhile is told its alias, and nothing
+else: no address, no user name, no word of the server's.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import duckdb
+
+from pondflight.dsn import MYSQL, POSTGRES
+from pondflight.engine.databases.faults import Fault, Kind, fault_of, missing_name
+from pondflight.engine.databases.files import Files
+from pondflight.engine.databases.plan import Spec, plan
+from pondflight.engine.databases.server import ServerDatabase, State
+from pondflight.engine.duck import quote
+from pondflight.errors import ConfigError, PondflightError, Unavailable
+from pondflight.telemetry.logs import Event, get_logger
+
+log = get_logger()
+
+__all__ = ["Databases", "Spec"]
+
+_HEARD_SECONDS = 0.25
+_ATTACH_SECONDS = 5.0
+_ONE_MORE_LOOK_SECONDS = 1.0
+_GONE_SECONDS = 1.0
+_RECENT_SECONDS = 10.0
+_TOGETHER_SECONDS = 0.2
+
+_SENTENCES: Mapping[Kind, str] = {
+    Kind.AWAY: (
+        "database {name} cannot be reached at the moment: it is attached again as soon as it "
+        "answers, and everything else can be used meanwhile"
+    ),
+    Kind.REFUSED: (
+        "database {name} cannot be attached: its server refuses the connection that is configured "
+        "for it; tell the administrator"
+    ),
+    Kind.CROWDED: "database {name} has no connection to spare: try again in a moment",
+    Kind.BROKEN: "the connection to database {name} was lost: run the statement again",
+}
+
+
+_FILE = (
+    "database {name} cannot be opened: its file is not there or damaged, or somebody writes to it; "
+    "tell the administrator"
+)
+
+
+class Databases:
+    """The attached databases of one worker."""
+
+    def __init__(self, database: duckdb.DuckDBPyConnection, scratch: Path) -> None:
+        self._database = database
+        self._files = Files(database, scratch)
+        self._missing: set[str] = set()
+        self._servers: list[ServerDatabase] = []
+
+    # -- at the start -------------------------------------------------------------------------
+
+    def attach(self, specs: Sequence[Spec], *, require_all: bool) -> None:
+        """Attach what is there, and begin to attach the rest.
+
+        It waits for servers that answer, and not for others. ``require_all``: raises
+        ``Unavailable`` if one cannot be attached.
+        """
+        for spec in specs:
+            if spec.type in {POSTGRES, MYSQL}:
+                self._servers.append(ServerDatabase(self._database, plan(spec)))
+            else:
+                self._attach_file(spec)
+        for server in self._servers:
+            server.begin()
+        heard = time.monotonic() + (_ATTACH_SECONDS if require_all else _HEARD_SECONDS)
+        deadline = time.monotonic() + _ATTACH_SECONDS
+        for server in self._servers:
+            server.wait(lambda state: state is not State.UNKNOWN, _left(heard))
+            if server.state is State.ANSWERING:
+                server.wait(lambda state: state.settled, _left(deadline))
+        absent = self.absent
+        if require_all and absent:
+            names = ", ".join(map(repr, absent))
+            raise Unavailable(f"not attached, and duckdb.require_all is true: {names}")
+
+    @property
+    def absent(self) -> list[str]:
+        """The aliases that are configured and not attached now."""
+        return [*self._missing, *(one.alias for one in self._servers if not one.present)]
+
+    @property
+    def present(self) -> list[str]:
+        """The aliases that are attached now."""
+        return [*self._files.present, *(one.alias for one in self._servers if one.present)]
+
+    @property
+    def of_mysql(self) -> bool:
+        """Whether one is MySQL's, there or not, of ours or of the administrator's SQL."""
+        with self._database.cursor() as cursor:
+            found = cursor.execute("SELECT type FROM system.main.duckdb_databases()").fetchall()
+        return (MYSQL,) in found or any(server.system == MYSQL for server in self._servers)
+
+    def out_of_reach(self) -> AbstractContextManager[None]:
+        """What the sandbox has to be closed in: see ``Files``."""
+        return self._files.out_of_reach()
+
+    def close(self) -> None:
+        """End all connections to servers."""
+        for server in self._servers:
+            server.close()
+
+    def _attach_file(self, spec: Spec) -> None:
+        try:
+            self._files.attach(spec)
+        except (duckdb.Error, OSError):
+            # DuckDB's words have the path in them.
+            log.warning(Event.DATABASE_REFUSED, alias=spec.alias)
+            self._missing.add(spec.alias)
+
+    # -- for statements -----------------------------------------------------------------------
+
+    def before(self, text: str) -> None:
+        """Give the databases that the SQL ``text`` may name a last chance to be there."""
+        for server in self._servers:
+            hope = server.state in {State.UNKNOWN, State.ANSWERING, State.AWAY}
+            if hope and _names(text, server.alias):
+                server.look(_ONE_MORE_LOOK_SECONDS if server.state.settled else _ATTACH_SECONDS)
+
+    def require(self, catalog: str | None) -> None:
+        """Give the database of that name, if it is one of ours, a last chance to be there.
+
+        ``Unavailable`` if it is not: a list of nothing would be taken for all there is.
+        """
+        if catalog is None:
+            return
+        self.before(quote(catalog))
+        for server in self._servers:
+            if server.alias.lower() == catalog.lower() and not server.present:
+                refused = server.state is State.REFUSED
+                raise _unavailable(Kind.REFUSED if refused else Kind.AWAY, server.alias)
+
+    def explain(self, error: PondflightError) -> PondflightError:
+        """``error``, which a statement has just failed with, or what is behind it."""
+        if isinstance(error, ConfigError):  # of the start, and explained there
+            return error
+        fault = fault_of(error.message)
+        if fault is not None:
+            found = self._suspects(fault)
+            for server in found:
+                server.look()
+            return _unavailable(fault.kind, *(server.alias for server in found))
+        missing = missing_name(error.message)
+        for alias in self._missing:
+            if missing == alias.lower():
+                return Unavailable(_FILE.format(name=f"'{alias}'"))
+        for server in self._servers:
+            if missing != server.alias.lower():
+                continue
+            if not server.present:
+                refused = server.state is State.REFUSED
+                return _unavailable(Kind.REFUSED if refused else Kind.AWAY, server.alias)
+            if server.changed(_ago(_RECENT_SECONDS)):  # it is back by now
+                return _unavailable(Kind.BROKEN, server.alias)
+        return error
+
+    def cut_waiting(self, since: float) -> None:
+        """End the connections that wait for an answer to what was asked after ``since``.
+
+        For a statement that is to end, and that DuckDB cannot interrupt while a server thinks.
+        """
+        for server in self._servers:
+            server.cut_waiting(since)
+
+    def gave_way(self, error: PondflightError) -> bool:
+        """Whether ``error`` came from a server that is gone, and whose database is now, too.
+
+        Then what failed may do without it, such as a list of all tables.
+        """
+        fault = fault_of(error.message)
+        if fault is None:
+            return False
+        found = self._suspects(fault)
+        for server in found:
+            server.look()
+        return any(
+            not server.present or server.wait(lambda state: state is State.AWAY, _GONE_SECONDS)
+            for server in found
+        )
+
+    def _suspects(self, fault: Fault) -> list[ServerDatabase]:
+        """The servers that may be at fault: whose port it is, or whose connection broke."""
+        if fault.kind is Kind.BROKEN:
+            latest = max((server.broken for server in self._servers), default=0.0)
+            since = max(latest - _TOGETHER_SECONDS, _ago(_RECENT_SECONDS))
+            found = [server for server in self._servers if server.broken >= since]
+        else:
+            found = [server for server in self._servers if server.owns(fault.port)]
+        return found or self._servers
+
+
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
+
+
+def _ago(seconds: float) -> float:
+    return time.monotonic() - seconds
+
+
+def _names(text: str, alias: str) -> bool:
+    return re.search(rf"\b{re.escape(alias)}\b", text, re.IGNORECASE) is not None
+
+
+def _unavailable(kind: Kind, *aliases: str) -> Unavailable:
+    name = " or ".join(f"'{alias}'" for alias in aliases) or "of duckdb.init_sql"
+    return Unavailable(_SENTENCES[kind].format(name=name), retry_after=1.0)

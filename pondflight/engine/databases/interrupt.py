@@ -1,0 +1,30 @@
+"""The way out for a statement that waits for a server, and that DuckDB cannot interrupt."""
+
+from __future__ import annotations
+
+import time
+
+from pondflight.engine.databases.attached import Databases
+from pondflight.flightsql import Call
+
+STUCK_SECONDS = 0.3
+"""How long after its cancellation a statement may go on before its connections are cut."""
+
+
+class Rescue:
+    """Ends a cancelled call that waits for a database server, which DuckDB cannot interrupt.
+
+    Statements that came later, and wait for a server as well, may be ended with it.
+    """
+
+    def __init__(self, call: Call, databases: Databases) -> None:
+        self._call = call
+        self._databases = databases
+        self._first = 0.0
+
+    def __call__(self) -> None:
+        """Called again and again while the cancelled call goes on."""
+        now = time.monotonic()
+        self._first = self._first or now
+        if now - self._first > STUCK_SECONDS:
+            self._databases.cut_waiting(self._call.started)

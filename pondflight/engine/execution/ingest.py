@@ -1,0 +1,130 @@
+"""Bulk loads: a stream of batches becomes a table, whole or not at all."""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+
+import duckdb
+import pyarrow as pa
+from pyarrow import flight
+
+from pondflight.engine.duck import quote
+from pondflight.engine.execution.sessions import Sessions
+from pondflight.engine.types.arrow import scannable, scannable_schema
+from pondflight.errors import AlreadyExists, Cancelled, InvalidArgument, NotFound, PondflightError
+from pondflight.flightsql import Call
+from pondflight.flightsql.commands import StatementIngest, TableExists, TableNotExist
+
+
+def ingest(
+    sessions: Sessions,
+    call: Call,
+    session: str,
+    command: StatementIngest,
+    reader: flight.MetadataRecordBatchReader,
+) -> int:
+    """Load the stream into the table that ``command`` names; the number of rows.
+
+    All in one transaction: the session's, if one is open. A client that goes away half way
+    looks to pyarrow like the end of the stream, so the connection is checked before that end
+    is believed.
+    """
+    target = _target(command)
+    source = _Source(call, reader)
+    lease = sessions.borrow(call, session, session_state=command.temporary)
+    with lease as lane, lane.use(call) as cursor:
+        view = f"pondflight_ingest_{secrets.token_hex(8)}"
+        cursor.register(view, pa.RecordBatchReader.from_batches(source.schema, iter(source)))
+        try:
+            with lane.atomic():
+                cursor.execute(_statement(cursor, command, target, view, source.schema))
+        except duckdb.Error:
+            if source.failure is not None:
+                raise source.failure from None
+            raise
+        finally:
+            cursor.unregister(view)
+    return source.rows
+
+
+class _Source:
+    """The client's batches, counted, and watched for the client's death."""
+
+    def __init__(self, call: Call, reader: flight.MetadataRecordBatchReader) -> None:
+        _check_names(reader.schema)
+        self.schema = scannable_schema(reader.schema)
+        self.rows = 0
+        self.failure: PondflightError | None = None
+        self._call = call
+        self._reader = reader
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for chunk in self._reader:
+            if chunk.data is not None:
+                self.rows += chunk.data.num_rows
+                yield scannable(chunk.data)
+        if not self._call.still_connected():
+            self.failure = self._call.cancelled or Cancelled("the call was cancelled")
+            raise self.failure
+
+
+def _check_names(schema: pa.Schema) -> None:
+    for name, number in Counter(schema.names).items():
+        if number > 1:
+            raise InvalidArgument(
+                f"the ingest has two columns named {name!r}: give each a name of its own"
+            )
+
+
+def _target(command: StatementIngest) -> str:
+    if not command.table:
+        raise InvalidArgument("the ingest names no table")
+    if command.temporary:
+        if command.catalog or command.schema:
+            raise InvalidArgument(
+                "a temporary table has no catalog and no schema: leave both out of the ingest"
+            )
+        return f"temp.main.{quote(command.table)}"
+    parts = [command.catalog, command.schema, command.table]
+    if command.catalog and not command.schema:
+        parts[1] = "main"
+    return ".".join(quote(part) for part in parts if part)
+
+
+def _statement(
+    cursor: duckdb.DuckDBPyConnection,
+    command: StatementIngest,
+    target: str,
+    view: str,
+    schema: pa.Schema,
+) -> str:
+    options = command.table_definition_options
+    create = "CREATE TEMP TABLE" if command.temporary else "CREATE TABLE"
+    name = quote(command.table) if command.temporary else target
+    if not _exists(cursor, target):
+        if options.if_not_exist != TableNotExist.CREATE:
+            raise NotFound(f"table {command.table!r} does not exist, and the mode is not to create")
+        return f"{create} {name} AS SELECT * FROM {quote(view)}"
+    if options.if_exists == TableExists.REPLACE:
+        create = create.replace("CREATE", "CREATE OR REPLACE")
+        return f"{create} {name} AS SELECT * FROM {quote(view)}"
+    if options.if_exists == TableExists.APPEND:
+        columns = ", ".join(quote(column) for column in schema.names)
+        return f"INSERT INTO {target} ({columns}) SELECT * FROM {quote(view)}"
+    raise AlreadyExists(
+        f"table {command.table!r} already exists: use the mode append, replace or create_append"
+    )
+
+
+def _exists(cursor: duckdb.DuckDBPyConnection, target: str) -> bool:
+    try:
+        cursor.execute(f"SELECT 1 FROM {target} LIMIT 0")
+    except duckdb.CatalogException:
+        return False
+    except duckdb.BinderException as error:
+        if "does not exist" in str(error):  # catalog or schema
+            return False
+        raise
+    return True

@@ -1,0 +1,176 @@
+"""Calls that may run a query and nothing else, whatever text they bring.
+
+They are for SQL that no person has written: a language model's. Four things have to agree before
+a row is read, and DuckDB decides each of them: the text is one statement; the parser takes it for
+a SELECT; its tree and its plans (which have views and macros resolved) name no function that does
+something; and it runs in a transaction that DuckDB itself keeps from writing, on a connection of
+its own, which is thrown away.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+
+from pondflight.engine.execution.handles import Handle
+from pondflight.engine.execution.sessions import Lease, Sessions
+from pondflight.engine.execution.statements import Plan, Statements
+from pondflight.engine.guards.journal import Journal
+from pondflight.engine.sql.statement import Statement
+from pondflight.engine.types.describe import Columns, Describer
+from pondflight.errors import InvalidArgument, PermissionDenied
+from pondflight.flightsql import Call, ResultStream
+from pondflight.flightsql.status import leaf_of
+
+EFFECTS = frozenset(
+    {
+        "checkpoint",
+        "force_checkpoint",
+        "enable_logging",
+        "disable_logging",
+        "enable_profiling",
+        "disable_profiling",
+        "truncate_duckdb_logs",
+        "write_log",
+        "setseed",
+        "pg_sleep",
+        "sleep_ms",
+        "nextval",
+        "mysql_clear_cache",
+        "mysql_execute",
+        "mysql_query",
+        "pg_clear_cache",
+        "postgres_configure_pool",
+        "postgres_execute",
+        "postgres_query",
+        "sqlite_query",
+        "json_execute_serialized_sql",
+    }
+)
+"""Functions that do more than compute: they change the engine's state, hold a thread, or send SQL
+to a database that DuckDB cannot look into."""
+
+_SERIALIZE = "SELECT json_serialize_sql(?)"
+_BOUND = "SELECT json_serialize_plan(?)"
+_READ_ONLY = "BEGIN TRANSACTION READ ONLY"
+
+
+class Queries:
+    """Plans and runs queries of calls that may do nothing else."""
+
+    def __init__(
+        self, sessions: Sessions, statements: Statements, describer: Describer, journal: Journal
+    ) -> None:
+        self._sessions = sessions
+        self._statements = statements
+        self._describer = describer
+        self._journal = journal
+
+    def plan(self, call: Call, text: str) -> Plan:
+        """Check ``text``, and promise its rows.
+
+        Raises ``InvalidArgument`` for what is not one query, ``PermissionDenied`` for a query
+        that would do something, and ``SqlError`` for what DuckDB cannot explain.
+        """
+        statement = self._statement(text)
+        with self._lane(call) as lease, lease.lane.use(call) as cursor:
+            columns = self._check(cursor, statement)
+            return Plan(self._describer.schema(cursor, columns), Handle(query=text))
+
+    def fetch(self, call: Call, handle: Handle) -> ResultStream:
+        """The rows behind a ticket: checked again, since a ticket is only what its sender says."""
+        statement = self._statement(handle.query)
+        entry = self._journal.begin(call, statement.text, statement.kind)
+        lease = self._begin(call)
+        try:
+            with lease.lane.use(call) as cursor:
+                columns = self._check(cursor, statement)
+                rows = self._statements.stream(lease.lane, call, statement, columns)
+        except BaseException as error:
+            lease.release(clean=False)
+            self._journal.end(entry, leaf_of(error))
+            raise
+        entry.rows = lambda: rows.sent
+        rows.on_close(lambda: lease.release(clean=False))
+        call.on_done(lambda _: rows.close())
+        return ResultStream(rows.schema, iter(rows))
+
+    def _statement(self, text: str) -> Statement:
+        statements = self._statements.parse(text)
+        if len(statements) > 1:
+            raise InvalidArgument(
+                f"only one query may be run here, and this is {len(statements)} statements"
+            )
+        (statement,) = statements
+        if not statement.lazy:
+            raise InvalidArgument(f"only a query may be run here, and this is {statement.kind}")
+        if statement.parameters:
+            raise InvalidArgument("a query that is run here cannot have parameters")
+        return statement
+
+    def _check(self, cursor: duckdb.DuckDBPyConnection, statement: Statement) -> Columns:
+        text = statement.describable
+        _refuse(_functions(_tree(cursor, text)))
+        # Before what follows, since its errors say where in the text they are.
+        columns = self._describer.columns(cursor, statement, None)
+        assert columns is not None  # it is a SELECT
+        cursor.execute(f"EXPLAIN (FORMAT json) {text}")
+        row = cursor.fetchone()
+        _refuse(_functions(json.loads(row[1]) if row else []))
+        # That one leaves out expressions; this one has them, but not all plans have this one.
+        row = cursor.execute(_BOUND, [text]).fetchone()
+        _refuse(_functions(json.loads(row[0]) if row else []))
+        return columns
+
+    @contextmanager
+    def _lane(self, call: Call) -> Iterator[Lease]:
+        lease = self._begin(call)
+        try:
+            yield lease
+        finally:
+            lease.release(clean=False)
+
+    def _begin(self, call: Call) -> Lease:
+        lease = self._sessions.borrow_apart()
+        try:
+            with lease.lane.use(call):
+                lease.lane.begin(_READ_ONLY)
+        except BaseException:
+            lease.release(clean=False)
+            raise
+        return lease
+
+
+def _tree(cursor: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
+    row = cursor.execute(_SERIALIZE, [text]).fetchone()
+    tree: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
+    if tree["error"]:
+        raise InvalidArgument(
+            "only a query that reads may be run here; PIVOT needs its values named: IN (…)"
+        )
+    return tree
+
+
+def _refuse(functions: set[str]) -> None:
+    for name in sorted(functions & EFFECTS):
+        raise PermissionDenied(f"only a query may be run here, and {name}() does something")
+
+
+def _functions(node: object) -> set[str]:
+    """The functions that a parse tree or a plan names, in lower case."""
+    found: set[str] = set()
+    pending = [node]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, list):
+            pending.extend(item)
+        elif isinstance(item, dict):
+            for name in ("function_name", "Function", *(("name",) if "arguments" in item else ())):
+                if isinstance(item.get(name), str):
+                    found.add(item[name].lower())
+            pending.extend(item.values())
+    return found

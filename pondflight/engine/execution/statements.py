@@ -1,0 +1,458 @@
+"""Statements: described, run once, and their rows fetched.
+
+What only reads is run when its rows are fetched: its ticket carries the SQL, so a FlightInfo
+that nobody follows costs nothing. What has an effect is run at once and exactly once, when the
+FlightInfo is asked for or the update is put; rows that it returns are kept until fetched.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import chain
+
+import duckdb
+import pyarrow as pa
+
+from pondflight.engine.databases.attached import Databases
+from pondflight.engine.databases.pushdown import OFF, Pushdown
+from pondflight.engine.duck import quote, sql_errors
+from pondflight.engine.execution import timeouts
+from pondflight.engine.execution.executions import Executions
+from pondflight.engine.execution.handles import Handle
+from pondflight.engine.execution.kept import Kept
+from pondflight.engine.execution.lanes import Lane, Rows, reader_of
+from pondflight.engine.execution.sessions import Lease, Sessions
+from pondflight.engine.execution.timeouts import Assignment
+from pondflight.engine.guards.journal import Journal
+from pondflight.engine.guards.sandbox import Sandbox
+from pondflight.engine.guards.storage import Storage
+from pondflight.engine.sql.clauses import bulk_insert
+from pondflight.engine.sql.inference import parameter_types
+from pondflight.engine.sql.lexer import plain
+from pondflight.engine.sql.statement import Statement, parse
+from pondflight.engine.types import parameters
+from pondflight.engine.types.arrow import scannable, scannable_schema
+from pondflight.engine.types.datatypes import sent_as
+from pondflight.engine.types.describe import Columns, Describer
+from pondflight.engine.types.parameters import Values
+from pondflight.errors import InvalidArgument, NotFound, SqlError
+from pondflight.flightsql import Call, PreparedStatement, ResultStream
+from pondflight.flightsql.commands import CancelStatus
+from pondflight.flightsql.status import leaf_of
+from pondflight.flightsql.streams import Result
+
+COUNT_SCHEMA = pa.schema([pa.field("Count", pa.int64())])
+EMPTY_SCHEMA = pa.schema([])
+_NOT_KNOWN_YET = pa.schema([pa.field("result", pa.string())])
+"""In place of the schema of rows that only a run can tell. It must not be empty: to JDBC, what has
+an empty schema is an update."""
+_GONE = "unknown result: it was fetched before, or has expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a FlightInfo says: ``ticket`` is None where there is nothing to fetch."""
+
+    schema: pa.Schema
+    ticket: Handle | None
+    total_records: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A prepared statement.
+
+    ``plan`` gives what a FlightInfo of it would say; ``None`` where parameters are missing, or
+    where asking for the FlightInfo has an effect.
+    """
+
+    statement: PreparedStatement
+    plan: Callable[[], Plan] | None = None
+
+
+class Statements:
+    """Runs SQL strings in sessions."""
+
+    def __init__(
+        self,
+        database: duckdb.DuckDBPyConnection,
+        *,
+        sessions: Sessions,
+        describer: Describer,
+        databases: Databases,
+        storage: Storage,
+        journal: Journal,
+        pushdown: Pushdown,
+    ) -> None:
+        self.sandbox: Sandbox | None = None
+        """What users' SQL must not do; ``None``: anything goes."""
+        self._database = database
+        self._databases = databases
+        self._storage = storage
+        self._sessions = sessions
+        self._describer = describer
+        self._journal = journal
+        self._pushdown = pushdown
+        self._executions = Executions()
+        self._bound: Kept[pa.Table] = Kept()
+        self._results: Kept[Rows] = Kept(discard=Rows.close)
+
+    def forget(self, session: str) -> None:
+        """The session has ended."""
+        self._bound.drop_session(session)
+        self._results.drop_session(session)
+
+    def close(self) -> None:
+        """The worker ends."""
+        self._bound.clear()
+        self._results.clear()
+
+    # -- before running -----------------------------------------------------------------------
+
+    def parse(self, text: str) -> list[Statement]:
+        """The statements of ``text``."""
+        text = plain(text)
+        if self.sandbox is not None:
+            self.sandbox.check_text(text)
+        self._databases.before(text)
+        with self._database.cursor() as parser:
+            statements = parse(parser, text)
+        if self.sandbox is not None:
+            for statement in statements:
+                self.sandbox.check(statement)
+        return statements
+
+    def schema(
+        self, call: Call, session: str, text: str, bound: pa.Table | None = None
+    ) -> pa.Schema:
+        """The result schema of ``text``; empty for what returns no rows."""
+        return self._describe(call, session, self.parse(text), bound) or EMPTY_SCHEMA
+
+    def prepare(self, call: Call, session: str, text: str, transaction: bytes | None) -> Prepared:
+        """A handle for ``text``, and what clients need to know before they run it."""
+        statements = self.parse(text)
+        has_parameters = any(statement.parameters for statement in statements)
+        handle = Handle(
+            id=secrets.token_hex(8) if has_parameters else "",
+            query=text,
+            session=session,
+            transaction=transaction,
+        )
+        is_update = statements[-1].is_update
+        if is_update and not has_parameters:
+            return Prepared(PreparedStatement(handle.encode(), None, EMPTY_SCHEMA, is_update))
+        with self._sessions.borrow(call, session) as lane, lane.use(call) as cursor:
+            schema = None if is_update else self._schema(cursor, statements, None)
+            prepared = PreparedStatement(
+                handle=handle.encode(),
+                dataset_schema=schema if is_update else schema or _NOT_KNOWN_YET,
+                parameter_schema=self._parameter_schema(cursor, statements),
+                is_update=is_update,
+            )
+        if schema is None or has_parameters or len(statements) > 1 or not statements[0].lazy:
+            return Prepared(prepared)
+        query = statements[0].text
+        return Prepared(prepared, lambda: Plan(schema, self._promise(session, query, transaction)))
+
+    def bind(self, handle: Handle, bound: pa.Table) -> Handle:
+        """The handle that stands for the statement with these parameters.
+
+        Old clients go on with the handle they have, so the session remembers as well.
+        """
+        if handle.id:
+            self._bound.put(handle.session, handle.id, bound)
+        return handle.bind(bound)
+
+    def bound(self, handle: Handle) -> pa.Table | None:
+        """The parameters that belong to the handle."""
+        return handle.parameters or self._bound.get(handle.session, handle.id)
+
+    def unbind(self, handle: Handle) -> None:
+        """Forget what is kept for the handle."""
+        self._bound.pop(handle.session, handle.id)
+
+    def _describe(
+        self, call: Call, session: str, statements: list[Statement], bound: pa.Table | None
+    ) -> pa.Schema | None:
+        if not statements[-1].returns_rows:
+            return None
+        with self._sessions.borrow(call, session) as lane, lane.use(call) as cursor:
+            return self._schema(cursor, statements, bound)
+
+    def _schema(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        statements: list[Statement],
+        bound: pa.Table | None,
+    ) -> pa.Schema | None:
+        """The schema of the last statement's rows; ``None``: it has none, or only a run tells."""
+        last = statements[-1]
+        if not last.returns_rows:
+            return None
+        try:
+            columns = self._describer.columns(cursor, last, parameters.example(last, bound))
+        except SqlError:
+            if len(statements) == 1:
+                raise
+            columns = None  # it may need what the ones before it make
+        return None if columns is None else self._describer.schema(cursor, columns)
+
+    def _parameter_schema(
+        self, cursor: duckdb.DuckDBPyConnection, statements: list[Statement]
+    ) -> pa.Schema:
+        fields: list[pa.Field] = []
+        for statement in statements:
+            known = parameter_types(cursor, statement)
+            types = [known.get(name, "VARCHAR") for name in statement.parameters]
+            sent = [sent_as(duckdb.sqltype(type_)) or type_ for type_ in types]
+            learnt = self._describer.fields(cursor, sent) if sent else []
+            fields += [
+                pa.field(name, parameters.encoding(field.type))
+                for name, field in zip(statement.parameters, learnt, strict=True)
+            ]
+        return pa.schema(fields)
+
+    # -- for rows -----------------------------------------------------------------------------
+
+    def plan(
+        self,
+        call: Call,
+        session: str,
+        text: str,
+        bound: pa.Table | None,
+        *,
+        transaction: bytes | None = None,
+        plain: bool = False,
+    ) -> Plan:
+        """Run what has to run now; promise the rows.
+
+        ``plain``: the caller knows no Flight SQL, and expects an endpoint in any case.
+        """
+        *first, last = self.parse(text)
+        if first and bound is not None:
+            raise InvalidArgument("parameters can be bound to a single statement only")
+        for statement in first:
+            self._run_all(call, session, statement, None)
+        if last.lazy:
+            schema = self._describe(call, session, [last], bound)
+            assert schema is not None
+            handle = self._promise(session, last.text, transaction)
+            if bound is not None:
+                handle = handle.bind(bound)
+                if handle.parameters is None:
+                    self._bound.put(handle.session, handle.id, bound)
+            return Plan(schema, handle)
+        if last.returns_rows:
+            rows = self._run_for_rows(call, session, last, bound)
+            handle = Handle(
+                id=self._executions.promise(session),
+                session=session,
+                transaction=transaction,
+                is_result=True,
+            )
+            self._results.put(handle.session, handle.id, rows)
+            return Plan(rows.schema, handle, rows.count)
+        count = self._run_all(call, session, last, bound)
+        if plain:
+            return Plan(COUNT_SCHEMA, Handle(session=session, count=count), 1)
+        return Plan(EMPTY_SCHEMA, None, count)
+
+    def _promise(self, session: str, query: str, transaction: bytes | None) -> Handle:
+        """The ticket of a query that is run when its rows are fetched."""
+        return Handle(
+            id=self._executions.promise(session),
+            query=query,
+            session=session,
+            transaction=transaction,
+        )
+
+    def fetch(self, call: Call, session: str, handle: Handle) -> Result:
+        """The rows behind a ticket."""
+        if handle.count is not None:
+            return pa.table([[handle.count]], schema=COUNT_SCHEMA)
+        self._executions.fetch(handle.id, call)
+        if handle.is_result:
+            rows = self._results.pop(handle.session, handle.id)
+            if rows is None:
+                raise NotFound(_GONE)
+            rows.adopt(call)
+            return ResultStream(rows.schema, iter(rows))
+        (statement,) = self.parse(handle.query)
+        if not statement.lazy:
+            raise NotFound("unknown ticket: only a FlightInfo gives tickets")
+        bound = self.bound(handle)
+        runs = parameters.rows(statement, bound)
+        values = next(runs)
+        if bound is None or bound.num_rows <= 1:
+            rows = self._stream(call, session, statement, values)
+            return ResultStream(rows.schema, iter(rows))
+        # A run whose parameter is NULL may give a column another type than the others do.
+        schema = self._describe(call, session, [statement], bound)
+        assert schema is not None
+
+        def all_runs() -> Iterator[pa.RecordBatch]:
+            for one in chain([values], runs):
+                for batch in self._stream(call, session, statement, one):
+                    yield batch.cast(schema)
+
+        return ResultStream(schema, all_runs())
+
+    def cancel(self, session: str, handle: Handle) -> CancelStatus:
+        """Cancel what the ticket stands for, whether it runs or waits to be fetched."""
+        status = self._executions.cancel(handle.id, session)
+        rows = self._results.pop(handle.session, handle.id)
+        if rows is not None:
+            rows.close()
+        self._bound.pop(handle.session, handle.id)
+        return status
+
+    def renew(self, handle: Handle) -> None:
+        """Keep what the ticket stands for; ``NotFound`` if that is gone."""
+        if handle.is_result and not self._results.refresh(handle.session, handle.id):
+            raise NotFound(_GONE)
+        self._bound.refresh(handle.session, handle.id)
+
+    def _stream(self, call: Call, session: str, statement: Statement, values: Values) -> Rows:
+        entry = self._journal.begin(call, statement.text, statement.kind)
+        lease = self._sessions.borrow(call, session, session_state=statement.session_state)
+        try:
+            with lease.lane.use(call) as cursor:
+                columns = self._describer.columns(cursor, statement, values)
+                assert columns is not None
+                rows = self.stream(lease.lane, call, statement, columns, values)
+        except BaseException as error:
+            lease.release(clean=False)
+            self._journal.end(entry, leaf_of(error))
+            raise
+        entry.rows = lambda: rows.sent
+        rows.on_close(lambda: lease.release(clean=rows.drained))
+        call.on_done(lambda _: rows.close())
+        return rows
+
+    # -- for effect ---------------------------------------------------------------------------
+
+    def update(self, call: Call, session: str, text: str, bound: pa.Table | None) -> int:
+        """Run ``text`` for its effect, once per bound row, all or nothing; rows affected."""
+        *first, last = self.parse(text)
+        if first and bound is not None and bound.num_columns:
+            raise InvalidArgument("parameters can be bound to a single statement only")
+        for statement in first:
+            self._run_all(call, session, statement, None)
+        return self._run_all(call, session, last, bound)
+
+    def _run_all(
+        self, call: Call, session: str, statement: Statement, bound: pa.Table | None
+    ) -> int:
+        with self._journal.during(call, statement.text, statement.kind) as entry:
+            total = self._run_bound(call, session, statement, bound)
+            entry.rows = lambda: total
+            return total
+
+    def _run_bound(
+        self, call: Call, session: str, statement: Statement, bound: pa.Table | None
+    ) -> int:
+        lease = self._sessions.borrow(call, session, session_state=statement.session_state)
+        if statement.session_state:
+            call.on_done(lambda _: self._describer.forget_types())
+        if statement.timeout is not None:
+            return self._set_timeout(lease, statement.timeout)
+        room = self._storage.writing(call, self._database, adds=statement.adds)
+        with lease as lane, room, lane.use(call) as cursor:
+            width = len(statement.parameters)
+            bulk = bulk_insert(statement.text, width)
+            if bulk is not None and bound is not None and bound.num_columns == width:
+                return _bulk(cursor, bulk, bound)
+            several = bound is not None and bound.num_columns and bound.num_rows > 1
+            with lane.atomic() if several else nullcontext():
+                return sum(
+                    self._run(lane, statement, values)
+                    for values in parameters.rows(statement, bound)
+                )
+
+    def _set_timeout(self, lease: Lease, assignment: Assignment) -> int:
+        longest = self._sessions.limits.statement_timeout
+        with lease:
+            assert lease.session is not None
+            lease.session.statement_timeout = timeouts.seconds(assignment.value, longest=longest)
+        return 0
+
+    def _run_for_rows(
+        self, call: Call, session: str, statement: Statement, bound: pa.Table | None
+    ) -> Rows:
+        entry = self._journal.during(call, statement.text, statement.kind)
+        lease = self._sessions.borrow(call, session, session_state=statement.session_state)
+        room = self._storage.writing(call, self._database, adds=statement.adds)
+        with entry as kept, lease as lane, room, lane.use(call) as cursor:
+            (values, *more) = parameters.rows(statement, bound)
+            if more:
+                raise InvalidArgument(
+                    "several rows of parameters cannot be bound to a statement that returns rows"
+                )
+            columns = self._describer.columns(cursor, statement, values)
+            self._push_down(lane, statement, values)
+            if columns is not None and any(columns.casts):
+                relation = columns.export(cursor.sql(statement.text, params=values))
+                rows = lane.rows(call, reader_of(relation), columns)
+            else:
+                cursor.execute(statement.text, values)
+                rows = lane.rows(call, reader_of(cursor), Columns.of(cursor))
+            rows.set_aside()
+            rows.raise_failure()
+            kept.rows = lambda: rows.count
+            return rows
+
+    def stream(
+        self,
+        lane: Lane,
+        call: Call,
+        statement: Statement,
+        columns: Columns,
+        values: Values = None,
+    ) -> Rows:
+        """The rows of a statement that only reads, as they are made; inside ``lane.use``."""
+        text = columns.exported(statement.describable)
+
+        def run() -> pa.RecordBatchReader:
+            self._push_down(lane, statement, values)
+            with sql_errors(lines_above=int(text is not statement.describable)):
+                lane.cursor.execute(text, values)
+            return reader_of(lane.cursor)
+
+        return lane.rows(call, run(), columns, again=run)
+
+    def _run(self, lane: Lane, statement: Statement, values: Values) -> int:
+        if statement.transaction is not None:
+            if statement.transaction == "begin":
+                lane.begin(statement.text)
+            else:
+                lane.end(commit=statement.transaction == "commit")
+            return 0
+        cursor = lane.cursor
+        self._push_down(lane, statement, values)
+        cursor.execute(statement.text, values)
+        if statement.counted:
+            row = cursor.fetchone()
+            return int(row[0]) if row else 0
+        if not statement.returns_rows:
+            return 0
+        return sum(batch.num_rows for batch in reader_of(cursor))
+
+    def _push_down(self, lane: Lane, statement: Statement, values: Values) -> None:
+        if self._pushdown.concerns(statement):
+            lane.undo = OFF
+            self._pushdown.begin(lane.cursor, statement, values)
+
+
+def _bulk(cursor: duckdb.DuckDBPyConnection, bulk: tuple[str, str], bound: pa.Table) -> int:
+    view = f"pondflight_bound_{secrets.token_hex(8)}"
+    batches = map(scannable, bound.to_batches())
+    cursor.register(view, pa.Table.from_batches(batches, scannable_schema(bound.schema)))
+    try:
+        head, tail = bulk
+        row = cursor.execute(f"{head} SELECT * FROM {quote(view)} {tail}").fetchone()
+        return int(row[0]) if row else 0
+    finally:
+        cursor.unregister(view)

@@ -1,0 +1,69 @@
+"""The statement timeout of a session: set as an option, or as SQL, as PostgreSQL has it.
+
+DuckDB has no such setting, so ``SET statement_timeout`` is taken out of the SQL before DuckDB
+sees it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from pondflight.engine.sql.lexer import tokenize
+from pondflight.errors import InvalidArgument
+from pondflight.units import DURATION, format_duration, parse_duration
+
+NAME: Final = "statement_timeout"
+_SCOPES = ("session", "global")
+
+
+def seconds(value: str | int | None, *, longest: float) -> float | None:
+    """A timeout in seconds from milliseconds, or from text such as ``30s``; 0 is none.
+
+    ``None`` and 0 stand for the server's own, which is ``longest`` (0: none). Raises
+    ``InvalidArgument`` for what is no time, and for more than that.
+    """
+    if value is None:
+        return None
+    try:
+        milli = isinstance(value, int) or value.strip().isdecimal()
+        wanted = parse_duration(f"{value}ms" if milli else str(value)).total_seconds()
+    except ValueError:
+        wanted = -1.0
+    if wanted < 0:
+        raise InvalidArgument(f"{NAME}: a whole number of milliseconds, or {DURATION}")
+    if longest and wanted > longest:
+        raise InvalidArgument(
+            f"{NAME}: the server allows {format_duration(timedelta(seconds=longest))} at most "
+            "(duckdb.statement_timeout)"
+        )
+    return wanted or None
+
+
+def milliseconds(timeout: float) -> int:
+    """A timeout as clients get it; 0 is none."""
+    return round(timeout * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """``SET statement_timeout = value``; ``value`` is ``None`` for RESET and for DEFAULT."""
+
+    value: str | None
+
+
+def assignment(text: str) -> Assignment | None:
+    """What ``text`` sets the timeout to, if that is what it does."""
+    words = [token.text for token in tokenize(text)]
+    verb, *rest = words or [""]
+    if rest and rest[0] in _SCOPES:
+        rest = rest[1:]
+    if not rest or rest[0].strip('"') != NAME:
+        return None
+    if verb == "reset" and len(rest) == 1:
+        return Assignment(None)
+    if verb != "set" or len(rest) < 3 or rest[1] not in ("=", "to"):  # noqa: PLR2004  name = value
+        return None
+    value = "".join(rest[2:]).strip("'")
+    return Assignment(None if value == "default" else value)

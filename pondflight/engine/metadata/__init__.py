@@ -1,0 +1,1 @@
+"""What Flight SQL's metadata calls and options answer."""

@@ -1,0 +1,1 @@
+"""SQL as text: tokens, statements, and what is rewritten before DuckDB sees it."""

@@ -1,0 +1,171 @@
+"""The types of a statement's parameters, as far as the statement itself tells.
+
+JDBC encodes parameters strictly as the server says, so a guess that is wrong is worse than none:
+a type is given where DuckDB's own binder finds one (casts, comparisons with columns, arithmetic
+with columns) or where a value goes straight into a column of a known table. Everything else
+stays text, which DuckDB casts where it can.
+
+The binder is reached through ``json_serialize_plan``, which binds SELECT alone; so the other
+statements are turned into a SELECT that has the same parameters in the same places.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+
+from pondflight.engine.duck import quote
+from pondflight.engine.sql.rewriting import as_select
+from pondflight.engine.sql.statement import Statement
+
+_ARITHMETIC = frozenset("+-*/%")
+_NULL: dict[str, Any] = {
+    "class": "CONSTANT",
+    "type": "VALUE_CONSTANT",
+    "alias": "",
+    "value": {"type": {"id": "NULL", "type_info": None}, "is_null": True},
+}
+_RESOLVING = frozenset(
+    {
+        "CAST",
+        "COMPARISON",
+        "BETWEEN",
+        "CASE",
+        "CONJUNCTION",
+        "OPERATOR",  # IN, NOT, COALESCE
+        "LIMIT_MODIFIER",
+    }
+)
+"""Where in a syntax tree a parameter may stand for the binder to give it a type."""
+_RESOLVING_FUNCTIONS = frozenset({"~~", "!~~", "~~*", "!~~*", "~~~"})  # LIKE, ILIKE, GLOB
+
+
+def parameter_types(cursor: duckdb.DuckDBPyConnection, statement: Statement) -> dict[str, str]:
+    """SQL types by name of parameter; those that are not known are left out.
+
+    Never raises for the statement's sake: what is wrong with it shows elsewhere.
+    """
+    if not statement.parameters:
+        return {}
+    try:
+        select = as_select(cursor, statement)
+        return {} if select is None else _bound(cursor, select)
+    except (duckdb.Error, ValueError, KeyError, RecursionError):
+        return {}
+
+
+def _bound(cursor: duckdb.DuckDBPyConnection, select: str) -> dict[str, str]:
+    tree = _call(cursor, "json_serialize_sql", select)
+    if _rewrite(tree):
+        row = cursor.execute("SELECT json_deserialize_sql(?)", [json.dumps(tree)]).fetchone()
+        assert row is not None
+        select = row[0]
+    found: dict[str, str] = {}
+    for name, kind in _parameters(_call(cursor, "json_serialize_plan", select)):
+        spelled = _spelled(kind)
+        if spelled is not None:
+            found.setdefault(name, spelled)
+    return found
+
+
+def _call(cursor: duckdb.DuckDBPyConnection, function: str, select: str) -> Any:
+    row = cursor.execute(f"SELECT {function}(?)", [select]).fetchone()
+    assert row is not None
+    answer = json.loads(row[0])
+    if answer["error"]:
+        raise ValueError(answer["error_message"])
+    return answer
+
+
+# -- the syntax tree -----------------------------------------------------------------------------
+
+
+def _rewrite(node: Any) -> bool:
+    """Take out the parameters that the binder fails on; whether there were any.
+
+    One in arithmetic gets the type of the other operand: ``x + ?`` becomes
+    ``x + coalesce(?, x)``. Any other becomes NULL.
+    """
+    changed = False
+    if isinstance(node, list):
+        for item in node:
+            changed = _rewrite(item) or changed
+        return changed
+    if not isinstance(node, dict):
+        return False
+    resolving = (
+        node.get("class") in _RESOLVING
+        or node.get("type") == "LIMIT_MODIFIER"
+        or node.get("function_name") in _RESOLVING_FUNCTIONS
+    )
+    for key, value in list(node.items()):
+        if isinstance(value, dict) and _is_parameter(value):
+            if not resolving:
+                node[key] = dict(_NULL)
+                changed = True
+        elif isinstance(value, list):
+            for i, item in enumerate(value):
+                if isinstance(item, dict) and _is_parameter(item) and not resolving:
+                    value[i] = _instead(node, value, i)
+                    changed = True
+        changed = _rewrite(value) or changed
+    return changed
+
+
+def _is_parameter(node: dict[str, Any]) -> bool:
+    return node.get("class") == "PARAMETER"
+
+
+def _instead(parent: dict[str, Any], siblings: list[Any], index: int) -> dict[str, Any]:
+    if parent.get("function_name") in _ARITHMETIC and len(siblings) == 2:  # noqa: PLR2004  operands
+        other = siblings[1 - index]
+        if not _is_parameter(other):
+            return {
+                "class": "OPERATOR",
+                "type": "OPERATOR_COALESCE",
+                "alias": "",
+                "children": [siblings[index], other],
+            }
+    return dict(_NULL)
+
+
+# -- the plan ------------------------------------------------------------------------------------
+
+
+def _parameters(node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(node, list):
+        for item in node:
+            yield from _parameters(item)
+    elif isinstance(node, dict):
+        if node.get("expression_class") == "BOUND_PARAMETER":
+            yield node["identifier"], node["return_type"]
+        for value in node.values():
+            yield from _parameters(value)
+
+
+def _spelled(kind: dict[str, Any]) -> str | None:
+    """The type of a plan as SQL has it; ``None`` for one that values are better sent as text."""
+    name: str = kind["id"]
+    info = kind.get("type_info") or {}
+    if info.get("alias") or name in _TEXT:
+        return None
+    match name:
+        case "DECIMAL":
+            return f"DECIMAL({info['width']},{info['scale']})"
+        case "LIST" | "ARRAY":
+            child = _spelled(info["child_type"])
+            return None if child is None else f"{child}[{info.get('size', '')}]"
+        case "STRUCT":
+            members = [(part["first"], _spelled(part["second"])) for part in info["child_types"]]
+            if not all(name and type_ for name, type_ in members):
+                return None
+            return f"STRUCT({', '.join(f'{quote(name)} {type_}' for name, type_ in members)})"
+    return None if info else name
+
+
+_TEXT = frozenset(
+    {"UNKNOWN", "NULL", "ANY", "INVALID", "ENUM", "UNION", "MAP", "INTERVAL", "STRING_LITERAL"}
+)

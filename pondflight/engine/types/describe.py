@@ -1,0 +1,148 @@
+"""What the rows of a statement are: names, types and Arrow schema, before it is run.
+
+DuckDB binds a query without running it, and says which types its columns have; what Arrow type
+each of them becomes is learnt from a query that returns no rows.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import duckdb
+import pyarrow as pa
+
+from pondflight.engine.duck import sql_errors
+from pondflight.engine.sql.clauses import returning_clause, target
+from pondflight.engine.sql.statement import Statement
+from pondflight.engine.types.datatypes import (
+    Kind,
+    cast_columns,
+    column_metadata,
+    projection,
+    sent_as,
+    with_metadata,
+)
+from pondflight.engine.types.parameters import Values
+from pondflight.errors import SqlError
+
+_CALL = re.compile(r"^\s*call\b", re.IGNORECASE)
+_RENAMED = re.compile(r"_\d+$")
+_CACHE_LIMIT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns of a result: their names, DuckDB's types, and the types they are cast to."""
+
+    names: tuple[str, ...]
+    kinds: tuple[Kind, ...]
+
+    @classmethod
+    def of(cls, result: duckdb.DuckDBPyConnection) -> Columns:
+        """The columns of the statement that was executed last."""
+        found = result.description or []
+        return cls(tuple(column[0] for column in found), tuple(column[1] for column in found))
+
+    @property
+    def casts(self) -> tuple[str | None, ...]:
+        """For each column the SQL type in which it leaves, if that is another."""
+        return tuple(sent_as(kind) for kind in self.kinds)
+
+    def exported(self, text: str) -> str:
+        """The query whose rows are those of the query ``text`` as they leave; maybe itself."""
+        casts = self.casts
+        return cast_columns(text, self.names, casts) if any(casts) else text
+
+    def export(self, relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+        """``relation``, which has these columns, as it leaves; maybe itself."""
+        casts = self.casts
+        if not any(casts):
+            return relation
+        return relation.project(projection(enumerate(zip(self.names, casts, strict=True), 1), "#"))
+
+    def annotate(self, schema: pa.Schema) -> pa.Schema:
+        """``schema``, as DuckDB exports these columns, with Flight SQL's metadata."""
+        return pa.schema(
+            [
+                with_metadata(field, column_metadata(kind))
+                for field, kind in zip(schema, self.kinds, strict=True)
+            ]
+        )
+
+
+class Describer:
+    """Describes statements; remembers what DuckDB's types are in Arrow."""
+
+    def __init__(self) -> None:
+        self._fields: dict[str, pa.Field] = {}
+
+    def forget_types(self) -> None:
+        """A setting has changed: perhaps one of those that say what types are in Arrow."""
+        self._fields = {}
+
+    def columns(
+        self, cursor: duckdb.DuckDBPyConnection, statement: Statement, values: Values
+    ) -> Columns | None:
+        """The columns of the rows of ``statement``, or ``None`` if only running it would tell.
+
+        Raises ``SqlError`` where the statement cannot be bound.
+        """
+        if statement.lazy:
+            return _bound(cursor, statement.describable, values)
+        query = _equivalent(statement)
+        if query is None:
+            return None
+        try:
+            return _bound(cursor, query, values)
+        except SqlError:
+            return None
+
+    def schema(self, cursor: duckdb.DuckDBPyConnection, columns: Columns) -> pa.Schema:
+        """The Arrow schema in which ``columns`` leave."""
+        types = [cast or str(kind) for cast, kind in zip(columns.casts, columns.kinds, strict=True)]
+        fields = self.fields(cursor, types)
+        named = [field.with_name(name) for field, name in zip(fields, columns.names, strict=True)]
+        return columns.annotate(pa.schema(named))
+
+    def fields(self, cursor: duckdb.DuckDBPyConnection, types: list[str]) -> list[pa.Field]:
+        """For each SQL type a nullable field of the Arrow type that DuckDB exports it as."""
+        # The Arrow type of these has the session's time zone in it.
+        known = {name: field for name, field in self._fields.items() if "TIME ZONE" not in name}
+        missing = [name for name in dict.fromkeys(types) if name not in known]
+        if missing:
+            nulls = ", ".join(f"CAST(NULL AS {name})" for name in missing)
+            with sql_errors():
+                learnt = cursor.execute(f"SELECT {nulls} LIMIT 0").to_arrow_reader(1).schema
+            known |= dict(zip(missing, learnt, strict=True))
+            self._fields = known if len(known) <= _CACHE_LIMIT else {}
+        return [known[name] for name in types]
+
+
+def _bound(cursor: duckdb.DuckDBPyConnection, query: str, values: Values) -> Columns:
+    if values is None:
+        # Ten times as fast as the query below, but its errors do not say where they are.
+        with suppress(duckdb.Error):
+            relation = cursor.sql(query)
+            return Columns(tuple(relation.columns), tuple(relation.types))
+    with sql_errors(lines_above=1):
+        found = Columns.of(cursor.execute(f"SELECT * FROM (\n{query}\n) LIMIT 0", values))
+        if any(_RENAMED.search(name) for name in found.names):
+            # Of two columns with one name, the second has got another in the query above.
+            cursor.execute(f"DESCRIBE (\n{query}\n)", values)
+            found = replace(found, names=tuple(row[0] for row in cursor.fetchall()))
+    return found
+
+
+def _equivalent(statement: Statement) -> str | None:
+    """A query with the same columns as what ``statement`` returns."""
+    if statement.kind == "EXPLAIN":
+        return "SELECT '' AS explain_key, '' AS explain_value"
+    if statement.kind == "CALL":
+        return _CALL.sub("SELECT * FROM ", statement.text)
+    returning = returning_clause(statement.text)
+    table = target(statement.text)
+    if returning is None or table is None:
+        return None
+    return f"SELECT {returning}\nFROM {table}"

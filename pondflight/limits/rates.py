@@ -1,0 +1,132 @@
+"""How much is too much: so many in so long, counted in this process or in a Redis.
+
+A rate is an amount in a moving window. "100 a minute, 200 at once" is 200 in any two minutes: at
+most 200 at once, and 100 a minute on average.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from limits import RateLimitItem, RateLimitItemPerSecond
+from limits.errors import ConfigurationError
+from limits.storage import Storage, storage_from_string
+from limits.strategies import MovingWindowRateLimiter
+
+from pondflight.errors import ConfigError
+from pondflight.limits.memory import MemoryStorage
+from pondflight.telemetry.logs import Event, get_logger
+
+log = get_logger()
+
+T = TypeVar("T")
+
+MEMORY: Final = "memory"
+_RETRY_SECONDS: Final = 10.0
+_REDIS_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """``amount`` in any ``seconds``. ``name`` keeps apart what is counted for the same user."""
+
+    name: str
+    amount: int
+    seconds: int
+
+    @classmethod
+    def of(cls, name: str, per_minute: int, burst: int) -> Rate:
+        """At most ``burst`` at once, and ``per_minute`` on average."""
+        seconds = math.ceil(60 * burst / per_minute)
+        # Of a burst that is over within a second, the second decides.
+        return cls(name, max(burst, per_minute // 60) if seconds == 1 else burst, seconds)
+
+    def times(self, factor: int, name: str) -> Rate:
+        """The same for something that is cheaper by ``factor``."""
+        return Rate(name, self.amount * factor, self.seconds)
+
+    @property
+    def item(self) -> RateLimitItem:
+        """For the library."""
+        return RateLimitItemPerSecond(
+            self.amount, self.seconds, namespace=f"pondflight/{self.name}"
+        )
+
+
+class Counter:
+    """Counts for users; at ``storage``, which is ``memory`` or a Redis URL.
+
+    While the Redis cannot be reached this process counts for itself.
+    """
+
+    def __init__(self, storage: str = MEMORY) -> None:
+        self._memory = MovingWindowRateLimiter(MemoryStorage())
+        self._shared = None if storage == MEMORY else _redis(storage)
+        self._lost_until = 0.0
+        self._lock = threading.Lock()
+
+    def take(self, rate: Rate, user: str) -> float | None:
+        """Count one for ``user``. None, or the seconds until there is room for it."""
+        return self._with_storage(lambda limiter: _take(limiter, rate, _key(user)))
+
+    def add(self, name: str, user: str, seconds: int) -> int:
+        """Add one to a plain counter that is forgotten after ``seconds``; its value."""
+        key = f"pondflight/{name}/{_key(user)}"
+        return self._with_storage(lambda limiter: limiter.storage.incr(key, seconds))
+
+    def value(self, name: str, user: str) -> int:
+        """The value of a plain counter."""
+        key = f"pondflight/{name}/{_key(user)}"
+        return self._with_storage(lambda limiter: limiter.storage.get(key))
+
+    def _with_storage(self, use: Callable[[MovingWindowRateLimiter], T]) -> T:
+        if self._shared is not None and time.monotonic() >= self._lost_until:
+            try:
+                return use(self._shared)
+            except Exception as error:  # noqa: BLE001 - whatever Redis's client raises
+                self._lost(error)
+        return use(self._memory)
+
+    def _lost(self, error: Exception) -> None:
+        with self._lock:
+            if time.monotonic() < self._lost_until:
+                return
+            self._lost_until = time.monotonic() + _RETRY_SECONDS
+        log.warning(
+            Event.COUNTERS_LOST,
+            error=type(error).__name__,
+            hint="each proxy counts for itself until it can be reached",
+        )
+
+
+def _take(limiter: MovingWindowRateLimiter, rate: Rate, key: str) -> float | None:
+    if limiter.hit(rate.item, key):
+        return None
+    reset = limiter.get_window_stats(rate.item, key).reset_time
+    return min(max(reset - time.time(), 0.0), float(rate.seconds))
+
+
+def _key(user: str) -> str:
+    """Names of users are nobody's business who can read the Redis."""
+    return hashlib.sha256(user.encode()).hexdigest()[:32]
+
+
+def _redis(url: str) -> MovingWindowRateLimiter:
+    try:
+        storage = storage_from_string(
+            url, socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS
+        )
+    except ConfigurationError:
+        problem = (
+            "security.rate_limit.storage is a Redis, but its client is not installed: "
+            "pip install 'pondflight[redis]'"
+        )
+        raise ConfigError([problem]) from None
+    assert isinstance(storage, Storage)
+    return MovingWindowRateLimiter(storage)

@@ -1,0 +1,130 @@
+"""What a call costs its user: rate limits count statements, not RPCs.
+
+One ``execute`` of ADBC is four RPCs, and all of them together are one statement. It is paid where
+it is run: GetFlightInfo of a query (which pays for one fetch of its ticket as well), DoPut of an
+update or an ingest. Fetching the same ticket again runs it again, and is paid again. Looking at
+the catalog and preparing are counted apart, ten for one; connecting and closing are free.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from pondflight.addresses import Origins
+from pondflight.errors import LimitExceeded
+from pondflight.flightsql import Call
+from pondflight.limits.rates import Counter, Rate
+from pondflight.proxy.callers import Caller
+from pondflight.telemetry import metrics
+from pondflight.telemetry.logs import Event, Seldom, get_logger
+
+log = get_logger()
+
+_CHEAPER: Final = 10
+_PAID_SECONDS: Final = 7200
+_FETCHED_SECONDS: Final = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Statements a minute, on average, and at once."""
+
+    requests_per_minute: int
+    burst_size: int
+
+    def rate(self, name: str) -> Rate:
+        """As the counter takes it."""
+        return Rate.of(name, self.requests_per_minute, self.burst_size)
+
+
+class Charges:
+    """Counts what users run, and refuses what is too much."""
+
+    def __init__(
+        self, counter: Counter, everyone: Limits, demo: Limits, origins: Origins | None = None
+    ) -> None:
+        self._counter = counter
+        self._limits = {False: everyone, True: demo}
+        self._statements = {
+            key: limits.rate("demo" if key else "user") for key, limits in self._limits.items()
+        }
+        self._catalog = {
+            key: rate.times(_CHEAPER, f"{rate.name}-catalog")
+            for key, rate in self._statements.items()
+        }
+        self._origins = origins or Origins()
+        self._seldom = Seldom()
+
+    def run(self, call: Call) -> None:
+        """The call runs a statement."""
+        self._take(call, self._statements, "statement", 1)
+
+    def look(self, call: Call) -> None:
+        """The call looks at the catalog, or at a statement without running it."""
+        self._take(call, self._catalog, "catalog", _CHEAPER)
+
+    def promised(self, call: Call, tickets: list[bytes]) -> None:
+        """A statement was run, and these tickets are its result: one fetch of each is paid."""
+        for ticket in tickets:
+            self._counter.add(f"paid/{_digest(ticket)}", _user(call), _PAID_SECONDS)
+
+    def fetch(self, call: Call, ticket: bytes) -> None:
+        """The call fetches a result; if that is not paid, it runs a statement."""
+        digest, user = _digest(ticket), _user(call)
+        fetched = self._counter.add(f"fetched/{digest}", user, _FETCHED_SECONDS)
+        if fetched > self._counter.value(f"paid/{digest}", user):
+            self._counter.add(f"paid/{digest}", user, _PAID_SECONDS)
+            self.run(call)
+
+    def _take(self, call: Call, rates: dict[bool, Rate], kind: str, factor: int) -> None:
+        caller: Caller = call.identity
+        demo, user = caller.identity.demo, caller.identity.sub
+        wait = self._counter.take(rates[demo], user)
+        if wait is None:
+            return
+        metrics.RATE_LIMITED.labels(kind).inc()
+        if self._seldom.is_due(user):
+            log.warning(Event.RATE_LIMIT_EXCEEDED, user_id=user, address=self._origin(call))
+        limits, what = self._limits[demo], "statements" if kind == "statement" else "catalog calls"
+        raise LimitExceeded(
+            f"{limits.requests_per_minute * factor} {what} a minute are allowed, "
+            f"and {limits.burst_size * factor} at once",
+            retry_after=max(1.0, wait),
+        )
+
+    def _origin(self, call: Call) -> str:
+        peer = "" if call.context is None else call.context.peer()
+        return self._origins.of(peer, call.header("x-forwarded-for") or "")
+
+
+class _Free(Charges):
+    """Counts nothing, and refuses nobody."""
+
+    def __init__(self) -> None:
+        """No limits."""
+
+    def run(self, call: Call) -> None:
+        """Nothing."""
+
+    def look(self, call: Call) -> None:
+        """Nothing."""
+
+    def promised(self, call: Call, tickets: list[bytes]) -> None:
+        """Nothing."""
+
+    def fetch(self, call: Call, ticket: bytes) -> None:
+        """Nothing."""
+
+
+FREE: Final = _Free()
+
+
+def _user(call: Call) -> str:
+    caller: Caller = call.identity
+    return caller.identity.sub
+
+
+def _digest(ticket: bytes) -> str:
+    return hashlib.sha256(ticket).hexdigest()[:32]

@@ -1,0 +1,80 @@
+"""Each call and each statement, counted once, with what became of it.
+
+A statement ends with the call that sends its last row; or with the one that fails, be it that
+which prepares it, or has no rows to send. One whose rows nobody fetches is not counted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+import pyarrow as pa
+
+from pondflight.errors import Cancelled, PondflightError
+from pondflight.flightsql import Call
+from pondflight.flightsql import commands as c
+from pondflight.telemetry import metrics
+
+_KINDS: Final[dict[type, str]] = {
+    c.CreatePreparedStatement: "query",
+    c.StatementQuery: "query",
+    c.PreparedStatementQuery: "query",
+    c.StatementTicket: "query",
+    c.StatementUpdate: "update",
+    c.PreparedStatementUpdate: "update",
+    c.StatementIngest: "ingest",
+}
+
+
+class Statement:
+    """Counted when ``call`` ends; unless all went well and it ``goes_on`` in another call."""
+
+    def __init__(self, call: Call, command: object, *, goes_on: bool = False) -> None:
+        self._goes_on = goes_on
+        self._started = call.started
+        self._kind = _KINDS.get(type(command), "catalog")
+        call.on_done(self._ended)
+
+    def has_run(self, *, rows_to_come: bool) -> None:
+        """It was sent as a query, as any may be: one that has no rows is an update."""
+        self._goes_on = rows_to_come
+        if not rows_to_come:
+            self._kind = "update"
+
+    def _ended(self, error: PondflightError | None) -> None:
+        if error is None and self._goes_on:
+            return
+        metrics.STATEMENTS.labels(self._kind, _outcome(error)).inc()
+        metrics.STATEMENT_SECONDS.labels(self._kind).observe(time.monotonic() - self._started)
+
+
+def _outcome(error: PondflightError | None) -> str:
+    if error is None:
+        return "ok"
+    return "cancelled" if isinstance(error, Cancelled) else "error"
+
+
+def answered(call: Call) -> None:
+    """The worker has given its first answer to a call."""
+    metrics.RELAY_SECONDS.labels(call.method).observe(time.monotonic() - call.started)
+
+
+def sent(batch: pa.RecordBatch) -> None:
+    """A batch is on its way to a client."""
+    metrics.RESULT_ROWS.inc(batch.num_rows)
+    metrics.RESULT_BYTES.inc(batch.nbytes)
+
+
+def received(batch: pa.RecordBatch | None) -> None:
+    """A batch has come from a client."""
+    if batch is not None:
+        metrics.INGEST_ROWS.inc(batch.num_rows)
+        metrics.INGEST_BYTES.inc(batch.nbytes)
+
+
+def by_rpc(calls: Iterable[Call]) -> dict[str, int]:
+    """Running calls, by RPC."""
+    return dict(Counter(call.method for call in calls))

@@ -1,0 +1,1 @@
+"""``pondflight serve``: the parts of one deployment, started and ended in order."""

@@ -1,0 +1,76 @@
+"""What ``make run`` prints: where everything is, a token, and something to paste."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from pondflight.serve import sample
+from pondflight.settings import Settings
+
+_TEXT = """
+pondflight is running, with a sample database attached as {alias!r}.
+
+  Flight SQL   grpc://{host}:{grpc_port}
+  HTTP         http://{host}:{port}
+  gRPC health  {host}:{health_port}
+{tls}
+Token for the page at http://{host}:{port}/ and for every client (user "demo", one hour):
+
+{token}
+
+Token for the operators' console at http://{host}:{port}/console (one hour):
+
+{admin_token}
+
+Paste this into another shell:
+
+{python} - <<'END'
+from adbc_driver_flightsql import DatabaseOptions, dbapi
+
+token = "{token}"
+options = {{DatabaseOptions.AUTHORIZATION_HEADER.value: f"Bearer {{token}}"}}
+with dbapi.connect("grpc://{host}:{grpc_port}", db_kwargs=options) as connection:
+    with connection.cursor() as cursor:
+        cursor.execute(\"\"\"
+{query}
+        \"\"\")
+        print([column[0] for column in cursor.description])
+        for row in cursor.fetchall():
+            print(row)
+END
+
+Ctrl-C stops everything.
+"""
+
+
+_TLS = """
+With TLS, by Caddy, all on one port:
+
+  Flight SQL   grpc+tls://{name}:{port}
+  HTTP         https://{name}:{port}
+  to trust     {ca}
+"""
+
+
+def show(settings: Settings, token: str, admin_token: str, ca: Path | None) -> None:
+    """Print it. ``ca``: certificate of Caddy's authority, where Caddy runs."""
+    server = settings.server
+    click.echo(
+        _TEXT.format(
+            alias=sample.ALIAS,
+            host="localhost" if server.host in ("0.0.0.0", "::") else server.host,  # noqa: S104
+            grpc_port=server.grpc_port,
+            port=server.port,
+            health_port=server.health_port,
+            tls=""
+            if ca is None
+            else _TLS.format(name=settings.caddy.host, port=settings.caddy.port, ca=ca),
+            token=token,
+            admin_token=admin_token,
+            python=sys.executable,
+            query="\n".join(f"            {line}" for line in sample.QUERY.splitlines()),
+        )
+    )

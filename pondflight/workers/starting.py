@@ -1,0 +1,388 @@
+"""How a user gets a worker: a warm one is claimed, one that exists is adopted, or one is started.
+
+Two proxies may want the same at the same time. The name of the user's worker is the lock between
+them: only one container can have it, and who comes second adopts what the first has started. A
+warm worker is told its user before it is renamed, and refuses a second user from then on; so
+it serves one user only, whatever proxies do at the same moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import secrets
+import time
+
+from pondflight.errors import (
+    DeadlineExceeded,
+    PermissionDenied,
+    PondflightError,
+    Unavailable,
+)
+from pondflight.flightsql.status import ConnectionLost
+from pondflight.telemetry import metrics
+from pondflight.telemetry.logs import Event, get_logger
+from pondflight.workers.admission import Crowded, Ticket
+from pondflight.workers.adoption import Adoption
+from pondflight.workers.backends.base import (
+    Backend,
+    BackendError,
+    BackendUnreachable,
+    NameTaken,
+    NoRoom,
+    NoSuchWorker,
+    Phase,
+    StartFailed,
+    WorkerHandle,
+    WorkerSpec,
+)
+from pondflight.workers.connection import Connection
+from pondflight.workers.naming import Naming
+from pondflight.workers.policy import PoolSettings, User
+from pondflight.workers.roster import Roster
+from pondflight.workers.states import Reason
+from pondflight.workers.worker import Worker
+
+log = logging.getLogger(__name__)
+events = get_logger()
+
+_OUTCOMES = {
+    Event.CONTAINER_SPAWNED: "started",
+    Event.CONTAINER_WARMED: "warmed",
+    Event.CONTAINER_CLAIMED: "claimed",
+    Event.CONTAINER_ADOPTED: "adopted",
+}
+_RETRY_SECONDS = 0.01
+_LIFE_SIGN_SECONDS = 0.5
+_NAME_SECONDS = 0.05
+_TAKEN_SECONDS = 5.0
+_HANGS_SECONDS = 12.0
+"""As long as health checks take to give a worker up."""
+_NO_ROOM_SECONDS = (0.05, 0.3)
+_FIRST_BACKOFF = 0.5
+_LONGEST_BACKOFF = 30.0
+_FORGET = 60.0
+
+
+class Backoff:
+    """Remembers the failed starts of users: the same error for a while, twice as long each time."""
+
+    def __init__(self) -> None:
+        self._failed: dict[str, tuple[float, float, PondflightError]] = {}
+
+    def check(self, key: str) -> None:
+        """Raise the error of the last attempt if it is too early for another."""
+        until, _, error = self._failed.get(key, (0.0, 0.0, None))
+        if error is not None and time.monotonic() < until:
+            raise error.with_traceback(None)  # it is raised again and again
+
+    def failed(self, key: str, error: PondflightError) -> None:
+        """Another attempt has failed."""
+        now = time.monotonic()
+        _, seconds, _ = self._failed.get(key, (0.0, _FIRST_BACKOFF / 2, error))
+        seconds = min(_LONGEST_BACKOFF, seconds * 2)
+        self._failed[key] = now + seconds, seconds, error
+        for old in [k for k, (until, _, _) in list(self._failed.items()) if until < now - _FORGET]:
+            self._failed.pop(old, None)
+
+    def succeeded(self, key: str) -> None:
+        """All is well again."""
+        self._failed.pop(key, None)
+
+
+class Starter:
+    """Fulfils tickets. All of it runs on the threads of the admission."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        backend: Backend,
+        settings: PoolSettings,
+        naming: Naming,
+        adoption: Adoption,
+    ) -> None:
+        self.backoff = Backoff()
+        self._roster = roster
+        self._backend = backend
+        self._settings = settings
+        self._naming = naming
+        self._adoption = adoption
+
+    def exists(self, key: str) -> bool:
+        """Whether the engine has a running worker for a user."""
+        handle = self._backend.find(self._naming.of_user(key))
+        return handle is not None and handle.phase is Phase.RUNNING
+
+    def fulfil(self, ticket: Ticket) -> None:
+        """Settle the worker of a ticket, or raise ``Crowded``."""
+        worker, began = ticket.worker, time.monotonic()
+        try:
+            if ticket.user is None:
+                how = self._start_spare(worker)
+            else:
+                how = self._obtain(worker, ticket.user, ticket.spare)
+        except Crowded:
+            raise
+        except Exception as error:  # noqa: BLE001  waiters must be told, whatever it is
+            metrics.worker_start("failed", time.monotonic() - began, type(error).__name__)
+            self._roster.give_up(worker, self._failed(worker, error))
+            return
+        metrics.worker_start(_OUTCOMES[how], time.monotonic() - began)
+        self.backoff.succeeded(worker.key)
+        self._roster.ready(worker)
+        events.info(how, user_id=worker.name or None, container_id=worker.handle.id)
+
+    # -- three ways ---------------------------------------------------------------------------
+
+    def _obtain(self, worker: Worker, user: User, spare: Worker | None) -> Event:
+        deadline = self._deadline()
+        if spare is not None and self._claim(spare, worker, user, deadline):
+            return Event.CONTAINER_CLAIMED
+        taken_since = None
+        while True:
+            try:
+                self._start_one(worker, user)
+            except NameTaken:
+                if self._adopt(worker, user, deadline):
+                    return Event.CONTAINER_ADOPTED
+            else:
+                return Event.CONTAINER_SPAWNED
+            # What had the name has been removed, or is nothing of ours.
+            now = time.monotonic()
+            taken_since = taken_since or now
+            if now - taken_since > _TAKEN_SECONDS:
+                name = self._naming.of_user(worker.key)
+                raise StartFailed(
+                    f"the name {name} is taken by something that is not a worker of this "
+                    "deployment, or is not removed: look for it, and remove it",
+                    [],
+                )
+            time.sleep(_NAME_SECONDS)
+
+    def _claim(self, spare: Worker, worker: Worker, user: User, deadline: float) -> bool:
+        connection = spare.connection
+        try:
+            self._configure(connection, worker.key, user, deadline)
+            handle = self._backend.rename(spare.handle, self._naming.of_user(worker.key))
+        except PermissionDenied:
+            self._roster.forget(spare)  # another proxy was faster
+            connection.close()
+            return False
+        except (PondflightError, BackendError) as error:
+            ended = isinstance(error, NoSuchWorker | ConnectionLost)
+            with self._roster.changed:
+                spare.key = worker.key  # it may have been told: it is for no one else
+                spare.claimed = False
+                self._roster.retire(spare, Reason.CRASHED if ended else Reason.SURPLUS)
+            return False
+        # One of the two has it at any moment: a sweep must not take it for an unknown one.
+        worker.attach(handle, connection)
+        spare.detach()
+        self._roster.forget(spare)
+        return True
+
+    def _adopt(self, worker: Worker, user: User, deadline: float) -> bool:
+        """Take over the worker that has the user's name; False if there is none any more.
+
+        One that has ended, that was left half started or that hangs is removed.
+        """
+        name, began = self._naming.of_user(worker.key), time.monotonic()
+        patience = min(_HANGS_SECONDS, self._settings.start_timeout / 2)
+        while True:
+            handle = self._backend.find(name)
+            if handle is None:
+                return False
+            if handle.phase is Phase.RUNNING and self._try_adopt(worker, user, handle, deadline):
+                return True
+            old = time.time() - handle.created > self._settings.start_timeout
+            hangs = handle.phase is Phase.RUNNING and time.monotonic() - began > patience
+            if handle.phase is Phase.ENDED or (old and (hangs or handle.phase is Phase.CREATED)):
+                self._backend.stop(handle)
+                if handle.phase is not Phase.ENDED:  # else another proxy may be ending it
+                    self._roster.count_stop(Reason.UNRESPONSIVE if hangs else Reason.LEFTOVER)
+                return False
+            if time.monotonic() >= deadline:
+                raise StartFailed("the worker that exists does not answer", [])
+            time.sleep(_NAME_SECONDS)
+
+    def _try_adopt(self, worker: Worker, user: User, handle: WorkerHandle, deadline: float) -> bool:
+        try:
+            connection = self._adoption.connect(handle)
+        except ConnectionLost:
+            return False
+        try:
+            connection.status()  # one that hangs is found sooner than by its configuration
+            self._configure(connection, worker.key, user, deadline)
+            connection.ping(timeout=_left(deadline))
+        except (ConnectionLost, DeadlineExceeded):
+            connection.close()
+            return False
+        except BaseException:
+            connection.close()
+            raise
+        worker.attach(handle, connection)
+        return True
+
+    def _start_one(self, worker: Worker, user: User) -> None:
+        worker.generation = secrets.token_hex(8)
+        deadline = self._deadline()
+        handle = self._launch(worker, user)
+        self._make_ready(worker, user, handle, deadline)
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self._settings.start_timeout
+
+    def _start_spare(self, worker: Worker) -> Event:
+        deadline = self._deadline()
+        handle = self._launch(worker, None)
+        self._make_ready(worker, None, handle, deadline)
+        return Event.CONTAINER_WARMED
+
+    # -- steps --------------------------------------------------------------------------------
+
+    def _launch(self, worker: Worker, user: User | None) -> WorkerHandle:
+        shape = self._settings.shape(user)
+        spec = WorkerSpec(
+            name=self._naming.of(worker.key, worker.generation),
+            instance=self._settings.instance,
+            user=worker.key,
+            generation=worker.generation,
+            credential=self._naming.credential(worker.generation),
+            spec_hash=self._settings.spec_hash,
+            memory_limit=shape.memory_limit,
+            cpu_limit=shape.cpu_limit,
+            most=self._settings.max_workers,
+            storage=shape.storage,
+            files=shape.files,
+        )
+        try:
+            handle = self._backend.start(spec)
+        except NoRoom:
+            for other in self._backend.list_workers():
+                self._adoption.adopt_unknown(other)
+            # Whoever else found no room is to come at another moment.
+            time.sleep(random.uniform(*_NO_ROOM_SECONDS))  # noqa: S311
+            raise Crowded from None
+        with self._roster.changed:
+            self._roster.started += 1
+        return handle
+
+    def _make_ready(
+        self, worker: Worker, user: User | None, handle: WorkerHandle, deadline: float
+    ) -> None:
+        try:
+            connection = self._connect(handle)
+        except BaseException as error:
+            raise self._cleared(handle, error) from error
+        try:
+            self._configure_when_up(connection, worker.key, user, handle, deadline)
+            connection.ping(timeout=_left(deadline))
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, PermissionDenied) and not worker.key:
+                raise Crowded from error  # another proxy has found it, and claimed it already
+            raise self._cleared(handle, error) from error
+        worker.attach(handle, connection)
+
+    def _connect(self, handle: WorkerHandle) -> Connection:
+        """To a worker that was just started, if it has not ended at once."""
+        if handle.phase is Phase.ENDED:
+            self._raise_if_ended(handle)
+        try:
+            return self._adoption.connect(handle)
+        except ConnectionLost:
+            self._raise_if_ended(handle)
+            raise StartFailed("the worker has no address in its network", []) from None
+
+    def _configure_when_up(
+        self,
+        connection: Connection,
+        key: str,
+        user: User | None,
+        handle: WorkerHandle,
+        deadline: float,
+    ) -> None:
+        looked = time.monotonic()
+        while True:
+            try:
+                self._configure(connection, key, user, deadline)
+            except ConnectionLost:
+                now = time.monotonic()
+                if now >= deadline:
+                    raise self._not_in_time() from None
+                if now - looked > _LIFE_SIGN_SECONDS:
+                    looked = now
+                    self._raise_if_ended(handle)
+                time.sleep(_RETRY_SECONDS)  # not listening yet
+            except DeadlineExceeded:
+                raise self._not_in_time() from None
+            else:
+                return
+
+    def _configure(
+        self, connection: Connection, key: str, user: User | None, deadline: float
+    ) -> None:
+        settings = self._settings
+        configuration = dict(settings.preparation) if user is None else settings.configuration(user)
+        connection.configure(configuration, owner=key, timeout=_left(deadline))
+
+    def _raise_if_ended(self, handle: WorkerHandle) -> None:
+        end = self._backend.exit_of(handle)
+        if end is not None:
+            memory = ": out of memory (containers.memory_limit)" if end.out_of_memory else ""
+            raise StartFailed(f"the worker ended with exit code {end.code}{memory}", [])
+
+    def _not_in_time(self) -> StartFailed:
+        return StartFailed(
+            f"the worker was not ready within {self._settings.start_timeout:g} s "
+            "(workers.start_timeout)",
+            [],
+        )
+
+    def _cleared(self, handle: WorkerHandle, error: BaseException) -> BaseException:
+        """Remove what is left of a start; the error, with the worker's last words."""
+        lines: list[str] = []
+        with contextlib.suppress(BackendError):
+            lines = self._backend.logs(handle)
+        with contextlib.suppress(BackendError):
+            # What cannot be removed now, the sweep finds.
+            self._backend.stop(handle)
+        self._roster.count_stop(Reason.START_FAILED)
+        if isinstance(error, StartFailed):
+            return StartFailed(error.reason, lines, advice=error.advice)
+        if isinstance(error, PondflightError):
+            return StartFailed(error.message, lines, advice=error.message)
+        return error
+
+    def _failed(self, worker: Worker, error: Exception) -> PondflightError:
+        """Tell the operator everything, the caller enough, and remember it for a while."""
+        reference = secrets.token_hex(4)
+        user_id = worker.name or None
+        events.error(
+            Event.CONTAINER_SPAWN_FAILED, user_id=user_id, error=str(error), reference=reference
+        )
+        if isinstance(error, BackendUnreachable):
+            return Unavailable(
+                "your worker cannot be started: the container engine does not answer; "
+                "try again in a moment",
+                retry_after=5.0,
+            )
+        advice = ""
+        if isinstance(error, StartFailed):
+            advice = f" ({error.advice})" if error.advice else ""
+            for line in error.log:
+                events.error(Event.CONTAINER_LOG, reference=reference, line=line)
+        elif not isinstance(error, PondflightError):
+            log.error("worker start failed, reference %s", reference, exc_info=error)
+        leaf = Unavailable(
+            f"your worker could not be started{advice}: try again in a moment; "
+            f"the server's log has more under the reference {reference}"
+        )
+        self.backoff.failed(worker.key, leaf)
+        return leaf
+
+
+def _left(deadline: float) -> float:
+    """Seconds until ``deadline``, and a little more than none."""
+    return max(0.1, deadline - time.monotonic())
