@@ -27,8 +27,8 @@ KEEPS_NOTHING = b'{"i":"",'
 """How the handle of a prepared statement begins for which the worker keeps nothing: it need not be
 told that the statement was closed."""
 QUERY_HEADER = "x-pondflight-query-only"
-"""Present: the call may run a query and nothing else (``engine.execution.readonly``). The proxy passes it on
-from any client."""
+"""Present: the call may run a query and nothing else (``engine.execution.readonly``). The proxy
+passes it on from any client."""
 
 CONFIGURE = "pondflight.configure"
 """After the start: ``{"owner": key, "databases": [{alias, type, connection_string, read_only}],
