@@ -10,7 +10,8 @@ from pyarrow import flight
 
 from pondflight import control
 from pondflight.errors import NotFound, Unavailable
-from pondflight.flightsql.status import ConnectionLost, from_pyarrow
+from pondflight.flightsql.client import act_json, open_client
+from pondflight.flightsql.status import ConnectionLost
 
 _SECONDS = 30.0
 
@@ -24,7 +25,7 @@ class AdminClient:
     def __init__(self, url: str, token: str, tls_ca: Path | None = None) -> None:
         self._url = url
         roots = {} if tls_ca is None else {"tls_root_certs": tls_ca.read_bytes()}
-        self._client = flight.FlightClient(url, **roots)
+        self._client = open_client(url, tls=roots)
         self._options = flight.FlightCallOptions(
             timeout=_SECONDS, headers=[(b"authorization", f"Bearer {token}".encode())]
         )
@@ -46,13 +47,10 @@ class AdminClient:
 
     def _act(self, kind: str, body: bytes) -> dict[str, Any]:
         try:
-            (result,) = self._client.do_action(flight.Action(kind, body), self._options)
-        except Exception as error:
-            leaf = from_pyarrow(error)
-            if isinstance(leaf, ConnectionLost):
-                leaf = Unavailable(f"nothing answers at {self._url}: is pondflight running there?")
-            if isinstance(leaf, NotFound):
-                leaf = NotFound("there is no such worker: `pondflight workers list` has all")
-            raise leaf from error
-        answer: dict[str, Any] = json.loads(result.body.to_pybytes())
-        return answer
+            return act_json(self._client, kind, body, self._options)
+        except ConnectionLost as error:
+            raise Unavailable(
+                f"nothing answers at {self._url}: is pondflight running there?"
+            ) from error
+        except NotFound as error:
+            raise NotFound("there is no such worker: `pondflight workers list` has all") from error

@@ -24,6 +24,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from pondflight import dsn
 from pondflight.errors import DeadlineExceeded, PondflightError
+from pondflight.flightsql.client import DIRECT
 from pondflight.flightsql.status import ConnectionLost
 from pondflight.ops.findings import Finding, failure, ok, skipped, warning
 from pondflight.settings import FILE_TYPES, AttachedDatabase, Settings
@@ -46,12 +47,14 @@ from pondflight.workers.provision import entry_of, files_of
 _SECONDS = 3.0
 _ATTACH_SECONDS = 30.0
 _POLL_SECONDS = 0.05
+_FORWARD_PROXY = {"http_proxy", "https_proxy", "all_proxy", "grpc_proxy"}
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """All findings, one after the other, as soon as each is known."""
     yield _secret(settings)
     yield from _ports(settings)
+    yield from _forward_proxy()
     yield _memory(settings)
     yield from _from_the_host(settings)
     if settings.workers.backend == "docker":
@@ -121,7 +124,8 @@ def _why_not_bound(host: str, port: int) -> str:
 
 def _answers_http(host: str, port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://{host}:{port}/health", timeout=_SECONDS) as answer:
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(f"http://{host}:{port}/health", timeout=_SECONDS) as answer:
             return bool(json.load(answer).get("status"))
     except (OSError, ValueError, AttributeError, urllib.error.URLError):
         return False
@@ -129,12 +133,23 @@ def _answers_http(host: str, port: int) -> bool:
 
 def _answers_health(host: str, port: int) -> bool:
     try:
-        with grpc.insecure_channel(f"{host}:{port}") as channel:
+        with grpc.insecure_channel(f"{host}:{port}", [DIRECT]) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=_SECONDS)
             return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
     except grpc.RpcError:
         return False
+
+
+def _forward_proxy() -> Iterator[Finding]:
+    """Which variables name a forward proxy; their values may hold a password."""
+    names = sorted(name for name in os.environ if name.lower() in _FORWARD_PROXY)
+    if names:
+        yield ok(
+            "forward proxy",
+            f"{', '.join(names)}: used for AI providers and JWKS alone, never between clients, "
+            "pondflight, workers and the Docker engine",
+        )
 
 
 def _memory(settings: Settings) -> Finding:

@@ -27,6 +27,9 @@ SERVING = "SERVING"
 _PLAIN = ("grpc://", "grpc+tcp://")
 _TLS = "grpc+tls://"
 
+_DIRECT = ("grpc.enable_http_proxy", 0)
+"""No forward proxy of the environment comes between a probe and what it probes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -89,11 +92,11 @@ class Target:
     def channel(self) -> grpc.Channel:
         """Open a channel; nothing is sent yet."""
         if not self.tls:
-            return grpc.insecure_channel(self.address)
+            return grpc.insecure_channel(self.address, [_DIRECT])
         credentials = grpc.ssl_channel_credentials(
             _read(self.ca) or _machine_roots(), _read(self.key), _read(self.certificate)
         )
-        options = []
+        options: list[tuple[str, str | int]] = [_DIRECT]
         if self.server_name is not None:
             options.append(("grpc.ssl_target_name_override", self.server_name))
         return grpc.secure_channel(self.address, credentials, options)

@@ -21,6 +21,7 @@ from pondflight import control
 from pondflight.auth.tokens import Tokens
 from pondflight.errors import Cancelled, PondflightError
 from pondflight.flightsql import wire
+from pondflight.flightsql.client import act, open_client
 from pondflight.flightsql.status import from_pyarrow
 from pondflight.tls import Certificate
 
@@ -46,7 +47,7 @@ class Upstream:
             # The proxy's own certificate is all that is trusted, whoever has signed it.
             options["tls_root_certs"] = certificate.chain
             options["override_hostname"] = certificate.name.encode()
-        self._client = flight.FlightClient(location, **options)
+        self._client = open_client(location, tls=options)
         self._tokens = tokens
         self._cancels = ThreadPoolExecutor(4, thread_name_prefix="cancel")
 
@@ -95,13 +96,7 @@ class Upstream:
 
     def _control(self, action: str, body: bytes = b"", seconds: float = _CONTROL_SECONDS) -> bytes:
         token = self._tokens.mint(_SUBJECT, timedelta(minutes=1), admin=True)
-        options = _options(seconds, token)
-        try:
-            (result,) = self._client.do_action(flight.Action(action, body), options)
-        except Exception as error:
-            raise from_pyarrow(error) from error
-        answer: bytes = result.body.to_pybytes()
-        return answer
+        return act(self._client, action, body, _options(seconds, token))
 
 
 class Rows:

@@ -1,7 +1,7 @@
 """The proxy's connection to one worker: calls of users, and the pool's own words beside them.
 
 There is one kind of connection for our own workers and one for images of others
-(``pondflight.workers.logins``).
+(``pondflight.workers.gizmosql``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from pyarrow import flight
 
 from pondflight import control
-from pondflight.flightsql import wire
+from pondflight.flightsql import client, wire
 from pondflight.flightsql.status import from_pyarrow
 
 STATUS_SECONDS = 3.0
@@ -169,27 +169,21 @@ class ControlConnection:
             self.client.close()
 
     def _act(self, action: str, body: bytes, timeout: float) -> dict[str, Any]:
-        options = self.options(timeout=timeout)
-        try:
-            (result,) = self.client.do_action(flight.Action(action, body), options)
-        except Exception as error:
-            raise from_pyarrow(error) from error
-        answer: dict[str, Any] = json.loads(result.body.to_pybytes())
-        return answer
+        return client.act_json(self.client, action, body, self.options(timeout=timeout))
 
 
 def open_client(location: str) -> flight.FlightClient:
     """A Flight client with the settings of the proxy's connections to workers."""
-    return flight.FlightClient(location, generic_options=_CHANNEL)
+    return client.open_client(location, channel=_CHANNEL)
 
 
-def run_sql(client: flight.FlightClient, sql: str, options: flight.FlightCallOptions) -> None:
+def run_sql(connection: flight.FlightClient, sql: str, options: flight.FlightCallOptions) -> None:
     """Run a statement and read its rows, as any Flight SQL client does; raises a leaf."""
     command = wire.pack(wire.new("CommandStatementQuery", query=sql))
     descriptor = flight.FlightDescriptor.for_command(command)
     try:
-        info = client.get_flight_info(descriptor, options)
+        info = connection.get_flight_info(descriptor, options)
         for endpoint in info.endpoints:
-            client.do_get(endpoint.ticket, options).read_all()
+            connection.do_get(endpoint.ticket, options).read_all()
     except Exception as error:
         raise from_pyarrow(error) from error

@@ -99,7 +99,7 @@ class DockerApi:
             return client
         # "auto" asks the engine for its version; beside the lock, since those who wait for an
         # engine that hangs are to wait at the same time.
-        made = docker.APIClient(
+        made = _DirectClient(
             base_url=self.host,
             version="auto",
             timeout=self._timeout,  # type: ignore[arg-type]  # seconds, fractions allowed
@@ -147,6 +147,19 @@ class DockerApi:
                 "pondflight in the socket's group"
             )
         return f"nothing answers at the Docker socket {socket}: is the Docker daemon running?"
+
+
+class _DirectClient(docker.APIClient):
+    """A client that no forward proxy of the environment comes between, not even as it is made."""
+
+    @property
+    def trust_env(self) -> bool:
+        """False, whatever ``requests`` sets."""
+        return False
+
+    @trust_env.setter
+    def trust_env(self, value: bool) -> None:
+        pass
 
 
 def _path(error: APIError) -> str:
