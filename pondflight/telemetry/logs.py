@@ -59,6 +59,7 @@ class Event(StrEnum):
     STOPPED = "Stopped"
     INTERNAL_ERROR = "Internal error"
     SANDBOX_OFF = "Sandbox is switched off"
+    NO_EFFECT = "Setting has no effect"
     KEYS_FETCHED = "Identity provider keys fetched"
     KEYS_NOT_FETCHED = "Identity provider keys not fetched"
     HTTP_ENDED = "HTTP process ended unasked"

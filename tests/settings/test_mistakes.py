@@ -51,7 +51,7 @@ WRONG_VALUES = {
     "containers: {network: none}": "containers.network: 'none' has no way in",
     "containers: {image: '-x'}": "containers.image: '-x' is not accepted",
     "workers: {backend: kubernetes}": "workers.backend: 'kubernetes' is not available in this"
-    " version (from FILE); accepted: process, docker",
+    " version (from FILE); accepted: auto, process, docker",
     "workers: {warm: -1}": "workers.warm: -1 is not accepted (from FILE); accepted: a whole",
     "workers: {instance: 'a b'}": "workers.instance: 'a b' is not accepted",
     "containers: {engine: mysql}": "containers.engine: 'mysql' is not accepted (from FILE);"
@@ -62,8 +62,8 @@ WRONG_VALUES = {
     "containers: {pids_limit: 8}": "containers.pids_limit: 8 is not accepted (from FILE);",
     "workers: {backend: docker}\ncontainers: {engine: gizmosql}": "containers.image:"
     " 'pondflight:0.1.0' is no image of gizmosql: name one",
-    "containers: {engine: gizmosql, image: x}": "workers.backend: 'process' cannot run a gizmosql:"
-    " use docker",
+    "workers: {backend: process}\ncontainers: {engine: gizmosql, image: x}": "workers.backend:"
+    " 'process' cannot run a gizmosql: use docker",
     "workers: {backend: docker, warm: 1}\ncontainers: {engine: sqlflite, image: x}": "workers"
     ".warm: 1 must be 0 with a sqlflite, which serves anyone (from FILE)",
     "workers: {backend: thread}": "workers.backend: 'thread' is not accepted",

@@ -101,6 +101,11 @@ LINES: dict[Event, tuple[str, dict[str, object], str]] = {
     Event.READY: ("info", {"port": 8081}, 'level=info msg="Ready" port=8081'),
     Event.STOPPING: ("info", {}, 'level=info msg="Stopping"'),
     Event.STOPPED: ("info", {}, 'level=info msg="Stopped"'),
+    Event.NO_EFFECT: (
+        "warning",
+        {"setting": "containers.network", "backend": "process"},
+        'level=warn msg="Setting has no effect" setting=containers.network backend=process',
+    ),
     Event.SANDBOX_OFF: (
         "warning",
         {"hint": "user SQL reaches files and the network"},

@@ -1,0 +1,68 @@
+"""What ``workers.backend: auto`` stands for here, and which settings the chosen backend ignores.
+
+Whoever gives pondflight a Docker engine, or a setting that only containers have, expects a
+container for each user. A subprocess for each of them, all under one account, would be less
+isolation than they asked for, so that is never chosen in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pondflight.settings.schema import ROOT
+
+AUTO: Final = "auto"
+
+ONLY_CONTAINERS: Final = frozenset(
+    {"engine", "image", "network", "publish", "pids_limit", "scratch", "scratch_size"}
+)
+"""Keys of ``containers`` that mean nothing to the backend process."""
+
+_SOCKET = Path("/var/run/docker.sock")
+_SIGNS_OF_A_CONTAINER = (Path("/.dockerenv"), Path("/run/.containerenv"))
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A backend, and why it was chosen; ``why`` ends a sentence."""
+
+    backend: str
+    why: str
+
+
+def choose(values: Mapping[str, Any], *, signed: bool) -> Choice:
+    """The backend for ``values``, which hold what was configured, before defaults.
+
+    ``signed``: there is a configuration file or a JWT secret. Without either, this is the
+    demonstration, and a Docker socket that happens to be there is not used.
+    """
+    for key in _changed(values, ONLY_CONTAINERS):
+        return Choice("docker", f"containers.{key} is set")
+    if signed and any(sign.exists() for sign in _SIGNS_OF_A_CONTAINER):
+        if _changed(values, {"docker_host"}):
+            return Choice("docker", "a container was given containers.docker_host (DOCKER_HOST)")
+        if _SOCKET.is_socket():
+            return Choice("docker", f"{_SOCKET} is mounted into this container")
+    return Choice("process", "nothing asks for containers")
+
+
+def without_effect(values: Mapping[str, Any], backend: str) -> list[str]:
+    """The configured settings (dotted) that ``backend`` ignores."""
+    if backend == "process":
+        return [f"containers.{key}" for key in _changed(values, ONLY_CONTAINERS)]
+    duckdb = values.get("duckdb")
+    if isinstance(duckdb, Mapping) and duckdb.get("storage_directory"):
+        return ["duckdb.storage_directory"]
+    return []
+
+
+def _changed(values: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+    """Those ``keys`` of ``containers`` that were given another value than their default."""
+    given = values.get("containers")
+    if not isinstance(given, Mapping):
+        return []
+    defaults = {key: ROOT.find(("containers", key)).default for key in sorted(keys)}
+    return [key for key, default in defaults.items() if given.get(key, default) != default]
