@@ -1,7 +1,8 @@
 """Counters of one process, for the ``limits`` library.
 
 The library's own memory storage starts a thread for each hit and looks through all users in it,
-and never forgets a user. This one does its tidying up as it goes.
+and never forgets a user. This one does its tidying up as it goes. It counts by the monotonic clock:
+a step of the machine's clock neither shuts a user out nor lets one in.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ class MemoryStorage(Storage, MovingWindowSupport):
 
     STORAGE_SCHEME = ["pondflight-memory"]  # noqa: RUF012 - the library declares it so
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._clock = clock
+        self.clock = clock
         self._lock = threading.Lock()
         self._windows: dict[str, _Window] = {}
         self._counters: OrderedDict[str, tuple[int, float]] = OrderedDict()
@@ -54,7 +55,7 @@ class MemoryStorage(Storage, MovingWindowSupport):
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Whether ``amount`` more fit into the window of ``expiry`` seconds; counted if so."""
-        now = self._clock()
+        now = self.clock()
         with self._lock:
             self._tidy(now)
             window = self._windows.setdefault(key, _Window(expiry))
@@ -66,7 +67,7 @@ class MemoryStorage(Storage, MovingWindowSupport):
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
         """When the window's oldest hit was, and how many there are in it."""
-        now = self._clock()
+        now = self.clock()
         with self._lock:
             window = self._windows.get(key)
             if window is None:
@@ -76,7 +77,7 @@ class MemoryStorage(Storage, MovingWindowSupport):
 
     def incr(self, key: str, expiry: float, amount: int = 1) -> int:
         """Add to a counter that is forgotten ``expiry`` seconds after its first hit."""
-        now = self._clock()
+        now = self.clock()
         with self._lock:
             count, until = self._counters.get(key, (0, 0.0))
             if until <= now:
@@ -90,12 +91,12 @@ class MemoryStorage(Storage, MovingWindowSupport):
         """The value of a counter."""
         with self._lock:
             count, until = self._counters.get(key, (0, 0.0))
-            return count if until > self._clock() else 0
+            return count if until > self.clock() else 0
 
     def get_expiry(self, key: str) -> float:
         """When a counter is forgotten."""
         with self._lock:
-            return self._counters.get(key, (0, self._clock()))[1]
+            return self._counters.get(key, (0, self.clock()))[1]
 
     def check(self) -> bool:
         """It is always there."""

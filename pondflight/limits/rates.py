@@ -109,7 +109,8 @@ def _take(limiter: MovingWindowRateLimiter, rate: Rate, key: str) -> float | Non
     if limiter.hit(rate.item, key):
         return None
     reset = limiter.get_window_stats(rate.item, key).reset_time
-    return min(max(reset - time.time(), 0.0), float(rate.seconds))
+    clock = limiter.storage.clock if isinstance(limiter.storage, MemoryStorage) else time.time
+    return min(max(reset - clock(), 0.0), float(rate.seconds))
 
 
 def _key(user: str) -> str:

@@ -227,7 +227,8 @@ class ProxyServer(FlightSqlServer):
 
     def _status(self, *, with_databases: bool) -> dict[str, Any]:
         counts = self._pool.counts()
-        available = self._pool.backend.reachable
+        problems = [problem.check for problem in self._pool.problems]
+        available = self._pool.backend.reachable and not problems
         return {
             "ready": self._pool.ready and not self.draining,
             "draining": self.draining,
@@ -235,6 +236,7 @@ class ProxyServer(FlightSqlServer):
             "backend": {
                 "name": self._pool.backend.name,
                 "status": "available" if available else "unavailable",
+                **({"problems": problems} if problems else {}),
             },
             "databases": self._databases.status() if with_databases else [],
             "queue": {"starting": counts["states"]["starting"], "waiting": counts["queued"]},

@@ -33,7 +33,7 @@ class HealthServer:
         self._server.start()
 
     def set_serving(self, *, serving: bool) -> None:
-        """Tell everyone who asks or watches."""
+        """Tell everyone who asks or watches, if it is news."""
         self._servicer.set_serving(serving=serving)
 
     def close(self) -> None:
@@ -87,6 +87,8 @@ class _Servicer(health_pb2_grpc.HealthServicer):
     def set_serving(self, *, serving: bool) -> None:
         with self._lock:
             status = Answer.SERVING if serving else Answer.NOT_SERVING
+            if status == self._status.status:
+                return
             self._status = Answer(status=status)
             for watchers in self._watchers.values():
                 for send in watchers:

@@ -13,7 +13,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -104,14 +104,14 @@ def run(loaded: Loaded, *, zero_config: bool, with_caddy: bool | None = None) ->
         stack.callback(_drain, proxy, settings.server.drain_timeout.total_seconds(), signals)
         for part in parts:
             part.wait_until_listening()
-        health.set_serving(serving=True)
+        health.set_serving(serving=pool.ready)
         stack.callback(health.set_serving, serving=False)
         _announce_ready(settings, systemd)
         if zero_config:
             hour = timedelta(hours=1)
             admin_token = tokens.mint("operator", hour, admin=True)
             banner.show(settings, tokens.mint("demo", hour), admin_token, ca)
-        signals.wait(while_true=lambda: all(part.alive() for part in parts))
+        _supervise(signals, parts, pool, health)
         ended = Event.CADDY_ENDED if web.alive() else Event.HTTP_ENDED
         _announce_stopping(systemd)
     if not signals.count:
@@ -119,6 +119,21 @@ def run(loaded: Loaded, *, zero_config: bool, with_caddy: bool | None = None) ->
         return 1
     log.info(Event.STOPPED)
     return 0
+
+
+def _supervise(
+    signals: _Signals,
+    parts: Sequence[WebProcess | CaddyProcess],
+    pool: Pool,
+    health: HealthServer,
+) -> None:
+    """Return at the first signal, or when a part has ended; keep health true meanwhile."""
+
+    def goes_on() -> bool:
+        health.set_serving(serving=pool.ready)
+        return all(part.alive() for part in parts)
+
+    signals.wait(while_true=goes_on)
 
 
 def _announce_start(loaded: Loaded) -> None:
@@ -151,15 +166,7 @@ def _announce_stopping(systemd: Notifier) -> None:
 
 
 def _pool(settings: Settings, secret: str) -> Pool:
-    backend = create_backend(settings, secret)
-    for problem in backend.check():
-        log.error(
-            Event.WORKERS_CANNOT_START,
-            check=problem.check,
-            error=problem.message,
-            advice=problem.advice,
-        )
-    return Pool(backend, pool_settings(settings, secret))
+    return Pool(create_backend(settings, secret), pool_settings(settings, secret))
 
 
 def _charges(settings: Settings) -> Charges:

@@ -194,7 +194,7 @@ class Admission:
         ]
         if not ready:
             return None
-        oldest = min(ready, key=lambda spare: (spare.handle.created, spare.generation))
+        oldest = min(ready, key=lambda spare: (-spare.age, spare.generation))
         oldest.claimed = True
         return oldest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Container
 
 from pondflight.errors import PondflightError
 from pondflight.flightsql.status import ConnectionLost
@@ -34,6 +35,7 @@ class Adoption:
         self._backend = backend
         self._settings = settings
         self._naming = naming
+        self._seen_since: dict[str, float] = {}
         self._odd_since: dict[str, float] = {}
 
     def connect(self, handle: WorkerHandle) -> Connection:
@@ -46,11 +48,26 @@ class Adoption:
         credential = self._naming.credential(handle.generation)
         return self._settings.engine.connect(handle.location, credential)
 
+    def age(self, handle: WorkerHandle) -> float:
+        """Seconds since it was created; never less than since it was first seen here.
+
+        The clock may have been set back since, or that of another host may be ahead.
+        """
+        now = time.monotonic()
+        seen = self._seen_since.setdefault(handle.generation, now)
+        return max(now - seen, time.time() - handle.created)
+
+    def forget_all_but(self, generations: Container[str]) -> None:
+        """Forget when workers that are gone were first seen."""
+        for since in (self._seen_since, self._odd_since):
+            for generation in [g for g in list(since) if g not in generations]:
+                since.pop(generation, None)
+
     def adopt_unknown(self, handle: WorkerHandle) -> None:
         """Decide about one worker that the backend has listed."""
         if self._is_known(handle):
             return
-        young = time.time() - handle.created < self._settings.start_timeout
+        young = self.age(handle) < self._settings.start_timeout
         if handle.phase is Phase.RUNNING:
             self._adopt(handle, young=young)
         elif not young:
@@ -122,7 +139,6 @@ class Adoption:
 
     def _remove(self, handle: WorkerHandle) -> None:
         self._backend.stop(handle)
-        self._odd_since.pop(handle.generation, None)
         self._roster.count_stop(Reason.LEFTOVER)
         events.info(
             Event.CONTAINER_STOPPED,

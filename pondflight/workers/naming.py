@@ -66,6 +66,11 @@ def instance_of(secret: str, name: str = "") -> str:
     return hmac.new(secret.encode(), message, "sha256").hexdigest()[:12]
 
 
+def is_worker(name: str, instance: str) -> bool:
+    """Whether ``name`` is one that ``Naming`` of this deployment gives."""
+    return _NAME.fullmatch(name) is not None and name.startswith(f"pondflight-{instance}-")
+
+
 def user_in(name: str) -> str:
     """The key of the user whose worker has ``name``; empty if it is nobody's."""
     found = _NAME.fullmatch(name)

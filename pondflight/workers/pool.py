@@ -23,6 +23,7 @@ from pondflight.workers.backends.base import (
     Backend,
     BackendError,
     BackendUnreachable,
+    Problem,
     WorkerExit,
     WorkerHandle,
 )
@@ -30,6 +31,7 @@ from pondflight.workers.connection import Connection
 from pondflight.workers.health_checks import Pulse
 from pondflight.workers.naming import Naming
 from pondflight.workers.policy import PoolSettings, Shape, User
+from pondflight.workers.readiness import Readiness
 from pondflight.workers.roster import Roster, end_of, reason_of
 from pondflight.workers.starting import Starter
 from pondflight.workers.states import Reason, State
@@ -85,7 +87,9 @@ class Pool:
         )
         self._sweeper = Sweeper(self._roster, backend, settings, adoption)
         self._pulse = Pulse(self._roster, backend, settings.health_interval)
+        self._readiness = Readiness(backend)
         backend.on_exit(self._exited)
+        self._readiness.start()
         self._sweeper.start()
         self._admission.start()
         self._pulse.start()
@@ -157,7 +161,12 @@ class Pool:
     @property
     def ready(self) -> bool:
         """Whether new workers can be started, as far as is known."""
-        return not self._closing and self.backend.reachable
+        return not self._closing and self.backend.reachable and not self._readiness.problems
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What keeps new workers from starting; for operators."""
+        return self._readiness.problems
 
     @property
     def started(self) -> int:
@@ -240,6 +249,7 @@ class Pool:
         """Turn away who waits; stop the workers, or leave them to the next proxy."""
         with self._roster.changed:
             self._closing = True
+        self._readiness.close()
         self._sweeper.close()
         self._pulse.close()
         self._admission.close(Unavailable("the server is shutting down"))
@@ -345,7 +355,7 @@ class Pool:
             state=worker.state.value,
             user=worker.subject or None,
             key=worker.key,
-            age=time.time() - handle.created if handle else now - worker.since,
+            age=worker.age,
             idle=None if worker.in_flight or not handle else now - worker.last_used,
             running=max(worker.in_flight, worker.status.running or 0),
             memory=worker.status.memory,
@@ -360,7 +370,7 @@ def _epitaph(reason: Reason, end: WorkerExit, shape: Shape) -> str:
         case Reason.OUT_OF_MEMORY:
             return f"your worker ended: it needed more than its {limit}"
         case Reason.CRASHED if end.code == _KILLED:
-            return f"your worker ended (killed; likely by its {limit})"
+            return f"your worker ended (killed, by its {limit} or from outside)"
         case Reason.UNRESPONSIVE:
             return "your worker ended: it did not answer any more, and was killed"
         case Reason.REQUESTED:

@@ -177,7 +177,7 @@ class Starter:
                 self._roster.retire(spare, Reason.CRASHED if ended else Reason.SURPLUS)
             return False
         # One of the two has it at any moment: a sweep must not take it for an unknown one.
-        worker.attach(handle, connection)
+        worker.attach(handle, connection, spare.age)
         spare.detach()
         self._roster.forget(spare)
         return True
@@ -195,7 +195,7 @@ class Starter:
                 return False
             if handle.phase is Phase.RUNNING and self._try_adopt(worker, user, handle, deadline):
                 return True
-            old = time.time() - handle.created > self._settings.start_timeout
+            old = self._adoption.age(handle) > self._settings.start_timeout
             hangs = handle.phase is Phase.RUNNING and time.monotonic() - began > patience
             if handle.phase is Phase.ENDED or (old and (hangs or handle.phase is Phase.CREATED)):
                 self._backend.stop(handle)

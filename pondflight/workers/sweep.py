@@ -108,14 +108,22 @@ class Sweeper:
                 end = self._backend.exit_of(handle)
                 if end is not None:
                     self._roster.retire(worker, reason_of(end), end)
+        self._adoption.forget_all_but(listed)
         self._adopt([h for g, h in listed.items() if g not in known])
 
     def _adopt(self, unknown: list[WorkerHandle]) -> None:
         if not unknown:
             return
         with ThreadPoolExecutor(_CONCURRENT_ADOPTIONS, "worker-adopt") as executor:
-            for future in [executor.submit(self._adoption.adopt_unknown, h) for h in unknown]:
-                future.result()
+            for handle, future in [
+                (h, executor.submit(self._adoption.adopt_unknown, h)) for h in unknown
+            ]:
+                try:
+                    future.result()
+                except BackendUnreachable:
+                    raise
+                except Exception:
+                    log.exception("worker %s can be neither adopted nor removed", handle.id)
 
     # -- what has to go -----------------------------------------------------------------------
 
@@ -137,7 +145,7 @@ class Sweeper:
 
     def _too_old(self, worker: Worker) -> bool:
         lifetime = self._settings.max_lifetime
-        return bool(lifetime) and time.time() - worker.handle.created > lifetime
+        return bool(lifetime) and worker.age > lifetime
 
     def _is_quiet(self, worker: Worker, seconds: float) -> bool:
         """Whether nobody has used it for so long: no caller of this proxy, nor of another."""
@@ -155,7 +163,7 @@ class Sweeper:
         with self._roster.changed:
             spares = [spare for spare in self._roster.spares if spare.state is State.READY]
         fresh = []
-        for spare in sorted(spares, key=lambda spare: (spare.handle.created, spare.generation)):
+        for spare in sorted(spares, key=lambda spare: (-spare.age, spare.generation)):
             outdated = spare.handle.spec_hash != self._settings.spec_hash
             if outdated or self._too_old(spare):
                 self._roster.retire(spare, Reason.OUTDATED if outdated else Reason.MAX_LIFETIME)

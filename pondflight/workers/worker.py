@@ -65,21 +65,30 @@ class Worker:
         self._handle: WorkerHandle | None = None
         self._connection: Connection | None = None
         self._sampled = 0.0
+        self._born = self.since
 
     def move(self, state: State) -> None:
         """Take a step; ``IllegalTransition`` if there is no such step."""
         self.state = step(self.state, state)
 
-    def attach(self, handle: WorkerHandle, connection: Connection) -> None:
-        """It has been started, or found."""
+    def attach(
+        self, handle: WorkerHandle, connection: Connection, age: float | None = None
+    ) -> None:
+        """It has been started, or found; ``age`` in seconds, where more is known than its date."""
         self._handle = handle
         self._connection = connection
         self.generation = handle.generation
         self.since = time.monotonic()
+        self._born = self.since - max(0.0, time.time() - handle.created if age is None else age)
 
     def detach(self) -> None:
         """Another has taken over handle and connection."""
         self._handle = self._connection = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was created, whatever happens to the clock once it is attached."""
+        return time.monotonic() - self._born
 
     @property
     def started(self) -> bool:

@@ -198,3 +198,14 @@ def test_redis_without_its_client_says_what_to_install(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(ConfigError, match=r"pondflight\[redis\]"):
         Counter("redis://127.0.0.1:9/0")
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+def test_a_step_of_the_clock_changes_no_limit(monkeypatch: pytest.MonkeyPatch, step: float) -> None:
+    counter, rate = Counter(), Rate("x", 1, 30)
+    assert counter.take(rate, "a") is None
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + step)
+    wait = counter.take(rate, "a")
+    assert wait is not None
+    assert 25 < wait <= 30

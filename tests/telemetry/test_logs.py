@@ -80,6 +80,11 @@ LINES: dict[Event, tuple[str, dict[str, object], str]] = {
         {"user_id": "abc123", "container_id": "def456"},
         'level=info msg="Container claimed" user_id=abc123 container_id=def456',
     ),
+    Event.CONTAINER_FOREIGN: (
+        "warning",
+        {"container_id": "def456"},
+        'level=warn msg="Container with the labels of a worker is none" container_id=def456',
+    ),
     Event.CONTAINER_WARMED: (
         "info",
         {"user_id": None, "container_id": "def456"},
@@ -91,6 +96,7 @@ LINES: dict[Event, tuple[str, dict[str, object], str]] = {
         'level=error msg="Container engine unreachable" error="no socket"',
     ),
     Event.ENGINE_REACHABLE: ("info", {}, 'level=info msg="Container engine reachable again"'),
+    Event.WORKERS_CAN_START: ("info", {}, 'level=info msg="Workers can start again"'),
     Event.WORKERS_CANNOT_START: (
         "error",
         {"check": "image", "error": "not there", "advice": "build it"},

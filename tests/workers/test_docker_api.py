@@ -271,12 +271,52 @@ def test_listed_container_is_told_from_its_labels_and_its_name(
     spare = f"pondflight-{INSTANCE}-spare-{'b' * 16}"
     engine.answer = lambda _method, _path: (
         200,
-        [row(user, "running"), row(spare, "paused"), row("x", "dead", ""), {"Names": None}],
+        [
+            row(user, "running"),
+            row(spare, "paused"),
+            row(f"pondflight-{INSTANCE}-{'c' * 32}", "dead", ""),
+        ],
     )
     one, two, three = backend.list_workers()
     assert (one.user, one.location, one.created) == ("a" * 32, "grpc://172.17.0.2:8815", 12.5)
     assert (two.user, two.phase) == ("", "running")
     assert (three.phase, three.location) == ("ended", "")
+
+
+def test_what_only_looks_like_a_worker_is_left_alone_and_logged_once(
+    engine: FakeEngine, backend: DockerBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    def row(name: str, **labels: str) -> dict[str, object]:
+        return {"Id": name, "Names": [f"/{name}"], "State": "running", "Labels": labels}
+
+    ours = f"pondflight-{INSTANCE}-{'a' * 32}"
+    label = {"pondflight.generation": "g"}
+    rows: list[dict[str, object]] = [
+        row(ours, **label | {"pondflight.created": "2026-11-27T10:00:00Z"}),  # another version's
+        row("committed", **label),  # docker commit keeps labels
+        row(f"pondflight-ffffffffffff-{'a' * 32}", **label),  # another deployment's name
+        row(f"pondflight-{INSTANCE}-{'b' * 32}"),  # a name of ours without our labels
+        {"Id": "1", "Names": None},
+        {"Id": "2", "Names": [f"/{ours}"], "State": None, "Labels": "x"},
+        {},
+    ]
+    engine.answer = lambda _method, _path: (200, rows)
+    for _ in range(3):
+        (worker,) = backend.list_workers()
+    assert (worker.name, worker.created) == (ours, 0.0)
+    assert len(caplog.records) == len(rows) - 1
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999", "", "x"])
+def test_a_date_that_cannot_be_read_is_none(
+    engine: FakeEngine, backend: DockerBackend, text: str
+) -> None:
+    name = f"pondflight-{INSTANCE}-{'a' * 32}"
+    labels = {"pondflight.generation": "g", "pondflight.created": text}
+    row = {"Id": "1", "Names": [f"/{name}"], "State": "running", "Labels": labels}
+    engine.answer = lambda _method, _path: (200, [row])
+    (worker,) = backend.list_workers()
+    assert worker.created == 0.0
 
 
 def test_newer_engines_are_spoken_to_in_a_version_that_both_know(engine: FakeEngine) -> None:

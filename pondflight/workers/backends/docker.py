@@ -7,6 +7,7 @@ in its name, which only one container can have at a time.
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import threading
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from typing import Any
 
 from docker.errors import APIError, ImageNotFound, NotFound
 
+from pondflight.telemetry.logs import Event, get_logger
 from pondflight.workers.backends import container
 from pondflight.workers.backends.base import (
     BackendError,
@@ -33,7 +35,9 @@ from pondflight.workers.backends.base import (
 )
 from pondflight.workers.backends.container import Layout
 from pondflight.workers.backends.docker_api import DockerApi
-from pondflight.workers.naming import user_in
+from pondflight.workers.naming import is_worker, user_in
+
+events = get_logger()
 
 _CONFLICT = 409
 _PHASES = {
@@ -57,6 +61,7 @@ class DockerBackend:
         self.layout = layout
         self._api = api
         self._instance = instance
+        self._foreign: set[str] = set()
         self._network_seen = False
         self._network_lock = threading.Lock()
 
@@ -146,7 +151,7 @@ class DockerBackend:
             rows = self._api.call(lambda client: client.containers(all=True, filters=wanted))
         except APIError as error:
             raise BackendUnreachable(_words(error)) from error
-        return [self._listed(row) for row in rows if row.get("Names")]
+        return [worker for row in rows if (worker := self._ours(row)) is not None]
 
     def find(self, name: str) -> WorkerHandle | None:
         """The container that has ``name`` now, if it is one of this deployment's."""
@@ -232,6 +237,24 @@ class DockerBackend:
             )
         return StartFailed(_words(error), [])
 
+    def _ours(self, row: Mapping[str, Any]) -> WorkerHandle | None:
+        """The worker that an engine's row stands for; None for what only looks like one.
+
+        Labels travel with ``docker commit`` and may be anybody's; names and forms of another
+        version may be others. What cannot be read is left alone, and logged once.
+        """
+        try:
+            worker = self._listed(row)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            worker = None
+        if worker and worker.generation and is_worker(worker.name, self._instance):
+            return worker
+        container_id = str(row.get("Id", ""))
+        if container_id not in self._foreign:
+            self._foreign.add(container_id)
+            events.warning(Event.CONTAINER_FOREIGN, container_id=container_id)
+        return None
+
     def _listed(self, row: Mapping[str, Any]) -> WorkerHandle:
         networks = row.get("NetworkSettings", {}).get("Networks", {})
         ports = [port.get("PublicPort") for port in row.get("Ports") or []]
@@ -274,7 +297,7 @@ class DockerBackend:
             generation=labels.get(container.GENERATION, ""),
             location=self._location(networks, port),
             spec_hash=labels.get(container.SPEC, ""),
-            created=float(labels.get(container.CREATED) or 0.0),
+            created=_seconds(labels.get(container.CREATED)),
             phase=_PHASES.get(state, Phase.ENDED),
         )
 
@@ -384,6 +407,15 @@ def _own_container() -> str:
         if found is not None:
             return found[1]
     return ""
+
+
+def _seconds(label: str | None) -> float:
+    """Seconds since the epoch; 0 where the label is none of this version's."""
+    try:
+        seconds = float(label or 0.0)
+    except ValueError:
+        return 0.0
+    return seconds if math.isfinite(seconds) else 0.0
 
 
 def _words(error: APIError) -> str:

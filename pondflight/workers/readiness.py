@@ -1,0 +1,66 @@
+"""Whether new workers can be started: asked of the backend again and again, not only once.
+
+An image or a network that is missing keeps every new user out, while those who have a worker see
+nothing of it. So the answer is no part of liveness: a restart would mend nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from pondflight.telemetry.logs import Event, get_logger
+from pondflight.workers.backends.base import Backend, Problem
+
+log = logging.getLogger(__name__)
+events = get_logger()
+
+_WELL_SECONDS = 15.0
+_ILL_SECONDS = 3.0
+
+
+class Readiness:
+    """Looks every 15 seconds, and every 3 while something is wrong."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._problems: tuple[Problem, ...] = ()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="worker-readiness", daemon=True)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What keeps workers from starting, as of the last look."""
+        return self._problems
+
+    def start(self) -> None:
+        """Look now, and go on in the background."""
+        self.look()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def look(self) -> None:
+        """Look now; what is new is logged, and so is that all is well again."""
+        before, self._problems = self._problems, tuple(self._backend.check())
+        for problem in self._problems:
+            if problem not in before:
+                events.error(
+                    Event.WORKERS_CANNOT_START,
+                    check=problem.check,
+                    error=problem.message,
+                    advice=problem.advice,
+                )
+        if before and not self._problems:
+            events.info(Event.WORKERS_CAN_START)
+
+    def _loop(self) -> None:
+        while not self._stop.wait(_ILL_SECONDS if self._problems else _WELL_SECONDS):
+            try:
+                self.look()
+            except Exception:
+                log.exception("the backend could not be asked what keeps workers from starting")
