@@ -30,6 +30,7 @@ from pondflight.engine.execution.statements import Prepared, Statements
 from pondflight.engine.guards.callers import CredentialCheck
 from pondflight.engine.guards.journal import Journal
 from pondflight.engine.guards.ownership import Ownership
+from pondflight.engine.guards.proxies import Proxies
 from pondflight.engine.guards.storage import Storage
 from pondflight.engine.metadata import keys, options, tables
 from pondflight.engine.startup import start_up
@@ -87,6 +88,7 @@ class EngineServer(FlightSqlServer):
         )
         self._queries = Queries(self._sessions, self._statements, self._describer, self._journal)
         self._ownership = Ownership()
+        self._proxies = Proxies()
         self._check = CredentialCheck(credential_sha256)
         self._last_call = time.monotonic()
         self._stop = threading.Event()
@@ -432,7 +434,7 @@ class EngineServer(FlightSqlServer):
             case control.CANCEL:
                 return {"cancelled": self._cancel(body.decode())}
             case control.STATUS:
-                return self._status()
+                return self._status(body.decode())
             case control.STATEMENTS:
                 return {"statements": self._journal.show(json.loads(body)["text"])}
             case control.CANCEL_STATEMENT:
@@ -459,7 +461,7 @@ class EngineServer(FlightSqlServer):
             call.cancel()
         return bool(found)
 
-    def _status(self) -> dict[str, Any]:
+    def _status(self, proxy: str) -> dict[str, Any]:
         running = sum(1 for call in self.calls.running() if call.identity.call_id is not None)
         return {
             "owner": self._ownership.owner,
@@ -468,6 +470,7 @@ class EngineServer(FlightSqlServer):
             "sessions": len(self._sessions),
             "rss_bytes": memory.resident(),
             "cpu_seconds": time.process_time(),
+            "other_proxies": self._proxies.hear(proxy),
         }
 
     def explain(self, error: PondflightError) -> PondflightError:

@@ -157,8 +157,8 @@ class Workers(Section):
     keep_on_exit: Flag = Field(
         default=True,
         description="Leave workers running when the proxy ends, for the next one to adopt, with "
-        "all that users have in them. Without one they end by themselves after a while. Workers of "
-        "the backend process always end.",
+        "all that users have in them. Without one they end by themselves after a while. If false, "
+        "they end with the last proxy that uses them. Workers of the backend process always end.",
     )
     instance: Annotated[Instance, Env("WORKER_INSTANCE")] = Field(
         default="",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -20,6 +21,9 @@ from pondflight.flightsql import client, wire
 from pondflight.flightsql.status import from_pyarrow
 
 STATUS_SECONDS = 3.0
+
+PROXY = secrets.token_hex(8)
+"""What workers know this proxy by, among those that share them."""
 _CANCEL_SECONDS = 5.0
 
 _CHANNEL = [
@@ -47,6 +51,7 @@ class WorkerStatus:
     ``idle_seconds``  since the last statement of any proxy
     ``memory``        resident, in bytes
     ``cpu_seconds``   since its start
+    ``other_proxies`` that have asked for its status within 30 s
     """
 
     owner: str | None = None
@@ -54,6 +59,7 @@ class WorkerStatus:
     idle_seconds: float | None = None
     memory: int | None = None
     cpu_seconds: float | None = None
+    other_proxies: int = 0
 
 
 class Connection(Protocol):
@@ -86,8 +92,8 @@ class Connection(Protocol):
     def ping(self, *, timeout: float) -> None:
         """Run ``SELECT 1``."""
 
-    def status(self, *, timeout: float = STATUS_SECONDS) -> WorkerStatus:
-        """What it says of itself."""
+    def status(self, *, timeout: float = STATUS_SECONDS, last: bool = False) -> WorkerStatus:
+        """What it says of itself. ``last``: this proxy is about to end."""
 
     def cancel(self, call_id: str) -> None:
         """Cancel a running call."""
@@ -137,15 +143,17 @@ class ControlConnection:
         """Run ``SELECT 1``."""
         run_sql(self.client, "SELECT 1", self.options(timeout=timeout))
 
-    def status(self, *, timeout: float = STATUS_SECONDS) -> WorkerStatus:
+    def status(self, *, timeout: float = STATUS_SECONDS, last: bool = False) -> WorkerStatus:
         """``control.STATUS``."""
-        answer = self._act(control.STATUS, b"", timeout)
+        body = f"-{PROXY}" if last else PROXY
+        answer = self._act(control.STATUS, body.encode(), timeout)
         return WorkerStatus(
             owner=answer["owner"],
             running=answer["running"],
             idle_seconds=answer["idle_seconds"],
             memory=answer["rss_bytes"],
             cpu_seconds=answer["cpu_seconds"],
+            other_proxies=answer.get("other_proxies", 0),
         )
 
     def cancel(self, call_id: str) -> None:

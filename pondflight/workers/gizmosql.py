@@ -90,7 +90,7 @@ class LoginConnection:
             self._attach(timeout)
             run_sql(self.client, "SELECT 1", self.options(timeout=timeout))
 
-    def status(self, *, timeout: float = STATUS_SECONDS) -> WorkerStatus:
+    def status(self, *, timeout: float = STATUS_SECONDS, last: bool = False) -> WorkerStatus:
         """That it answers; it cannot say more."""
         self.ping(timeout=timeout)
         return WorkerStatus()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,7 @@ _FRESH_SECONDS = 0.25
 _PROBE_SECONDS = 1.0
 _INQUEST_SECONDS = 1.2
 _KILLED = 137
+_CLOSING_THREADS = 16
 _BUSY = "the worker runs {} statement(s): wait, or stop it by force"
 
 
@@ -254,10 +256,23 @@ class Pool:
         self._pulse.close()
         self._admission.close(Unavailable("the server is shutting down"))
         if not (self.backend.outlives_proxy and self.settings.keep_workers):
-            for worker in self._roster.all():
-                self._roster.retire(worker, Reason.SHUTDOWN)
+            self._retire_own()
         self._roster.close()
         self.backend.close()
+
+    def _retire_own(self) -> None:
+        """End the workers that no other proxy uses."""
+        with ThreadPoolExecutor(_CLOSING_THREADS, "worker-close") as executor:
+            for worker in self._roster.all():
+                executor.submit(self._retire_if_own, worker)
+
+    def _retire_if_own(self, worker: Worker) -> None:
+        if self.backend.outlives_proxy and worker.state.usable:
+            with suppress(PondflightError):
+                status = worker.connection.status(timeout=_PROBE_SECONDS, last=True)
+                if status.other_proxies:
+                    return
+        self._roster.retire(worker, Reason.SHUTDOWN)
 
     # -- inside -------------------------------------------------------------------------------
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import secrets
 import threading
 import time
 from collections.abc import Mapping
@@ -15,11 +14,10 @@ from pyarrow import flight
 from pondflight.errors import DeadlineExceeded, PondflightError, Unauthenticated, Unavailable
 from pondflight.flightsql.status import ConnectionLost
 from pondflight.workers.backends.base import WorkerExit, WorkerHandle
-from pondflight.workers.connection import STATUS_SECONDS, Connection, WorkerStatus
+from pondflight.workers.connection import PROXY, STATUS_SECONDS, Connection, WorkerStatus
 from pondflight.workers.states import Reason, State, step
 
 # Ids of calls are unique among the proxies that share a worker; nobody else can use them.
-_PROCESS = secrets.token_hex(8)
 _calls = itertools.count()
 
 
@@ -173,7 +171,7 @@ class Lease:
 
     def __init__(self, worker: Worker, changed: threading.Condition) -> None:
         self.worker = worker
-        self.call_id = f"{_PROCESS}-{next(_calls)}"
+        self.call_id = f"{PROXY}-{next(_calls)}"
         self._changed = changed
         self._open = True
 

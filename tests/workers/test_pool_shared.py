@@ -151,3 +151,36 @@ def test_worker_that_hangs_since_before_this_proxy_is_replaced(make_pool: MakePo
     two = make_pool(backend=backend, secret=SECRET, start_timeout=2.0, health_interval=60.0)
     assert visit(two, "ann") != first
     assert stopped(two, Reason.UNRESPONSIVE) == 1
+
+
+class Outliving(ProcessBackend):
+    """Its workers stay when a pool lets go of it, as containers do."""
+
+    outlives_proxy = True
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_proxy_that_ends_spares_the_workers_that_another_one_uses(make_pool: MakePool) -> None:
+    backend = Outliving()
+    try:
+        one, two = (make_pool(backend=backend, secret=SECRET, keep_workers=False) for _ in range(2))
+        # Both pools are of one process here: each needs an id of its own.
+        shared, alone = visit(one, "ann"), visit(one, "bob")
+        with leased(two, "ann") as lease:
+            act = lease.worker.connection
+            assert isinstance(act, ControlConnection)
+            act._act("pondflight.status", b"another proxy", 5.0)
+        one.close()
+        assert visit(two, "ann") == shared
+        assert visit(two, "bob") != alone
+        assert stopped(one, Reason.SHUTDOWN) == 1
+        with leased(two, "ann") as lease:
+            act = lease.worker.connection
+            assert isinstance(act, ControlConnection)
+            act._act("pondflight.status", b"-another proxy", 5.0)
+        two.close()
+        assert stopped(two, Reason.SHUTDOWN) == 2
+    finally:
+        ProcessBackend.close(backend)
