@@ -15,6 +15,16 @@ _IPV6_PREFIX: Final = 64
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
+def reachable(host: str) -> str:
+    """The address by which this machine reaches what listens on ``host``."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+
+
+def joined(host: str, port: int) -> str:
+    """``host:port`` as URIs have it: an IPv6 address stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class Origins:
     """``trusted``: networks of reverse proxies."""
 

@@ -19,9 +19,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from pondflight.addresses import joined, reachable
 from pondflight.errors import ConfigError
 from pondflight.settings import Settings
-from pondflight.web.configuration import reachable
 
 _START_SECONDS = 20.0
 _STOP_SECONDS = 10.0
@@ -120,7 +120,6 @@ def _environment(settings: Settings, folder: Path) -> dict[str, str]:
     """What the Caddyfile asks for; of our own environment, with its secrets, next to nothing."""
     server, caddy = settings.server, settings.caddy
     host = reachable(server.host)
-    upstream = f"[{host}]" if ":" in host else host
     options = [
         "auto_https disable_redirects",
         "local_certs",
@@ -135,9 +134,9 @@ def _environment(settings: Settings, folder: Path) -> dict[str, str]:
         "PONDFLIGHT_HOST": caddy.host,
         "PONDFLIGHT_ALIASES": "127.0.0.1",
         "PONDFLIGHT_HTTPS_PORT": str(caddy.port),
-        "PONDFLIGHT_HTTP": f"{upstream}:{server.port}",
-        "PONDFLIGHT_FLIGHT": f"{upstream}:{server.grpc_port}",
-        "PONDFLIGHT_HEALTH": f"{upstream}:{server.health_port}",
+        "PONDFLIGHT_HTTP": joined(host, server.port),
+        "PONDFLIGHT_FLIGHT": joined(host, server.grpc_port),
+        "PONDFLIGHT_HEALTH": joined(host, server.health_port),
         "PONDFLIGHT_GRACE_PERIOD": "5s",
         "PONDFLIGHT_CADDY_OPTIONS": "\n".join(options),
     }

@@ -23,6 +23,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from pondflight import dsn
+from pondflight.addresses import joined, reachable
 from pondflight.errors import DeadlineExceeded, PondflightError
 from pondflight.flightsql.client import DIRECT
 from pondflight.flightsql.status import ConnectionLost
@@ -76,7 +77,7 @@ def _secret(settings: Settings) -> Finding:
 
 def _ports(settings: Settings) -> Iterator[Finding]:
     server = settings.server
-    host = "127.0.0.1" if server.host in {"0.0.0.0", "::"} else server.host  # noqa: S104
+    host = reachable(server.host)
     asks: tuple[tuple[str, int, Callable[[str, int], bool]], ...] = (
         ("HTTP", server.port, _answers_http),
         ("Flight SQL", server.grpc_port, lambda h, _: _answers_health(h, server.health_port)),
@@ -125,7 +126,7 @@ def _why_not_bound(host: str, port: int) -> str:
 def _answers_http(host: str, port: int) -> bool:
     try:
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(f"http://{host}:{port}/health", timeout=_SECONDS) as answer:
+        with direct.open(f"http://{joined(host, port)}/health", timeout=_SECONDS) as answer:
             return bool(json.load(answer).get("status"))
     except (OSError, ValueError, AttributeError, urllib.error.URLError):
         return False
@@ -133,7 +134,7 @@ def _answers_http(host: str, port: int) -> bool:
 
 def _answers_health(host: str, port: int) -> bool:
     try:
-        with grpc.insecure_channel(f"{host}:{port}", [DIRECT]) as channel:
+        with grpc.insecure_channel(joined(host, port), [DIRECT]) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=_SECONDS)
             return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

@@ -7,21 +7,22 @@ from pathlib import Path
 
 import click
 
+from pondflight.addresses import joined
 from pondflight.serve import sample
 from pondflight.settings import Settings
 
 _TEXT = """
 pondflight is running, with a sample database attached as {alias!r}.
 
-  Flight SQL   grpc://{host}:{grpc_port}
-  HTTP         http://{host}:{port}
-  gRPC health  {host}:{health_port}
+  Flight SQL   grpc://{flight}
+  HTTP         http://{http}
+  gRPC health  {health}
 {tls}
-Token for the page at http://{host}:{port}/ and for every client (user "demo", one hour):
+Token for the page at http://{http}/ and for every client (user "demo", one hour):
 
 {token}
 
-Token for the operators' console at http://{host}:{port}/console (one hour):
+Token for the operators' console at http://{http}/console (one hour):
 
 {admin_token}
 
@@ -32,7 +33,7 @@ from adbc_driver_flightsql import DatabaseOptions, dbapi
 
 token = "{token}"
 options = {{DatabaseOptions.AUTHORIZATION_HEADER.value: f"Bearer {{token}}"}}
-with dbapi.connect("grpc://{host}:{grpc_port}", db_kwargs=options) as connection:
+with dbapi.connect("grpc://{flight}", db_kwargs=options) as connection:
     with connection.cursor() as cursor:
         cursor.execute(\"\"\"
 {query}
@@ -58,13 +59,13 @@ With TLS, by Caddy, all on one port:
 def show(settings: Settings, token: str, admin_token: str, ca: Path | None) -> None:
     """Print it. ``ca``: certificate of Caddy's authority, where Caddy runs."""
     server = settings.server
+    host = "localhost" if server.host in ("0.0.0.0", "::") else server.host  # noqa: S104
     click.echo(
         _TEXT.format(
             alias=sample.ALIAS,
-            host="localhost" if server.host in ("0.0.0.0", "::") else server.host,  # noqa: S104
-            grpc_port=server.grpc_port,
-            port=server.port,
-            health_port=server.health_port,
+            flight=joined(host, server.grpc_port),
+            http=joined(host, server.port),
+            health=joined(host, server.health_port),
             tls=""
             if ca is None
             else _TLS.format(name=settings.caddy.host, port=settings.caddy.port, ca=ca),

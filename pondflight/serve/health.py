@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from pondflight.addresses import joined
+
 SERVICES = ("", "arrow.flight.protocol.FlightService")
 """What may be asked for: the server as a whole, and Flight."""
 
@@ -29,7 +31,7 @@ class HealthServer:
         self._servicer = _Servicer()
         self._server = grpc.server(threads, options=[("grpc.so_reuseport", 0)])
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, self._server)
-        self.port = self._server.add_insecure_port(f"{host}:{port}")
+        self.port = self._server.add_insecure_port(joined(host, port))
         self._server.start()
 
     def set_serving(self, *, serving: bool) -> None:

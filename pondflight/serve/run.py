@@ -27,7 +27,7 @@ memory.tame()  # before pyarrow is imported
 import pyarrow as pa  # noqa: E402
 
 from pondflight import tls  # noqa: E402
-from pondflight.addresses import Origins  # noqa: E402
+from pondflight.addresses import Origins, joined  # noqa: E402
 from pondflight.caddy.process import CaddyProcess, behind, find  # noqa: E402
 from pondflight.errors import Cancelled, ConfigError  # noqa: E402
 from pondflight.limits.rates import Counter  # noqa: E402
@@ -93,7 +93,7 @@ def run(loaded: Loaded, *, zero_config: bool, with_caddy: bool | None = None) ->
         scheme = "grpc" if certificate is None else "grpc+tls"
         with _listening("grpc_port", settings):
             proxy = ProxyServer(
-                f"{scheme}://{host}:{settings.server.grpc_port}",
+                f"{scheme}://{joined(host, settings.server.grpc_port)}",
                 pool=pool,
                 tokens=tokens,
                 charges=charges,

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pondflight.addresses import joined, reachable
 from pondflight.auth.jwks import JwksKeys
 from pondflight.auth.keys import NO_KEYS, FixedKeys, Keys, Provider, read_pem
 from pondflight.auth.tokens import Tokens
@@ -74,8 +75,8 @@ class Configuration:
         server, auth = settings.server, settings.auth
         scheme = "grpc" if server.tls.cert is None else "grpc+tls"
         return cls(
-            bind=f"{_bracketed(server.host)}:{server.port}",
-            proxy=f"{scheme}://{_bracketed(reachable(server.host))}:{server.grpc_port}",
+            bind=joined(server.host, server.port),
+            proxy=f"{scheme}://{joined(reachable(server.host), server.grpc_port)}",
             secret=secret,
             jwks_url=auth.jwks_url,
             public_key=auth.public_key,
@@ -136,11 +137,6 @@ class Configuration:
         return cls(**values)
 
 
-def reachable(host: str) -> str:
-    """The address by which this machine reaches what listens on ``host``."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-
-
 def _ai(ai: AI) -> dict[str, Any]:
     claude, openai = ai.claude_api_key, ai.openai_api_key
     return {
@@ -156,7 +152,3 @@ def _ai(ai: AI) -> dict[str, Any]:
         "timeout": ai.timeout.total_seconds(),
         "max_tokens": ai.max_tokens,
     }
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -119,6 +119,22 @@ def fixture_serve(tmp_path: Path) -> Iterator[Serve]:
             served.stop(signal.SIGKILL)
 
 
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_it_listens_on_ipv6(serve: Serve, host: str) -> None:
+    served = serve("--no-caddy", HOST=host)
+    served.wait_ready()
+    wait_until(lambda: "Ctrl-C stops everything." in served.out.read_text())
+    done = subprocess.run(
+        [sys.executable, "-c", served.snippet()], capture_output=True, text=True, check=True
+    )
+    assert len(done.stdout.splitlines()) == 6
+    with urllib.request.urlopen(f"http://[::1]:{served.ports['PORT']}/ready", timeout=5) as answer:
+        assert json.load(answer) == {"ready": True}
+    address = f"[::1]:{served.ports['HEALTH_PORT']}"
+    probe = [sys.executable, "-m", "pondflight", "probe", address]
+    assert subprocess.run(probe, capture_output=True, text=True, check=True).stdout == "SERVING\n"
+
+
 def test_without_any_configuration_the_printed_snippet_returns_rows(serve: Serve) -> None:
     served = serve()
     served.wait_ready()
