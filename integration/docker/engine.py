@@ -39,7 +39,7 @@ VARIABLE = "PONDFLIGHT_TEST_ENGINE"
 
 PACKAGES = ("docker.io", "slirp4netns", "debootstrap", "iptables", "iproute2", "ca-certificates")
 _PROGRAMS = ("dockerd", "/usr/bin/docker", "slirp4netns", "debootstrap", "iptables", "ip")
-_BASE = ("bookworm", "python3,python3-venv,ca-certificates")
+_BASE = ("bookworm", "python3,python3-venv,ca-certificates,curl")
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 _RESOLVER = "10.0.2.3"
 _SECONDS = 60.0

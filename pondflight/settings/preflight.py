@@ -17,8 +17,23 @@ from pondflight.settings.tree import Settings
 def problems(settings: Settings) -> list[str]:
     """One sentence for each thing that is missing. Containers bring their own."""
     if settings.workers.backend != "process":
-        return []
+        return [*_forbidden_socket(settings)]
     return [*_missing_extensions(settings), *_missing_directory(settings)]
+
+
+def _forbidden_socket(settings: Settings) -> Iterator[str]:
+    """A socket that this user may not use. One that is not there yet may come."""
+    host = settings.containers.docker_host
+    if not host.startswith("unix://"):
+        return
+    path = Path(host.removeprefix("unix://"))
+    if path.is_socket() and not os.access(path, os.R_OK | os.W_OK):
+        group = path.stat().st_gid
+        yield (
+            f"containers.docker_host: the Docker socket {path} may not be used by this user (id "
+            f"{os.getuid()}): add the socket's group, {group} (Compose: group_add: "
+            f'["{group}"]; docker run --group-add {group}; systemd: SupplementaryGroups={group})'
+        )
 
 
 def _missing_extensions(settings: Settings) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,21 @@ def fixture_config(tmp_path: Path) -> Path:
     path = tmp_path / "config.yaml"
     path.write_text(CONFIG.format(folder=tmp_path))
     return path
+
+
+def test_a_docker_socket_that_this_user_may_not_use_is_told_with_its_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "docker.sock"))
+        config = tmp_path / "config.yaml"
+        config.write_text(
+            f"containers: {{docker_host: 'unix://{tmp_path}/docker.sock', network: n}}"
+        )
+        load(config, {}, look=True)
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        (problem,) = _problems(config)
+    assert f'group_add: ["{tmp_path.stat().st_gid}"]' in problem
 
 
 def _problems(path: Path) -> list[str]:

@@ -11,6 +11,7 @@ import math
 import re
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ _PHASES = {
 }
 _BUILT_IN = frozenset({"bridge", "default"})
 _MOUNTED = re.compile(r"/containers/([0-9a-f]{64})/(?:hostname|hosts|resolv\.conf)")
+_COMPOSE_NETWORK = "com.docker.compose.network"
 _ICC = "com.docker.network.bridge.enable_icc"
 
 
@@ -338,7 +340,12 @@ class DockerBackend:
             raise BackendUnreachable(_words(error)) from error
         else:
             return
-        if self._runs_in_a_container():
+        own = self._own_container()
+        if own is not None:
+            found = self._composed(own, name)
+            if found:
+                self.layout = replace(self.layout, network=found)
+                return
             raise StartFailed(
                 f"there is no network {name} (containers.network) that this proxy and its workers "
                 f"could share: create it and connect the proxy to it",
@@ -358,10 +365,20 @@ class DockerBackend:
             if error.status_code != _CONFLICT:  # another proxy made it
                 raise StartFailed(_words(error), []) from error
 
-    def _runs_in_a_container(self) -> bool:
-        """Whether the proxy itself is one of this engine's containers."""
+    def _own_container(self) -> dict[str, Any] | None:
+        """The container that the proxy itself runs in, if it is one of this engine's."""
         own = _own_container()
-        return bool(own) and self._look(own) is not None
+        return self._look(own) if own else None
+
+    def _composed(self, own: Mapping[str, Any], name: str) -> str:
+        """The network of the proxy that a Compose file calls ``name``; empty if there is none.
+
+        Compose puts the project's name before it, which no setting of ours can know.
+        """
+        wanted = {"label": f"{_COMPOSE_NETWORK}={name}"}
+        networks = self._api.call(lambda client: client.networks(filters=wanted))
+        there = {str(network["Name"]) for network in networks}
+        return next((one for one in own["NetworkSettings"]["Networks"] if one in there), "")
 
     def _is_about_network(self, error: APIError) -> bool:
         words = _words(error)
