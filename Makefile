@@ -31,8 +31,8 @@ run: $(VENV)/run.stamp pages ## install what is missing and start pondflight (Ct
 ui: $(VENV)/run.stamp ## build the pages (again), and fail if that fails
 	@$(BIN)/python web/build.py
 
-test: $(VENV)/dev.stamp ## install what is missing and run the tests
-	@$(BIN)/pytest tests $(ARGS)
+test: $(VENV)/dev.stamp ## install what is missing and run the tests, on all cores
+	@$(BIN)/pytest --numprocesses auto --durations 10 $(ARGS)
 
 # One of them: make integration SUITE=integration/http
 SUITE ?= integration --ignore integration/docker
@@ -86,7 +86,7 @@ pages: $(VENV)/run.stamp
 
 clean: ## remove .venv and everything that a tool left behind
 	rm -rf $(VENV) $(CLIENTS) web/node_modules pondflight/web/static
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is younger than what it was made from, and is written last: an interrupted step runs again.
