@@ -19,7 +19,7 @@ USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run pages ui test integration integration-docker lint format bench lock reference clean
+.PHONY: help run pages ui test integration integration-docker dist lint format bench lock reference clean
 .DELETE_ON_ERROR:
 
 help: ## show what make can do
@@ -44,6 +44,13 @@ integration-docker: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## run the su
 	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/python -m integration.docker.engine --install -- \
 		$(CLIENTS)/bin/pytest integration/docker integration/bundle/test_compose.py \
 		integration/bundle/test_scenarios.py $(ARGS)
+
+# The same sources give the same bytes.
+dist: $(VENV)/dev.stamp ## build wheel and sdist into dist/, with their SBOM
+	@rm -rf dist
+	@$(BIN)/python -m hatchling build -d dist
+	@$(BIN)/cyclonedx-py requirements requirements/image.txt --pyproject pyproject.toml --output-reproducible --output-file dist/pondflight.cdx.json
+	@ls -l dist
 
 lint: $(VENV)/dev.stamp ## ruff, ruff format, mypy --strict, and which room may import which
 	$(BIN)/ruff check .

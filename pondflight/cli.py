@@ -101,6 +101,8 @@ class _WithVariables(click.Command):
             formatter.write_dl(rows)
 
 
+_ADDRESSES = ("HOST", "PORT", "GRPC_PORT", "HEALTH_PORT", "CADDY_PORT")
+
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 CONFIG = click.option(
@@ -136,7 +138,12 @@ def main() -> None:
     default=None,
     help="Start Caddy in front, for TLS; without either, only in the demonstration.",
 )
-def serve(config: Path | None, log_level: str, *, with_caddy: bool | None) -> None:
+@click.option(
+    "--demo",
+    is_flag=True,
+    help="Start the demonstration; of the environment, only addresses and ports count.",
+)
+def serve(config: Path | None, log_level: str, *, with_caddy: bool | None, demo: bool) -> None:
     """Start the proxy: Flight SQL, HTTP and health, and a worker for each user who comes.
 
     Without --config and without JWT_SECRET it starts a demonstration: with a secret that is
@@ -151,8 +158,15 @@ def serve(config: Path | None, log_level: str, *, with_caddy: bool | None) -> No
     from pondflight.settings import find_file, read
     from pondflight.telemetry import logs
 
-    config = config or find_file()
-    loaded = read(config, look=True)
+    if demo and config is not None:
+        raise click.UsageError("--demo reads no configuration: leave out --config")
+    if demo:
+        config = None
+        environ = {name: os.environ[name] for name in _ADDRESSES if name in os.environ}
+        loaded = read(None, environ, look=True)
+    else:
+        config = config or find_file()
+        loaded = read(config, look=True)
     settings = loaded.settings
     unsigned = settings.security.jwt_secret is None
     # Containers outlive the proxy, and only one with the same secret can adopt them.

@@ -220,6 +220,19 @@ def test_serve_without_configuration_and_secret_is_the_demonstration(
     }
 
 
+def test_serve_demo_is_the_demonstration_whatever_is_configured(
+    started: dict[str, Any], config: Path
+) -> None:
+    pondflight("serve", "--demo", JWT_SECRET=SECRET, WORKER_BACKEND="docker", PORT="9001")
+    (loaded,) = started["args"]
+    assert started["zero_config"] is True
+    assert loaded.settings.workers.backend == "process"
+    assert loaded.settings.server.port == 9001
+    result = pondflight("serve", "--demo", "--config", config)
+    assert result.exit_code == 2
+    assert "leave out --config" in result.stderr
+
+
 def test_serve_with_a_secret_alone_is_the_real_thing(started: dict[str, Any]) -> None:
     pondflight("serve", "--log-level", "debug", JWT_SECRET=SECRET)
     (loaded,) = started["args"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -29,6 +30,14 @@ Token for the operators' console at http://{http}/console (one hour):
 Paste this into another shell:
 
 {python} - <<'END'
+{snippet}
+END
+
+Ctrl-C stops everything.
+"""
+
+
+_ADBC = """\
 from adbc_driver_flightsql import DatabaseOptions, dbapi
 
 token = "{token}"
@@ -40,12 +49,22 @@ with dbapi.connect("grpc://{flight}", db_kwargs=options) as connection:
         \"\"\")
         print([column[0] for column in cursor.description])
         for row in cursor.fetchall():
-            print(row)
-END
+            print(row)"""
 
-Ctrl-C stops everything.
-"""
+_PYARROW = """\
+from pyarrow import flight
 
+token = "{token}"
+options = flight.FlightCallOptions(headers=[(b"authorization", f"Bearer {{token}}".encode())])
+with flight.connect("grpc://{flight}") as client:
+    query = flight.FlightDescriptor.for_command(\"\"\"
+{query}
+    \"\"\")
+    info = client.get_flight_info(query, options)
+    table = client.do_get(info.endpoints[0].ticket, options).read_all()
+    print(table.column_names)
+    for row in table.to_pylist():
+        print(tuple(row.values()))"""
 
 _TLS = """
 With TLS, by Caddy, all on one port:
@@ -60,6 +79,7 @@ def show(settings: Settings, token: str, admin_token: str, ca: Path | None) -> N
     """Print it. ``ca``: certificate of Caddy's authority, where Caddy runs."""
     server = settings.server
     host = "localhost" if server.host in ("0.0.0.0", "::") else server.host  # noqa: S104
+    snippet = _ADBC if importlib.util.find_spec("adbc_driver_flightsql") else _PYARROW
     click.echo(
         _TEXT.format(
             alias=sample.ALIAS,
@@ -72,6 +92,10 @@ def show(settings: Settings, token: str, admin_token: str, ca: Path | None) -> N
             token=token,
             admin_token=admin_token,
             python=sys.executable,
-            query="\n".join(f"            {line}" for line in sample.QUERY.splitlines()),
+            snippet=snippet.format(
+                token=token,
+                flight=joined(host, server.grpc_port),
+                query="\n".join(f"            {line}" for line in sample.QUERY.splitlines()),
+            ),
         )
     )
