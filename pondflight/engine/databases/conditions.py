@@ -130,10 +130,10 @@ class _Parser:
         start, end = start + 1, end - 1
         parts = list(self._split(start, end))
         words = {self._word(last) for _, last in parts[:-1]}
-        if self._mark(start) == "(" and words in ({"AND"}, {"OR"}):
-            found = [self._condition(first, last) for first, last in parts]
-            return _all(found) if words == {"AND"} else _any(found)
-        return self._comparison(start, end)
+        if not words:
+            return self._comparison(start, end)
+        found = [self._condition(first, last) for first, last in parts]
+        return {"AND": _all, "OR": _any}[words.pop()](found) if len(words) == 1 else None
 
     def _comparison(self, start: int, end: int) -> Condition | None:
         name = self._name(start)
@@ -168,10 +168,16 @@ class _Parser:
         """From where to where are the parts between the ANDs or ORs outside of parentheses."""
         first = start
         position = start
+        between = False
         while position < end:
+            word = self._word(position)
             if self._mark(position) == "(":
                 position = self._close(position)
-            elif self._word(position) in ("AND", "OR"):
+            elif word == "BETWEEN":
+                between = True
+            elif word == "AND" and between:
+                between = False
+            elif word in ("AND", "OR"):
                 yield first, position
                 first = position + 1
             position += 1

@@ -12,6 +12,7 @@ from pondflight.engine.databases.conditions import Literal, literal_for, plain
 from pondflight.engine.duck import literal, quote
 
 _REMEMBERED_SECONDS = 10.0
+_FEW = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,18 @@ class MysqlColumns:
             self._known[table] = known
         columns = known[1]
         return columns if all(map(plain, [table.name, *columns.types])) else None
+
+    def are_few(self, connection: duckdb.DuckDBPyConnection, table: Table, sql: str) -> bool:
+        """Whether MySQL expects ``sql``, a query of ``table``, to have few enough rows to keep."""
+        try:
+            with connection.cursor() as cursor:
+                row = cursor.execute(
+                    'SELECT max("rows") FROM system.main.mysql_query('
+                    f"{literal(table.alias)}, {literal(f'EXPLAIN {sql}')})"
+                ).fetchone()
+        except duckdb.Error:
+            return False
+        return row is not None and row[0] is not None and int(row[0]) <= _FEW
 
 
 def _asked(cursor: duckdb.DuckDBPyConnection, table: Table) -> Columns:

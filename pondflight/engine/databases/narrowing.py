@@ -9,8 +9,9 @@ understood stays as it is, and DuckDB reads whole tables.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import duckdb
@@ -58,10 +59,16 @@ class _Reference:
 
 @dataclass(slots=True)
 class _Query:
-    """What was found in a parsed query."""
+    """What was found in a parsed query.
+
+    ``names``: the parts of the names of columns; ``bare``: those that are not qualified.
+    ``defined``: names of CTEs. ``takes_all``: columns are used that are not named.
+    """
 
     tables: list[Node] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
+    bare: set[str] = field(default_factory=set)
+    functions: set[str] = field(default_factory=set)
     defined: set[str] = field(default_factory=set)
     takes_all: bool = False
 
@@ -71,61 +78,119 @@ class Narrowing:
 
     def __init__(self, columns: MysqlColumns) -> None:
         self._columns = columns
+        self._functions: frozenset[str] = frozenset()
 
     def narrowed(
         self,
         cursor: duckdb.DuckDBPyConnection,
         statement: Statement,
-        text: str,
         plan: list[Node],
         *,
         in_transaction: bool,
     ) -> str:
-        """``text``, the query of ``statement``, to be run in its place; maybe itself.
+        """What to run in place of the text of ``statement``; maybe itself.
 
-        It may fail where ``text`` would not, with a ``duckdb.BinderException``.
+        It may fail where that would not, with a ``duckdb.BinderException``.
         """
-        filters = list(_filtered(plan))
-        if not any(expression for _, expression in filters):
+        text = statement.text
+        scans = list(_scans(plan))
+        start = _query_start(statement) if any(one.filter for one in scans) else None
+        query = None if start is None else _parsed(cursor, text, start)
+        if start is None or query is None:
             return text
-        start = _query_start(statement, text)
-        parsed = None if start is None else _parsed(cursor, text, start)
-        if start is None or parsed is None:
-            return text
-        lower_only = _of_the_moment(cursor, text)
-        scans = len(filters)
+        attached = _attached(cursor)
+        lower_only = self._is_of_the_moment(cursor, text, query, attached)
+        streams = len(scans) == 1 and not in_transaction
         data = text.encode()
-        for reference in sorted(
-            _references(cursor, parsed, text, start), key=lambda one: one.start, reverse=True
-        ):
+        of_mysql = {name: alias for name, (alias, kind) in attached.items() if kind == "mysql"}
+        tables = {one.table for one in scans}
+        references = _references(cursor, query, text, start, of_mysql, tables)
+        for reference in sorted(references, key=lambda one: one.start, reverse=True):
             columns = self._columns.of(cursor, reference.table)
             if columns is None:
                 continue
             found = any_of(
                 [
-                    condition(expression, columns.literals, lower_only=lower_only)
-                    for name, expression in filters
-                    if name == reference.table.name
+                    condition(one.filter, columns.literals, lower_only=lower_only)
+                    for one in scans
+                    if one.table == reference.table.name
                 ]
-                or [None]
             )
-            alone = scans == 1 and not in_transaction
-            if found is None or not (alone or found.exact):
+            if found is None:
                 continue
-            inner = _replacement(reference, columns, parsed, found, alone=alone)
-            data = data[: reference.start] + inner.encode() + data[reference.end :]
+            sql = _asked(reference, columns, query, found)
+            # Rows that belong to the transaction are all fetched before the first is used; and so
+            # they are, where there are several tables, by the extension itself.
+            fits = streams or found.exact or len(scans) > 1
+            if fits or self._columns.are_few(cursor, reference.table, sql):
+                inner = _replacement(reference, columns, sql, streams=streams)
+                data = data[: reference.start] + inner.encode() + data[reference.end :]
         return data.decode()
 
+    def _is_of_the_moment(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        text: str,
+        query: _Query,
+        attached: Mapping[str, tuple[str, str]],
+    ) -> bool:
+        """Whether a filter of the query may have another constant when it is run than now."""
+        if not self._functions:
+            found = cursor.execute(
+                "SELECT DISTINCT function_name FROM system.main.duckdb_functions() WHERE internal"
+            ).fetchall()
+            self._functions = frozenset(name for (name,) in found)
+        if not query.functions <= self._functions:  # a macro's text is not known
+            return True
+        words = _words(text)
+        if any(_may_be_view(node, query.defined, attached) for node in query.tables):
+            views = cursor.execute(
+                "SELECT lower(view_name), sql FROM system.main.duckdb_views() WHERE NOT internal"
+            ).fetchall()
+            while met := [view for view in views if view[0] in words]:
+                views = [view for view in views if view not in met]
+                words.update(*(_words(sql) for _, sql in met))
+        return not words.isdisjoint(_OF_THE_MOMENT)
 
-def _filtered(plan: list[Node], above: str = "") -> Iterator[tuple[str, str]]:
-    """For each scan of MySQL in a plan the table's name, and the filter right above, if any."""
+
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    """A scan of MySQL in a plan: the table, and the filter right above; maybe empty."""
+
+    table: str
+    filter: str
+
+
+def _attached(cursor: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str]]:
+    """The databases by their names in lower case: their names, and whose they are."""
+    found = cursor.execute(
+        "SELECT lower(database_name), database_name, type FROM system.main.duckdb_databases()"
+    ).fetchall()
+    return {name: (alias, kind) for name, alias, kind in found}
+
+
+def _may_be_view(
+    node: Node, defined: Collection[str], attached: Mapping[str, tuple[str, str]]
+) -> bool:
+    """Whether a table of a query may be a view of DuckDB's: what servers keep are tables to it."""
+    first = (node["catalog_name"] or node["schema_name"]).lower()
+    if not first:
+        return node["table_name"].lower() not in defined
+    return attached.get(first, ("", "duckdb"))[1] not in ("mysql", "postgres")
+
+
+def _words(text: str) -> set[str]:
+    return {token.text.strip('"') for token in tokenize(text)}
+
+
+def _scans(plan: list[Node], above: str = "") -> Iterator[_Scan]:
     for node in plan:
         expression = ""
         if node["name"] == "FILTER" and len(node["children"]) == 1:
             expression = whole(node["extra_info"].get("Expression", ""))
         if node["name"] == _SCAN:
-            yield whole(node["extra_info"].get("Table", "")), above
-        yield from _filtered(node["children"], expression)
+            yield _Scan(whole(node["extra_info"].get("Table", "")), above)
+        yield from _scans(node["children"], expression)
 
 
 def whole(value: str | list[str]) -> str:
@@ -133,8 +198,9 @@ def whole(value: str | list[str]) -> str:
     return value if isinstance(value, str) else "\n".join(value)
 
 
-def _query_start(statement: Statement, text: str) -> int | None:
-    """Where in ``text`` the query begins, in bytes."""
+def _query_start(statement: Statement) -> int | None:
+    """Where in the text of ``statement`` a query begins, in bytes."""
+    text = statement.text
     if statement.kind == "SELECT":
         return 0
     tokens = [token for token in tokenize(text) if not token.depth]
@@ -165,8 +231,12 @@ def _walk(node: object, found: _Query) -> None:
     kind = node.get("type")
     if kind == "BASE_TABLE":
         found.tables.append(node)
+    elif kind == "FUNCTION":
+        found.functions.add(node["function_name"])
     elif kind == "COLUMN_REF":
-        found.names.update(name.lower() for name in node["column_names"])
+        names = [name.lower() for name in node["column_names"]]
+        found.names.update(names)
+        found.bare.update(names[: len(names) == 1])
     elif kind in ("STAR", "PIVOT") or node.get("ref_type") == "NATURAL":
         found.takes_all = True
     found.names.update(name.lower() for name in node.get("using_columns") or ())
@@ -176,53 +246,64 @@ def _walk(node: object, found: _Query) -> None:
         _walk(child, found)
 
 
-def _of_the_moment(cursor: duckdb.DuckDBPyConnection, text: str) -> bool:
-    """Whether the query may have such a constant; any macro may."""
-    if any(token.text.strip('"') in _OF_THE_MOMENT for token in tokenize(text)):
-        return True
-    return bool(
-        cursor.execute(
-            "SELECT 1 FROM system.main.duckdb_functions()"
-            " WHERE NOT internal AND function_type IN ('macro', 'table_macro') LIMIT 1"
-        ).fetchone()
-    )
-
-
 def _references(
-    cursor: duckdb.DuckDBPyConnection, query: _Query, text: str, start: int
-) -> Iterator[_Reference]:
-    aliases = {
-        alias.lower(): alias
-        for (alias,) in cursor.execute(
-            "SELECT database_name FROM system.main.duckdb_databases() WHERE type = 'mysql'"
-        ).fetchall()
-    }
+    cursor: duckdb.DuckDBPyConnection,
+    query: _Query,
+    text: str,
+    start: int,
+    aliases: Mapping[str, str],
+    tables: Collection[str],
+) -> list[_Reference]:
+    """Where the query names one of ``tables``, in the databases of MySQL that have ``aliases``."""
     tokens = list(tokenize(text))
+    found: list[_Reference] = []
     for node in query.tables:
-        table = _named(node, aliases)
-        if table is None or node["sample"] or node["at_clause"]:
+        table = _named(cursor, node, query.defined, aliases)
+        same = [name for name in tables if table and name.lower() == table.name.lower()]
+        if table is None or len(same) != 1 or node["sample"] or node["at_clause"]:
             continue
         first = start + node["query_location"]
         parts = sum(bool(node[part]) for part in ("catalog_name", "schema_name", "table_name"))
         end = _end_of_name(tokens, first, parts)
         if end is not None:
-            yield _Reference(
-                table,
-                first,
-                end,
-                label=node["alias"] or node["table_name"],
-                is_named=bool(node["alias"]),
-                renames=bool(node["column_name_alias"]),
+            found.append(
+                _Reference(
+                    replace(table, name=same[0]),
+                    first,
+                    end,
+                    label=node["alias"] or node["table_name"],
+                    is_named=bool(node["alias"]),
+                    renames=bool(node["column_name_alias"]),
+                )
             )
+    return found
 
 
-def _named(node: Node, aliases: Mapping[str, str]) -> Table | None:
-    """The table that is meant. An unqualified name may be anything's: it is left alone."""
+def _named(
+    cursor: duckdb.DuckDBPyConnection,
+    node: Node,
+    defined: Collection[str],
+    aliases: Mapping[str, str],
+) -> Table | None:
+    """The table of MySQL's that is meant, if one is."""
     catalog, schema, name = node["catalog_name"], node["schema_name"], node["table_name"]
-    if not catalog:
+    if not catalog and not schema:
+        row = cursor.execute("SELECT current_database(), current_schema()").fetchone()
+        if row is None or name.lower() in defined or _is_temporary(cursor, name):
+            return None
+        catalog, schema = row
+    elif not catalog:
         catalog, schema = schema, ""
     alias = aliases.get(catalog.lower())
     return None if alias is None else Table(alias, schema, name)
+
+
+def _is_temporary(cursor: duckdb.DuckDBPyConnection, name: str) -> bool:
+    """Whether an unqualified ``name`` means a temporary table or view, which come first."""
+    with suppress(duckdb.CatalogException):
+        cursor.sql(f"FROM temp.main.{quote(name)}")
+        return True
+    return False
 
 
 def _end_of_name(tokens: list[Token], start: int, parts: int) -> int | None:
@@ -235,29 +316,29 @@ def _end_of_name(tokens: list[Token], start: int, parts: int) -> int | None:
     return None
 
 
-def _replacement(
-    reference: _Reference, columns: Columns, query: _Query, found: Condition, *, alone: bool
-) -> str:
+def _asked(reference: _Reference, columns: Columns, query: _Query, found: Condition) -> str:
+    """What MySQL is asked for."""
+    table = reference.table
+    takes_all = query.takes_all or reference.renames or reference.label.lower() in query.bare
+    names = [name for name in columns.types if takes_all or name.lower() in query.names]
+    listed = ", ".join(f"`{name}`" for name in names or list(columns.types)[:1])
+    schema = f"`{table.schema}`." if table.schema else ""
+    return f"SELECT {listed} FROM {schema}`{table.name}` WHERE {found.sql}"
+
+
+def _replacement(reference: _Reference, columns: Columns, sql: str, *, streams: bool) -> str:
     """The query that stands for the table.
 
-    ``alone``: it streams from a connection of its own. Else it belongs to the transaction, and its
-    rows are all fetched before the first is used.
+    ``streams``: from a connection of its own, which is in no transaction.
     """
-    table = reference.table
-    whole_rows = query.takes_all or reference.renames or reference.label.lower() in query.names
-    names = [name for name in columns.types if whole_rows or name.lower() in query.names]
-    names = names or list(columns.types)[:1]
-    schema = f"`{table.schema}`." if table.schema else ""
-    sql = (
-        f"SELECT {', '.join(f'`{name}`' for name in names)} FROM {schema}`{table.name}`"
-        f" WHERE {found.sql}"
-    )
+    listed = sql.partition(" FROM ")[0]
     casts = ", ".join(
-        f"CAST({quote(name)} AS {columns.types[name]}) AS {quote(name)}" for name in names
+        f"CAST({quote(name)} AS {kind}) AS {quote(name)}"
+        for name, kind in columns.types.items()
+        if f"`{name}`" in listed
     )
     label = "" if reference.is_named else f" AS {quote(reference.label)}"
-    streams = str(alone).lower()
     return (
-        f"(SELECT {casts} FROM system.main.mysql_query({literal(table.alias)}, {literal(sql)},"
-        f" stream_results := {streams})){label}"
+        f"(SELECT {casts} FROM system.main.mysql_query({literal(reference.table.alias)},"
+        f" {literal(sql)}, stream_results := {str(streams).lower()})){label}"
     )

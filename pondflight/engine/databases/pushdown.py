@@ -87,9 +87,7 @@ class Pushdown:
             cursor.execute(f"SET SESSION {_FILTERS} = false")
         if "MYSQL_SCAN" not in names:
             return text
-        return self._narrowing.narrowed(
-            cursor, statement, text, plan, in_transaction=in_transaction
-        )
+        return self._narrowing.narrowed(cursor, statement, plan, in_transaction=in_transaction)
 
     def check_insert(self, cursor: duckdb.DuckDBPyConnection, catalog: str | None) -> None:
         """Raises ``NotSupported`` if rows cannot be written safely to the database ``catalog``."""
