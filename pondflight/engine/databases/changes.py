@@ -134,7 +134,7 @@ def _writable(cursor: duckdb.DuckDBPyConnection) -> dict[str, str]:
 def _path(cursor: duckdb.DuckDBPyConnection) -> list[str]:
     """The databases in which an unqualified name is looked for, in lower case."""
     row = cursor.execute(
-        "SELECT current_database(), system.main.current_setting('search_path')"
+        "SELECT system.main.current_database(), system.main.current_setting('search_path')"
     ).fetchone()
     assert row is not None
     current, path = row
@@ -185,11 +185,16 @@ def _check_escapes(cursor: duckdb.DuckDBPyConnection, alias: str) -> None:
         )
 
 
-def _given(values: Values) -> list[object]:
-    """The values of the parameters, in no order that matters."""
+def _given(values: Values) -> dict[str, object]:
+    """The values of the parameters by name; the first one that has none is ``"1"``."""
     if values is None:
-        return []
-    return list(values.values() if isinstance(values, Mapping) else values)
+        return {}
+    if not isinstance(values, Mapping):
+        values = {str(number): value for number, value in enumerate(values, 1)}
+    return {
+        name: value.object if isinstance(value, duckdb.Value) else value
+        for name, value in values.items()
+    }
 
 
 class _Misread(Exception):
@@ -202,11 +207,12 @@ class _Parser:
     ``values`` are those of its parameters; ``None``: nobody knows.
     """
 
-    def __init__(self, text: str, values: Sequence[object] | None) -> None:
+    def __init__(self, text: str, values: Mapping[str, object] | None) -> None:
         self._tokens = list(_tokens(text))
         self._at = 0
         self._compared: set[str] = set()
         self._values = values
+        self._parameters = 0
 
     def parse(self) -> set[str]:
         """The columns that are compared. Raises ``_Misread`` for all that is not understood."""
@@ -284,11 +290,12 @@ class _Parser:
         )
 
     def _takes_parameter(self, kinds: tuple[type, ...]) -> bool:
-        if self._next()[0] != "parameter" or self._values is None:
+        kind, text = self._next()
+        if kind != "parameter" or self._values is None:
             return False
-        # Which of the values it is does not matter: all have to be constants.
-        self._needs(all(value is None or isinstance(value, kinds) for value in self._values))
-        self._needs(all(map(_is_plain, self._values)))
+        self._parameters += text == "?"
+        value = self._values.get(str(self._parameters) if text == "?" else text[1:])
+        self._needs((value is None or isinstance(value, kinds)) and _is_plain(value))
         return self._takes("parameter")
 
     def _takes_word(self, word: str) -> bool:

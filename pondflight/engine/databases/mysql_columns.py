@@ -57,7 +57,8 @@ class MysqlColumns:
                 return None
             self._known[table] = known
         columns = known[1]
-        return columns if all(map(plain, [table.name, *columns.types])) else None
+        names = [*filter(None, [table.schema]), table.name, *columns.types]
+        return columns if all(map(plain, names)) else None
 
     def are_few(self, connection: duckdb.DuckDBPyConnection, table: Table, sql: str) -> bool:
         """Whether MySQL expects ``sql``, a query of ``table``, to have few enough rows to keep."""

@@ -61,11 +61,13 @@ class _Reference:
 class _Query:
     """What was found in a parsed query.
 
-    ``names``: the parts of the names of columns; ``bare``: those that are not qualified.
+    ``untouched``: tables in a column that is named for its text. ``names``: the parts of the names
+    of columns; ``bare``: those that are not qualified.
     ``defined``: names of CTEs. ``takes_all``: columns are used that are not named.
     """
 
     tables: list[Node] = field(default_factory=list)
+    untouched: list[Node] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
     bare: set[str] = field(default_factory=set)
     functions: set[str] = field(default_factory=set)
@@ -143,7 +145,10 @@ class Narrowing:
         if not query.functions <= self._functions:  # a macro's text is not known
             return True
         words = _words(text)
-        if any(_may_be_view(node, query.defined, attached) for node in query.tables):
+        if any(
+            _may_be_view(node, query.defined, attached)
+            for node in [*query.tables, *query.untouched]
+        ):
             views = cursor.execute(
                 "SELECT lower(view_name), sql FROM system.main.duckdb_views() WHERE NOT internal"
             ).fetchall()
@@ -222,15 +227,24 @@ def _parsed(cursor: duckdb.DuckDBPyConnection, text: str, start: int) -> _Query 
     return found
 
 
-def _walk(node: object, found: _Query) -> None:
+def _walk(node: object, found: _Query, *, named: bool = True) -> None:
+    """Note what is in a part of a query; ``named``: no column's name is made of its text."""
     if isinstance(node, list):
         for child in node:
-            _walk(child, found)
-    if not isinstance(node, dict):
-        return
+            _walk(child, found, named=named)
+    elif isinstance(node, dict):
+        _note(node, found, named=named)
+        for key, child in node.items():
+            if key != "select_list":
+                _walk(child, found, named=named)
+        for column in node.get("select_list") or ():
+            _walk(column, found, named=named and bool(column["alias"]))
+
+
+def _note(node: Node, found: _Query, *, named: bool) -> None:
     kind = node.get("type")
     if kind == "BASE_TABLE":
-        found.tables.append(node)
+        (found.tables if named else found.untouched).append(node)
     elif kind == "FUNCTION":
         found.functions.add(node["function_name"])
     elif kind == "COLUMN_REF":
@@ -242,8 +256,6 @@ def _walk(node: object, found: _Query) -> None:
     found.names.update(name.lower() for name in node.get("using_columns") or ())
     if isinstance(node.get("cte_map"), dict):
         found.defined.update(entry["key"].lower() for entry in node["cte_map"]["map"])
-    for child in node.values():
-        _walk(child, found)
 
 
 def _references(
@@ -288,7 +300,9 @@ def _named(
     """The table of MySQL's that is meant, if one is."""
     catalog, schema, name = node["catalog_name"], node["schema_name"], node["table_name"]
     if not catalog and not schema:
-        row = cursor.execute("SELECT current_database(), current_schema()").fetchone()
+        row = cursor.execute(
+            "SELECT system.main.current_database(), system.main.current_schema()"
+        ).fetchone()
         if row is None or name.lower() in defined or _is_temporary(cursor, name):
             return None
         catalog, schema = row
