@@ -284,9 +284,9 @@ class _Parser:
         words = ("NULL", "TRUE", "FALSE", "DEFAULT")
         return (
             self._takes("string")
+            or self._takes_parameter(_CONSTANTS)
             or self._takes_number()
             or any(map(self._takes_word, words))
-            or self._takes_parameter(_CONSTANTS)
         )
 
     def _takes_parameter(self, kinds: tuple[type, ...]) -> bool:
