@@ -41,17 +41,17 @@ TEXTS = [
 ]
 
 SERVERS = {
-    "as it comes": (),
-    "no escapes": ("--sql-mode=NO_BACKSLASH_ESCAPES",),
-    "quotes for names, no escapes": ("--sql-mode=ANSI,NO_BACKSLASH_ESCAPES",),
-    "gbk": ("--character-set-server=gbk", "--skip-character-set-client-handshake"),
-    "latin1": ("--character-set-server=latin1", "--skip-character-set-client-handshake"),
+    "as it comes": "",
+    "no escapes": "SET GLOBAL sql_mode = 'NO_BACKSLASH_ESCAPES'",
+    "quotes for names, no escapes": "SET GLOBAL sql_mode = 'ANSI,NO_BACKSLASH_ESCAPES'",
+    "gbk": "SET GLOBAL init_connect = 'SET NAMES gbk', GLOBAL character_set_server = gbk",
+    "latin1": "SET GLOBAL init_connect = 'SET NAMES latin1', GLOBAL character_set_server = latin1",
 }
 
 
-@pytest.fixture(scope="module", params=SERVERS.values(), ids=SERVERS, name="server")
+@pytest.fixture(scope="module", params=list(SERVERS.values()), ids=list(SERVERS), name="server")
 def fixture_server(request: pytest.FixtureRequest) -> Iterator[MariaDB]:
-    server = MariaDB("--general-log", *request.param)
+    server = MariaDB("--general-log")
     try:
         server.start()
         texts = ", ".join(f"({i}, 0x{text.encode().hex()}, {i})" for i, text in enumerate(TEXTS))
@@ -61,7 +61,7 @@ def fixture_server(request: pytest.FixtureRequest) -> Iterator[MariaDB]:
             f"CREATE TABLE corpus.text {columns} CHARACTER SET utf8mb4;"
             f"CREATE TABLE corpus.bin {columns} COLLATE utf8mb4_bin;"
             f"INSERT INTO corpus.text VALUES {texts}; INSERT INTO corpus.bin VALUES {texts};"
-            f"GRANT ALL ON corpus.* TO {server.user}@'%'"
+            f"GRANT ALL ON corpus.* TO {server.user}@'%'; {request.param}"
         )
         yield server
     finally:

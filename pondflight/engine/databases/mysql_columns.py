@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import duckdb
@@ -28,11 +28,13 @@ class Table:
 class Columns:
     """The columns of a table.
 
-    ``types``: name and DuckDB's type of each. ``literals``: how constants are written for those
+    ``types``: name and DuckDB's type of each. ``binary``: text of a binary collation, which DuckDB
+    takes for bytes where a query of ours has it. ``literals``: how constants are written for those
     that MySQL compares as DuckDB does.
     """
 
     types: Mapping[str, str]
+    binary: Collection[str]
     literals: Mapping[str, Literal]
 
 
@@ -79,17 +81,18 @@ def _asked(cursor: duckdb.DuckDBPyConnection, table: Table) -> Columns:
     types = dict(zip(relation.columns, map(str, relation.types), strict=True))
     of_schema = "?" if table.schema else "DATABASE()"
     sql = (
-        "SELECT column_name, data_type FROM information_schema.columns"
+        "SELECT column_name, data_type, collation_name FROM information_schema.columns"
         f" WHERE table_name = ? AND table_schema = {of_schema}"
     )
     names = [table.name, *filter(None, [table.schema])]
     parameters = ", ".join(f"p{number}: ?" for number, _ in enumerate(names))
-    systems: dict[str, str] = dict(
-        cursor.execute(
-            f"FROM system.main.mysql_query({literal(table.alias)}, {literal(sql)},"
-            f" params := {{{parameters}}})",
-            names,
-        ).fetchall()
-    )
+    rows = cursor.execute(
+        f"FROM system.main.mysql_query({literal(table.alias)}, {literal(sql)},"
+        f" params := {{{parameters}}})",
+        names,
+    ).fetchall()
+    systems = {name: system for name, system, _ in rows}
+    binary = {name for name, _, collation in rows if str(collation).endswith("_bin")}
     found = {name: literal_for(systems.get(name, ""), kind) for name, kind in types.items()}
-    return Columns(types, {name: write for name, write in found.items() if write is not None})
+    literals = {name: write for name, write in found.items() if write is not None}
+    return Columns(types, binary, literals)

@@ -335,7 +335,10 @@ def _asked(reference: _Reference, columns: Columns, query: _Query, found: Condit
     table = reference.table
     takes_all = query.takes_all or reference.renames or reference.label.lower() in query.bare
     names = [name for name in columns.types if takes_all or name.lower() in query.names]
-    listed = ", ".join(f"`{name}`" for name in names or list(columns.types)[:1])
+    listed = ", ".join(
+        f"CONVERT(`{name}` USING utf8mb4) AS `{name}`" if name in columns.binary else f"`{name}`"
+        for name in names or list(columns.types)[:1]
+    )
     schema = f"`{table.schema}`." if table.schema else ""
     return f"SELECT {listed} FROM {schema}`{table.name}` WHERE {found.sql}"
 
