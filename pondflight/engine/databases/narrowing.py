@@ -138,24 +138,22 @@ class Narrowing:
     ) -> bool:
         """Whether a filter of the query may have another constant when it is run than now."""
         if not self._functions:
-            found = cursor.execute(
-                "SELECT DISTINCT function_name FROM system.main.duckdb_functions() WHERE internal"
-            ).fetchall()
+            with cursor.cursor() as another:
+                found = another.execute(
+                    "SELECT DISTINCT function_name FROM system.main.duckdb_functions()"
+                    " WHERE internal"
+                ).fetchall()
             self._functions = frozenset(name for (name,) in found)
         if not query.functions <= self._functions:  # a macro's text is not known
             return True
-        words = _words(text)
-        if any(
-            _may_be_view(node, query.defined, attached)
-            for node in [*query.tables, *query.untouched]
-        ):
-            views = cursor.execute(
-                "SELECT lower(view_name), sql FROM system.main.duckdb_views() WHERE NOT internal"
-            ).fetchall()
-            while met := [view for view in views if view[0] in words]:
-                views = [view for view in views if view not in met]
-                words.update(*(_words(sql) for _, sql in met))
-        return not words.isdisjoint(_OF_THE_MOMENT)
+        if not _words(text).isdisjoint(_OF_THE_MOMENT):
+            return True
+        tables = [*query.tables, *query.untouched]
+        return not all(
+            _is_whole_table(cursor, node)
+            for node in tables
+            if _may_be_view(node, query.defined, attached)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +180,18 @@ def _may_be_view(
     if not first:
         return node["table_name"].lower() not in defined
     return attached.get(first, ("", "duckdb"))[1] not in ("mysql", "postgres")
+
+
+def _is_whole_table(cursor: duckdb.DuckDBPyConnection, node: Node) -> bool:
+    """Whether a table of a query is a table of DuckDB's, or a view of all that is in one."""
+    parts = (node["catalog_name"], node["schema_name"], node["table_name"])
+    name = ".".join(map(quote, filter(None, parts)))
+    with suppress(duckdb.BinderException, duckdb.CatalogException):
+        row = cursor.execute(f"EXPLAIN (FORMAT json) FROM {name}").fetchone()
+        plan: list[Node] = json.loads(row[1]) if row else []
+        names = [scan["name"].strip() for scan in plan]
+        return names == ["SEQ_SCAN"] and "Filters" not in plan[0]["extra_info"]
+    return False
 
 
 def _words(text: str) -> set[str]:
