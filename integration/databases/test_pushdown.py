@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from adbc_driver_manager import Error
 
 from integration.conftest import Deploy
 from integration.databases.support import failure, rows
@@ -297,6 +299,8 @@ def test_a_change_with_constants_and_numbers_is_made(stock: Deployment, mariadb:
         ("PREPARE gone AS DELETE FROM ours.item WHERE name = 'item 4'", ()),
         ("PREPARE gone AS UPDATE ours.item SET name = $1 WHERE id = 4", ()),
         (r"CREATE TABLE ours.other (a VARCHAR DEFAULT '\')", ()),
+        ('CREATE TABLE ours.other ("a` int) -- " INT)', ()),
+        ('CREATE TABLE ours.other AS FROM (SELECT 1 AS "a` int) -- ")', ()),
     ],
 )
 def test_a_change_that_mariadb_might_misread_is_refused(
@@ -308,6 +312,13 @@ def test_a_change_that_mariadb_might_misread_is_refused(
         found = failure(connection, change, parameters or None)
     assert "MySQL might take" in found
     assert mariadb.run(state) == before
+
+
+def test_names_of_columns_that_mariadb_might_misread_are_not_ingested(stock: Deployment) -> None:
+    evil = pa.table({"a` int) -- ": [1]})
+    with stock.connect("writer", autocommit=True) as connection, connection.cursor() as cursor:
+        with pytest.raises(Error, match="MySQL might take"):
+            cursor.adbc_ingest("other", evil, mode="create", catalog_name="ours")
 
 
 def test_a_change_of_an_own_table_may_read_mariadb(stock: Deployment) -> None:

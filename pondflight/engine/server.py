@@ -274,7 +274,7 @@ class EngineServer(FlightSqlServer):
             self._storage.writing(call, self._database, adds=True),
             self._journal.during(call, f"INGEST INTO {quote(command.table)}", "INGEST") as entry,
         ):
-            total = ingest(self._sessions, call, session, command, reader)
+            total = ingest(self._sessions, self._pushdown, call, session, command, reader)
             entry.rows = lambda: total
             return total
 

@@ -16,7 +16,8 @@ import datetime as dt
 import decimal
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 import duckdb
 
@@ -37,6 +38,11 @@ _REFUSAL = (
     "an UPDATE or DELETE in a MySQL database can only set columns to constants without a "
     "backslash, and only choose rows by comparing columns of numbers with numbers, as in WHERE id "
     "IN (1, 2): MySQL might take anything else for something else; find the keys with a SELECT"
+)
+
+_MISREAD_DEFINITION = (
+    "a CREATE or ALTER in a MySQL database cannot have a backslash or ` in a name or a default: "
+    "MySQL might take what follows for something else"
 )
 
 _TOKEN = re.compile(
@@ -80,15 +86,22 @@ class Changes:
             self._check_change(cursor, statement, values, meant, path)
         if effect in _DEFINES and meant:
             _check_definition(text)
+            _check_names(_columns_made(cursor, text, values))
         if effect in _INSERTS:
             for name in meant:
                 _check_escapes(cursor, databases[name])
 
-    def check_insert(self, cursor: duckdb.DuckDBPyConnection, catalog: str | None) -> None:
-        """Raises ``NotSupported`` if rows cannot be written to ``catalog``, or the current one."""
-        names = _path(cursor) if catalog is None else [catalog.lower()]
+    def check_insert(
+        self, cursor: duckdb.DuckDBPyConnection, catalog: str | None, columns: Sequence[str]
+    ) -> None:
+        """Raises ``NotSupported`` if rows cannot be written to ``catalog``, or the current one.
+
+        ``columns`` are their names, with which a table may be made for them.
+        """
+        among = _path(cursor) if catalog is None else [catalog.lower()]
         for name, alias in _writable(cursor).items():
-            if name in names:
+            if name in among:
+                _check_names(columns)
                 _check_escapes(cursor, alias)
 
     def _check_change(
@@ -166,12 +179,28 @@ def _check_definition(text: str) -> None:
     has_query = False
     for token in tokenize(text):
         has_query = has_query or token.keyword in _QUERY_WORDS
-        quoted = token.text[:1] == '"' and ("`" in token.text or "\\" in token.text)
-        if quoted or ("\\" in token.text and not has_query):
-            raise NotSupported(
-                "a CREATE or ALTER in a MySQL database cannot have a backslash or ` in it: "
-                "MySQL might take what follows for something else"
-            )
+        if token.text[:1] == '"':
+            _check_names([token.text])
+        elif "\\" in token.text and not has_query:
+            raise NotSupported(_MISREAD_DEFINITION)
+
+
+def _check_names(names: Iterable[str]) -> None:
+    if any("`" in name or "\\" in name for name in names):
+        raise NotSupported(_MISREAD_DEFINITION)
+
+
+def _columns_made(cursor: duckdb.DuckDBPyConnection, text: str, values: Values) -> list[str]:
+    """The columns of the query that a table is made of, if it is."""
+    tokens = [token for token in tokenize(text) if not token.depth]
+    start = next((token.start for token in tokens if token.keyword in _QUERY_WORDS), None)
+    if start is None:
+        return []
+    query = text.encode()[start:].decode()
+    with suppress(duckdb.Error):  # it fails by itself then
+        found = cursor.execute(f"SELECT * FROM (\n{query}\n) LIMIT 0", values).description or []
+        return [column[0] for column in found]
+    return []
 
 
 def _check_escapes(cursor: duckdb.DuckDBPyConnection, alias: str) -> None:

@@ -127,7 +127,8 @@ class Narrowing:
             if fits or self._columns.are_few(cursor, reference.table, sql):
                 inner = _replacement(reference, columns, sql, streams=streams)
                 data = data[: reference.start] + inner.encode() + data[reference.end :]
-        return data.decode()
+        narrowed = data.decode()
+        return text if narrowed == text else narrowed
 
     def _is_of_the_moment(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -89,10 +89,12 @@ class Pushdown:
             return text
         return self._narrowing.narrowed(cursor, statement, plan, in_transaction=in_transaction)
 
-    def check_insert(self, cursor: duckdb.DuckDBPyConnection, catalog: str | None) -> None:
+    def check_insert(
+        self, cursor: duckdb.DuckDBPyConnection, catalog: str | None, columns: Sequence[str]
+    ) -> None:
         """Raises ``NotSupported`` if rows cannot be written safely to the database ``catalog``."""
         if self._watches:
-            self._changes.check_insert(cursor, catalog)
+            self._changes.check_insert(cursor, catalog, columns)
 
 
 def _plan(cursor: duckdb.DuckDBPyConnection, text: str, values: Values) -> list[Node]:
