@@ -30,6 +30,18 @@ _RUNS = 25
 _ROWS = 1_000_000
 _COUNT = "SELECT count(*) FROM shop.public.million"
 _SUM = "SELECT sum(id), max(label) FROM shop.public.million"
+_OF_MARIADB = (
+    "SELECT label FROM crm.million WHERE id = 4711",
+    "SELECT label FROM crm.million WHERE id = 4711 AND label LIKE 'label%'",
+    "SELECT count(*) FROM crm.million WHERE made >= DATE '2024-12-01'",
+    "SELECT id FROM crm.million WHERE label = 'label 4711'",
+    "SELECT * FROM crm.million ORDER BY id DESC LIMIT 10",
+    "SELECT * FROM crm.million LIMIT 10",
+    "SELECT count(*) FROM crm.million",
+    "SELECT kind, count(*), max(id) FROM crm.million GROUP BY kind",
+    "SELECT count(*) FROM crm.million AS m JOIN crm.customer AS c ON m.id = c.c_custkey",
+)
+_MARIADB_RUNS = 5
 # 2.3 GB: a number, a key and a text of 120 characters.
 _LOOK_SECONDS = 0.05
 _SORTED_ROWS = 17_000_000
@@ -40,13 +52,14 @@ _SORT = (
 
 
 def main() -> None:
-    """Start of a worker, one million rows of PostgreSQL, a sort larger than memory."""
+    """Start of a worker, a million rows of each server, a sort larger than memory."""
     if not shutil.which("mariadbd") or not list(Path("/usr/lib/postgresql").glob("*/bin/postgres")):
         print("databases: not measured: apt-get install postgresql mariadb-server", file=sys.stderr)
         return
     with _databases() as (postgres, entries):
         _starts(entries)
         _million(postgres, entries)
+        _million_of_mariadb(entries)
     _sort()
 
 
@@ -63,6 +76,12 @@ def _databases() -> Iterator[tuple[Postgres, list[dict[str, Any]]]]:
             f" FROM generate_series(1, {_ROWS}) AS n;"
             f" GRANT SELECT ON million TO {postgres.user}; VACUUM ANALYZE million",
             "shop",
+        )
+        mariadb.run(
+            "CREATE TABLE million (id INT PRIMARY KEY, label VARCHAR(30), kind INT, made DATE);"
+            " INSERT INTO million SELECT seq, concat('label ', seq), seq % 7,"
+            f" DATE '2022-01-01' + INTERVAL seq % 1096 DAY FROM seq_1_to_{_ROWS}",
+            "crm",
         )
         yield (
             postgres,
@@ -120,9 +139,28 @@ def _million(postgres: Postgres, entries: list[dict[str, Any]]) -> None:
     )
 
 
-def _in_turns(ways: list[Callable[[], object]]) -> list[list[float]]:
+def _million_of_mariadb(entries: list[dict[str, Any]]) -> None:
+    """The same of the table in MariaDB and of its copy in the worker."""
+    rows = []
+    with served(_config(entries)) as server, server.connect(autocommit=True) as connection:
+        _fetch(connection, "CREATE TABLE copied AS FROM crm.million")
+        for sql in _OF_MARIADB:
+            ways: list[Callable[[], object]] = [
+                lambda sql=sql: _fetch(connection, sql),  # type: ignore[misc]
+                lambda sql=sql: _fetch(connection, sql.replace("crm.million", "copied")),  # type: ignore[misc]
+            ]
+            times = _in_turns(ways, _MARIADB_RUNS)
+            rows.append((f"`{sql}`", *(percentile(found, 0.5) for found in times)))
+    show(
+        f"{_ROWS:,} rows of MariaDB, median of {_MARIADB_RUNS}, ms",
+        ("statement", "of MariaDB", "of a copy in the worker"),
+        rows,
+    )
+
+
+def _in_turns(ways: list[Callable[[], object]], runs: int = _RUNS) -> list[list[float]]:
     times: list[list[float]] = [[] for _ in ways]
-    for run in range(_RUNS + 1):
+    for run in range(runs + 1):
         for found, way in zip(times, ways, strict=True):
             begin = time.perf_counter()
             way()

@@ -23,10 +23,10 @@ def rows(connection: dbapi.Connection, sql: str, parameters: Any = None) -> list
         return found
 
 
-def failure(connection: dbapi.Connection, sql: str) -> str:
+def failure(connection: dbapi.Connection, sql: str, parameters: Any = None) -> str:
     """Run a statement that has to fail; what the client is told."""
     try:
-        found = rows(connection, sql)
+        found = rows(connection, sql, parameters)
     except Error as error:
         return str(error)
     raise AssertionError(f"{sql} did not fail: {found[:3]}")

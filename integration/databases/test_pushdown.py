@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
+import pyarrow as pa
 import pytest
+from adbc_driver_manager import Error
 
 from integration.conftest import Deploy
 from integration.databases.support import failure, rows
 from integration.deployment import Deployment
 from integration.servers import MariaDB, Postgres
-from pondflight.engine.databases.pushdown import SETTINGS
+from pondflight.engine.databases.fixed import FIXED, PER_STATEMENT
 
 
 def _asked(log: str, mark: str) -> str:
@@ -88,99 +93,260 @@ def test_mariadb_is_asked_for_the_columns_and_rows_that_are_needed(
     assert not any("c_comment" in line for line in asked)
 
 
-def _sent(mariadb: MariaDB) -> list[str]:
-    """The queries that MariaDB has been sent for rows of its table."""
-    log = (mariadb.folder / "general.log").read_text("utf-8", "replace")
-    return re.findall(r"Prepare\s+(SELECT .*? FROM `paths`\.`file`.*)", log)
+@contextmanager
+def _sent(mariadb: MariaDB, table: str) -> Iterator[list[str]]:
+    """The queries that MariaDB is sent meanwhile for rows of a table."""
+    log = mariadb.folder / "general.log"
+    begin = len(log.read_text("utf-8", "replace"))
+    sent: list[str] = []
+    yield sent
+    logged = log.read_text("utf-8", "replace")[begin:]
+    sent += re.findall(rf"Prepare\s+(SELECT .*? FROM (?:`\w+`\.)?`{table}`.*)", logged)
 
 
-@pytest.fixture(name="paths", scope="module")
-def fixture_paths(deploy: Deploy, mariadb: MariaDB) -> Deployment:
-    """A table whose strings have backslashes in them, to read and, by another alias, to write."""
+@pytest.fixture(name="stock", scope="module")
+def fixture_stock(deploy: Deploy, mariadb: MariaDB) -> Deployment:
+    """A table with a column of each kind; to read and, by another alias, to write."""
     mariadb.run(
-        r"""
-        CREATE DATABASE paths CHARACTER SET utf8mb4;
-        CREATE TABLE paths.file (id INT PRIMARY KEY, path VARCHAR(100));
-        INSERT INTO paths.file VALUES
-            (1, 'C:\\new'), (2, 'ends\\'), (3, 'o''hara'), (4, 'plain'), (5, '\\''');
         """
-        f"GRANT ALL ON paths.* TO {mariadb.user}@'%'"
+        CREATE DATABASE stock CHARACTER SET utf8mb4;
+        CREATE TABLE stock.item (
+            id INT PRIMARY KEY, `year` YEAR, made DATE, seen DATETIME(3), stamped TIMESTAMP,
+            price DECIMAL(12,4), weight DOUBLE, size FLOAT, sold TINYINT(1), big BIGINT UNSIGNED,
+            exact DECIMAL(50,2), name VARCHAR(50)
+        ) COLLATE utf8mb4_general_ci;
+        INSERT INTO stock.item
+        SELECT seq, 1990 + seq % 30, date '2020-01-01' + interval seq day,
+               '2020-01-01' + interval seq minute, '2020-01-01' + interval seq minute,
+               seq / 7, seq / 7, seq / 7, seq % 3, 18446744073709551615 - seq, seq / 7,
+               concat('Item ', seq)
+        FROM stock.seq_1_to_500;
+        """
+        f"GRANT ALL ON stock.* TO {mariadb.user}@'%'"
     )
-    entry = {"type": "mysql", "connection_string": mariadb.url("paths")}
-    entries = [entry | {"alias": "paths"}, entry | {"alias": "ours", "read_only": False}]
+    entry = {"type": "mysql", "connection_string": mariadb.url("stock")}
+    entries = [entry | {"alias": "stocked"}, entry | {"alias": "ours", "read_only": False}]
     return deploy({"duckdb": {"attached_databases": entries}})
 
 
+_NARROWED = [
+    ("id = 7", (), "`id` = 7"),
+    ("id = ?", (7,), "`id` = 7"),
+    ("id = ? AND name = ?", (7, "Item 7"), "`id` = 7"),
+    ("id = 7 AND name LIKE 'Item%'", (), "`id` = 7"),
+    ("id IN (3, 5, 9)", (), "((`id` = 3 OR `id` = 5) OR `id` = 9)"),
+    ("id BETWEEN 3 AND 9", (), "`id` >= 3 AND `id` <= 9"),
+    ("id > 490 OR id < 3", (), "(`id` > 490 OR `id` < 3)"),
+    ("made = DATE '2020-02-01'", (), "`made` = '2020-02-01'"),
+    ("made >= '2021-05-01' AND sold", (), "`made` >= '2021-05-01'"),
+    ("seen < '2020-01-01 00:03:00'", (), "`seen` < '2020-01-01 00:03:00'"),
+    ("price > 70.5", (), "`price` > 70.5000"),
+    ("weight = 1", (), "`weight` = 1.0e0"),
+    ("big = 18446744073709551610", (), "`big` = 18446744073709551610"),
+    ('id != 3 AND price = 1 AND "year" <> 1999', (), "`price` = 1.0000 AND `id` != 3"),
+]
+
+
+@pytest.mark.parametrize(("condition", "parameters", "sent"), _NARROWED)
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_mariadb_is_asked_for_the_rows_that_numbers_and_dates_choose(
+    stock: Deployment,
+    mariadb: MariaDB,
+    condition: str,
+    parameters: tuple[Any, ...],
+    sent: str,
+    autocommit: bool,
+) -> None:
+    chosen = f"SELECT id, name FROM {{table}} AS t WHERE {condition} ORDER BY id"
+    with stock.connect(autocommit=autocommit) as connection:
+        rows(connection, "CREATE OR REPLACE TABLE copied AS FROM stocked.item")
+        expected = rows(connection, chosen.format(table="copied"), parameters or None)
+        with _sent(mariadb, "item") as queries:
+            found = rows(connection, chosen.format(table="stocked.item"), parameters or None)
+    assert found == expected
+    assert 0 < len(expected) < 500
+    conditions = {query.partition(" WHERE ")[2].strip() for query in queries}
+    assert {" AND ".join(sorted(one.split(" AND "))) for one in conditions} == {
+        " AND ".join(sorted(sent.split(" AND ")))
+    }
+
+
 @pytest.mark.parametrize(
-    ("condition", "found"),
+    "condition",
     [
-        (r"path = 'C:\new'", [1]),
-        (r"path = 'C:' || chr(92) || 'new'", [1]),
-        (r"path = 'ends\'", [2]),
-        (r"path IN ('ends\', 'plain')", [2, 4]),
-        (r"path LIKE 'ends\%'", [2]),
-        (r"path > 'ends\' AND path < 'q'", [3, 4]),
-        (r"path = '\'''", [5]),
-        (r"path = '\'' OR 1 = 1 -- '", []),
-        (r"path = '\'' UNION SELECT 7, current_user() -- '", []),
-        (r"path = chr(92) || ''' OR 1 = 1 -- '", []),
+        "name = 'item 7'",
+        "name = 'Item 7 '",
+        "name > 'item 7'",
+        "name IN ('item 7', 'Item 7')",
+        '"year" = 99',
+        "sold",
+        "size = 1",
+        "exact = 1",
+        "stamped = '2020-01-01 00:07:00'",
+        "id // 2 = 4",
+        "id::VARCHAR = '7'",
+        "id = (SELECT min(id) + 3 FROM copied)",
+        "id IN (SELECT id FROM copied WHERE id < 9)",
+        "id = 7 OR name = 'Item 9'",
+        "made = current_date",
     ],
 )
-def test_a_backslash_is_no_escape_to_mariadb(
-    paths: Deployment, mariadb: MariaDB, condition: str, found: list[int]
+def test_mariadb_is_not_asked_what_it_might_mean_otherwise(
+    stock: Deployment, mariadb: MariaDB, condition: str
 ) -> None:
-    chosen = f"SELECT id FROM paths.file WHERE {condition} ORDER BY id"
-    queries = (
-        chosen,
-        f"SELECT max(id) FROM paths.file WHERE {condition} GROUP BY path ORDER BY 1",
-        f"CREATE OR REPLACE VIEW chosen AS {chosen}; FROM chosen",
-        f"PREPARE chosen AS {chosen}; EXECUTE chosen",
-        f"CREATE OR REPLACE TEMP TABLE copied AS {chosen}; FROM copied",
-    )
-    before = len(_sent(mariadb))
-    with paths.connect(autocommit=True) as connection:
-        for query in queries:
-            assert rows(connection, query) == [(id_,) for id_ in found], query
-        bound = "SELECT id FROM paths.file WHERE path = ?"
-        assert rows(connection, bound, ("ends\\",)) == [(2,)]
-    asked = _sent(mariadb)[before:]
-    assert asked
-    assert not any("\\" in query or "OR 1" in query for query in asked)
+    chosen = f"SELECT id, name FROM {{table}} AS t WHERE {condition} ORDER BY id"
+    with stock.connect(autocommit=True) as connection:
+        rows(connection, "CREATE OR REPLACE TABLE copied AS FROM stocked.item")
+        expected = rows(connection, chosen.format(table="copied"))
+        with _sent(mariadb, "item") as queries:
+            found = rows(connection, chosen.format(table="stocked.item"))
+    assert found == expected
+    assert queries
+    assert not any("WHERE" in query for query in queries)
 
 
-def test_filters_without_a_backslash_reach_mariadb_after_one_with_it(
-    paths: Deployment, mariadb: MariaDB
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT a.id, b.name FROM {t} AS a JOIN {t} AS b USING (id) WHERE a.id = 7",
+        "SELECT a.name, b.name FROM {t} AS a, {t} AS b WHERE a.id = 7 AND b.id = 9",
+        "SELECT x.n FROM (SELECT id AS made, made AS n, name AS id FROM {t}) AS x WHERE x.made = 7",
+        "WITH item AS (FROM {t}) SELECT a.id FROM item AS a JOIN item AS b USING (id) WHERE b.id=7",
+        "SELECT (SELECT name FROM {t} WHERE id = 7), (SELECT name FROM {t} WHERE id = 8) AS x",
+        "SELECT i.b FROM {t} AS i(a, b) WHERE i.a = 7",
+        "SELECT i FROM {t} AS i WHERE i.id = 7",
+        "SELECT count(*), max(name) FROM {t} WHERE id = 7",
+        "SELECT id FROM {t} WHERE id = 7 AND name <> 'x'' AND (id = 8)) OR ((id = 9)'",
+        "SELECT * EXCLUDE (name) FROM {t} WHERE id = 7 UNION ALL BY NAME SELECT 1 AS id",
+        "SELECT id FROM {t} WHERE id = 7 AND made < current_date AND made > current_date - 9999",
+        "FROM {t} SELECT name WHERE id IN (7, 8) ORDER BY name LIMIT 1 -- {t}",
+        "SELECT id, row_number() OVER (ORDER BY id) FROM {t} QUALIFY id = 7",
+        "SELECT max(id) FROM (SELECT * FROM {t} LIMIT 5 OFFSET 7)",
+        "PIVOT (FROM {t} SELECT id, sold WHERE id < 4) ON sold USING count(*)",
+    ],
+)
+def test_a_narrowed_query_has_the_rows_of_the_whole_table(stock: Deployment, query: str) -> None:
+    with stock.connect(autocommit=True) as connection:
+        rows(connection, "CREATE OR REPLACE TABLE copied AS FROM stocked.item")
+        expected = rows(connection, query.format(t="copied"))
+        found = rows(connection, query.format(t="stocked.item"))
+    assert sorted(map(repr, found)) == sorted(map(repr, expected))
+
+
+def test_what_is_copied_is_narrowed_and_a_view_is_kept_as_it_is(
+    stock: Deployment, mariadb: MariaDB
 ) -> None:
-    with paths.connect(autocommit=True) as connection:
-        rows(connection, r"SELECT id FROM paths.file WHERE path = 'ends\'")
-        rows(connection, "SELECT count(*) FROM paths.file WHERE path = 'plain' AND id > 3")
-    asked = _sent(mariadb)[-1]
-    assert asked.startswith("SELECT COUNT(*)")
-    assert "`path` = 'plain'" in asked
-    assert "`id` > 3" in asked
+    with stock.connect(autocommit=True) as connection, _sent(mariadb, "item") as queries:
+        copy = "CREATE OR REPLACE TABLE few AS SELECT id FROM stocked.item WHERE id = 7"
+        rows(connection, copy)
+        rows(connection, "INSERT INTO few SELECT id FROM stocked.item WHERE id = 8")
+        assert rows(connection, "FROM few ORDER BY id") == [(7,), (8,)]
+        rows(connection, "CREATE OR REPLACE VIEW seen AS SELECT id FROM stocked.item WHERE id = 9")
+        ((text,),) = rows(connection, "SELECT sql FROM duckdb_views() WHERE view_name = 'seen'")
+    assert "mysql_query" not in text
+    assert {query.partition(" WHERE ")[2].strip() for query in queries} == {"`id` = 7", "`id` = 8"}
 
 
-def test_a_change_with_a_backslash_is_refused_and_not_made_wrongly(
-    paths: Deployment, mariadb: MariaDB
+def test_a_narrowed_query_is_part_of_its_transaction(stock: Deployment) -> None:
+    with stock.connect("writer") as connection:
+        rows(connection, "INSERT INTO ours.item (id, name) VALUES (900, 'ours')")
+        assert rows(connection, "SELECT name FROM ours.item WHERE id = 900") == [("ours",)]
+        connection.rollback()
+        assert rows(connection, "SELECT name FROM ours.item WHERE id = 900") == []
+
+
+@pytest.mark.parametrize("column", ["name::INT", "nothing", "error('no')"])
+def test_the_error_of_a_narrowed_query_has_no_sql_of_ours(stock: Deployment, column: str) -> None:
+    with stock.connect(autocommit=True) as connection:
+        found = failure(connection, f"SELECT {column} FROM stocked.item WHERE id = 7")
+    assert "mysql_query" not in found
+
+
+def test_a_change_with_constants_and_numbers_is_made(stock: Deployment, mariadb: MariaDB) -> None:
+    before = mariadb.run("SELECT * FROM stock.item ORDER BY id")
+    with stock.connect("writer", autocommit=True) as connection:
+        rows(connection, "INSERT INTO ours.item (id, name) VALUES (801, 'a'), (802, 'b')")
+        rows(connection, "UPDATE ours.item SET name = 'it''s \"x\"', price = -1.5 WHERE id = 801")
+        rows(connection, "UPDATE ours.item SET made = '2024-02-29' WHERE id IN (801, 802)")
+        rows(connection, "UPDATE ours.item SET name = ? WHERE id = ?", ("später", 802))
+        assert rows(connection, "SELECT id, name, made::TEXT FROM ours.item WHERE id > 800") == [
+            (801, 'it\'s "x"', "2024-02-29"),
+            (802, "später", "2024-02-29"),
+        ]
+        rows(connection, "DELETE FROM ours.item WHERE NOT (id < 801 OR id > 802)")
+    assert mariadb.run("SELECT * FROM stock.item ORDER BY id") == before
+
+
+@pytest.mark.parametrize(
+    ("change", "parameters"),
+    [
+        (r"UPDATE ours.item SET name = 'D:\new' WHERE id = 4", ()),
+        ("UPDATE ours.item SET name = ? WHERE id = 4", ("ends\\",)),
+        ("UPDATE ours.item SET name = chr(92) || '''' WHERE id = 4", ()),
+        ("UPDATE ours.item SET name = upper(name) WHERE id = 4", ()),
+        ("UPDATE ours.item SET id = 1000 + id", ()),
+        ("UPDATE ours.item SET name = 'x' WHERE name = 'item 4'", ()),
+        ("DELETE FROM ours.item WHERE name = 'item 4'", ()),
+        ("DELETE FROM ours.item WHERE name = ?", ("item 4",)),
+        ("DELETE FROM ours.item WHERE name = 4", ()),
+        ('DELETE FROM ours.item WHERE "year" = 99', ()),
+        ("DELETE FROM ours.item WHERE sold", ()),
+        ("DELETE FROM ours.item WHERE id IN (SELECT 4)", ()),
+        ("DELETE FROM ours.item USING stocked.item AS s WHERE s.id = 4", ()),
+        (r"DELETE FROM ours.item WHERE name = '\'' OR 1 = 1 -- '", ()),
+        ("USE ours; DELETE FROM item WHERE name = 'item 4'", ()),
+        ("WITH x AS (SELECT 4 AS id) DELETE FROM ours.item WHERE name = 'item 4'", ()),
+        ("PREPARE gone AS DELETE FROM ours.item WHERE name = 'item 4'", ()),
+        ("PREPARE gone AS UPDATE ours.item SET name = $1 WHERE id = 4", ()),
+        (r"CREATE TABLE ours.other (a VARCHAR DEFAULT '\')", ()),
+        ('CREATE TABLE ours.other ("a` int) -- " INT)', ()),
+        ('CREATE TABLE ours.other AS FROM (SELECT 1 AS "a` int) -- ")', ()),
+    ],
+)
+def test_a_change_that_mariadb_might_misread_is_refused(
+    stock: Deployment, mariadb: MariaDB, change: str, parameters: tuple[Any, ...]
 ) -> None:
-    before = mariadb.run("SELECT * FROM paths.file ORDER BY id")
-    with paths.connect("writer", autocommit=True) as connection:
-        for sql in (
-            r"UPDATE ours.file SET path = 'D:\new' WHERE id = 4",
-            r"UPDATE ours.file SET path = 'x' WHERE path = 'ends\'",
-            r"DELETE FROM ours.file WHERE path = '\'' OR 1 = 1 -- '",
-            r"PREPARE gone AS DELETE FROM ours.file WHERE path = 'C:\new'; EXECUTE gone",
-        ):
-            assert "a string with a backslash" in failure(connection, sql)
-        assert mariadb.run("SELECT * FROM paths.file ORDER BY id") == before
-        rows(connection, r"INSERT INTO ours.file VALUES (9, 'E:\new')")
-        assert rows(connection, "SELECT path FROM ours.file WHERE id = 9") == [(r"E:\new",)]
-        rows(connection, "DELETE FROM ours.file WHERE id = 9")
-    assert mariadb.run("SELECT * FROM paths.file ORDER BY id") == before
+    state = "SELECT * FROM stock.item ORDER BY id; SHOW TABLES FROM stock"
+    before = mariadb.run(state)
+    with stock.connect("writer", autocommit=True) as connection:
+        found = failure(connection, change, parameters or None)
+    assert "MySQL might take" in found
+    assert mariadb.run(state) == before
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_users_do_not_decide_what_is_pushed_down(paths: Deployment, name: str) -> None:
-    with paths.connect(autocommit=True) as connection:
+def test_names_of_columns_that_mariadb_might_misread_are_not_ingested(stock: Deployment) -> None:
+    evil = pa.table({"a` int) -- ": [1]})
+    with stock.connect("writer", autocommit=True) as connection, connection.cursor() as cursor:
+        with pytest.raises(Error, match="MySQL might take"):
+            cursor.adbc_ingest("other", evil, mode="create", catalog_name="ours")
+
+
+def test_a_change_of_an_own_table_may_read_mariadb(stock: Deployment) -> None:
+    with stock.connect("writer", autocommit=True) as connection:
+        rows(connection, "CREATE OR REPLACE TABLE mine AS SELECT 4 AS id, '' AS name")
+        rows(connection, "UPDATE mine SET name = i.name FROM ours.item AS i WHERE i.id = mine.id")
+        assert rows(connection, "FROM mine") == [(4, "Item 4")]
+        rows(connection, "DELETE FROM mine WHERE name IN (SELECT name FROM ours.item)")
+        assert rows(connection, "FROM mine") == []
+
+
+@pytest.mark.parametrize("name", [*FIXED, *PER_STATEMENT])
+def test_users_do_not_decide_what_is_pushed_down(stock: Deployment, name: str) -> None:
+    with stock.connect(autocommit=True) as connection:
         for sql in (f"SET {name} = true", f'RESET "{name}"', f"PRAGMA {name} = true"):
-            assert "is the server's own" in failure(connection, sql)
+            found = failure(connection, sql)
+            assert "is the server's own" in found or "has been locked" in found
+
+
+def test_init_sql_does_not_decide_what_is_pushed_down(
+    stock: Deployment, deploy: Deploy, mariadb: MariaDB
+) -> None:
+    entry = {"type": "mysql", "alias": "stocked", "connection_string": mariadb.url("stock")}
+    turned_on = "".join(f"SET GLOBAL {name} = true;" for name in FIXED)
+    deployment = deploy({"duckdb": {"attached_databases": [entry], "init_sql": turned_on}})
+    names = ", ".join(f"'{name}'" for name in FIXED)
+    with deployment.connect(autocommit=True) as connection:
+        found = rows(
+            connection, f"SELECT name, value FROM duckdb_settings() WHERE name IN ({names})"
+        )
+    assert dict(found) == FIXED

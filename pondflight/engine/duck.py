@@ -30,6 +30,9 @@ _SMALLEST_SHARE = 0.4
 """That rest has at least so many bytes: DuckDB's own limit is not exact to 40 MB. But of a very
 small worker DuckDB gets this part all the same."""
 
+_NARROWED = "system.main.mysql_query("
+"""Is in the text of queries that ``databases.narrowing`` has made, and in no user's."""
+
 _LINE = re.compile(r"\nLINE (\d+): ")
 # A stream that fails half way loses its exception class: pyarrow makes it an OSError.
 _PREFIX = re.compile(
@@ -131,6 +134,8 @@ def sql_error(error: BaseException, *, lines_above: int = 0) -> PondflightError 
     text = str(error)
     if not isinstance(error, duckdb.Error) and not _PREFIX.match(text):
         return None
+    if _NARROWED in text:  # the place in a text that is not the user's
+        text = _LINE.split(text, maxsplit=1)[0].rstrip()
     if lines_above:
         text = _LINE.sub(lambda m: f"\nLINE {int(m[1]) - lines_above}: ", text)
     if "No space left on device" in text:

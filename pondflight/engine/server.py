@@ -274,7 +274,7 @@ class EngineServer(FlightSqlServer):
             self._storage.writing(call, self._database, adds=True),
             self._journal.during(call, f"INGEST INTO {quote(command.table)}", "INGEST") as entry,
         ):
-            total = ingest(self._sessions, call, session, command, reader)
+            total = ingest(self._sessions, self._pushdown, call, session, command, reader)
             entry.rows = lambda: total
             return total
 
@@ -451,8 +451,8 @@ class EngineServer(FlightSqlServer):
         self._statements.sandbox = start_up(
             self._database, self._databases, self._sessions, self._scratch, wanted
         )
-        if self._databases.of_mysql:
-            self._pushdown.watch(self._database)
+        if self._databases.have_servers:
+            self._pushdown.watch()
         return {"attached": self._databases.present}
 
     def _cancel(self, call_id: str) -> bool:

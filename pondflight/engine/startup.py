@@ -1,7 +1,7 @@
 """What a worker does when it is told whose databases it has: ``control.CONFIGURE``.
 
-In this order: extensions, databases, the administrator's own SQL, the sandbox. Users come after
-that.
+In this order: extensions, databases, the administrator's own SQL, the settings that stay, the
+sandbox. Users come after that.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 
 from pondflight.engine import extensions
+from pondflight.engine.databases import fixed
 from pondflight.engine.databases.attached import Databases, Spec
 from pondflight.engine.duck import files_folder
 from pondflight.engine.execution.sessions import SessionLimits, Sessions
@@ -46,6 +47,7 @@ def start_up(
     _limit_scratch(database, scratch, wanted.get("scratch_limit"))
     databases.attach(specs, require_all=wanted.get("require_all", False))
     run_initial(database, databases, wanted.get("init_sql") or "")
+    fixed.fix(database)
     jail = wanted.get("sandbox")
     if jail is None:
         return None

@@ -101,11 +101,11 @@ class Databases:
         return [*self._files.present, *(one.alias for one in self._servers if one.present)]
 
     @property
-    def of_mysql(self) -> bool:
-        """Whether one is MySQL's, there or not, of ours or of the administrator's SQL."""
+    def have_servers(self) -> bool:
+        """Whether one is a server's, there or not, of ours or of the administrator's SQL."""
         with self._database.cursor() as cursor:
             found = cursor.execute("SELECT type FROM system.main.duckdb_databases()").fetchall()
-        return (MYSQL,) in found or any(server.system == MYSQL for server in self._servers)
+        return bool(self._servers) or any(kind in (MYSQL, POSTGRES) for (kind,) in found)
 
     def out_of_reach(self) -> AbstractContextManager[None]:
         """What the sandbox has to be closed in: see ``Files``."""

@@ -1,38 +1,46 @@
-r"""Filters that MySQL is sent: none with a backslash in it.
+"""What the servers are asked to do of a statement, so that its rows are the same as without.
 
-DuckDB's extension writes the strings of a filter into its SQL for MySQL with their quotes doubled
-and their backslashes as they are, and to MySQL a backslash is an escape. A filter for ``C:\new``
-would find nothing, and of one that begins with a backslash and a quote the rest would be SQL of the
-user's. So filters are not pushed down, except where a statement's plan, which has views, macros
-and computed constants resolved, shows that all strings mean there what they mean here.
-
-It keeps results right. It is no wall: whoever makes a constant that is another one in the plan
-than in the statement (of the time, say) may still send the server a query of theirs, in a
-transaction that only reads. ``docs/security.md`` says so.
+MySQL is asked for whole tables, unless ``narrowing`` finds that a query needs less of one; what may
+be written there says ``changes``. PostgreSQL is sent the filters that DuckDB makes, unless a plan
+shows one that means something else there; then it, too, is asked for whole tables.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 import duckdb
 
+from pondflight.engine.databases.changes import Changes
+from pondflight.engine.databases.fixed import PER_STATEMENT
+from pondflight.engine.databases.mysql_columns import MysqlColumns
+from pondflight.engine.databases.narrowing import Narrowing, Node, whole
+from pondflight.engine.databases.postgres_types import PostgresTypes, Unlike
 from pondflight.engine.sql.statement import Statement
 from pondflight.engine.types.parameters import Values
-from pondflight.errors import NotSupported
 
-FILTERS = "mysql_experimental_filter_pushdown"
-AGGREGATES = "mysql_aggregate_pushdown_enabled"
-SETTINGS = (FILTERS, AGGREGATES)
-"""What is set for each statement, so that the sandbox must leave it open, and users must not."""
+(_FILTERS,) = PER_STATEMENT
 
-OFF = f"SET SESSION {FILTERS} = false; SET SESSION {AGGREGATES} = true"
+OFF = f"RESET SESSION {_FILTERS}"
 """How a cursor is left for whatever runs on it next."""
 
 _PLANNED = frozenset(
-    {"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "COPY", "CREATE", "EXECUTE"}
+    {
+        "ALTER",
+        "COPY",
+        "COPY_DATABASE",
+        "CREATE",
+        "DELETE",
+        "EXECUTE",
+        "INSERT",
+        "MERGE_INTO",
+        "SELECT",
+        "UPDATE",
+    }
 )
 
 
@@ -41,63 +49,94 @@ class Pushdown:
 
     def __init__(self) -> None:
         self._watches = False
+        columns = MysqlColumns()
+        self._narrowing = Narrowing(columns)
+        self._changes = Changes(columns)
+        self._types = PostgresTypes()
 
-    def watch(self, database: duckdb.DuckDBPyConnection) -> None:
-        """Push nothing down from now on but what was looked at."""
+    def watch(self) -> None:
+        """There are servers: look at each statement from now on."""
         self._watches = True
-        with database.cursor() as cursor:
-            cursor.execute(f"SET GLOBAL {FILTERS} = false")
 
     def concerns(self, statement: Statement) -> bool:
         """Whether ``begin`` has anything to do."""
-        return self._watches and statement.effect in _PLANNED and statement.kind != "PREPARE"
+        return self._watches and statement.effect in _PLANNED
 
     def begin(
-        self, cursor: duckdb.DuckDBPyConnection, statement: Statement, values: Values
-    ) -> None:
-        """Let the filters of ``statement``, which is about to run, be pushed down if they may be.
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        statement: Statement,
+        values: Values,
+        *,
+        in_transaction: bool,
+    ) -> str:
+        """What to run in place of ``statement.text``, maybe that; ``cursor`` is made ready for it.
 
-        Whatever comes of it, ``OFF`` has to be run before anything else runs on ``cursor``. Raises
-        ``NotSupported`` for a change that MySQL would take for another one.
+        Whatever comes of it, ``OFF`` has to be run before anything else runs on ``cursor``. What is
+        another text may fail to be bound: run the statement's own then. Raises ``NotSupported`` for
+        a change that MySQL would take for another one.
         """
-        cursor.execute(f"SET SESSION {FILTERS} = true")
-        # An aggregate that is pushed down hides the filters below it.
-        cursor.execute(f"SET SESSION {AGGREGATES} = false")
-        nodes = _nodes(_plan(cursor, statement.planned, values))
-        cursor.execute(OFF)
-        scans = [node for node in nodes if node["name"] == "MYSQL_SCAN"]
-        if scans and any(map(_changes_elsewhere, nodes)) and any(map(_has_backslash, nodes)):
-            raise NotSupported(
-                "an UPDATE or DELETE in a MySQL database cannot have a string with a backslash in "
-                "it: to DuckDB and to MySQL it is not the same string"
-            )
-        if scans and not any(map(_has_backslash, scans)):
-            cursor.execute(f"SET SESSION {FILTERS} = true")
+        text = statement.text
+        self._changes.check(cursor, statement, values)
+        if statement.kind == "PREPARE":
+            return text
+        plan = _plan(cursor, statement.planned, values)
+        nodes = list(_nodes(plan))
+        names = {node["name"] for node in nodes}
+        if "POSTGRES_SCAN" in names and not _alike(nodes, self._types.unlike(cursor)):
+            cursor.execute(f"SET SESSION {_FILTERS} = false")
+        if "MYSQL_SCAN" not in names:
+            return text
+        return self._narrowing.narrowed(cursor, statement, plan, in_transaction=in_transaction)
+
+    def check_insert(
+        self, cursor: duckdb.DuckDBPyConnection, catalog: str | None, columns: Sequence[str]
+    ) -> None:
+        """Raises ``NotSupported`` if rows cannot be written safely to the database ``catalog``."""
+        if self._watches:
+            self._changes.check_insert(cursor, catalog, columns)
 
 
-def _plan(cursor: duckdb.DuckDBPyConnection, text: str, values: Values) -> Any:
+def _plan(cursor: duckdb.DuckDBPyConnection, text: str, values: Values) -> list[Node]:
     """The plan, or nothing where there is none to be seen."""
     with suppress(duckdb.ProgrammingError, duckdb.NotSupportedError):
         row = cursor.execute(f"EXPLAIN (FORMAT json) {text}", values).fetchone()
-        return json.loads(row[1]) if row else []
+        found: list[Node] = json.loads(row[1]) if row else []
+        return found
     return []
 
 
-def _nodes(plan: Any) -> list[dict[str, Any]]:
+def _nodes(plan: list[Node]) -> Iterator[dict[str, Any]]:
     """All nodes of a plan."""
-    found: list[dict[str, Any]] = []
     for node in plan:
-        found += [node, *_nodes(node["children"])]
-    return found
+        yield dict(node)
+        yield from _nodes(node["children"])
 
 
-def _changes_elsewhere(node: dict[str, Any]) -> bool:
-    """Whether it changes rows of an attached server. For its own, DuckDB gives no name."""
-    return node["name"] in {"UPDATE", "DELETE"} and "Table Name" in node["extra_info"]
+def _alike(nodes: list[dict[str, Any]], databases: list[Unlike]) -> bool:
+    """Whether PostgreSQL means by the filters of a plan what DuckDB does.
+
+    A filter has the name of its column in it. Those that a join makes while it runs are in no plan:
+    they may be on any column that is read.
+    """
+    joins = any("JOIN" in node["name"] for node in nodes)
+    for node in nodes:
+        if node["name"] != "POSTGRES_SCAN":
+            continue
+        table, filters = (whole(node["extra_info"].get(key, "")) for key in ("Table", "Filters"))
+        # Of the two, the extension sends the first only.
+        if " IS NULL OR Dynamic Filter" in filters:
+            return False
+        read = node["extra_info"].get("Projections", [])
+        columns = {read} if isinstance(read, str) else set(read)
+        for database in databases:
+            unlike = database.columns.get(table, ())
+            if database.all_text or any(_has(filters, name) for name in unlike):
+                return False
+            if joins and not columns.isdisjoint(unlike):
+                return False
+    return True
 
 
-def _has_backslash(node: dict[str, Any]) -> bool:
-    return any(
-        "\\" in (value if isinstance(value, str) else "".join(value))
-        for value in node["extra_info"].values()
-    )
+def _has(filters: str, name: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", filters) is not None

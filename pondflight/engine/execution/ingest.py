@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 from pyarrow import flight
 
+from pondflight.engine.databases.pushdown import Pushdown
 from pondflight.engine.duck import quote
 from pondflight.engine.execution.sessions import Sessions
 from pondflight.engine.types.arrow import scannable, scannable_schema
@@ -20,6 +21,7 @@ from pondflight.flightsql.commands import StatementIngest, TableExists, TableNot
 
 def ingest(
     sessions: Sessions,
+    pushdown: Pushdown,
     call: Call,
     session: str,
     command: StatementIngest,
@@ -35,6 +37,8 @@ def ingest(
     source = _Source(call, reader)
     lease = sessions.borrow(call, session, session_state=command.temporary)
     with lease as lane, lane.use(call) as cursor:
+        if not command.temporary:
+            pushdown.check_insert(cursor, command.catalog or None, source.schema.names)
         view = f"pondflight_ingest_{secrets.token_hex(8)}"
         cursor.register(view, pa.RecordBatchReader.from_batches(source.schema, iter(source)))
         try:

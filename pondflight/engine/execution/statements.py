@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from itertools import chain
 
@@ -364,6 +364,7 @@ class Statements:
             width = len(statement.parameters)
             bulk = bulk_insert(statement.text, width)
             if bulk is not None and bound is not None and bound.num_columns == width:
+                self._push_down(lane, statement, None)
                 return _bulk(cursor, bulk, bound)
             several = bound is not None and bound.num_columns and bound.num_rows > 1
             with lane.atomic() if several else nullcontext():
@@ -392,12 +393,12 @@ class Statements:
                     "several rows of parameters cannot be bound to a statement that returns rows"
                 )
             columns = self._describer.columns(cursor, statement, values)
-            self._push_down(lane, statement, values)
             if columns is not None and any(columns.casts):
+                self._push_down(lane, statement, values)
                 relation = columns.export(cursor.sql(statement.text, params=values))
                 rows = lane.rows(call, reader_of(relation), columns)
             else:
-                cursor.execute(statement.text, values)
+                self._execute(lane, statement, values)
                 rows = lane.rows(call, reader_of(cursor), Columns.of(cursor))
             rows.set_aside()
             rows.raise_failure()
@@ -413,12 +414,9 @@ class Statements:
         values: Values = None,
     ) -> Rows:
         """The rows of a statement that only reads, as they are made; inside ``lane.use``."""
-        text = columns.exported(statement.describable)
 
         def run() -> pa.RecordBatchReader:
-            self._push_down(lane, statement, values)
-            with sql_errors(lines_above=int(text is not statement.describable)):
-                lane.cursor.execute(text, values)
+            self._execute(lane, statement, values, columns)
             return reader_of(lane.cursor)
 
         return lane.rows(call, run(), columns, again=run)
@@ -431,8 +429,7 @@ class Statements:
                 lane.end(commit=statement.transaction == "commit")
             return 0
         cursor = lane.cursor
-        self._push_down(lane, statement, values)
-        cursor.execute(statement.text, values)
+        self._execute(lane, statement, values)
         if statement.counted:
             row = cursor.fetchone()
             return int(row[0]) if row else 0
@@ -440,10 +437,28 @@ class Statements:
             return 0
         return sum(batch.num_rows for batch in reader_of(cursor))
 
-    def _push_down(self, lane: Lane, statement: Statement, values: Values) -> None:
-        if self._pushdown.concerns(statement):
-            lane.undo = OFF
-            self._pushdown.begin(lane.cursor, statement, values)
+    def _execute(
+        self, lane: Lane, statement: Statement, values: Values, columns: Columns | None = None
+    ) -> None:
+        """Run it on the lane's cursor; ``columns``: those that its rows have as they leave."""
+        text = self._push_down(lane, statement, values)
+        if text is not statement.text:
+            with suppress(duckdb.BinderException, duckdb.CatalogException):
+                lane.cursor.execute(columns.exported(text) if columns else text, values)
+                return
+        text = statement.describable if columns else statement.text
+        exported = columns.exported(text) if columns else text
+        with sql_errors(lines_above=int(exported is not text)):
+            lane.cursor.execute(exported, values)
+
+    def _push_down(self, lane: Lane, statement: Statement, values: Values) -> str:
+        """The text to run in place of the statement's; the cursor is made ready for it."""
+        if not self._pushdown.concerns(statement):
+            return statement.text
+        lane.undo = OFF
+        return self._pushdown.begin(
+            lane.cursor, statement, values, in_transaction=lane.in_transaction
+        )
 
 
 def _bulk(cursor: duckdb.DuckDBPyConnection, bulk: tuple[str, str], bound: pa.Table) -> int:

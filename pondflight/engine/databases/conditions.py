@@ -1,0 +1,234 @@
+"""Conditions of DuckDB's, as far as MySQL is known to mean the same by them.
+
+DuckDB says in a plan which rows of a table it needs. What compares a number or a date with a
+constant is written anew here, for MySQL, from the constant's digits; all else is left out. So a
+condition may let more rows through than DuckDB's own, which is still applied, and never fewer; and
+nothing of a text gets into it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+Literal = Callable[[str], str | None]
+"""Writes a constant, as DuckDB prints it, for MySQL; ``None``: it cannot be compared there."""
+
+_TOKEN = re.compile(
+    r"""
+    \s*(?:
+      (?P<constant>'(?:[^']|'')*'(?:::[A-Z]+)?(?:\([\d,]*\))?|-?\d[\d.]*(?:e[+-]?\d+)?(?![\w.]))
+    | (?P<name>[A-Za-z_]\w*)
+    | "(?P<quoted>(?:[^"]|"")*)"
+    | (?P<mark>[<>=!]+|\S)
+    )""",
+    re.VERBOSE,
+)
+_PLAIN = re.compile(r"[A-Za-z_]\w*")
+_OPERATORS = frozenset({"=", "!=", "<", "<=", ">", ">="})
+_LOWER = frozenset({">", ">="})
+_DATE = re.compile(r"'(\d{4}-\d\d-\d\d)'::DATE")
+_TIMESTAMP = re.compile(r"'(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,6})?)'::TIMESTAMP")
+_LONGEST_LIST = 1000
+
+
+def _integer(text: str) -> str | None:
+    return text if re.fullmatch(r"-?\d{1,20}", text) else None
+
+
+def _decimal(text: str) -> str | None:
+    return text if re.fullmatch(r"-?\d{1,38}(\.\d{1,38})?", text) else None
+
+
+def _double(text: str) -> str | None:
+    """With an exponent it is a double to MySQL, and else a decimal."""
+    if not re.fullmatch(r"-?\d+(\.\d+)?(e[+-]?\d+)?", text):
+        return None
+    return text if "e" in text else f"{text}e0"
+
+
+def _quoted(pattern: re.Pattern[str]) -> Literal:
+    def write(text: str) -> str | None:
+        found = pattern.fullmatch(text)
+        return f"'{found[1]}'" if found else None
+
+    return write
+
+
+_LITERALS: Mapping[tuple[str, str], Literal] = {
+    **{
+        (system, kind): _integer
+        for kind in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT")
+        for system in ("tinyint", "smallint", "mediumint", "int", "bigint")
+    },
+    **{
+        (system, f"U{kind}"): _integer
+        for kind in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT")
+        for system in ("tinyint", "smallint", "mediumint", "int", "bigint")
+    },
+    ("decimal", "DECIMAL"): _decimal,
+    ("double", "DOUBLE"): _double,
+    ("date", "DATE"): _quoted(_DATE),
+    ("datetime", "TIMESTAMP"): _quoted(_TIMESTAMP),
+}
+"""By MySQL's type and DuckDB's. Not among them: FLOAT, which MySQL compares as a double; YEAR, of
+which 99 is 1999; tinyint(1), which has other numbers than 0 and 1; TIMESTAMP, in whose time zone an
+hour may come twice."""
+
+
+def literal_for(system: str, kind: str) -> Literal | None:
+    """How constants are written for a column of that type of MySQL's and of DuckDB's, if at all."""
+    return _LITERALS.get((system.lower(), kind.partition("(")[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """``sql`` for MySQL; ``exact``: it has a column that equals a constant, or one of several."""
+
+    sql: str
+    exact: bool
+
+    def __and__(self, other: Condition) -> Condition:
+        return Condition(f"{self.sql} AND {other.sql}", self.exact or other.exact)
+
+    def __or__(self, other: Condition) -> Condition:
+        return Condition(f"({self.sql} OR {other.sql})", self.exact and other.exact)
+
+
+def condition(
+    expression: str, columns: Mapping[str, Literal], *, lower_only: bool = False
+) -> Condition | None:
+    """What MySQL may be asked for, of an ``expression`` in a plan; ``None``: all rows.
+
+    ``columns``: how constants are written for those that may be compared; the table has columns of
+    plain names only (``plain``). ``lower_only``: take only what says that a column is larger.
+    """
+    return _Parser(expression, columns, lower_only=lower_only).parse()
+
+
+def plain(name: str) -> bool:
+    """Whether a name stands in a plan as what it is."""
+    return _PLAIN.fullmatch(name) is not None
+
+
+class _Parser:
+    """Over the text of a bound expression, in which everything is in parentheses."""
+
+    def __init__(self, text: str, columns: Mapping[str, Literal], *, lower_only: bool) -> None:
+        self._tokens = list(_tokens(text))
+        self._columns = columns
+        self._lower_only = lower_only
+
+    def parse(self) -> Condition | None:
+        return self._condition(0, len(self._tokens))
+
+    def _condition(self, start: int, end: int) -> Condition | None:
+        """Of the tokens from ``start`` to before ``end``."""
+        if start >= end or self._mark(start) != "(" or self._close(start) != end - 1:
+            return None
+        start, end = start + 1, end - 1
+        parts = list(self._split(start, end))
+        words = {self._word(last) for _, last in parts[:-1]}
+        if not words:
+            return self._comparison(start, end)
+        found = [self._condition(first, last) for first, last in parts]
+        return {"AND": _all, "OR": _any}[words.pop()](found) if len(words) == 1 else None
+
+    def _comparison(self, start: int, end: int) -> Condition | None:
+        name = self._name(start)
+        write = self._columns.get(name) if name is not None else None
+        if write is None:
+            return None
+        column = f"`{name}`"
+        match self._tokens[start + 1 : end]:
+            case [("mark", operator), ("constant", value)] if operator in _OPERATORS:
+                return self._compared(column, operator, write(value))
+            case [("name", "BETWEEN"), ("constant", low), ("name", "AND"), ("constant", high)]:
+                # Whether the bounds belong to it is not to be seen.
+                least = self._compared(column, ">=", write(low))
+                return _all([least, self._compared(column, "<=", write(high))])
+            case [("name", "IN"), ("mark", "("), *items, ("mark", ")")]:
+                return self._listed(column, [text for _, text in items], write)
+        return None
+
+    def _compared(self, column: str, operator: str, constant: str | None) -> Condition | None:
+        if constant is None or (self._lower_only and operator not in _LOWER):
+            return None
+        return Condition(f"{column} {operator} {constant}", operator == "=")
+
+    def _listed(self, column: str, items: list[str], write: Literal) -> Condition | None:
+        written = [write(item) for item in items[::2]]
+        commas = set(items[1::2]) <= {","}
+        if self._lower_only or not commas or None in written or len(written) > _LONGEST_LIST:
+            return None
+        return Condition(f"{column} IN ({', '.join(map(str, written))})", exact=True)
+
+    def _split(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """From where to where are the parts between the ANDs or ORs outside of parentheses."""
+        first = start
+        position = start
+        between = False
+        while position < end:
+            word = self._word(position)
+            if self._mark(position) == "(":
+                position = self._close(position)
+            elif word == "BETWEEN":
+                between = True
+            elif word == "AND" and between:
+                between = False
+            elif word in ("AND", "OR"):
+                yield first, position
+                first = position + 1
+            position += 1
+        yield first, end
+
+    def _close(self, start: int) -> int:
+        """Where the parenthesis ends that opens at ``start``; past the end if it does not."""
+        depth = 0
+        for position in range(start, len(self._tokens)):
+            depth += {"(": 1, ")": -1}.get(self._mark(position), 0)
+            if not depth:
+                return position
+        return len(self._tokens)
+
+    def _mark(self, position: int) -> str:
+        kind, text = self._tokens[position]
+        return text if kind == "mark" else ""
+
+    def _word(self, position: int) -> str:
+        kind, text = self._tokens[position]
+        return text if kind == "name" else ""
+
+    def _name(self, position: int) -> str | None:
+        kind, text = self._tokens[position]
+        return text if kind in ("name", "quoted") else None
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str]]:
+    for found in _TOKEN.finditer(text):
+        kind = found.lastgroup
+        assert kind is not None
+        yield kind, found[kind]
+
+
+def _all(found: list[Condition | None]) -> Condition | None:
+    whole: Condition | None = None
+    for one in found:
+        if one is not None:
+            whole = one if whole is None else whole & one
+    return whole
+
+
+def _any(found: list[Condition | None]) -> Condition | None:
+    whole: Condition | None = None
+    for one in found:
+        if one is None:
+            return None
+        whole = one if whole is None else whole | one
+    return whole
+
+
+def any_of(found: list[Condition | None]) -> Condition | None:
+    """A condition that lets through what any of them does; ``None``: all rows."""
+    return _any(found)

@@ -1,0 +1,98 @@
+"""What the columns of a table of MySQL's are, to DuckDB and to MySQL."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import duckdb
+
+from pondflight.engine.databases.conditions import Literal, literal_for, plain
+from pondflight.engine.duck import literal, quote
+
+_REMEMBERED_SECONDS = 10.0
+_FEW = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table, as a query names it. ``schema``: MySQL's database; ``""``: the login's own."""
+
+    alias: str
+    schema: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns of a table.
+
+    ``types``: name and DuckDB's type of each. ``binary``: text of a binary collation, which DuckDB
+    takes for bytes where a query of ours has it. ``literals``: how constants are written for those
+    that MySQL compares as DuckDB does.
+    """
+
+    types: Mapping[str, str]
+    binary: Collection[str]
+    literals: Mapping[str, Literal]
+
+
+class MysqlColumns:
+    """What is known of the tables; asked anew every few seconds."""
+
+    def __init__(self) -> None:
+        self._known: dict[Table, tuple[float, Columns]] = {}
+
+    def of(self, connection: duckdb.DuckDBPyConnection, table: Table) -> Columns | None:
+        """The columns of ``table``; ``None`` if nobody knows them, or a name is not plain.
+
+        The transaction of ``connection`` has no part in it.
+        """
+        now = time.monotonic()
+        known = self._known.get(table)
+        if known is None or known[0] < now - _REMEMBERED_SECONDS:
+            try:
+                with connection.cursor() as cursor:
+                    known = now, _asked(cursor, table)
+            except duckdb.Error:  # it is away, or no such table
+                return None
+            self._known[table] = known
+        columns = known[1]
+        names = [*filter(None, [table.schema]), table.name, *columns.types]
+        return columns if all(map(plain, names)) else None
+
+    def are_few(self, connection: duckdb.DuckDBPyConnection, table: Table, sql: str) -> bool:
+        """Whether MySQL expects ``sql``, a query of ``table``, to have few enough rows to keep."""
+        try:
+            with connection.cursor() as cursor:
+                row = cursor.execute(
+                    'SELECT max("rows") FROM system.main.mysql_query('
+                    f"{literal(table.alias)}, {literal(f'EXPLAIN {sql}')})"
+                ).fetchone()
+        except duckdb.Error:
+            return False
+        return row is not None and row[0] is not None and int(row[0]) <= _FEW
+
+
+def _asked(cursor: duckdb.DuckDBPyConnection, table: Table) -> Columns:
+    name = ".".join(map(quote, filter(None, (table.alias, table.schema, table.name))))
+    relation = cursor.sql(f"FROM {name}")
+    types = dict(zip(relation.columns, map(str, relation.types), strict=True))
+    of_schema = "?" if table.schema else "DATABASE()"
+    sql = (
+        "SELECT column_name, data_type, collation_name FROM information_schema.columns"
+        f" WHERE table_name = ? AND table_schema = {of_schema}"
+    )
+    names = [table.name, *filter(None, [table.schema])]
+    parameters = ", ".join(f"p{number}: ?" for number, _ in enumerate(names))
+    rows = cursor.execute(
+        f"FROM system.main.mysql_query({literal(table.alias)}, {literal(sql)},"
+        f" params := {{{parameters}}})",
+        names,
+    ).fetchall()
+    systems = {name: system for name, system, _ in rows}
+    binary = {name for name, _, collation in rows if str(collation).endswith("_bin")}
+    found = {name: literal_for(systems.get(name, ""), kind) for name, kind in types.items()}
+    literals = {name: write for name, write in found.items() if write is not None}
+    return Columns(types, binary, literals)

@@ -1,0 +1,372 @@
+"""A query's tables of MySQL, narrowed to the rows that it needs.
+
+DuckDB's extension may send MySQL no filter (``fixed``). Where a plan shows that a query needs few
+of a table's rows, the table is replaced in the query's text by a query of our own for MySQL, with
+what ``conditions`` makes of the filter. DuckDB still applies the whole of it. A query that is not
+understood stays as it is, and DuckDB reads whole tables.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import duckdb
+
+from pondflight.engine.databases.conditions import Condition, any_of, condition
+from pondflight.engine.databases.mysql_columns import Columns, MysqlColumns, Table
+from pondflight.engine.duck import literal, quote
+from pondflight.engine.sql.lexer import Token, tokenize
+from pondflight.engine.sql.statement import Statement
+
+Node = Mapping[str, Any]
+"""Of a plan, or of a parsed query."""
+
+_SCAN = "MYSQL_SCAN"
+_QUERY_WORDS = frozenset({"select", "with", "from"})
+_OF_THE_MOMENT = frozenset(
+    {
+        "current_date",
+        "current_time",
+        "current_timestamp",
+        "get_current_time",
+        "get_current_timestamp",
+        "localtime",
+        "localtimestamp",
+        "now",
+        "today",
+        "transaction_timestamp",
+        "txid_current",
+    }
+)
+"""What is another constant in the plan than when the query is run, and then a larger one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """Where a query reads a table, in bytes; ``label`` is its alias, or its own name."""
+
+    table: Table
+    start: int
+    end: int
+    label: str
+    is_named: bool
+    renames: bool
+
+
+@dataclass(slots=True)
+class _Query:
+    """What was found in a parsed query.
+
+    ``untouched``: tables in a column that is named for its text. ``names``: the parts of the names
+    of columns; ``bare``: those that are not qualified.
+    ``defined``: names of CTEs. ``takes_all``: columns are used that are not named.
+    """
+
+    tables: list[Node] = field(default_factory=list)
+    untouched: list[Node] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    bare: set[str] = field(default_factory=set)
+    functions: set[str] = field(default_factory=set)
+    defined: set[str] = field(default_factory=set)
+    takes_all: bool = False
+
+
+class Narrowing:
+    """Narrows the tables of one worker's queries."""
+
+    def __init__(self, columns: MysqlColumns) -> None:
+        self._columns = columns
+        self._functions: frozenset[str] = frozenset()
+
+    def narrowed(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        statement: Statement,
+        plan: list[Node],
+        *,
+        in_transaction: bool,
+    ) -> str:
+        """What to run in place of the text of ``statement``; maybe itself.
+
+        It may fail where that would not, with a ``duckdb.BinderException``.
+        """
+        text = statement.text
+        scans = list(_scans(plan))
+        start = _query_start(statement) if any(one.filter for one in scans) else None
+        query = None if start is None else _parsed(cursor, text, start)
+        if start is None or query is None:
+            return text
+        attached = _attached(cursor)
+        lower_only = self._is_of_the_moment(cursor, text, query, attached)
+        streams = len(scans) == 1 and not in_transaction
+        data = text.encode()
+        of_mysql = {name: alias for name, (alias, kind) in attached.items() if kind == "mysql"}
+        tables = {one.table for one in scans}
+        references = _references(cursor, query, text, start, of_mysql, tables)
+        for reference in sorted(references, key=lambda one: one.start, reverse=True):
+            columns = self._columns.of(cursor, reference.table)
+            if columns is None:
+                continue
+            found = any_of(
+                [
+                    condition(one.filter, columns.literals, lower_only=lower_only)
+                    for one in scans
+                    if one.table == reference.table.name
+                ]
+            )
+            if found is None:
+                continue
+            sql = _asked(reference, columns, query, found)
+            # Rows that belong to the transaction are all fetched before the first is used; and so
+            # they are, where there are several tables, by the extension itself.
+            fits = streams or found.exact or len(scans) > 1
+            if fits or self._columns.are_few(cursor, reference.table, sql):
+                inner = _replacement(reference, columns, sql, streams=streams)
+                data = data[: reference.start] + inner.encode() + data[reference.end :]
+        narrowed = data.decode()
+        return text if narrowed == text else narrowed
+
+    def _is_of_the_moment(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        text: str,
+        query: _Query,
+        attached: Mapping[str, tuple[str, str]],
+    ) -> bool:
+        """Whether a filter of the query may have another constant when it is run than now."""
+        if not self._functions:
+            with cursor.cursor() as another:
+                found = another.execute(
+                    "SELECT DISTINCT function_name FROM system.main.duckdb_functions()"
+                    " WHERE internal"
+                ).fetchall()
+            self._functions = frozenset(name for (name,) in found)
+        if not query.functions <= self._functions:  # a macro's text is not known
+            return True
+        if not _words(text).isdisjoint(_OF_THE_MOMENT):
+            return True
+        tables = [*query.tables, *query.untouched]
+        return not all(
+            _is_whole_table(cursor, node)
+            for node in tables
+            if _may_be_view(node, query.defined, attached)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    """A scan of MySQL in a plan: the table, and the filter right above; maybe empty."""
+
+    table: str
+    filter: str
+
+
+def _attached(cursor: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str]]:
+    """The databases by their names in lower case: their names, and whose they are."""
+    found = cursor.execute(
+        "SELECT lower(database_name), database_name, type FROM system.main.duckdb_databases()"
+    ).fetchall()
+    return {name: (alias, kind) for name, alias, kind in found}
+
+
+def _may_be_view(
+    node: Node, defined: Collection[str], attached: Mapping[str, tuple[str, str]]
+) -> bool:
+    """Whether a table of a query may be a view of DuckDB's: what servers keep are tables to it."""
+    first = (node["catalog_name"] or node["schema_name"]).lower()
+    if not first:
+        return node["table_name"].lower() not in defined
+    return attached.get(first, ("", "duckdb"))[1] not in ("mysql", "postgres")
+
+
+def _is_whole_table(cursor: duckdb.DuckDBPyConnection, node: Node) -> bool:
+    """Whether a table of a query is a table of DuckDB's, or a view of all that is in one."""
+    parts = (node["catalog_name"], node["schema_name"], node["table_name"])
+    name = ".".join(map(quote, filter(None, parts)))
+    with suppress(duckdb.BinderException, duckdb.CatalogException):
+        row = cursor.execute(f"EXPLAIN (FORMAT json) FROM {name}").fetchone()
+        plan: list[Node] = json.loads(row[1]) if row else []
+        names = [scan["name"].strip() for scan in plan]
+        return names == ["SEQ_SCAN"] and "Filters" not in plan[0]["extra_info"]
+    return False
+
+
+def _words(text: str) -> set[str]:
+    return {token.text.strip('"') for token in tokenize(text)}
+
+
+def _scans(plan: list[Node], above: str = "") -> Iterator[_Scan]:
+    for node in plan:
+        expression = ""
+        if node["name"] == "FILTER" and len(node["children"]) == 1:
+            expression = whole(node["extra_info"].get("Expression", ""))
+        if node["name"] == _SCAN:
+            yield _Scan(whole(node["extra_info"].get("Table", "")), above)
+        yield from _scans(node["children"], expression)
+
+
+def whole(value: str | list[str]) -> str:
+    """What DuckDB splits at line ends."""
+    return value if isinstance(value, str) else "\n".join(value)
+
+
+def _query_start(statement: Statement) -> int | None:
+    """Where in the text of ``statement`` a query begins, in bytes."""
+    text = statement.text
+    if statement.kind == "SELECT":
+        return 0
+    tokens = [token for token in tokenize(text) if not token.depth]
+    words = [token.keyword for token in tokens]
+    creates = statement.kind == "CREATE" and "table" in words[:4]
+    if not (creates or statement.kind == "INSERT"):
+        return None
+    return next((token.start for token in tokens if token.keyword in _QUERY_WORDS), None)
+
+
+def _parsed(cursor: duckdb.DuckDBPyConnection, text: str, start: int) -> _Query | None:
+    query = text.encode()[start:].decode()
+    row = cursor.execute("SELECT system.main.json_serialize_sql(?)", [query]).fetchone()
+    tree: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
+    if tree["error"] or len(tree["statements"]) != 1:
+        return None
+    found = _Query()
+    _walk(tree["statements"][0], found)
+    return found
+
+
+def _walk(node: object, found: _Query, *, named: bool = True) -> None:
+    """Note what is in a part of a query; ``named``: no column's name is made of its text."""
+    if isinstance(node, list):
+        for child in node:
+            _walk(child, found, named=named)
+    elif isinstance(node, dict):
+        _note(node, found, named=named)
+        for key, child in node.items():
+            if key != "select_list":
+                _walk(child, found, named=named)
+        for column in node.get("select_list") or ():
+            _walk(column, found, named=named and bool(column["alias"]))
+
+
+def _note(node: Node, found: _Query, *, named: bool) -> None:
+    kind = node.get("type")
+    if kind == "BASE_TABLE":
+        (found.tables if named else found.untouched).append(node)
+    elif kind == "FUNCTION":
+        found.functions.add(node["function_name"])
+    elif kind == "COLUMN_REF":
+        names = [name.lower() for name in node["column_names"]]
+        found.names.update(names)
+        found.bare.update(names[: len(names) == 1])
+    elif kind in ("STAR", "PIVOT") or node.get("ref_type") == "NATURAL":
+        found.takes_all = True
+    found.names.update(name.lower() for name in node.get("using_columns") or ())
+    if isinstance(node.get("cte_map"), dict):
+        found.defined.update(entry["key"].lower() for entry in node["cte_map"]["map"])
+
+
+def _references(
+    cursor: duckdb.DuckDBPyConnection,
+    query: _Query,
+    text: str,
+    start: int,
+    aliases: Mapping[str, str],
+    tables: Collection[str],
+) -> list[_Reference]:
+    """Where the query names one of ``tables``, in the databases of MySQL that have ``aliases``."""
+    tokens = list(tokenize(text))
+    found: list[_Reference] = []
+    for node in query.tables:
+        table = _named(cursor, node, query.defined, aliases)
+        same = [name for name in tables if table and name.lower() == table.name.lower()]
+        if table is None or len(same) != 1 or node["sample"] or node["at_clause"]:
+            continue
+        first = start + node["query_location"]
+        parts = sum(bool(node[part]) for part in ("catalog_name", "schema_name", "table_name"))
+        end = _end_of_name(tokens, first, parts)
+        if end is not None:
+            found.append(
+                _Reference(
+                    replace(table, name=same[0]),
+                    first,
+                    end,
+                    label=node["alias"] or node["table_name"],
+                    is_named=bool(node["alias"]),
+                    renames=bool(node["column_name_alias"]),
+                )
+            )
+    return found
+
+
+def _named(
+    cursor: duckdb.DuckDBPyConnection,
+    node: Node,
+    defined: Collection[str],
+    aliases: Mapping[str, str],
+) -> Table | None:
+    """The table of MySQL's that is meant, if one is."""
+    catalog, schema, name = node["catalog_name"], node["schema_name"], node["table_name"]
+    if not catalog and not schema:
+        row = cursor.execute(
+            "SELECT system.main.current_database(), system.main.current_schema()"
+        ).fetchone()
+        if row is None or name.lower() in defined or _is_temporary(cursor, name):
+            return None
+        catalog, schema = row
+    elif not catalog:
+        catalog, schema = schema, ""
+    alias = aliases.get(catalog.lower())
+    return None if alias is None else Table(alias, schema, name)
+
+
+def _is_temporary(cursor: duckdb.DuckDBPyConnection, name: str) -> bool:
+    """Whether an unqualified ``name`` means a temporary table or view, which come first."""
+    with suppress(duckdb.CatalogException):
+        cursor.sql(f"FROM temp.main.{quote(name)}")
+        return True
+    return False
+
+
+def _end_of_name(tokens: list[Token], start: int, parts: int) -> int | None:
+    """Where the name ends that begins at ``start``, in bytes."""
+    for index, token in enumerate(tokens):
+        if token.start == start:
+            name = tokens[index : index + 2 * parts - 1]
+            dots = [token.text for token in name[1::2]]
+            return name[-1].end if dots == ["."] * (parts - 1) else None
+    return None
+
+
+def _asked(reference: _Reference, columns: Columns, query: _Query, found: Condition) -> str:
+    """What MySQL is asked for."""
+    table = reference.table
+    takes_all = query.takes_all or reference.renames or reference.label.lower() in query.bare
+    names = [name for name in columns.types if takes_all or name.lower() in query.names]
+    listed = ", ".join(
+        f"CONVERT(`{name}` USING utf8mb4) AS `{name}`" if name in columns.binary else f"`{name}`"
+        for name in names or list(columns.types)[:1]
+    )
+    schema = f"`{table.schema}`." if table.schema else ""
+    return f"SELECT {listed} FROM {schema}`{table.name}` WHERE {found.sql}"
+
+
+def _replacement(reference: _Reference, columns: Columns, sql: str, *, streams: bool) -> str:
+    """The query that stands for the table.
+
+    ``streams``: from a connection of its own, which is in no transaction.
+    """
+    listed = sql.partition(" FROM ")[0]
+    casts = ", ".join(
+        f"CAST({quote(name)} AS {kind}) AS {quote(name)}"
+        for name, kind in columns.types.items()
+        if f"`{name}`" in listed
+    )
+    label = "" if reference.is_named else f" AS {quote(reference.label)}"
+    return (
+        f"(SELECT {casts} FROM system.main.mysql_query({literal(reference.table.alias)},"
+        f" {literal(sql)}, stream_results := {str(streams).lower()})){label}"
+    )

@@ -1,0 +1,115 @@
+"""Columns of PostgreSQL's that it compares by other rules than DuckDB.
+
+DuckDB's extension sends filters on them as if they were what they are to DuckDB: ``char(n)`` and
+``citext`` are text, ``numeric`` without a precision is a double. PostgreSQL then pads, folds or
+compares exactly what DuckDB does not, and rows are lost.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import duckdb
+
+from pondflight.engine.duck import literal
+
+_REMEMBERED_SECONDS = 10.0
+
+_ALIKE = (
+    "bool",
+    "bytea",
+    "date",
+    "float4",
+    "float8",
+    "int2",
+    "int4",
+    "int8",
+    "oid",
+    "text",
+    "time",
+    "timestamp",
+    "timestamptz",
+    "uuid",
+    "varchar",
+)
+"""Types that both compare alike; text by the byte, which the extension asks for."""
+
+_ENCODINGS = ("UTF8", "LATIN1", "SQL_ASCII")
+"""Of databases in which that is the order of UTF-8."""
+
+_COLUMNS = f"""
+    SELECT c.relname, a.attname
+    FROM pg_catalog.pg_attribute AS a
+    JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+    LEFT JOIN pg_catalog.pg_collation AS l ON l.oid = a.attcollation
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'v', 'm', 'f', 'p')
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg_toast%'
+      AND t.typtype <> 'e' AND t.typcategory <> 'A'
+      AND (
+        to_jsonb(l) ->> 'collisdeterministic' = 'false'
+        OR NOT (
+          t.typname IN ({", ".join(map(literal, _ALIKE))})
+          OR (t.typname = 'numeric' AND a.atttypmod <> -1)
+        )
+      )
+"""
+_ESCAPES = "SELECT current_setting('standard_conforming_strings') = 'on'"
+_ENCODING = f"SELECT pg_catalog.getdatabaseencoding() IN ({', '.join(map(literal, _ENCODINGS))})"
+
+
+@dataclass(frozen=True, slots=True)
+class Unlike:
+    """By table the columns that are not compared alike; ``all_text``: there may be any others."""
+
+    columns: Mapping[str, Collection[str]]
+    all_text: bool
+
+
+_UNKNOWN = Unlike({}, all_text=True)
+
+
+class PostgresTypes:
+    """What is known of the attached databases of PostgreSQL; asked anew every few seconds."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, Unlike]] = {}
+
+    def unlike(self, connection: duckdb.DuckDBPyConnection) -> list[Unlike]:
+        """For each database of PostgreSQL that is attached now what it compares otherwise.
+
+        The transaction of ``connection`` has no part in it.
+        """
+        with connection.cursor() as cursor:
+            aliases = cursor.execute(
+                "SELECT database_name FROM system.main.duckdb_databases() WHERE type = 'postgres'"
+            ).fetchall()
+            return [self._of(cursor, alias) for (alias,) in aliases]
+
+    def _of(self, cursor: duckdb.DuckDBPyConnection, alias: str) -> Unlike:
+        now = time.monotonic()
+        known = self._known.get(alias)
+        if known is None or known[0] < now - _REMEMBERED_SECONDS:
+            try:
+                known = now, _asked(cursor, alias)
+            except duckdb.Error:  # it is away, or not PostgreSQL
+                return _UNKNOWN
+            self._known[alias] = known
+        return known[1]
+
+
+def _asked(cursor: duckdb.DuckDBPyConnection, alias: str) -> Unlike:
+    def query(sql: str) -> list[tuple[object, ...]]:
+        found: list[tuple[object, ...]] = cursor.execute(
+            f"FROM system.main.postgres_query({literal(alias)}, {literal(sql)})"
+        ).fetchall()
+        return found
+
+    columns: dict[str, set[str]] = {}
+    for table, column in query(_COLUMNS):
+        columns.setdefault(str(table), set()).add(str(column))
+    all_text = query(f"{_ESCAPES} AND ({_ENCODING})") != [(True,)]
+    return Unlike(columns, all_text)
