@@ -28,7 +28,7 @@ _MICRO_BATCH = 50
 
 # A benchmark is nothing but a user who runs too much.
 _NO_LIMITS = {"requests_per_minute": 1_000_000, "burst_size": 1_000_000}
-_READY = re.compile(r'msg="?Ready"? flight_sql=(?P<flight>\d+) http=(?P<http>\d+)')
+_READY = re.compile(r'msg="?Ready"? grpc=(?P<flight>\d+) http=(?P<http>\d+)')
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anthropic
@@ -22,7 +22,6 @@ from pondflight.ai.conversation import (
     Usage,
 )
 from pondflight.ai.faults import cut_off, provider_errors
-from pondflight.ai.hangup import hang_up
 from pondflight.errors import InvalidArgument
 
 NAME = "Claude"
@@ -44,11 +43,11 @@ class Claude:
     name = "claude"
 
     def __init__(self, key: str, base_url: str | None, timeout: float) -> None:
-        self._client = anthropic.Anthropic(
+        self._client = anthropic.AsyncAnthropic(
             api_key=key, base_url=base_url, timeout=timeout, max_retries=0
         )
 
-    def ask(self, question: Question) -> ClaudeAnswer:
+    async def ask(self, question: Question) -> ClaudeAnswer:
         """Messages, streamed."""
         if (form := question.options.get("response_format")) is not None:
             raise InvalidArgument(
@@ -69,23 +68,25 @@ class Claude:
         # Older releases of the library and newer disagree on what arguments they type.
         body = {name: given.pop(name) for name in ("temperature", "top_p") if name in given}
         with provider_errors(anthropic, NAME, _SETTING):
-            stream = self._client.messages.create(**given, extra_body=body or None, stream=True)
+            stream = await self._client.messages.create(
+                **given, extra_body=body or None, stream=True
+            )
         return ClaudeAnswer(stream)
 
-    def embed(self, inputs: Inputs, model: str, dimensions: int | None) -> Embeddings:
+    async def embed(self, inputs: Inputs, model: str, dimensions: int | None) -> Embeddings:
         """Anthropic has no embeddings."""
         raise InvalidArgument(
             "Claude has no embeddings: name a model such as text-embedding-3-small"
         )
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        await self._client.close()
 
-    def models(self) -> list[str]:
+    async def models(self) -> list[str]:
         """The models of the key."""
         with provider_errors(anthropic, NAME, _SETTING):
-            return [model.id for model in self._client.models.list(limit=_MAX_MODELS).data]
+            return [model.id for model in (await self._client.models.list(limit=_MAX_MODELS)).data]
 
 
 class ClaudeAnswer:
@@ -93,14 +94,13 @@ class ClaudeAnswer:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
-        self._closed = False
 
-    def __iter__(self) -> Iterator[Part]:
+    async def __aiter__(self) -> AsyncIterator[Part]:
         read = written = calls = 0
         silent = False  # a call without arguments has no piece that says so
         reason: str | None = None
-        with self._stream, provider_errors(anthropic, NAME, _SETTING, lambda: self._closed):
-            for event in self._stream:
+        with provider_errors(anthropic, NAME, _SETTING, in_the_middle=True):
+            async for event in self._stream:
                 match event.type:
                     case "message_start":
                         usage = event.message.usage
@@ -122,13 +122,11 @@ class ClaudeAnswer:
                     case "message_stop":
                         yield End(_REASONS.get(reason, "stop"), Usage(read, written))
                         return
-        if not self._closed:
-            raise cut_off(NAME)
+        raise cut_off(NAME)
 
-    def close(self) -> None:
-        """Break off."""
-        self._closed = True
-        hang_up(self._stream.response)
+    async def close(self) -> None:
+        """Break off, if it has not ended."""
+        await self._stream.close()
 
 
 def _turns(messages: tuple[Message, ...]) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -114,10 +114,10 @@ class Answer(Protocol):
     An answer that ends without an ``End`` raises instead: it is never taken for a whole one.
     """
 
-    def __iter__(self) -> Iterator[Part]: ...
+    def __aiter__(self) -> AsyncIterator[Part]: ...
 
-    def close(self) -> None:
-        """Break off; from any thread. The provider hears of it at once."""
+    async def close(self) -> None:
+        """Break off, if it has not ended. The provider hears of it at once."""
 
 
 Inputs: TypeAlias = "list[str] | list[list[int]]"
@@ -138,14 +138,14 @@ class Provider(Protocol):
 
     name: str
 
-    def ask(self, question: Question) -> Answer:
+    async def ask(self, question: Question) -> Answer:
         """Send the question; returns when the provider has accepted it."""
 
-    def embed(self, inputs: Inputs, model: str, dimensions: int | None) -> Embeddings:
+    async def embed(self, inputs: Inputs, model: str, dimensions: int | None) -> Embeddings:
         """Turn texts into vectors."""
 
-    def models(self) -> list[str]:
+    async def models(self) -> list[str]:
         """Names of the models that the key gives access to."""
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the connections."""

@@ -8,13 +8,12 @@ is wrong with the request; all else could name the operator's account or key.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
 from pondflight.errors import (
-    Cancelled,
     DeadlineExceeded,
     InvalidArgument,
     LimitExceeded,
@@ -41,12 +40,12 @@ _MAX_WORDS = 300
 
 @contextmanager
 def provider_errors(
-    library: Any, name: str, setting: str, closed: Callable[[], bool] | None = None
+    library: Any, name: str, setting: str, *, in_the_middle: bool = False
 ) -> Iterator[None]:
     """Turn what ``library`` raises into leaves.
 
-    ``name`` is what people call the provider, ``setting`` the one that holds its key. ``closed``
-    is for an answer that is being read: whether it was us who broke it off.
+    ``name`` is what people call the provider, ``setting`` the one that holds its key.
+    ``in_the_middle`` of an answer that is being read, a connection that fails cuts it off.
     """
     import httpx2  # noqa: PLC0415  as heavy as the libraries that bring it
 
@@ -59,19 +58,13 @@ def provider_errors(
     except library.APIStatusError as error:
         raise _of_status(error, error.status_code, name, setting) from None
     except library.APIConnectionError as error:
-        if closed is None:
+        if not in_the_middle:
             raise Unavailable(f"{name} cannot be reached", retry_after=_RETRY_SECONDS) from None
-        raise _end(name, closed) from error
+        raise cut_off(name) from error
     except library.APIError as error:  # in the middle of a stream
         raise _of_status(error, 0, name, setting) from None
     except (httpx2.HTTPError, httpx2.StreamError, OSError, ValueError, RuntimeError) as error:
-        raise _end(name, closed) from error
-
-
-def _end(name: str, closed: Callable[[], bool] | None) -> PondflightError:
-    if closed is not None and closed():
-        return Cancelled("the answer was broken off")
-    return cut_off(name)
+        raise cut_off(name) from error
 
 
 def cut_off(name: str) -> PondflightError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any, get_args
 
 import openai
@@ -20,7 +20,6 @@ from pondflight.ai.conversation import (
     Usage,
 )
 from pondflight.ai.faults import cut_off, provider_errors
-from pondflight.ai.hangup import hang_up
 
 NAME = "OpenAI"
 _SETTING = "ai.openai_api_key"
@@ -33,9 +32,11 @@ class Gpt:
     name = "openai"
 
     def __init__(self, key: str, base_url: str | None, timeout: float) -> None:
-        self._client = openai.OpenAI(api_key=key, base_url=base_url, timeout=timeout, max_retries=0)
+        self._client = openai.AsyncOpenAI(
+            api_key=key, base_url=base_url, timeout=timeout, max_retries=0
+        )
 
-    def ask(self, question: Question) -> GptAnswer:
+    async def ask(self, question: Question) -> GptAnswer:
         """Chat completions, streamed."""
         wanted: dict[str, Any] = {
             "model": question.model,
@@ -49,30 +50,30 @@ class Gpt:
         }
         given = {name: value for name, value in wanted.items() if value is not None}
         with provider_errors(openai, NAME, _SETTING):
-            stream = self._client.chat.completions.create(
+            stream = await self._client.chat.completions.create(
                 **given, stream=True, stream_options={"include_usage": True}
             )
         return GptAnswer(stream)
 
-    def embed(self, inputs: Inputs, model: str, dimensions: int | None) -> Embeddings:
+    async def embed(self, inputs: Inputs, model: str, dimensions: int | None) -> Embeddings:
         """Embeddings, as numbers."""
         given: dict[str, Any] = {} if dimensions is None else {"dimensions": dimensions}
         with provider_errors(openai, NAME, _SETTING):
-            answer = self._client.embeddings.create(
+            answer = await self._client.embeddings.create(
                 input=inputs, model=model, encoding_format="float", **given
             )
         vectors = sorted(answer.data, key=lambda item: item.index)
         numbers = tuple(tuple(vector.embedding) for vector in vectors)
         return Embeddings(numbers, answer.model, Usage(_prompt_tokens(answer)))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        await self._client.close()
 
-    def models(self) -> list[str]:
+    async def models(self) -> list[str]:
         """The models of the key."""
         with provider_errors(openai, NAME, _SETTING):
-            return [model.id for model in self._client.models.list().data[:_MAX_MODELS]]
+            return [model.id for model in (await self._client.models.list()).data[:_MAX_MODELS]]
 
 
 class GptAnswer:
@@ -80,13 +81,12 @@ class GptAnswer:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
-        self._closed = False
 
-    def __iter__(self) -> Iterator[Part]:
+    async def __aiter__(self) -> AsyncIterator[Part]:
         usage = Usage()
         reason: FinishReason | None = None
-        with self._stream, provider_errors(openai, NAME, _SETTING, lambda: self._closed):
-            for chunk in self._stream:
+        with provider_errors(openai, NAME, _SETTING, in_the_middle=True):
+            async for chunk in self._stream:
                 if chunk.usage is not None:  # in a chunk of its own, behind the finish reason
                     usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
                 for choice in chunk.choices[:1]:
@@ -99,13 +99,12 @@ class GptAnswer:
                         reason = choice.finish_reason if known else "stop"
         if reason is not None:
             yield End(reason, usage)
-        elif not self._closed:
+        else:
             raise cut_off(NAME)
 
-    def close(self) -> None:
-        """Break off."""
-        self._closed = True
-        hang_up(self._stream.response)
+    async def close(self) -> None:
+        """Break off, if it has not ended."""
+        await self._stream.close()
 
 
 def _message(message: Message) -> dict[str, Any]:

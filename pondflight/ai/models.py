@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,11 +46,10 @@ class AISettings:
 
 
 class Models:
-    """The models that can be asked, by name. Safe to use from many threads."""
+    """The models that can be asked, by name. For one event loop."""
 
     def __init__(self, settings: AISettings) -> None:
         self.settings = settings
-        self._lock = threading.Lock()
         self._providers: dict[str, Provider] = {}
         self._listed: tuple[float, list[tuple[str, str]]] = (0.0, [])
 
@@ -75,14 +73,13 @@ class Models:
         """
         return self._provider("claude" if _is_claude(model) else "openai")
 
-    def names(self) -> list[tuple[str, str]]:
+    async def names(self) -> list[tuple[str, str]]:
         """Models and who runs them, the default first; as the providers list them.
 
         A provider that cannot be asked now is left out, but for the default model.
         """
         now = time.monotonic()
-        with self._lock:
-            until, listed = self._listed
+        until, listed = self._listed
         if now < until:
             return listed
         default = self.settings.default_model
@@ -94,20 +91,18 @@ class Models:
             if name == ("claude" if _is_claude(default) else "openai"):
                 found.insert(0, (default, name))
             try:
-                found += [(m, name) for m in self._provider(name).models() if m != default]
+                found += [(m, name) for m in await self._provider(name).models() if m != default]
             except PondflightError:
                 complete = False
         if complete:
-            with self._lock:
-                self._listed = (now + _LIST_SECONDS, found)
+            self._listed = (now + _LIST_SECONDS, found)
         return found
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close all connections."""
-        with self._lock:
-            providers, self._providers = self._providers, {}
+        providers, self._providers = self._providers, {}
         for provider in providers.values():
-            provider.close()
+            await provider.close()
 
     def _provider(self, name: str) -> Provider:
         settings = self.settings.claude if name == "claude" else self.settings.openai
@@ -116,12 +111,11 @@ class Models:
             raise Unavailable(
                 f"no key for these models: the operator sets ai.{name}_api_key ({variable})"
             )
-        with self._lock:
-            provider = self._providers.get(name)
-            if provider is None:
-                provider = self._make(name, settings.key, settings.base_url)
-                self._providers[name] = provider
-            return provider
+        provider = self._providers.get(name)
+        if provider is None:
+            provider = self._make(name, settings.key, settings.base_url)
+            self._providers[name] = provider
+        return provider
 
     def _make(self, name: str, key: str, base_url: str | None) -> Provider:
         if name == "claude":

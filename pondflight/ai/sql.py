@@ -8,7 +8,7 @@ nothing else. If the check fails the model is told why, once.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from pondflight.ai.conversation import Answer, End, Message, Text, Usage
@@ -72,11 +72,11 @@ class NoQuery(InvalidArgument):
         self.sql = sql
 
 
-def write(
+async def write(
     question: str,
     tables: Iterable[Table],
-    ask: Callable[[tuple[Message, ...]], Answer],
-    check: Callable[[str], None],
+    ask: Callable[[tuple[Message, ...]], Awaitable[Answer]],
+    check: Callable[[str], Awaitable[None]],
 ) -> Written:
     """The query that answers ``question``.
 
@@ -85,18 +85,18 @@ def write(
     """
     system = Message("system", _INSTRUCTIONS + describe(question, tables))
     messages = (system, Message("user", question))
-    text, usage = _read(ask(messages))
+    text, usage = await _read(await ask(messages))
     sql = _sql(text)
     try:
-        check(sql)
+        await check(sql)
     except (InvalidArgument, PermissionDenied) as error:
         why = Message("user", f"DuckDB refuses that: {error}\nAnswer with the mended query alone.")
-        again, more = _read(ask((*messages, Message("assistant", sql), why)))
+        again, more = await _read(await ask((*messages, Message("assistant", sql), why)))
         usage = Usage(
             usage.input_tokens + more.input_tokens, usage.output_tokens + more.output_tokens
         )
         sql = _sql(again)
-        _check_last(sql, check)
+        await _check_last(sql, check)
         return Written(sql, repaired=True, usage=usage)
     return Written(sql, repaired=False, usage=usage)
 
@@ -122,11 +122,11 @@ def describe(question: str, tables: Iterable[Table]) -> str:
     return "\n".join(chosen) if chosen else "(none)"
 
 
-def _read(answer: Answer) -> tuple[str, Usage]:
+async def _read(answer: Answer) -> tuple[str, Usage]:
     pieces: list[str] = []
     length = 0
     try:
-        for part in answer:
+        async for part in answer:
             if isinstance(part, End):
                 return "".join(pieces), part.usage
             if isinstance(part, Text):
@@ -135,7 +135,7 @@ def _read(answer: Answer) -> tuple[str, Usage]:
             if length > LONGEST_ANSWER:
                 raise NoQuery("the model's answer is too long to be a query: ask it differently")
     finally:
-        answer.close()
+        await answer.close()
     raise AssertionError("an answer ends with its End, or raises")
 
 
@@ -153,8 +153,8 @@ def _sql(text: str) -> str:
     return sql
 
 
-def _check_last(sql: str, check: Callable[[str], None]) -> None:
+async def _check_last(sql: str, check: Callable[[str], Awaitable[None]]) -> None:
     try:
-        check(sql)
+        await check(sql)
     except (InvalidArgument, PermissionDenied) as error:
         raise NoQuery(f"the model wrote no query that can be run: {error}", sql) from error

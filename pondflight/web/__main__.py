@@ -17,22 +17,13 @@ from gunicorn.app.base import BaseApplication  # noqa: E402
 
 from pondflight.telemetry import logs  # noqa: E402
 
-THREADS = 160
-"""More than ``query.STREAMS`` and ``ai.callers.AT_ONCE`` together, so that there are some left for
-health and for short answers."""
-
-CONNECTIONS = 1000
-
-LONGEST_HEADER = 14 << 10
-"""Bytes: twice ``tokens.LONGEST_TOKEN``, so that a token that is too long gets an answer."""
-
 SWITCH_SECONDS = 0.0005
 """How long a thread that makes text of rows may keep one waiting that answers a health check. At
 Python's own 5 ms each step of an answer could take that long."""
 
 
 class Server(BaseApplication):
-    """One gunicorn worker with threads: state is shared, and there is one of it.
+    """One gunicorn worker with one event loop: state is shared, and there is one of it.
 
     ``configuration`` is a ``web.configuration.Configuration`` as JSON. The arbiter takes no more
     of it than it needs: what it does not import is not in memory twice.
@@ -48,14 +39,8 @@ class Server(BaseApplication):
             "bind": json.loads(self._configuration)["bind"],
             "workers": 1,
             "worker_class": "pondflight.web.worker.Worker",
-            "threads": THREADS,
-            "worker_connections": CONNECTIONS,
             "backlog": 512,
-            "limit_request_line": 8190,
-            "limit_request_fields": 64,
-            "limit_request_field_size": LONGEST_HEADER,
-            "forwarded_allow_ips": "",
-            "graceful_timeout": 3,
+            "graceful_timeout": 4,
             "timeout": 60,
             "loglevel": "warning",
             "logger_class": "pondflight.web.gunicorn_log.Logger",

@@ -12,6 +12,7 @@ import re
 from typing import Any, Final
 
 import falcon
+from falcon.asgi import Request, Response
 
 from pondflight.addresses import Origins
 from pondflight.telemetry.logs import Event, Seldom, get_logger
@@ -39,17 +40,11 @@ class HostCheck:
         self._names = frozenset(name for name in allowed if not name.startswith("*"))
         self._suffixes = tuple(name[1:] for name in allowed if name.startswith("*."))
 
-    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def process_request(self, req: Request, resp: Response) -> None:
         """400 for a Host that is none, 421 for one that is not ours."""
-        host = req.env.get("HTTP_HOST")
-        if host is None:
-            if req.env.get("SERVER_PROTOCOL") == "HTTP/1.0":
-                return
-            raise falcon.HTTPBadRequest(description="the header Host is missing")
-        target: str = req.env.get("RAW_URI", "")
-        if not target.startswith("/") and "://" in target:
-            # The address as proxies are asked for it: then Host says nothing (RFC 9112, 3.2.2).
-            host = target.partition("://")[2].partition("/")[0]
+        host = req.get_header("host")
+        if host is None:  # which the server allows HTTP/1.0 alone
+            return
         match = _HOST.fullmatch(host)
         if match is None:
             raise falcon.HTTPBadRequest(description="the header Host is not a host name")
@@ -80,8 +75,8 @@ class Cors:
         self._any = "*" in origins
         self._origins = frozenset(origins)
 
-    def process_response(
-        self, req: falcon.Request, resp: falcon.Response, resource: Any, req_succeeded: object
+    async def process_response(
+        self, req: Request, resp: Response, resource: Any, req_succeeded: object
     ) -> None:
         """Say to a browser what it asked, if the origin is one of ours."""
         resp.append_header("vary", "Origin")
@@ -102,10 +97,29 @@ class ClientAddress:
     def __init__(self, trusted: tuple[str, ...]) -> None:
         self._origins = Origins(trusted)
 
-    def of(self, req: falcon.Request) -> str:
+    def of(self, req: Request) -> str:
         """The address; of an IPv6 client its /64, which is what one customer is given."""
-        peer = req.env.get("REMOTE_ADDR", "")
+        peer, _ = req.scope.get("client") or ("", 0)
         return self._origins.of(peer, req.get_header("x-forwarded-for") or "")
+
+
+class Framing:
+    """Middleware: refuses requests that a proxy on the way may have read differently."""
+
+    async def process_request(self, req: Request, resp: Response) -> None:
+        """Raise 400 for a body with two lengths, 417 for an unknown expectation, 505 for HTTP/2."""
+        if req.scope["http_version"] not in ("1.0", "1.1"):
+            raise falcon.HTTPError(falcon.HTTP_505, description="this server speaks HTTP/1.1")
+        if req.get_header("transfer-encoding") and req.get_header("content-length"):
+            raise falcon.HTTPBadRequest(
+                description="the length of the body is ambiguous: send one Content-Length, or "
+                "Transfer-Encoding: chunked",
+                headers={"connection": "close"},
+            )
+        if (req.get_header("expect") or "100-continue").lower() != "100-continue":
+            raise falcon.HTTPError(
+                falcon.HTTP_417, description="the only expectation that is met is 100-continue"
+            )
 
 
 class Refusals:
@@ -120,8 +134,8 @@ class Refusals:
         self._address = address
         self._seldom = Seldom()
 
-    def process_response(
-        self, req: falcon.Request, resp: falcon.Response, resource: Any, req_succeeded: object
+    async def process_response(
+        self, req: Request, resp: Response, resource: Any, req_succeeded: object
     ) -> None:
         """Log it."""
         event = self._EVENTS.get(str(resp.status))
@@ -135,6 +149,7 @@ def middleware(configuration: Configuration) -> list[Any]:
     """In the order in which they see a request."""
     return [
         Cors(configuration.cors_origins),
+        Framing(),
         HostCheck(configuration.allowed_hosts),
         Refusals(ClientAddress(configuration.trusted_proxies)),
     ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, Final
 
 import falcon
+import falcon.asgi
+from falcon.asgi import Request, Response
 
 from pondflight import control
 from pondflight.auth.tokens import Tokens
@@ -17,9 +18,9 @@ from pondflight.telemetry import tracing
 from pondflight.telemetry.logs import Event, get_logger
 from pondflight.web import access, console, pages, problems
 from pondflight.web.ai import routes as ai
-from pondflight.web.ai.callers import Places
 from pondflight.web.configuration import Configuration
 from pondflight.web.demo import DemoToken, NoDemoToken
+from pondflight.web.exchange import Exchange, Exchanges
 from pondflight.web.health import Detailed, Health, Live, Ready
 from pondflight.web.metrics import Metrics, Watch
 from pondflight.web.query import Query, Session
@@ -27,15 +28,13 @@ from pondflight.web.upstream import Upstream
 
 log = get_logger()
 
-App = falcon.App[falcon.Request, falcon.Response]
-
 _HEADERS: Final = {
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
 }
 
 
-def create_app(configuration: Configuration) -> App:
+def create_app(configuration: Configuration) -> Exchanges:
     """The app that gunicorn runs."""
     if configuration.collector:
         tracing.configure(configuration.collector, "pondflight-http")
@@ -43,9 +42,8 @@ def create_app(configuration: Configuration) -> App:
     upstream = Upstream(configuration.proxy, tokens, configuration.certificate())
     models = ai.models_of(configuration)
     operators = console.Operators(tokens, configuration.secret)
-    places = Places()
-    middleware = [Watch(), Traces(), Secure(), places, *access.middleware(configuration)]
-    app = falcon.App(middleware=middleware)
+    middleware = [Watch(), Traces(), Secure(), *access.middleware(configuration)]
+    app = falcon.asgi.App(middleware=middleware)
     app.add_error_handler(Exception, _on_exception)
     app.add_error_handler(falcon.HTTPError, _on_http_error)
     app.add_error_handler(PondflightError, _on_error)
@@ -57,7 +55,7 @@ def create_app(configuration: Configuration) -> App:
         "/health/detailed": Detailed(upstream, configuration.ai_providers),
         "/metrics": Metrics(upstream, tokens, public=configuration.metrics_public),
         "/auth/demo-token": _demo(configuration, tokens),
-        "/query": Query(upstream),
+        "/query": Query(upstream, tokens),
         "/session": Session(upstream),
         "/": pages.Page("index"),
         "/console": pages.Page("console"),
@@ -76,63 +74,40 @@ def create_app(configuration: Configuration) -> App:
         "/console/statements/cancel": console.Change(
             operators, upstream, control.CANCEL_STATEMENT, ("worker", "statement")
         ),
-        **ai.routes(configuration, models, tokens, upstream, places),
+        **ai.routes(configuration, models, tokens, upstream),
     }
     for path, resource in routes.items():
         if hasattr(resource, "on_get"):
             resource.on_head = resource.on_get
         app.add_route(path, resource)
-    return app
+    return Exchanges(app)
 
 
 class Traces:
-    """Middleware: a span for each request, from its head to the last byte of its answer."""
+    """Middleware: a span for each request, from its head to the end of its answer."""
 
-    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def process_request(self, req: Request, resp: Response) -> None:
         """Begin it."""
         headers = {name.lower(): value for name, value in req.headers.items()}
         req.context.span = tracing.start(
             f"HTTP {req.method}", headers, **{"http.request.method": req.method}
         )
+        req.context.failure = None
+        Exchange.of(req).at_end(lambda: req.context.span.end(req.context.failure))
 
-    def process_response(
-        self, req: falcon.Request, resp: falcon.Response, resource: Any, req_succeeded: object
+    async def process_response(
+        self, req: Request, resp: Response, resource: Any, req_succeeded: object
     ) -> None:
-        """End it; where pieces of a body follow, their end does."""
-        span = req.context.span
-        if resp.stream is not None:
-            resp.stream = _Traced(resp.stream, span)
-            return
-        failed = resp.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
-        span.end(Internal(str(resp.status)) if failed else None)
-
-
-class _Traced:
-    """The pieces of a body, whose end is that of a span."""
-
-    def __init__(self, pieces: Any, span: tracing.Span) -> None:
-        self._pieces = pieces
-        self._span = span
-        self._error: Exception | None = None
-
-    def __iter__(self) -> Iterator[Any]:
-        try:
-            yield from self._pieces
-        except Exception as error:
-            self._error = error
-            raise
-
-    def close(self) -> None:
-        """Called by the server, whatever became of the pieces."""
-        self._pieces.close()
-        self._span.end(self._error)
+        """Remember whether it failed."""
+        if resp.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            req.context.failure = Internal(str(resp.status))
 
 
 class Secure:
     """Middleware: headers that every answer has."""
 
-    def process_response(
-        self, req: falcon.Request, resp: falcon.Response, resource: Any, req_succeeded: object
+    async def process_response(
+        self, req: Request, resp: Response, resource: Any, req_succeeded: object
     ) -> None:
         """Add them, where the resource has not said otherwise."""
         for name, value in _HEADERS.items():
@@ -154,15 +129,15 @@ def _demo(configuration: Configuration, tokens: Tokens) -> DemoToken | NoDemoTok
 # -- errors, as Falcon hands them over ----------------------------------------------------------
 
 
-def _answer(resp: falcon.Response, document: dict[str, Any]) -> None:
+def _answer(resp: Response, document: dict[str, Any]) -> None:
     resp.status = falcon.code_to_http_status(document["status"])
     resp.content_type = problems.MEDIA_TYPE
     resp.set_headers(problems.headers_of(document))
     resp.data = problems.encode(document)
 
 
-def _on_http_error(
-    _: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, __: dict[str, Any]
+async def _on_http_error(
+    _: Request, resp: Response, error: falcon.HTTPError, __: dict[str, Any]
 ) -> None:
     if error.headers:
         resp.set_headers(error.headers)
@@ -170,21 +145,17 @@ def _on_http_error(
     _answer(resp, problems.problem(error.status_code, detail))
 
 
-def _on_error(
-    _: falcon.Request, resp: falcon.Response, error: PondflightError, __: dict[str, Any]
-) -> None:
+async def _on_error(_: Request, resp: Response, error: PondflightError, __: dict[str, Any]) -> None:
     _answer(resp, problems.of_error(error))
 
 
-def _on_problem(
-    _: falcon.Request, resp: falcon.Response, error: problems.ProblemError, __: dict[str, Any]
+async def _on_problem(
+    _: Request, resp: Response, error: problems.ProblemError, __: dict[str, Any]
 ) -> None:
     _answer(resp, error.document)
 
 
-def _on_exception(
-    _: falcon.Request, resp: falcon.Response, __: Exception, ___: dict[str, Any]
-) -> None:
+async def _on_exception(_: Request, resp: Response, __: Exception, ___: dict[str, Any]) -> None:
     reference = secrets.token_hex(4)
     log.exception(Event.INTERNAL_ERROR, reference=reference, where="http")  # noqa: LOG004 - in one
     text = f"internal error, reference {reference}: see the server's log"

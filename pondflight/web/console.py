@@ -8,19 +8,21 @@ must also be JSON and, if the browser says where it comes from, must come from h
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import falcon
+from falcon.asgi import Request, Response
 
 from pondflight import __version__, control
 from pondflight.auth.tokens import Identity, Tokens
 from pondflight.errors import PermissionDenied, Unauthenticated
+from pondflight.web import threads
 from pondflight.web.ai.bodies import Body, text
 from pondflight.web.upstream import Upstream
 
@@ -47,7 +49,7 @@ class Operators:
         ttl = max(timedelta(seconds=1), min(left, _LONGEST))
         return self._cookies.mint(identity.sub, ttl, admin=True), int(ttl.total_seconds())
 
-    def check(self, req: falcon.Request) -> Identity:
+    def check(self, req: Request) -> Identity:
         """The operator who sends the request."""
         cookies = req.get_cookie_values(COOKIE) or []
         if len(cookies) != 1:
@@ -57,13 +59,13 @@ class Operators:
             raise Unauthenticated
         return identity
 
-    def check_change(self, req: falcon.Request) -> Identity:
+    def check_change(self, req: Request) -> Identity:
         """The operator who sends a request that changes something, from our own page."""
         same_origin(req)
         return self.check(req)
 
 
-def same_origin(req: falcon.Request) -> None:
+def same_origin(req: Request) -> None:
     """Refuse what another site's page has a browser send.
 
     Without asking first, a browser sends no JSON for it, and nothing but GET and POST.
@@ -84,17 +86,17 @@ class Session:
     def __init__(self, operators: Operators) -> None:
         self._operators = operators
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def on_post(self, req: Request, resp: Response) -> None:
         """Sign in with an administrator's token."""
         same_origin(req)
-        body = Body(req)
+        body = await Body.of(req)
         token = body.need("token", text)
         body.done()
-        cookie, seconds = self._operators.sign_in(token)
+        cookie, seconds = await threads.call(threads.SHORT, lambda: self._operators.sign_in(token))
         _set(resp, req, cookie, seconds)
         resp.status = falcon.HTTP_204
 
-    def on_delete(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def on_delete(self, req: Request, resp: Response) -> None:
         """Sign out."""
         same_origin(req)
         resp.unset_cookie(COOKIE, path=_PATH, same_site="Strict")
@@ -108,25 +110,27 @@ class Status:
         self._operators = operators
         self._upstream = upstream
         self._text = statement_text
-        self._calls = ThreadPoolExecutor(8, thread_name_prefix="console")
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def on_get(self, req: Request, resp: Response) -> None:
         """All workers and their statements, as they are now."""
         self._operators.check(req)
-        ask = self._upstream.admin
-        pool = self._calls.submit(ask, control.POOL_STATUS)
-        workers = self._calls.submit(ask, control.WORKERS)
-        statements = self._calls.submit(ask, control.STATEMENTS, {"text": self._text})
-        stats = pool.result()
+        stats, workers, statements = await asyncio.gather(
+            self._ask(control.POOL_STATUS),
+            self._ask(control.WORKERS),
+            self._ask(control.STATEMENTS, {"text": self._text}),
+        )
         resp.media = {
             "time": time.time(),
             "version": __version__,
             "ready": stats["ready"],
             "statement_text": self._text,
             "pool": {name: stats[name] for name in ("active", "total_spawned", "total_stopped")},
-            "workers": workers.result()["workers"],
-            "statements": statements.result()["statements"],
+            "workers": workers["workers"],
+            "statements": statements["statements"],
         }
+
+    async def _ask(self, action: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        return await threads.call(threads.SHORT, lambda: self._upstream.admin(action, body))
 
 
 class Change:
@@ -140,18 +144,20 @@ class Change:
         self._action = action
         self._fields = fields
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def on_post(self, req: Request, resp: Response) -> None:
         """Have the proxy do it."""
         self._operators.check_change(req)
-        body = Body(req)
+        body = await Body.of(req)
         wanted: dict[str, Any] = {name: body.need(name, text) for name in self._fields}
         body.done()
         if self._action == control.STOP_WORKER:
             wanted["force"] = True
-        resp.media = self._upstream.admin(self._action, wanted)
+        resp.media = await threads.call(
+            threads.SHORT, lambda: self._upstream.admin(self._action, wanted)
+        )
 
 
-def _set(resp: falcon.Response, req: falcon.Request, value: str, seconds: int) -> None:
+def _set(resp: Response, req: Request, value: str, seconds: int) -> None:
     """Secure where the browser came by TLS, whoever ended that."""
     forwarded = (req.get_header("x-forwarded-proto") or "").partition(",")[0].strip().lower()
     resp.set_cookie(

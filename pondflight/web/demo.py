@@ -6,12 +6,13 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-import falcon
+from falcon.asgi import Request, Response
 
 from pondflight.auth.tokens import Tokens
 from pondflight.errors import LimitExceeded, NotFound
 from pondflight.limits.rates import Counter, Rate
 from pondflight.telemetry.logs import Event, get_logger
+from pondflight.web import threads
 from pondflight.web.access import ClientAddress
 from pondflight.web.metrics import DEMO_TOKENS
 
@@ -31,10 +32,10 @@ class DemoToken:
         self._address = address
         self._rate = Rate("demo-token", amount=per_hour, seconds=3600)
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def on_post(self, req: Request, resp: Response) -> None:
         """A token for an hour, for a user whom nobody was before."""
         address = self._address.of(req)
-        wait = self._counter.take(self._rate, address)
+        wait = await threads.call(threads.SHORT, lambda: self._counter.take(self._rate, address))
         if wait is not None:
             DEMO_TOKENS.labels("refused").inc()
             raise LimitExceeded(
@@ -52,6 +53,6 @@ class DemoToken:
 class NoDemoToken:
     """The same where it is switched off."""
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def on_post(self, req: Request, resp: Response) -> None:
         """404, and what to do."""
         raise NotFound("demo tokens are switched off here (auth.demo.enabled)")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import falcon
+import falcon.asgi
 import pyarrow as pa
 from falcon import mediatypes
 
@@ -173,7 +174,7 @@ FORMATS: Final = (JSON_LINES, ARROW, CSV, PARQUET)
 """In the order in which they are preferred where a client would take several."""
 
 
-def negotiate(req: falcon.Request) -> Format:
+def negotiate(req: falcon.asgi.Request) -> Format:
     """The format that the client likes best; 406 if it would take none of them."""
     accept = ",".join(filter(str.strip, req.accept.lower().split(","))) or "*/*"
     try:

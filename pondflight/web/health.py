@@ -6,15 +6,17 @@ import time
 from typing import Any
 
 import falcon
+from falcon.asgi import Request, Response
 
 from pondflight.errors import PondflightError
+from pondflight.web import threads
 from pondflight.web.upstream import Upstream
 
 
 class Health:
     """``GET /health``: this process answers. Public."""
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def on_get(self, req: Request, resp: Response) -> None:
         """Always healthy: whoever is not cannot answer."""
         resp.media = {"status": "healthy"}
 
@@ -22,7 +24,7 @@ class Health:
 class Live:
     """``GET /live``: this process answers; a restart would not help. Public."""
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def on_get(self, req: Request, resp: Response) -> None:
         """Always alive."""
         resp.media = {"live": True}
 
@@ -33,9 +35,9 @@ class Ready:
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def on_get(self, req: Request, resp: Response) -> None:
         """Ask the proxy."""
-        ready = self._upstream.ready()
+        ready = await threads.call(threads.SHORT, self._upstream.ready)
         resp.media = {"ready": ready}
         resp.status = falcon.HTTP_200 if ready else falcon.HTTP_503
 
@@ -51,13 +53,16 @@ class Detailed:
         }
         self._started = time.monotonic()
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def on_get(self, req: Request, resp: Response) -> None:
         """200 in any case: what is wrong stands in it."""
         try:
-            status = self._upstream.pool_status(databases=True)
+            status = await threads.call(threads.SHORT, self._databases)
         except PondflightError:
             status = {}
         resp.media = self._document(status)
+
+    def _databases(self) -> dict[str, Any]:
+        return self._upstream.pool_status(databases=True)
 
     def _document(self, status: dict[str, Any]) -> dict[str, Any]:
         components = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-import falcon
+from falcon.asgi import Request, Response
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -15,8 +15,9 @@ from prometheus_client import (
     generate_latest,
 )
 
-from pondflight.auth.tokens import Tokens, bearer
+from pondflight.auth.tokens import Tokens
 from pondflight.errors import PermissionDenied, PondflightError
+from pondflight.web import callers, threads
 from pondflight.web.upstream import Upstream
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -54,12 +55,12 @@ class Metrics:
         self._tokens = tokens
         self._public = public
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def on_get(self, req: Request, resp: Response) -> None:
         """All metrics, as text."""
-        if not self._public and not self._tokens.verify(bearer(req.auth)).admin:
+        if not self._public and not (await callers.identify(self._tokens, req)).admin:
             raise PermissionDenied("metrics are for administrators (metrics.public)")
         try:
-            from_proxy = self._upstream.metrics()
+            from_proxy = await threads.call(threads.SHORT, self._upstream.metrics)
         except PondflightError:
             from_proxy = b""
         PROXY_UP.set(1 if from_proxy else 0)
@@ -70,12 +71,12 @@ class Metrics:
 class Watch:
     """Middleware: counts requests."""
 
-    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def process_request(self, req: Request, resp: Response) -> None:
         """Remember when it began."""
         req.context.started = time.monotonic()
 
-    def process_response(
-        self, req: falcon.Request, resp: falcon.Response, resource: Any, req_succeeded: object
+    async def process_response(
+        self, req: Request, resp: Response, resource: Any, req_succeeded: object
     ) -> None:
         """Count it. Anybody can invent paths and methods, so only ours are labels."""
         route = req.uri_template or "none"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import falcon
+from falcon.asgi import Request, Response
 
 from pondflight import __version__
 
@@ -65,7 +66,7 @@ class Page:
     def __init__(self, name: str, folder: Path = FOLDER) -> None:
         self._path = folder / f"{name}.html"
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def on_get(self, req: Request, resp: Response) -> None:
         """The page."""
         _secure(resp)
         data = _read(self._path)
@@ -90,7 +91,7 @@ class Assets:
     def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder / "assets"
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
+    async def on_get(self, req: Request, resp: Response, name: str) -> None:
         """A file of the bundle, packed if the client takes that."""
         kind = _TYPES.get(Path(name).suffix)
         if kind is None or not _ASSET.fullmatch(name):
@@ -122,12 +123,12 @@ class Site:
             "flight_port": flight_port,
         }
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def on_get(self, req: Request, resp: Response) -> None:
         """The same for everyone."""
         resp.media = self._media
 
 
-def _secure(resp: falcon.Response) -> None:
+def _secure(resp: Response) -> None:
     for name, value in _HEADERS.items():
         resp.set_header(name, value)
 

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-import threading
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import AsyncIterator
+from typing import Final, cast
 
-import falcon
+from falcon import HTTP_204
+from falcon.asgi import Request, Response
 
 from pondflight import control, memory
-from pondflight.auth.tokens import bearer
-from pondflight.errors import InvalidArgument, PondflightError, Unavailable
+from pondflight.auth.tokens import Tokens, bearer
+from pondflight.errors import InvalidArgument, PondflightError
 from pondflight.telemetry.tracing import Span
-from pondflight.web import formats, problems, statements
-from pondflight.web.upstream import Rows, Statement, Upstream
-from pondflight.web.worker import HANG_UP
+from pondflight.web import callers, formats, problems, statements, threads
+from pondflight.web.exchange import Exchange
+from pondflight.web.result import Result
+from pondflight.web.shares import Shares
+from pondflight.web.upstream import Upstream
 
 SESSION_HEADER: Final = "pondflight-session"
 QUERY_HEADER: Final = "pondflight-query-only"
 """``1``: run the statement if it is a query, and refuse it if it is anything else."""
-STREAMS: Final = 64
-"""Results that may be on their way at once. Each has a thread; there are more for the rest."""
+
+RESULTS: Final = 256
+"""Results that may stream at once, of all users; there are as many threads for them."""
+
+RESULTS_OF_ONE_USER: Final = 32
 
 _TRIM_SECONDS: Final = 0.5
 """From the end of the last result until its memory is given back: by then all of it is free, and
@@ -32,56 +38,45 @@ _SESSION: Final = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
 class Query:
     """``POST /query``."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, tokens: Tokens) -> None:
         self._upstream = upstream
-        self._lock = threading.Lock()
-        self._running = 0
+        self._tokens = tokens
+        self._shares = Shares(RESULTS, RESULTS_OF_ONE_USER, "results")
         self._trim_due = False
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def on_post(self, req: Request, resp: Response) -> None:
         """Run the statement in the body; its rows in the form that ``Accept`` names."""
-        token = bearer(req.auth)
+        exchange = Exchange.of(req)
+        identity = await callers.identify(self._tokens, req)
         form = formats.negotiate(req)
-        request = statements.read(req)
+        session, query_only = session_of(req), _query_only(req)
+        request = await statements.read(req)
+        exchange.at_end(self._trim_later)
+        exchange.at_end(self._shares.enter(identity.sub))
         span: Span = req.context.span
         statement = self._upstream.statement(
-            token, session_of(req), span.headers(), query_only=_query_only(req)
+            bearer(req.auth), session, span.headers(), query_only=query_only
         )
-        req.env.get(HANG_UP, _nobody)(statement.cancel)
-        self._enter()
+        exchange.cancel_on_disconnect()
+        result = Result(statement, form)
+        exchange.at_end(result.close)
         try:
-            rows = statement.run(request.sql, request.parameters)
-            resp.stream = _Body(form.encode(rows.schema, rows), rows, statement, self._leave)
-        except BaseException as error:
-            statement.close()
-            self._leave()
-            if isinstance(error, PondflightError):
-                document = problems.of_error(error, request.sql)
-                raise problems.ProblemError(document) from error
-            raise
+            await result.begin(request)
+        except PondflightError as error:
+            document = problems.of_error(error, request.sql)
+            raise problems.ProblemError(document) from error
         resp.content_type = form.media_types[0]
         resp.append_header("vary", "Accept")
+        resp.stream = cast("AsyncIterator[bytes]", result.pieces())
 
-    def _enter(self) -> None:
-        with self._lock:
-            if self._running >= STREAMS:
-                raise Unavailable("too many results are on their way: try again", retry_after=1.0)
-            self._running += 1
-
-    def _leave(self) -> None:
-        with self._lock:
-            self._running -= 1
-            begin = self._running == 0 and not self._trim_due
-            self._trim_due |= begin
-        if begin:
-            timer = threading.Timer(_TRIM_SECONDS, self._trim)
-            timer.daemon = True
-            timer.start()
+    def _trim_later(self) -> None:
+        if not self._shares and not self._trim_due:
+            self._trim_due = True
+            asyncio.get_running_loop().call_later(_TRIM_SECONDS, self._trim)
 
     def _trim(self) -> None:
-        with self._lock:
-            self._trim_due = False
-        memory.trim()
+        self._trim_due = False
+        threads.SHORT.submit(memory.trim)
 
 
 class Session:
@@ -90,49 +85,17 @@ class Session:
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
 
-    def on_delete(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def on_delete(self, req: Request, resp: Response) -> None:
         """End the session that the request names."""
         token = bearer(req.auth)
         session = session_of(req)
         if not session:
             raise InvalidArgument(f"name the session in the header {SESSION_HEADER}")
-        self._upstream.close_session(token, session)
-        resp.status = falcon.HTTP_204
+        await threads.call(threads.SHORT, lambda: self._upstream.close_session(token, session))
+        resp.status = HTTP_204
 
 
-class _Body:
-    """The pieces of a result, and what has to be done when they are all sent, or given up."""
-
-    def __init__(
-        self,
-        pieces: formats.Pieces,
-        rows: Rows,
-        statement: Statement,
-        on_close: Callable[[], None],
-    ) -> None:
-        self._pieces = pieces
-        self._rows = rows
-        self._statement = statement
-        self._on_close: Callable[[], None] | None = on_close
-        self._first = next(pieces, None)  # what cannot be encoded shows here, and has an answer
-
-    def __iter__(self) -> Iterator[Any]:
-        if self._first is not None:
-            first, self._first = self._first, None
-            yield first
-            yield from self._pieces
-
-    def close(self) -> None:
-        """Called by the server, whatever became of the pieces."""
-        on_close, self._on_close = self._on_close, None
-        if on_close is not None:
-            self._pieces.close()
-            self._rows.close()
-            self._statement.close()
-            on_close()
-
-
-def session_of(req: falcon.Request) -> str:
+def session_of(req: Request) -> str:
     """The session that a request names, in the header or in the cookie; empty for none."""
     name = req.get_header(SESSION_HEADER)
     if name is None:
@@ -146,12 +109,8 @@ def session_of(req: falcon.Request) -> str:
     return name
 
 
-def _query_only(req: falcon.Request) -> bool:
+def _query_only(req: Request) -> bool:
     value = req.get_header(QUERY_HEADER)
     if value not in (None, "1"):
         raise InvalidArgument(f"{QUERY_HEADER} must be 1, or not be there")
     return value is not None
-
-
-def _nobody(_: object) -> None:
-    """Where the server does not tell of clients that go away."""

@@ -12,10 +12,12 @@ from decimal import Decimal
 from typing import Any, Final
 
 import falcon
+import falcon.asgi
 import pyarrow as pa
 
 from pondflight.errors import InvalidArgument
 from pondflight.flightsql.decoding import checked_sql
+from pondflight.web.exchange import Exchange
 
 JSON: Final = "application/json"
 TEXT: Final = (
@@ -44,28 +46,26 @@ class Request:
     parameters: pa.RecordBatch | None = None
 
 
-def read(req: falcon.Request) -> Request:
+async def read(req: falcon.asgi.Request) -> Request:
     """The request in a body; ``InvalidArgument`` or a 415 for one that is of no use."""
     if (req.get_header("content-encoding") or "identity").lower() != "identity":
         raise falcon.HTTPUnsupportedMediaType(description="send the body without Content-Encoding")
     kind = (req.content_type or TEXT[0]).partition(";")[0].strip().lower()
     if kind == JSON:
-        return _from_json(_text(req))
+        return _from_json(await _text(req))
     if kind not in TEXT:
         raise falcon.HTTPUnsupportedMediaType(
             description=f"send SQL as {TEXT[0]} or {TEXT[1]}, or JSON as {JSON}"
         )
-    return Request(_sql(_text(req)))
+    return Request(_sql(await _text(req)))
 
 
-def _text(req: falcon.Request) -> str:
-    # A chunked body has no length; the server says if it ends by itself.
-    stream = req.stream if req.env.get("wsgi.input_terminated") else req.bounded_stream
+async def _text(req: falcon.asgi.Request) -> str:
+    body = await Exchange.of(req).body()
     try:
-        text: str = stream.read().decode("utf-8")
+        return body.decode("utf-8")
     except UnicodeDecodeError:
         raise InvalidArgument("the body is not UTF-8") from None
-    return text
 
 
 def _sql(text: object) -> str:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, TypeAlias
 
 import pytest
 
 from pondflight.ai.models import AISettings, Models
 from tests.ai.provider import ProviderServer
+
+Run: TypeAlias = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @pytest.fixture(name="provider")
@@ -15,8 +19,15 @@ def fixture_provider() -> Iterator[ProviderServer]:
     server.close()
 
 
+@pytest.fixture(name="run")
+def fixture_run() -> Iterator[Run]:
+    """Runs what is asynchronous, on one event loop for all of a test."""
+    with asyncio.Runner() as runner:
+        yield runner.run
+
+
 @pytest.fixture(name="models")
-def fixture_models(provider: ProviderServer) -> Iterator[Models]:
+def fixture_models(provider: ProviderServer, run: Run) -> Iterator[Models]:
     models = Models(AISettings.of(provider.settings))
     yield models
-    models.close()
+    run(models.close())

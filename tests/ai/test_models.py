@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -18,6 +17,7 @@ from pondflight.errors import (
     PondflightError,
     Unavailable,
 )
+from tests.ai.conftest import Run
 from tests.ai.provider import KEY, ProviderServer, Reply
 from tests.waiting import wait_until
 
@@ -29,28 +29,33 @@ def question(model: str) -> Question:
     return Question(model, messages, max_tokens=50, temperature=0.5, stop=("END",))
 
 
-def ask(models: Models, model: str) -> list[Part]:
-    return list(models.provider(model).ask(question(model)))
+async def ask(models: Models, model: str) -> list[Part]:
+    answer = await models.provider(model).ask(question(model))
+    return [part async for part in answer]
 
 
 @BOTH
-def test_an_answer_comes_in_pieces_and_ends_with_its_usage(models: Models, model: str) -> None:
-    *pieces, end = ask(models, model)
+def test_an_answer_comes_in_pieces_and_ends_with_its_usage(
+    run: Run, models: Models, model: str
+) -> None:
+    *pieces, end = run(ask(models, model))
     assert [p.text for p in pieces if isinstance(p, Text)] == ["Hello", " from", " the ", "pond."]
     assert end == End("stop", Usage(11, 5))
 
 
 @BOTH
 def test_an_answer_that_is_too_long_says_so(
-    models: Models, provider: ProviderServer, model: str
+    run: Run, models: Models, provider: ProviderServer, model: str
 ) -> None:
     provider.answers = [Reply(reason="length")]
-    assert ask(models, model)[-1] == End("length", Usage(11, 5))
+    assert run(ask(models, model))[-1] == End("length", Usage(11, 5))
 
 
-def test_each_provider_gets_its_own_wire_format(models: Models, provider: ProviderServer) -> None:
-    ask(models, "claude-test")
-    ask(models, "gpt-test")
+def test_each_provider_gets_its_own_wire_format(
+    run: Run, models: Models, provider: ProviderServer
+) -> None:
+    run(ask(models, "claude-test"))
+    run(ask(models, "gpt-test"))
     claude, gpt = provider.requests
     assert claude.path == "/v1/messages"
     assert KEY in (claude.headers.get("x-api-key", "") + claude.headers.get("authorization", ""))
@@ -84,6 +89,7 @@ FAULTS: list[tuple[Reply, type[PondflightError], str]] = [
 @BOTH
 @pytest.mark.parametrize(("reply", "leaf", "words"), FAULTS)
 def test_what_goes_wrong_at_the_provider_is_one_of_our_errors(
+    run: Run,
     models: Models,
     provider: ProviderServer,
     model: str,
@@ -93,7 +99,7 @@ def test_what_goes_wrong_at_the_provider_is_one_of_our_errors(
 ) -> None:
     provider.answers = [reply]
     with pytest.raises(leaf) as caught:
-        ask(models, model)
+        run(ask(models, model))
     assert words in str(caught.value)
     assert KEY not in str(caught.value)
     assert provider.url not in str(caught.value)
@@ -102,47 +108,51 @@ def test_what_goes_wrong_at_the_provider_is_one_of_our_errors(
 
 @BOTH
 def test_the_providers_wait_is_passed_on(
-    models: Models, provider: ProviderServer, model: str
+    run: Run, models: Models, provider: ProviderServer, model: str
 ) -> None:
     provider.answers = [Reply(status=429, headers={"retry-after": "17"})]
     with pytest.raises(LimitExceeded) as caught:
-        ask(models, model)
+        run(ask(models, model))
     assert caught.value.retry_after == 17
     assert len(provider.requests) == 1  # the caller decides whether to try again
 
 
 @BOTH
 def test_a_slow_first_byte_is_a_timeout(
-    models: Models, provider: ProviderServer, model: str
+    run: Run, models: Models, provider: ProviderServer, model: str
 ) -> None:
     provider.answers = [Reply(delay=1.0)]
     settings = replace(models.settings, timeout=0.2)
-    with closing(Models(settings)) as hasty:
-        with pytest.raises(DeadlineExceeded, match=r"ai\.timeout"):
-            ask(hasty, model)
+    with pytest.raises(DeadlineExceeded, match=r"ai\.timeout"):
+        run(ask(Models(settings), model))
 
 
 @BOTH
-def test_nobody_there_is_unavailable(models: Models, provider: ProviderServer, model: str) -> None:
+def test_nobody_there_is_unavailable(
+    run: Run, models: Models, provider: ProviderServer, model: str
+) -> None:
     provider.close()
     with pytest.raises(Unavailable, match="cannot be reached"):
-        ask(models, model)
+        run(ask(models, model))
 
 
 @BOTH
 def test_closing_an_answer_hangs_up_on_the_provider(
-    models: Models, provider: ProviderServer, model: str
+    run: Run, models: Models, provider: ProviderServer, model: str
 ) -> None:
     provider.answers = [Reply(pause=0.02, pieces=1000, text="x" * 1000)]
-    answer = models.provider(model).ask(question(model))
-    pieces = iter(answer)
-    assert isinstance(next(pieces), Text)
-    answer.close()
+
+    async def close_early() -> None:
+        answer = await models.provider(model).ask(question(model))
+        assert isinstance(await anext(aiter(answer)), Text)
+        await answer.close()
+
+    run(close_early())
     wait_until(lambda: provider.broken_off == 1)
 
 
 @BOTH
-def test_without_a_key_the_setting_is_named(models: Models, model: str) -> None:
+def test_without_a_key_the_setting_is_named(run: Run, models: Models, model: str) -> None:
     settings = replace(
         models.settings,
         claude=ProviderSettings(None),
@@ -152,38 +162,42 @@ def test_without_a_key_the_setting_is_named(models: Models, model: str) -> None:
         Models(settings).provider(model)
     assert Models(settings).configured == {"claude": False, "openai": False}
     assert not Models(settings).ready
-    assert Models(settings).names() == []
+    assert run(Models(settings).names()) == []
 
 
-def test_embeddings_keep_the_order_of_their_inputs(models: Models) -> None:
+def test_embeddings_keep_the_order_of_their_inputs(run: Run, models: Models) -> None:
     embed = models.provider("text-embedding-3-small").embed
-    found = embed(["a", "b"], "text-embedding-3-small", 2)
+    found = run(embed(["a", "b"], "text-embedding-3-small", 2))
     assert found.vectors == ((0.0, 0.0), (1.0, 1.0))
     assert found.usage == Usage(7, 0)
     with pytest.raises(InvalidArgument, match="no embeddings"):
-        models.provider("claude-test").embed(["a"], "claude-test", None)
+        run(models.provider("claude-test").embed(["a"], "claude-test", None))
 
 
 def test_models_of_both_providers_are_listed_the_default_first(
-    models: Models, provider: ProviderServer
+    run: Run, models: Models, provider: ProviderServer
 ) -> None:
     names = [("claude-test", "claude"), ("claude-other", "claude"), ("gpt-test", "openai")]
-    assert models.names() == names
+    assert run(models.names()) == names
     provider.close()
-    assert models.names() == names  # remembered
-    with closing(Models(replace(models.settings, timeout=0.5))) as fresh:
-        assert fresh.names() == [("claude-test", "claude")]
+    assert run(models.names()) == names  # remembered
+    fresh = Models(replace(models.settings, timeout=0.5))
+    assert run(fresh.names()) == [("claude-test", "claude")]
 
 
-def test_a_piece_is_passed_on_as_it_comes(models: Models, provider: ProviderServer) -> None:
+def test_a_piece_is_passed_on_as_it_comes(
+    run: Run, models: Models, provider: ProviderServer
+) -> None:
     provider.answers = [Reply(pause=0.1)]
-    answer = models.provider("claude-test").ask(question("claude-test"))
-    for piece in answer:
-        assert isinstance(piece, Text)
+
+    async def read_one() -> None:
+        answer = await models.provider("claude-test").ask(question("claude-test"))
+        assert isinstance(await anext(aiter(answer)), Text)
         # Between the event's sending and now there is no other event.
         assert len(provider.sent_at) <= 4 or time.monotonic() - provider.sent_at[3] < 0.1
-        break
-    answer.close()
+        await answer.close()
+
+    run(read_one())
 
 
 def test_settings_do_not_show_keys(models: Models) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
+from pondflight.ai import sql as ai_sql
 from pondflight.ai.conversation import End, Message, Text, Usage
-from pondflight.ai.sql import LONGEST_ANSWER, LONGEST_SCHEMA, NoQuery, Table, describe, write
+from pondflight.ai.sql import LONGEST_ANSWER, LONGEST_SCHEMA, NoQuery, Table, Written, describe
 from pondflight.errors import InvalidArgument, Unavailable
 
 TABLES = [Table("shop.orders", ("id BIGINT", "total DECIMAL(10,2)"))]
@@ -21,21 +24,25 @@ class Scripted:
         self.asked: list[tuple[Message, ...]] = []
         self.closed = 0
 
-    def __call__(self, messages: tuple[Message, ...]) -> Scripted:
+    async def __call__(self, messages: tuple[Message, ...]) -> Scripted:
         self.asked.append(messages)
         return self
 
-    def __iter__(self) -> Iterator[Text | End]:
+    async def __aiter__(self) -> AsyncIterator[Text | End]:
         text = self.texts.pop(0)
         for start in range(0, len(text), 1000):
             yield Text(text[start : start + 1000])
         yield End("stop", Usage(10, 2))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self.closed += 1
 
 
-def select_only(sql: str) -> None:
+def write(question: str, tables: list[Table], ask: Any, check: Any) -> Written:
+    return asyncio.run(ai_sql.write(question, tables, ask, check))
+
+
+async def select_only(sql: str) -> None:
     if not sql.upper().startswith("SELECT") or ";" in sql:
         raise InvalidArgument(f"not a query: {sql[:20]}")
 
@@ -122,7 +129,7 @@ def test_an_endless_answer_is_not_read_to_its_end() -> None:
     pieces = 0
 
     class Endless(Scripted):
-        def __iter__(self) -> Iterator[Text | End]:
+        async def __aiter__(self) -> AsyncIterator[Text | End]:
             nonlocal pieces
             while True:
                 pieces += 1
@@ -136,7 +143,7 @@ def test_an_endless_answer_is_not_read_to_its_end() -> None:
 def test_what_is_no_mistake_in_the_query_is_not_repaired() -> None:
     model = Scripted("SELECT 1", "SELECT 2")
 
-    def unavailable(_sql: str) -> None:
+    async def unavailable(_sql: str) -> None:
         raise Unavailable("the worker is starting")
 
     with pytest.raises(Unavailable):

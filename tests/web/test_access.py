@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import falcon
 import pytest
 from falcon import testing
 
@@ -69,9 +68,9 @@ def test_page_of_another_origin_may_not(stack: Stack, origin: str) -> None:
 
 def address(remote: str, forwarded: str | None, *trusted: str) -> str:
     headers = {} if forwarded is None else {"x-forwarded-for": forwarded}
-    environ = testing.create_environ(headers=headers)
-    environ["REMOTE_ADDR"] = remote
-    return ClientAddress(trusted).of(falcon.Request(environ))
+    req = testing.create_asgi_req(headers=headers)
+    req.scope["client"] = (remote, 4711) if remote else None
+    return ClientAddress(trusted).of(req)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def test_document_is_valid_and_of_this_version() -> None:
 
 
 def test_every_route_is_described_and_no_other() -> None:
-    app = create_app(Configuration("127.0.0.1:0", "grpc://127.0.0.1:1", SECRET, demo=True))
+    app = create_app(Configuration("127.0.0.1:0", "grpc://127.0.0.1:1", SECRET, demo=True)).app
     served = {}
     for root in app._router._roots:
         stack = [root]

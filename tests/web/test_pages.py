@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import duckdb
-import falcon
+import falcon.asgi
 import pytest
 from falcon import testing
 
@@ -29,7 +29,7 @@ def fixture_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(name="client")
 def fixture_client(folder: Path) -> testing.TestClient:
-    app = falcon.App()
+    app = falcon.asgi.App()
     app.add_route("/", Page("index", folder))
     app.add_route("/console", Page("console", folder))
     app.add_route("/assets/{name}", Assets(folder))

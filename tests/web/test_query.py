@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import select
 import signal
 import socket
 import threading
@@ -14,6 +15,7 @@ import pytest
 from pyarrow import csv, parquet
 
 from pondflight.telemetry import metrics
+from pondflight.web.query import RESULTS_OF_ONE_USER
 from tests.stack import Stack
 from tests.waiting import wait_until
 
@@ -341,7 +343,8 @@ def test_stream_that_is_cut_is_no_clean_end(stack: Stack, form: str, version: st
     sub = f"cut-{form[-5:]}-{version}"
     sock = start(stack, sub, ENDLESS, version, form)
     received = sock.recv(4096)
-    assert received.startswith(f"HTTP/{version} 200".encode())
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert (b"chunked" in received.lower()) == (version == "1.1")
     wait_until(lambda: running(stack, sub) == 1)
     (call,) = [c for c in stack.proxy.calls.running() if c.identity.identity.sub == sub]
     lease = stack.pool.lease_running(call.identity.user)
@@ -354,6 +357,41 @@ def test_stream_that_is_cut_is_no_clean_end(stack: Stack, form: str, version: st
             tail = (tail + piece)[-16:]
     assert not tail.endswith(b"0\r\n\r\n")
     sock.close()
+
+
+def test_server_that_stops_leaves_no_result_that_looks_complete() -> None:
+    stack = Stack()
+    try:
+        sock = start(stack, "alice", ENDLESS, form=JSON_LINES)
+        assert sock.recv(1000)
+        began = time.monotonic()
+        stopping = threading.Thread(target=stack.process.close)
+        stopping.start()
+        tail = b""
+        with pytest.raises(ConnectionResetError):
+            while piece := sock.recv(1 << 20):
+                tail = (tail + piece)[-16:]
+        assert not tail.endswith(b"0\r\n\r\n")
+        stopping.join()
+        assert time.monotonic() - began < 8
+        sock.close()
+    finally:
+        stack.close()
+
+
+def test_who_reads_none_of_many_results_leaves_room_for_others(stack: Stack) -> None:
+    socks = [start(stack, "hog", ENDLESS) for _ in range(RESULTS_OF_ONE_USER + 3)]
+    try:
+        wait_until(lambda: select.select(socks, [], [], 0)[0] == socks, 60)
+        answers = [sock.recv(64).split()[1] for sock in socks]
+        assert answers.count(b"429") == 3
+        assert answers.count(b"200") == RESULTS_OF_ONE_USER
+        assert stack.query("hog", "SELECT 1").status == 429
+        assert stack.query("alice", "SELECT 1 AS a").rows == [{"a": 1}]
+    finally:
+        for sock in socks:
+            sock.close()
+    wait_until(lambda: stack.query("hog", "SELECT 1 AS a").status == 200)
 
 
 def test_many_streams_leave_room_for_the_rest(stack: Stack) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any, Final, Protocol
 
-import falcon
+from falcon.asgi import Request, Response
 
 from pondflight.ai.conversation import (
     Answer,
@@ -18,10 +19,10 @@ from pondflight.ai.conversation import (
     ToolCall,
 )
 from pondflight.ai.models import Models
-from pondflight.errors import Cancelled, PondflightError
+from pondflight.errors import PondflightError
 from pondflight.flightsql.status import leaf_of
-from pondflight.web.ai.callers import REQUESTS, Place, account
-from pondflight.web.worker import HANG_UP
+from pondflight.web.ai.callers import REQUESTS, account
+from pondflight.web.exchange import Exchange
 
 EVENT_STREAM: Final = "text/event-stream"
 
@@ -49,43 +50,46 @@ class Counted:
         self._answer = answer
         self._provider = provider
 
-    def __iter__(self) -> Iterator[Part]:
+    async def __aiter__(self) -> AsyncIterator[Part]:
+        ended = False
         try:
-            for part in self._answer:
+            async for part in self._answer:
                 if isinstance(part, End):
                     account(self._provider, part.usage)
+                    ended = True
                 yield part
-        except GeneratorExit:
+        except (asyncio.CancelledError, GeneratorExit):
+            if not ended:
+                REQUESTS.labels(self._provider, "cancelled").inc()
             raise
-        except Exception as error:
-            outcome = "cancelled" if isinstance(error, Cancelled) else "error"
-            REQUESTS.labels(self._provider, outcome).inc()
+        except Exception:
+            REQUESTS.labels(self._provider, "error").inc()
             raise
 
-    def close(self) -> None:
-        """Break off."""
-        self._answer.close()
+    async def close(self) -> None:
+        """Break off, if it has not ended."""
+        await self._answer.close()
 
 
-def ask(models: Models, question: Question, req: falcon.Request) -> Counted:
+async def ask(models: Models, question: Question, req: Request) -> Counted:
     """Send the question; the answer ends when the client of ``req`` hangs up."""
+    exchange = Exchange.of(req)
+    exchange.cancel_on_disconnect()
     provider = models.provider(question.model)
     try:
-        answer = provider.ask(question)
+        answer = await provider.ask(question)
     except PondflightError:
         REQUESTS.labels(provider.name, "error").inc()
         raise
-    watch = req.env.get(HANG_UP)
-    if watch is not None:
-        watch(answer.close)
+    exchange.at_end(answer.close)
     return Counted(answer, provider.name)
 
 
-def whole(answer: Answer) -> tuple[str, list[ToolCall], End]:
+async def whole(answer: Answer) -> tuple[str, list[ToolCall], End]:
     """All of an answer: what it says, what it wants to be called, and how it ended."""
     words: list[str] = []
     calls: dict[int, ToolCall] = {}
-    for part in answer:
+    async for part in answer:
         match part:
             case Text(text):
                 words.append(text)
@@ -101,40 +105,26 @@ def whole(answer: Answer) -> tuple[str, list[ToolCall], End]:
     raise AssertionError("an answer ends with its End, or raises")
 
 
-class EventStream:
-    """The body of an answer that is streamed: a piece of text is passed on as it comes."""
-
-    def __init__(self, answer: Answer, form: Form, place: Place) -> None:
-        self._answer = answer
-        self._form = form
-        self._place = place
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            for part in self._answer:
-                match part:
-                    case Text(text):
-                        yield self._form.text(text)
-                    case CallPiece():
-                        yield self._form.call(part)
-                    case End():
-                        yield self._form.end(part)
-        except Cancelled:
-            return  # nobody is there to be told
-        except Exception as error:  # noqa: BLE001 - the status is sent: the stream has to say it
-            yield self._form.error(leaf_of(error))
-
-    def close(self) -> None:
-        """Called by the server when the body is sent or given up."""
-        self._place.leave()
-        self._answer.close()
+async def _events(answer: Answer, form: Form) -> AsyncIterator[bytes]:
+    """A piece of text is passed on as it comes."""
+    try:
+        async for part in answer:
+            match part:
+                case Text(text):
+                    yield form.text(text)
+                case CallPiece():
+                    yield form.call(part)
+                case End():
+                    yield form.end(part)
+    except Exception as error:  # noqa: BLE001 - the status is sent: the stream has to say it
+        yield form.error(leaf_of(error))
 
 
-def send(req: falcon.Request, resp: falcon.Response, answer: Answer, form: Form) -> None:
+def send(resp: Response, answer: Answer, form: Form) -> None:
     """Stream an answer."""
     resp.content_type = EVENT_STREAM
     resp.set_header("x-accel-buffering", "no")  # nginx holds events back otherwise
-    resp.stream = EventStream(answer, form, req.context.place)
+    resp.stream = _events(answer, form)
 
 
 def event(data: Any, name: str = "") -> bytes:

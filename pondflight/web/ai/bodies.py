@@ -8,10 +8,11 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-import falcon
+from falcon.asgi import Request
 
 from pondflight.ai.conversation import Inputs, Message, Question, Role, ToolCall
 from pondflight.errors import InvalidArgument
+from pondflight.web.exchange import Exchange
 
 T = TypeVar("T")
 
@@ -40,15 +41,20 @@ _IMAGE: Final = re.compile(r"https://\S+|data:image/[\w.+-]+;base64,[A-Za-z0-9+/
 class Body:
     """The fields of a JSON object. ``done`` refuses those that nobody asked for."""
 
-    def __init__(self, req: falcon.Request) -> None:
+    def __init__(self, body: bytes) -> None:
         try:
-            fields = json.loads(req.bounded_stream.read())
+            fields = json.loads(body)
         except (ValueError, RecursionError):
             raise InvalidArgument("the body is not JSON") from None
         if not isinstance(fields, dict):
             raise InvalidArgument("the body must be a JSON object")
         self._fields: dict[str, Any] = fields
         self._read: set[str] = set()
+
+    @classmethod
+    async def of(cls, req: Request) -> Body:
+        """That of a request."""
+        return cls(await Exchange.of(req).body())
 
     def take(self, name: str, read: Callable[[str, Any], T], default: T) -> T:
         """The field, or ``default`` where it is absent or null. ``read`` raises for a bad one."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import Final
 
-import falcon
+from falcon.asgi import Request
 from prometheus_client import Counter as Metric
 
 from pondflight.ai.conversation import Usage
 from pondflight.auth.tokens import Identity, Tokens, bearer
-from pondflight.errors import LimitExceeded, PermissionDenied, Unavailable
+from pondflight.errors import LimitExceeded, PermissionDenied
 from pondflight.limits.rates import Counter, Rate
+from pondflight.web import callers, threads
+from pondflight.web.exchange import Exchange
 from pondflight.web.metrics import REGISTRY
+from pondflight.web.shares import Shares
 
 REQUESTS: Final = Metric(
     "pondflight_ai_requests",
@@ -35,41 +37,14 @@ for _provider in ("claude", "openai"):
 
 
 AT_ONCE: Final = 64
-"""Requests that may wait for a model, or for an assistant's query, at once: each has a thread."""
+"""Requests that may wait for a model, or for an assistant's query, at once."""
+
+AT_ONCE_FOR_ONE_USER: Final = 16
 
 
-class Places:
-    """Keeps those who wait for models from taking all threads. Middleware: gives places back."""
-
-    def __init__(self, most: int = AT_ONCE) -> None:
-        self._free = threading.BoundedSemaphore(most)
-
-    def enter(self, req: falcon.Request) -> None:
-        """Take a place; ``Unavailable`` where all are taken."""
-        if not self._free.acquire(blocking=False):
-            raise Unavailable("too many requests wait for an answer: try again", retry_after=1.0)
-        req.context.place = Place(self._free)
-
-    def process_response(
-        self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: object
-    ) -> None:
-        """The answer is there. What is streamed gives its place back by itself."""
-        place: Place | None = getattr(req.context, "place", None)
-        if place is not None and resp.stream is None:
-            place.leave()
-
-
-class Place:
-    """One of the places; given back once."""
-
-    def __init__(self, free: threading.BoundedSemaphore) -> None:
-        self._free: threading.BoundedSemaphore | None = free
-
-    def leave(self) -> None:
-        """Give it back."""
-        free, self._free = self._free, None
-        if free is not None:
-            free.release()
+def places() -> Shares:
+    """Keeps those who wait for models and assistants from taking all that there is."""
+    return Shares(AT_ONCE, AT_ONCE_FOR_ONE_USER, "questions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +59,7 @@ class Askers:
     """Lets in who may use models."""
 
     def __init__(
-        self, tokens: Tokens, counter: Counter, places: Places, per_minute: int, *, demo: bool
+        self, tokens: Tokens, counter: Counter, places: Shares, per_minute: int, *, demo: bool
     ) -> None:
         self._tokens = tokens
         self._places = places
@@ -92,24 +67,24 @@ class Askers:
         self._rate = Rate.of("ai", per_minute, per_minute)
         self._demo = demo
 
-    def identify(self, req: falcon.Request) -> Asker:
+    async def identify(self, req: Request) -> Asker:
         """Whoever sent the request, if they may use models at all."""
-        token = bearer(req.auth)
-        identity = self._tokens.verify(token)
+        identity = await callers.identify(self._tokens, req)
         if identity.demo and not self._demo:
             raise PermissionDenied("models are not for demo users here (auth.demo.ai)")
-        return Asker(identity, token)
+        return Asker(identity, bearer(req.auth))
 
-    def admit(self, req: falcon.Request) -> Asker:
+    async def admit(self, req: Request) -> Asker:
         """The same; count the request, and give it a place."""
-        asker = self.identify(req)
-        wait = self._counter.take(self._rate, asker.identity.sub)
+        asker = await self.identify(req)
+        user = asker.identity.sub
+        wait = await threads.call(threads.SHORT, lambda: self._counter.take(self._rate, user))
         if wait is not None:
             raise LimitExceeded(
                 f"{self._rate.amount} questions a minute are the most (ai.requests_per_minute)",
                 retry_after=wait,
             )
-        self._places.enter(req)
+        Exchange.of(req).at_end(self._places.enter(user))
         return asker
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any, Final
 
-import falcon
+from falcon.asgi import Request, Response
 
 from pondflight.ai.conversation import CallPiece, End, Message
 from pondflight.ai.models import Models
@@ -16,6 +16,7 @@ from pondflight.web.ai import answers, bodies
 from pondflight.web.ai.callers import REQUESTS, Asker, Askers, account
 from pondflight.web.ai.reader import Reader
 from pondflight.web.ai.tables import tables_of
+from pondflight.web.exchange import Exchange
 from pondflight.web.upstream import Upstream
 
 EMBEDDING_MODEL: Final = "text-embedding-3-small"
@@ -34,10 +35,10 @@ class Chat:
         self._askers = askers
         self._upstream = upstream
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def on_post(self, req: Request, resp: Response) -> None:
         """Continue a conversation: as events, or with ``"stream": false`` as one object."""
-        asker = self._askers.admit(req)
-        body = bodies.Body(req)
+        asker = await self._askers.admit(req)
+        body = await bodies.Body.of(req)
         settings = self._models.settings
         question = bodies.question(body, settings.default_model, settings.max_tokens)
         streamed = body.take("stream", bodies.flag, default=True)
@@ -45,18 +46,19 @@ class Chat:
         body.done()
         self._models.provider(question.model)  # no key: no need to look at any table
         if with_schema:
-            schema = Message("system", _SCHEMA + self._schema(asker, req, question.messages))
+            schema = Message("system", _SCHEMA + await self._schema(asker, req, question.messages))
             question = replace(question, messages=(schema, *question.messages))
-        answer = answers.ask(self._models, question, req)
+        answer = await answers.ask(self._models, question, req)
         if streamed:
-            answers.send(req, resp, answer, _Events(question.model))
+            answers.send(resp, answer, _Events(question.model))
             return
-        text, _, end = answers.whole(answer)
+        text, _, end = await answers.whole(answer)
         resp.media = {"content": text, **_ending(question.model, end)}
 
-    def _schema(self, asker: Asker, req: falcon.Request, messages: tuple[Message, ...]) -> str:
+    async def _schema(self, asker: Asker, req: Request, messages: tuple[Message, ...]) -> str:
         words = " ".join(message.content for message in messages if message.role == "user")
-        return describe(words, tables_of(Reader(self._upstream, asker.token, req)))
+        Exchange.of(req).cancel_on_disconnect()
+        return describe(words, await Reader(self._upstream, asker.token).call(tables_of))
 
 
 class _Events:
@@ -89,17 +91,17 @@ class Embed:
         self._models = models
         self._askers = askers
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def on_post(self, req: Request, resp: Response) -> None:
         """Turn texts into vectors."""
-        self._askers.admit(req)
-        body = bodies.Body(req)
+        await self._askers.admit(req)
+        body = await bodies.Body.of(req)
         inputs = body.need("input", bodies.inputs)
         model = body.take("model", bodies.model, EMBEDDING_MODEL)
         dimensions = body.take("dimensions", bodies.whole(1, _MOST_DIMENSIONS), None)
         body.done()
         provider = self._models.provider(model)
         try:
-            found = provider.embed(inputs, model, dimensions)
+            found = await provider.embed(inputs, model, dimensions)
         except PondflightError:
             REQUESTS.labels(provider.name, "error").inc()
             raise

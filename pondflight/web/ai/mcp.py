@@ -6,64 +6,91 @@ asks for one (GET) is told that there is none, as the specification has it.
 
 from __future__ import annotations
 
+import asyncio
 import json
-import threading
+from dataclasses import dataclass, field
+from functools import cache
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import falcon
+from falcon.asgi import Request, Response
 
 from pondflight.auth.tokens import Tokens, bearer
 from pondflight.errors import DeadlineExceeded
-from pondflight.web import problems
-from pondflight.web.ai.callers import Places
+from pondflight.web import callers, problems
 from pondflight.web.ai.reader import Reader
-from pondflight.web.asgi import CALLER, EventLoop, Scope
+from pondflight.web.exchange import Exchange
+from pondflight.web.shares import Shares
 from pondflight.web.upstream import Upstream
 
 _SECONDS: Final = 300.0
 _LONGEST_WORDS: Final = 300
-_PASSED_ON: Final = ("accept", "content-type", "mcp-protocol-version", "mcp-method", "mcp-name")
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What the library sends."""
+
+    status: int = 500
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytearray = field(default_factory=bytearray)
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """ASGI's ``send``."""
+        if message["type"] == "http.response.start":
+            self.status, self.headers = message["status"], message.get("headers", [])
+        else:
+            self.body += message.get("body", b"")
 
 
 class Mcp:
     """``POST /mcp``."""
 
-    def __init__(self, tokens: Tokens, upstream: Upstream, places: Places) -> None:
+    def __init__(self, tokens: Tokens, upstream: Upstream, places: Shares) -> None:
         self._tokens = tokens
         self._places = places
         self._upstream = upstream
-        self._lock = threading.Lock()
-        self._loop: EventLoop | None = None
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def on_post(self, req: Request, resp: Response) -> None:
         """One message of the protocol."""
-        token = bearer(req.auth)
-        self._tokens.verify(token)
-        body = req.bounded_stream.read()
-        self._places.enter(req)
-        reader = Reader(self._upstream, token, req)
-        try:
-            answer = self._started().call(_scope(req, reader), body, _SECONDS)
-        except DeadlineExceeded:
-            reader.cancel()
-            raise
+        exchange = Exchange.of(req)
+        identity = await callers.identify(self._tokens, req)
+        body = await exchange.body()
+        exchange.at_end(self._places.enter(identity.sub))
+        exchange.cancel_on_disconnect()
+        reader = Reader(self._upstream, bearer(req.auth))
+        answer = await self._answer(req, reader, body)
         if answer.status >= HTTPStatus.BAD_REQUEST and not _is_json(answer.body):
             words = answer.body.decode("utf-8", "replace")[:_LONGEST_WORDS]
             raise problems.ProblemError(problems.problem(answer.status, words))
         resp.status = falcon.code_to_http_status(answer.status)
         for name, value in answer.headers:
-            if name != "content-length":
-                resp.set_header(name, value)
+            if name != b"content-length":
+                resp.set_header(name.decode("latin-1"), value.decode("latin-1"))
         resp.data = bytes(answer.body)
 
-    def _started(self) -> EventLoop:
-        with self._lock:
-            if self._loop is None:
-                from pondflight.web.ai import tools  # noqa: PLC0415  heavy
+    async def _answer(self, req: Request, reader: Reader, body: bytes) -> _Answer:
+        from pondflight.web.ai import tools  # noqa: PLC0415  heavy
 
-                self._loop = EventLoop(tools.lifespan)
-            return self._loop
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        answer = _Answer()
+        scope = {**req.scope, tools.READER: reader}
+        try:
+            async with asyncio.timeout(_SECONDS):
+                await tools.answer(_server(), scope, receive, answer.send)
+        except TimeoutError:
+            raise DeadlineExceeded("the call took longer than it may") from None
+        return answer
+
+
+@cache
+def _server() -> Any:
+    from pondflight.web.ai import tools  # noqa: PLC0415  heavy
+
+    return tools.server()
 
 
 def _is_json(body: bytes | bytearray) -> bool:
@@ -73,29 +100,3 @@ def _is_json(body: bytes | bytearray) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _scope(req: falcon.Request, reader: Reader) -> Scope:
-    wanted = {name: req.get_header(name) for name in _PASSED_ON}
-    wanted |= {k.lower(): v for k, v in req.headers.items() if k.lower().startswith("mcp-param-")}
-    headers = [
-        (name.encode("latin-1"), value.encode("latin-1"))
-        for name, value in wanted.items()
-        if value is not None
-    ]
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": "/mcp",
-        "raw_path": b"/mcp",
-        "query_string": b"",
-        "root_path": "",
-        "headers": headers,
-        "client": None,
-        "server": None,
-        "state": {},
-        CALLER: reader,
-    }

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Final, Literal
 
 import falcon
+from falcon.asgi import Request, Response
 
 from pondflight.ai.conversation import CallPiece, End, Usage
 from pondflight.ai.models import Models
@@ -46,7 +47,7 @@ class _Resource:
         self._models = models
         self._askers = askers
 
-    def fail(self, resp: falcon.Response, error: PondflightError) -> None:
+    def fail(self, resp: Response, error: PondflightError) -> None:
         """Answer with the error."""
         document = problems.of_error(error)
         resp.status = falcon.code_to_http_status(document["status"])
@@ -57,16 +58,16 @@ class _Resource:
 class ChatCompletions(_Resource):
     """``POST /v1/chat/completions``."""
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def on_post(self, req: Request, resp: Response) -> None:
         """Continue a conversation."""
         try:
-            self._complete(req, resp)
+            await self._complete(req, resp)
         except PondflightError as error:
             self.fail(resp, error)
 
-    def _complete(self, req: falcon.Request, resp: falcon.Response) -> None:
-        self._askers.admit(req)
-        body = bodies.Body(req)
+    async def _complete(self, req: Request, resp: Response) -> None:
+        await self._askers.admit(req)
+        body = await bodies.Body.of(req)
         settings = self._models.settings
         question = bodies.question(body, settings.default_model, settings.max_tokens)
         streamed = body.take("stream", bodies.flag, default=False)
@@ -82,16 +83,16 @@ class ChatCompletions(_Resource):
         body.ignore(*_HARMLESS)
         body.done()
         question = replace(question, tools=tools, tool_choice=choice, options=options)
-        answer = answers.ask(self._models, question, req)
+        answer = await answers.ask(self._models, question, req)
         head = {
             "id": f"chatcmpl-{secrets.token_hex(12)}",
             "created": int(time.time()),
             "model": question.model,
         }
         if streamed:
-            answers.send(req, resp, answer, _Chunks(head, with_usage=with_usage))
+            answers.send(resp, answer, _Chunks(head, with_usage=with_usage))
             return
-        text, calls, end = answers.whole(answer)
+        text, calls, end = await answers.whole(answer)
         message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
         if calls:
             message |= {"content": text or None, "tool_calls": functions.written(calls)}
@@ -107,16 +108,16 @@ class ChatCompletions(_Resource):
 class Embeddings(_Resource):
     """``POST /v1/embeddings``."""
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def on_post(self, req: Request, resp: Response) -> None:
         """Turn texts into vectors."""
         try:
-            resp.media = self._embed(req)
+            resp.media = await self._embed(req)
         except PondflightError as error:
             self.fail(resp, error)
 
-    def _embed(self, req: falcon.Request) -> dict[str, Any]:
-        self._askers.admit(req)
-        body = bodies.Body(req)
+    async def _embed(self, req: Request) -> dict[str, Any]:
+        await self._askers.admit(req)
+        body = await bodies.Body.of(req)
         inputs = body.need("input", bodies.inputs)
         model = body.take("model", bodies.model, EMBEDDING_MODEL)
         dimensions = body.take("dimensions", bodies.whole(1, _MOST_DIMENSIONS), None)
@@ -125,7 +126,7 @@ class Embeddings(_Resource):
         body.done()
         provider = self._models.provider(model)
         try:
-            found = provider.embed(inputs, model, dimensions)
+            found = await provider.embed(inputs, model, dimensions)
         except PondflightError:
             REQUESTS.labels(provider.name, "error").inc()
             raise
@@ -143,11 +144,11 @@ class Embeddings(_Resource):
 class ModelList(_Resource):
     """``GET /v1/models``."""
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def on_get(self, req: Request, resp: Response) -> None:
         """The models that can be asked."""
         try:
-            self._askers.identify(req)
-            data = [_model(name, provider) for name, provider in self._models.names()]
+            await self._askers.identify(req)
+            data = [_model(name, provider) for name, provider in await self._models.names()]
             resp.media = {"object": "list", "data": data}
         except PondflightError as error:
             self.fail(resp, error)
@@ -156,11 +157,11 @@ class ModelList(_Resource):
 class OneModel(_Resource):
     """``GET /v1/models/{name}``."""
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
+    async def on_get(self, req: Request, resp: Response, name: str) -> None:
         """One of the models."""
         try:
-            self._askers.identify(req)
-            owner = dict(self._models.names()).get(name)
+            await self._askers.identify(req)
+            owner = dict(await self._models.names()).get(name)
             if owner is None:
                 raise NotFound("there is no such model here: GET /v1/models lists them")
             resp.media = _model(name, owner)

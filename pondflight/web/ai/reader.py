@@ -1,30 +1,35 @@
-"""Queries in the worker of whoever sent a request, which end when its client goes away."""
+"""Queries in the worker of whoever sent a request, run by threads, which end with the request."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-import falcon
-
+from pondflight.web import threads
 from pondflight.web.upstream import Statement, Upstream
-from pondflight.web.worker import HANG_UP
+
+T = TypeVar("T")
 
 
 class Reader:
     """Runs queries, and nothing but queries, for one request: one at a time."""
 
-    def __init__(self, upstream: Upstream, token: str, req: falcon.Request) -> None:
+    def __init__(self, upstream: Upstream, token: str) -> None:
         self._upstream = upstream
         self._token = token
-        self._on_hang_up: Callable[[Callable[[], None]], None] = req.env.get(HANG_UP, _nobody)
         self._last: Statement | None = None
+        self._cancelled = False
+
+    async def call(self, function: Callable[[Reader], T]) -> T:
+        """Have a thread run ``function`` with this reader; it ends early if this is cancelled."""
+        return await threads.call(threads.READS, lambda: function(self), self._cancel)
 
     def statement(self) -> Statement:
-        """The next query; to be run or checked."""
+        """The next query; to be run or checked. In a thread, as all that follows."""
         statement = self._upstream.statement(self._token, "", {}, query_only=True)
         self._last = statement
-        self._on_hang_up(statement.cancel)
+        if self._cancelled:
+            statement.cancel()
         return statement
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
@@ -35,11 +40,7 @@ class Reader:
         finally:
             found.close()
 
-    def cancel(self) -> None:
-        """End the query that runs. From any thread."""
+    def _cancel(self) -> None:
+        self._cancelled = True
         if self._last is not None:
             self._last.cancel()
-
-
-def _nobody(_: object) -> None:
-    """Where the server does not tell of clients that go away."""

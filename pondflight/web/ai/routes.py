@@ -7,7 +7,7 @@ from typing import Any
 from pondflight.ai.models import AISettings, Models
 from pondflight.auth.tokens import Tokens
 from pondflight.limits.rates import Counter
-from pondflight.web.ai.callers import Askers, Places
+from pondflight.web.ai.callers import Askers, places
 from pondflight.web.ai.chat import Chat, Embed
 from pondflight.web.ai.mcp import Mcp
 from pondflight.web.ai.openai_format import ChatCompletions, Embeddings, ModelList, OneModel
@@ -26,13 +26,13 @@ def routes(
     models: Models,
     tokens: Tokens,
     upstream: Upstream,
-    places: Places,
 ) -> dict[str, Any]:
     """Path: resource."""
+    shares = places()
     askers = Askers(
         tokens,
         Counter(configuration.counters),
-        places,
+        shares,
         configuration.ai_per_minute,
         demo=configuration.ai_for_demo,
     )
@@ -44,5 +44,5 @@ def routes(
         "/v1/embeddings": Embeddings(models, askers),
         "/v1/models": ModelList(models, askers),
         "/v1/models/{name:path}": OneModel(models, askers),
-        "/mcp": Mcp(tokens, upstream, places),
+        "/mcp": Mcp(tokens, upstream, shares),
     }

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 import falcon
+from falcon.asgi import Request, Response
 
 from pondflight.ai.conversation import Message, Question
 from pondflight.ai.models import Models
@@ -16,6 +17,7 @@ from pondflight.web.ai import answers, bodies
 from pondflight.web.ai.callers import Askers
 from pondflight.web.ai.reader import Reader
 from pondflight.web.ai.tables import tables_of
+from pondflight.web.exchange import Exchange
 from pondflight.web.upstream import Upstream
 
 MOST_ROWS: Final = 1000
@@ -32,10 +34,10 @@ class Sql:
         self._askers = askers
         self._upstream = upstream
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+    async def on_post(self, req: Request, resp: Response) -> None:
         """Write the query; with ``"rows": n``, run it as well and answer up to n rows."""
-        asker = self._askers.admit(req)
-        body = bodies.Body(req)
+        asker = await self._askers.admit(req)
+        body = await bodies.Body.of(req)
         words = body.need("question", bodies.text)
         model = body.take("model", bodies.model, self._models.settings.default_model)
         wanted = body.take("rows", bodies.whole(0, MOST_ROWS), 0)
@@ -45,20 +47,21 @@ class Sql:
         self._models.provider(model)  # no key: no need to look at any table
         tokens = min(_MOST_TOKENS, self._models.settings.max_tokens)
 
-        def ask(messages: tuple[Message, ...]) -> answers.Counted:
+        async def ask(messages: tuple[Message, ...]) -> answers.Counted:
             question = Question(model, messages, tokens)
-            return answers.ask(self._models, question, req)
+            return await answers.ask(self._models, question, req)
 
-        reader = Reader(self._upstream, asker.token, req)
+        Exchange.of(req).cancel_on_disconnect()
+        reader = Reader(self._upstream, asker.token)
         found: dict[str, Any] = {}
 
-        def check(sql: str) -> None:
-            reader.statement().check(sql)
+        async def check(sql: str) -> None:
+            await reader.call(lambda reader: reader.statement().check(sql))
             if wanted:  # some mistakes show with the rows only
-                found.update(fetch(reader, sql, wanted))
+                found.update(await reader.call(lambda reader: fetch(reader, sql, wanted)))
 
         try:
-            written = write(words, tables_of(reader), ask, check)
+            written = await write(words, await reader.call(tables_of), ask, check)
         except NoQuery as error:
             document = problems.problem(422, str(error), kind="no-query", title="No query")
             document |= {"sql": error.sql} if error.sql else {}

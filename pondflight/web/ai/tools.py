@@ -6,11 +6,9 @@ Imported with the first call to /mcp: the library takes 30 MB of memory.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any, Final
 
-import anyio.to_thread
 import mcp_types as types
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -21,7 +19,9 @@ from pondflight.flightsql.status import leaf_of
 from pondflight.web.ai import tables
 from pondflight.web.ai.reader import Reader
 from pondflight.web.ai.sql import fetch
-from pondflight.web.asgi import CALLER, App
+
+READER: Final = "pondflight.reader"
+"""Key in the scope: the ``Reader`` of whoever calls."""
 
 MOST_ROWS: Final = 1000
 _ROWS: Final = 100
@@ -127,29 +127,32 @@ class Tools:
         return _result(json.dumps(found, default=str), structured=found)
 
 
-@asynccontextmanager
-async def lifespan() -> AsyncIterator[App]:
-    """The MCP server as an ASGI app: no sessions, and each answer is one JSON document."""
+def server() -> Server[Any]:
+    """The MCP server; ``READER`` in the scope of a request runs its queries."""
     tools = Tools()
 
     async def on_list(_context: Any, _params: Any) -> types.ListToolsResult:
         return types.ListToolsResult(tools=list(_TOOLS))
 
     async def on_call(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
-        reader = context.request.scope[CALLER]
+        reader: Reader = context.request.scope[READER]
         arguments = params.arguments or {}
-        return await anyio.to_thread.run_sync(tools.run, params.name, reader, arguments)
+        return await reader.call(lambda reader: tools.run(params.name, reader, arguments))
 
-    server: Server[Any] = Server(
+    return Server(
         "pondflight",
         version=__version__,
         instructions=_INSTRUCTIONS,
         on_list_tools=on_list,
         on_call_tool=on_call,
     )
+
+
+async def answer(server: Server[Any], scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Answer one request, as an ASGI app: no sessions, and each answer is one JSON document."""
     manager = StreamableHTTPSessionManager(server, json_response=True, stateless=True)
     async with manager.run():
-        yield manager.handle_request
+        await manager.handle_request(scope, receive, send)
 
 
 def _no_such_tool(_reader: Reader, _arguments: dict[str, Any]) -> dict[str, Any]:
