@@ -1,0 +1,268 @@
+"""Cells in one form, whether they come from Arrow, from JSON, or as the text of a database's client.
+
+A cell is ``None``, a bool, an int, a float, a Decimal, text, bytes, or a tuple of cells. Dates are days
+and times are microseconds (nanoseconds, where the type has them) since 1970 or midnight, so that
+years beyond 9999 are numbers like any other; an interval is (months, days, nanoseconds).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+
+Cell = Any
+Row = tuple[Cell, ...]
+
+_INFINITE_DAY = 2**31 - 1
+_INFINITE_TIME = 2**63 - 1
+_PER_SECOND = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
+_DATE = re.compile(r"([+-]?\d+)-(\d+)-(\d+)( BC)?")
+_TIME = re.compile(r"(-?)(\d+):(\d+)(?::(\d+)(?:\.(\d+))?)?")
+_ZONE = re.compile(r"(?:Z|([+-])(\d\d)(?::?(\d\d))?)$")
+_DURATION = re.compile(
+    r"P(?:(-?\d+)Y)?(?:(-?\d+)M)?(?:(-?\d+)D)?(?:T(?:(-?\d+)H)?(?:(-?\d+)M)?(?:(-?[\d.]+)S)?)?$"
+)
+
+
+def rows_of(table: pa.Table) -> list[Row]:
+    """The rows of an Arrow table."""
+    columns = [_column(column.combine_chunks()) for column in table.columns]
+    return list(zip(*columns, strict=True)) if columns else [()] * table.num_rows
+
+
+def types_of(schema: pa.Schema) -> list[pa.DataType]:
+    """The types of its columns; of an ENUM that of its values, which is how it leaves pondflight."""
+    return [_plain(field.type) for field in schema]
+
+
+def from_text(text: str | bytes | None, type_: pa.DataType) -> Cell:
+    """A cell as PostgreSQL, MariaDB and SQLite write it, read as Arrow's ``type_``."""
+    if text is None:
+        return None
+    if pa.types.is_binary(type_):
+        return text if isinstance(text, bytes) else bytes.fromhex(text.removeprefix("\\x"))
+    if isinstance(text, bytes):
+        text = text.decode()
+    if pa.types.is_boolean(type_):
+        return {"t": True, "f": False, "1": True, "0": False, "true": True, "false": False}[text]
+    if pa.types.is_list(type_) or pa.types.is_fixed_size_list(type_):
+        return tuple(from_text(item, type_.value_type) for item in _array(text))
+    return _scalar(text, type_)
+
+
+def from_json(value: Any, type_: pa.DataType) -> Cell:
+    """A cell of a JSON line, read as Arrow's ``type_``; numbers must have been kept as Decimal."""
+    if value is None:
+        return None
+    if pa.types.is_binary(type_):
+        return base64.b64decode(value)
+    if pa.types.is_boolean(type_):
+        assert isinstance(value, bool), value
+        return value
+    if pa.types.is_list(type_) or pa.types.is_fixed_size_list(type_):
+        return tuple(from_json(item, type_.value_type) for item in value)
+    if pa.types.is_struct(type_):
+        return tuple(from_json(value[field.name], field.type) for field in type_)
+    if pa.types.is_map(type_):
+        return json.dumps(value, default=str)
+    return _scalar(str(value), type_)
+
+
+def same(one: Sequence[Row], other: Sequence[Row], *, ordered: bool, digits: int = 17) -> bool:
+    """Whether two results are the same rows: in the same order, or however often each.
+
+    Floats are compared in their first ``digits`` digits. NaN is equal to NaN, and 0 to -0 only where
+    digits are left out.
+    """
+    left = [tuple(_key(cell, digits) for cell in row) for row in one]
+    right = [tuple(_key(cell, digits) for cell in row) for row in other]
+    if ordered:
+        return left == right
+    return sorted(left, key=repr) == sorted(right, key=repr)
+
+
+def _key(cell: Cell, digits: int) -> Cell:
+    if isinstance(cell, bool):
+        return ("bool", cell)
+    if isinstance(cell, tuple):
+        return tuple(_key(item, digits) for item in cell)
+    if isinstance(cell, Decimal):
+        return ("decimal", cell.as_tuple() if digits >= 17 else cell)
+    if isinstance(cell, float):
+        if math.isfinite(cell) and digits < 17:
+            return ("float", float(f"{cell:.{digits}g}") + 0.0)
+        return ("float", repr(cell))
+    return cell
+
+
+# -- from Arrow ---------------------------------------------------------------------------------
+
+
+def _column(array: pa.Array) -> list[Cell]:
+    type_ = array.type
+    if pa.types.is_dictionary(type_):
+        return _column(array.dictionary_decode())
+    if isinstance(array, pa.ExtensionArray):
+        return _column(array.storage)
+    if pa.types.is_date32(type_):
+        return list(array.view(pa.int32()).to_pylist())
+    if pa.types.is_timestamp(type_) or pa.types.is_time64(type_):
+        return list(array.view(pa.int64()).to_pylist())
+    if pa.types.is_map(type_):
+        return [
+            None if cell is None else json.dumps(cell, default=str) for cell in array.to_pylist()
+        ]
+    if pa.types.is_list(type_) or pa.types.is_fixed_size_list(type_):
+        return [None if not cell.is_valid else tuple(_column(cell.values)) for cell in array]
+    if pa.types.is_struct(type_):
+        fields = [_column(child) for child in array.flatten()]
+        return [
+            row if valid else None
+            for row, valid in zip(
+                zip(*fields, strict=True), array.is_valid().to_pylist(), strict=True
+            )
+        ]
+    if pa.types.is_floating(type_):
+        return [None if cell is None else float(cell) for cell in array.to_pylist()]
+    return [tuple(cell) if isinstance(cell, tuple) else cell for cell in array.to_pylist()]
+
+
+def _plain(type_: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(type_):
+        return _plain(type_.value_type)
+    if pa.types.is_list(type_):
+        return pa.list_(_plain(type_.value_type))
+    return type_
+
+
+# -- from text ----------------------------------------------------------------------------------
+
+
+def _scalar(text: str, type_: pa.DataType) -> Cell:
+    for is_such, read in _READERS:
+        if is_such(type_):
+            return read(text, type_)
+    raise NotImplementedError(f"{type_}: {text!r}")
+
+
+def _float(text: str, type_: pa.DataType) -> float:
+    value = float(text)
+    return float(pa.scalar(value, type_).as_py())
+
+
+def _decimal(text: str, type_: pa.DataType) -> Decimal:
+    """With the scale of the type; more digits than that stay, and are a difference."""
+    value = Decimal(text)
+    if not value.is_finite():
+        return value
+    _, digits, exponent = value.as_tuple()
+    assert isinstance(exponent, int)
+    if -exponent < type_.scale:
+        return value.scaleb(0).__class__(
+            (value.as_tuple().sign, digits + (0,) * (type_.scale + exponent), -type_.scale)
+        )
+    while -exponent > type_.scale and digits and digits[-1] == 0:
+        digits, exponent = digits[:-1], exponent + 1
+    return Decimal((value.as_tuple().sign, digits or (0,), exponent))
+
+
+def _date(text: str, type_: pa.DataType) -> int:
+    if text.endswith("infinity"):
+        return -_INFINITE_DAY if text.startswith("-") else _INFINITE_DAY
+    found = _DATE.match(text)
+    assert found, text
+    year = int(found[1])
+    if text.endswith("BC"):
+        year = 1 - year
+    return _days(year, int(found[2]), int(found[3]))
+
+
+def _days(year: int, month: int, day: int) -> int:
+    """Days since 1970-01-01 in the proleptic Gregorian calendar, of any year."""
+    cycles = (year - 1) // 400
+    return date(year - 400 * cycles, month, day).toordinal() + 146_097 * cycles - 719_163
+
+
+def _time(text: str, type_: pa.DataType) -> int:
+    found = _TIME.match(text)
+    assert found, text
+    unit = _PER_SECOND[type_.unit]
+    fraction = int((found[5] or "0").ljust(9, "0")[:9]) * unit // 1_000_000_000
+    seconds = (int(found[2]) * 60 + int(found[3])) * 60 + int(found[4] or 0)
+    return (seconds * unit + fraction) * (-1 if found[1] else 1)
+
+
+def _timestamp(text: str, type_: pa.DataType) -> int:
+    if text.endswith("infinity"):
+        return -_INFINITE_TIME if text.startswith("-") else _INFINITE_TIME
+    unit = _PER_SECOND[type_.unit]
+    plain = text.removesuffix(" BC")
+    day, _, clock = plain.replace("T", " ").partition(" ")
+    shift = 0
+    if zone := _ZONE.search(clock):
+        clock = clock[: zone.start()]
+        if zone[1]:
+            minutes = int(zone[2]) * 60 + int(zone[3] or 0)
+            shift = minutes * 60 * (1 if zone[1] == "+" else -1)
+    days = _date(day + (" BC" if plain != text else ""), type_)
+    return (days * 86_400 - shift) * unit + (_time(clock, type_) if clock else 0)
+
+
+def _interval(text: str, type_: pa.DataType) -> tuple[int, int, int]:
+    found = _DURATION.match(text)
+    assert found, text
+    years, months, days, hours, minutes = (int(found[n] or 0) for n in range(1, 6))
+    seconds = Decimal(found[6] or 0)
+    nanoseconds = (hours * 3600 + minutes * 60) * 10**9 + int(seconds * 10**9)
+    return (years * 12 + months, days, nanoseconds)
+
+
+def _array(text: str) -> list[str | None]:
+    """The items of an array of PostgreSQL's, one level deep."""
+    assert text[0] == "{", text
+    assert text[-1] == "}", text
+    items: list[str | None] = []
+    at, end = 1, len(text) - 1
+    while at < end:
+        if text[at] == '"':
+            item, at = "", at + 1
+            while text[at] != '"':
+                at += text[at] == "\\"
+                item, at = item + text[at], at + 1
+            items.append(item)
+            at += 2
+        elif text[at] == "{":
+            depth, start = 0, at
+            while True:
+                depth += {"{": 1, "}": -1}.get(text[at], 0)
+                at += 1
+                if depth == 0:
+                    break
+            items.append(text[start:at])
+            at += 1
+        else:
+            stop = text.find(",", at, end)
+            stop = end if stop < 0 else stop
+            items.append(None if text[at:stop] == "NULL" else text[at:stop])
+            at = stop + 1
+    return items
+
+
+_READERS: tuple[tuple[Callable[[Any], bool], Callable[[str, Any], Cell]], ...] = (
+    (pa.types.is_integer, lambda text, _: int(Decimal(text)) if Decimal(text) % 1 == 0 else text),
+    (pa.types.is_floating, _float),
+    (pa.types.is_decimal, _decimal),
+    (pa.types.is_string, lambda text, _: text),
+    (pa.types.is_date32, _date),
+    (pa.types.is_time64, _time),
+    (pa.types.is_timestamp, _timestamp),
+    (pa.types.is_interval, _interval),
+)
