@@ -141,7 +141,7 @@ class Local:
 
 
 def against_local(
-    ours: Result, local: Result, sql: str, by: str, *, ordered: bool
+    ours: Result, local: Result, sql: str, by: str, *, ordered: bool, digits: int = 17
 ) -> Difference | None:
     """What pondflight says otherwise than the local DuckDB; of two errors the words may differ."""
     if bool(ours.error) != bool(local.error):
@@ -150,7 +150,7 @@ def against_local(
         return None
     if by == "Flight SQL" and (list(ours.types) != list(local.types) or ours.names != local.names):
         return Difference(sql, by, "DuckDB", str(ours.types), str(local.types))
-    if same(ours.rows, local.rows, ordered=ordered):
+    if same(ours.rows, local.rows, ordered=ordered, digits=digits):
         return None
     return Difference(sql, by, "DuckDB", *_unlike(ours, local, ordered=ordered))
 

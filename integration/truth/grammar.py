@@ -358,10 +358,9 @@ class _Generator:
             ]
         elif term.family == "text":
             length = {"mariadb": "CHAR_LENGTH({0})"}
-            both = {"mariadb": "CONCAT({0}, {1})"}
             choices += [
                 Term("small", "length({0})", (term,), forms=length),
-                Term("text", "({0} || {1})", (term, other), forms=both, agrees=agrees),
+                Term("text", "({0} || {1})", (term, other), agrees=agrees),
                 Term("text", "substr({0}, 1, {1})", (term, small), agrees=agrees),
                 Term("text", "replace({0}, 'a', 'o')", (term,), agrees=agrees),
                 Term("text", "upper({0})", (term,), forms=dict.fromkeys(COLUMNS)),

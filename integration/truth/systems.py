@@ -37,7 +37,7 @@ class System(ABC):
     @property
     def prefix(self) -> str:
         """What stands before a table's name in pondflight."""
-        return f"{self.schema if self.schema.endswith('public') else self.alias}."
+        return f"{self.schema.removesuffix('.main')}."
 
     @abstractmethod
     def script(self, *statements: str) -> None:
@@ -64,16 +64,15 @@ class PostgresSystem(System):
     """PostgreSQL by ``psql``, which stays open and writes CSV."""
 
     name = "postgres"
-    alias = "shop"
-    schema = "shop.public"
     _null = "\x01null\x01"
 
-    def __init__(self, server: Postgres, database: str = "truth") -> None:
-        self._server, self._database = server, database
-        server.run(f"CREATE DATABASE {database}")
-        socket = ("-h", str(server.folder), "-p", str(server.port), "-U", "admin", "-d", database)
+    def __init__(self, server: Postgres, alias: str = "shop", options: str = "") -> None:
+        self._server, self._database = server, f"truth_{alias}"
+        self.alias, self.schema = alias, f"{alias}.public"
+        server.run(f"CREATE DATABASE {self._database} TEMPLATE template0 {options}")
+        socket = ("-h", str(server.folder), "-p", str(server.port), "-U", "admin")
         self._process = subprocess.Popen(
-            [postgres_program("psql"), "-X", "-q", "--csv", "-t", *socket],
+            [postgres_program("psql"), "-X", "-q", "--csv", "-t", *socket, "-d", self._database],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -131,25 +130,29 @@ class MariaDBSystem(System):
     """MariaDB by PyMySQL: ``mariadb`` writes NULL and the text NULL alike."""
 
     name = "mariadb"
-    alias = "crm"
-    schema = "crm.main"
 
-    def __init__(self, server: MariaDB, database: str = "truth") -> None:
-        self._server, self._database = server, database
+    def __init__(
+        self, server: MariaDB, alias: str = "crm", collation: str = "utf8mb4_general_ci"
+    ) -> None:
+        self._server, self._database = server, f"truth_{alias}"
+        self.alias, self.schema = alias, f"{alias}.main"
         server.run(
-            f"CREATE DATABASE {database} CHARACTER SET utf8mb4;"
-            f" GRANT SELECT ON {database}.* TO {server.user}@'%'"
+            f"CREATE DATABASE {self._database} CHARACTER SET utf8mb4 COLLATE {collation};"
+            f" GRANT SELECT ON {self._database}.* TO {server.user}@'%'"
         )
         self._connection = pymysql.connect(
             unix_socket=str(server.socket),
             user="root",
-            database=database,
+            database=self._database,
             charset="utf8mb4",
             conv={},
             autocommit=True,
         )
-        # A day of 0 and a statement of mixed collations are tried, too; times are UTC.
-        self.ask("SET SESSION sql_mode = '', time_zone = '+00:00'")
+        # Dates of 0 may be written; || is what it is elsewhere; literals agree with every column.
+        self.ask(
+            "SET SESSION sql_mode = 'PIPES_AS_CONCAT', time_zone = '+00:00',"
+            " collation_connection = 'utf8mb4_nopad_bin'"
+        )
 
     def script(self, *statements: str) -> None:
         for statement in statements:
@@ -180,11 +183,10 @@ class SqliteSystem(System):
     """SQLite by Python's own module."""
 
     name = "sqlite"
-    alias = "lite"
-    schema = "lite.main"
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, alias: str = "lite") -> None:
         self._file = file
+        self.alias, self.schema = alias, f"{alias}.main"
         self._connection = sqlite3.connect(file, isolation_level=None)
 
     def script(self, *statements: str) -> None:

@@ -183,7 +183,7 @@ def load(system: System) -> None:
     system.script(*BEFORE.get(system.name, ()))
     for table in tables(system.name):
         system.script(
-            *_created(dialect, table, [column.declared for column in table.columns], table.name)
+            *created(dialect, table, [column.declared for column in table.columns], table.name)
         )
     system.script("CREATE VIEW seen AS SELECT * FROM item WHERE n IS NULL OR n <> 7")
 
@@ -193,7 +193,7 @@ def load_local(connection: duckdb.DuckDBPyConnection, system: System) -> None:
     connection.execute(f"ATTACH ':memory:' AS {system.alias}")
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {system.schema}")
     for table in tables(system.name)[:2]:
-        for statement in _created(
+        for statement in created(
             DUCKDB, table, [column.type for column in table.columns], system.prefix + table.name
         ):
             connection.execute(statement)
@@ -205,7 +205,7 @@ def load_local(connection: duckdb.DuckDBPyConnection, system: System) -> None:
 def own(system: System) -> list[str]:
     """The statements that make ``mine``, as ``mine_…`` of the system, in the worker."""
     (table,) = (table for table in tables(system.name) if table.name == "mine")
-    return _created(DUCKDB, table, [column.type for column in table.columns], f"mine_{system.name}")
+    return created(DUCKDB, table, [column.type for column in table.columns], f"mine_{system.name}")
 
 
 def _rows(columns: tuple[Column, ...], random: Random, size: int) -> tuple[tuple[Any, ...], ...]:
@@ -221,7 +221,7 @@ def _rows(columns: tuple[Column, ...], random: Random, size: int) -> tuple[tuple
     return tuple(found)
 
 
-def _created(dialect: Dialect, table: Table, types: list[str], name: str) -> list[str]:
+def created(dialect: Dialect, table: Table, types: list[str], name: str) -> list[str]:
     columns = ", ".join(f"{c.name} {t}" for c, t in zip(table.columns, types, strict=True))
     rows = ",\n".join(
         "("
