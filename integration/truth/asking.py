@@ -73,7 +73,7 @@ class Pond:
         try:
             self._cursor.execute(sql, list(values) if values else None)
             return Result.of(self._cursor.fetch_arrow_table())
-        except Error as error:
+        except (Error, UnicodeDecodeError) as error:
             return Result(error=" ".join(str(error).split()))
 
     def http(self, sql: str, types: Sequence[pa.DataType]) -> Result:

@@ -83,16 +83,19 @@ class PostgresSystem(System):
         )
 
     def script(self, *statements: str) -> None:
-        self._server.run(";\n".join(statements) + ";", self._database)
-        reader = self._server.user
-        self._server.run(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}", self._database)
+        for statement in (
+            *statements,
+            f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {self._server.user}",
+        ):
+            self.ask(statement)
 
     def ask(self, sql: str) -> Answer:
         state, text = self._send(sql + "\n;")
         if state != "00000":
             raise Refused(" ".join(text.split()))
         rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-        return [tuple(None if cell == self._null else cell for cell in row) for row in rows]
+        # A row of one empty text is an empty line.
+        return [tuple(None if cell == self._null else cell for cell in row or [""]) for row in rows]
 
     def entry(self) -> dict[str, Any]:
         url = self._server.url(self._database)
@@ -188,10 +191,11 @@ class SqliteSystem(System):
         self._file = file
         self.alias, self.schema = alias, f"{alias}.main"
         self._connection = sqlite3.connect(file, isolation_level=None)
+        self._connection.text_factory = _decoded
 
     def script(self, *statements: str) -> None:
         for statement in statements:
-            self._connection.execute(statement)
+            self.ask(statement)
 
     def ask(self, sql: str) -> Answer:
         try:
@@ -208,6 +212,14 @@ class SqliteSystem(System):
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _decoded(raw: bytes) -> str:
+    """Text; of what is not UTF-8, the bytes that are no ASCII as \\xFF."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return "".join(chr(byte) if byte < 128 else f"\\x{byte:02X}" for byte in raw)
 
 
 def _quoted(text: str) -> str:

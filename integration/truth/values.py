@@ -8,6 +8,7 @@ years beyond 9999 are numbers like any other; an interval is (months, days, nano
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import math
 import re
@@ -27,6 +28,7 @@ _PER_SECOND = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
 _DATE = re.compile(r"([+-]?\d+)-(\d+)-(\d+)( BC)?")
 _TIME = re.compile(r"(-?)(\d+):(\d+)(?::(\d+)(?:\.(\d+))?)?")
 _ZONE = re.compile(r"(?:Z|([+-])(\d\d)(?::?(\d\d))?)$")
+_NUMBER = re.compile(r"[-+\d.e]+")
 _DURATION = re.compile(
     r"P(?:(-?\d+)Y)?(?:(-?\d+)M)?(?:(-?\d+)D)?(?:T(?:(-?\d+)H)?(?:(-?\d+)M)?(?:(-?[\d.]+)S)?)?$"
 )
@@ -51,9 +53,22 @@ def from_text(text: str | bytes | None, type_: pa.DataType) -> Cell:
         return text if isinstance(text, bytes) else bytes.fromhex(text.removeprefix("\\x"))
     if isinstance(text, bytes):
         text = text.decode()
+    if pa.types.is_struct(type_):
+        return _struct(text, type_)
     if pa.types.is_boolean(type_):
-        return {"t": True, "f": False, "1": True, "0": False, "true": True, "false": False}[text]
+        return {
+            "\0": False,
+            "\1": True,
+            "t": True,
+            "f": False,
+            "1": True,
+            "0": False,
+            "true": True,
+            "false": False,
+        }[text]
     if pa.types.is_list(type_) or pa.types.is_fixed_size_list(type_):
+        if pa.types.is_float64(type_.value_type) and not text.startswith("{"):
+            return tuple(map(float, _NUMBER.findall(text)))
         return tuple(from_text(item, type_.value_type) for item in _array(text))
     return _scalar(text, type_)
 
@@ -223,6 +238,14 @@ def _interval(text: str, type_: pa.DataType) -> tuple[int, int, int]:
     seconds = Decimal(found[6] or 0)
     nanoseconds = (hours * 3600 + minutes * 60) * 10**9 + int(seconds * 10**9)
     return (years * 12 + months, days, nanoseconds)
+
+
+def _struct(text: str, type_: pa.DataType) -> tuple[Cell, ...]:
+    """A composite value or a point of PostgreSQL's."""
+    fields = next(csv.reader([text[1:-1]], strict=True))
+    return tuple(
+        from_text(field or None, part.type) for field, part in zip(fields, type_, strict=True)
+    )
 
 
 def _array(text: str) -> list[str | None]:
