@@ -222,6 +222,7 @@ BOUND = [
     pa.array([dt.date(1, 1, 1)]),
     pa.array([pa.MonthDayNano([14, -3, 5_000])]),
     pa.array([Decimal(10**38 - 1)], pa.decimal128(38, 0)),
+    pa.array([Decimal("1E-10")], pa.decimal128(10, 10)),
     pa.array([2**64 - 1], pa.uint64()),
     pa.array([1.5], pa.float32()),
     pa.array([b"\x00\xff"]),

@@ -294,7 +294,8 @@ _CONVERSIONS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[Any], object]
     (pa.types.is_time, lambda scalar: str(scalar.cast(pa.string()))),
     (pa.types.is_duration, _duration_text),
     (pa.types.is_interval, _interval_text),
-    (pa.types.is_decimal, lambda scalar: str(scalar.as_py())),
+    # Never with an exponent: of some of those DuckDB makes no decimal.
+    (pa.types.is_decimal, lambda scalar: f"{scalar.as_py():f}"),
     (pa.types.is_map, _map),
     (_is_list, lambda scalar: [_value(item) for item in scalar.values]),
     (pa.types.is_struct, lambda scalar: {f.name: _value(scalar[f.name]) for f in scalar.type}),
