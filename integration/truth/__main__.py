@@ -11,8 +11,9 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from integration.servers import MariaDB, Postgres
+from integration.truth import tables
 from integration.truth.asking import asked
-from integration.truth.statements import Tally, load_all, run
+from integration.truth.statements import run
 from integration.truth.systems import MariaDBSystem, PostgresSystem, SqliteSystem, System
 
 NAMES = ("postgres", "mariadb", "sqlite")
@@ -40,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for system in systems:
             ending.callback(system.close)
         print(f"seed {options.seed}", flush=True)
-        load_all(systems)
+        for system in systems:
+            tables.load(system)
         pond, local = ending.enter_context(asked(systems, folder / "deployment"))
         failed = False
         for system in systems:
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     local,
                     options.seed,
                     range(first, first + count),
-                    report=_print,
+                    report=print,
                     limit=options.differences,
                 )
                 print(tally, flush=True)
@@ -60,10 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if options.only is not None:
                     print(tally.last)
     return int(failed)
-
-
-def _print(tally: Tally, text: str) -> None:
-    print(text, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""Asking pondflight, DuckDB over a local copy, and the database itself, and comparing their rows."""
+"""Asking pondflight, a DuckDB with a copy, and the database itself; and comparing their rows."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from adbc_driver_manager import Error
 
 from integration.databases.support import NO_LIMITS
 from integration.deployment import Deployment
-from integration.truth.systems import MariaDBSystem, PostgresSystem, Refused, SqliteSystem, System
+from integration.truth.systems import System
 from integration.truth.values import Row, from_json, from_text, rows_of, same, types_of
-
 
 _SIGNIFICANT = 12
 """Digits of a float in which a database has to agree: each sums in its own order."""
@@ -158,7 +157,10 @@ def against_local(
 def against_client(
     ours: Result, system: System, theirs: str, sql: str, *, ordered: bool
 ) -> Difference | None:
-    """What pondflight says otherwise than the database's own client to ``theirs``. Raises ``Refused``."""
+    """What pondflight says otherwise than the database's own client, asked ``theirs``.
+
+    Raises ``Refused`` if the database does not run it.
+    """
     answer = system.ask(theirs)
     rows = [
         tuple(from_text(cell, type_) for cell, type_ in zip(row, ours.types, strict=True))
@@ -191,7 +193,7 @@ def asked(systems: Sequence[System], folder: Path, **config: Any) -> Iterator[tu
 
 
 def _looser(rows: Sequence[Row]) -> list[Row]:
-    """Decimals without the zeros at their end, and whole ones as ints: sums have other types there."""
+    """Decimals without zeros at their end, whole ones as ints: sums have other types there."""
     return [
         tuple(_number(cell) if isinstance(cell, Decimal) else cell for cell in row) for row in rows
     ]
@@ -224,6 +226,3 @@ def _unlike(ours: Result, right: Result, *, ordered: bool) -> tuple[str, str]:
         f"{counts[0]}, alone here: {', '.join(rest[:4])}",
         f"{counts[1]}, alone here: {', '.join(left[:4])}",
     )
-
-
-__all__ = ["MariaDBSystem", "PostgresSystem", "Refused", "SqliteSystem"]

@@ -34,35 +34,26 @@ class Dialect:
         found.bound = []
         return found
 
-    def constant(self, value: Any, family: str) -> str:
+    def constant(self, value: Any) -> str:
         """A value in a statement, as a literal or bound."""
         if self.bound is None or value is None:
-            return self.literal(value, family)
+            return self.literal(value)
         self.bound.append(value)
         return f"${len(self.bound)}"
 
-    def literal(self, value: Any, family: str) -> str:
-        """A value as a literal of its family."""
+    def literal(self, value: Any) -> str:
+        """A value as a literal."""
         if value is None:
             return "NULL"
         if isinstance(value, bool):
             return "true" if value else "false"
-        if isinstance(value, float):
-            return self._float(value)
-        if isinstance(value, int | Decimal):
-            return f"{value:f}" if isinstance(value, Decimal) else str(value)
         if isinstance(value, str | bytes):
             return self._text(value)
-        text = str(value)
-        if isinstance(value, datetime):
-            text = value.isoformat(" ")
-        if self.name == "sqlite":
-            return self._text(text)
-        return f"{self._type(value)} {self._text(text)}"
-
-    def quote(self, identifier: str) -> str:
-        """A name in quotes."""
-        return f"`{identifier}`" if self.name == "mariadb" else f'"{identifier}"'
+        if isinstance(value, date | time | UUID):
+            return self._typed(value)
+        if isinstance(value, float):
+            return self._float(value)
+        return f"{value:f}" if isinstance(value, Decimal) else str(value)
 
     def _float(self, value: float) -> str:
         if self.name == "sqlite":
@@ -75,11 +66,12 @@ class Dialect:
             else f"CAST('{value!r}' AS DOUBLE)"
         )
 
-    @staticmethod
-    def _type(value: Any) -> str:
+    def _typed(self, value: date | time | UUID) -> str:
+        text = self._text(value.isoformat(" ") if isinstance(value, datetime) else str(value))
+        name = type(value).__name__.upper()
         if isinstance(value, datetime):
-            return "TIMESTAMP" if value.tzinfo is None else "TIMESTAMPTZ"
-        return {date: "DATE", time: "TIME", UUID: "UUID"}[type(value)]
+            name = "TIMESTAMP" if value.tzinfo is None else "TIMESTAMPTZ"
+        return text if self.name == "sqlite" else f"{name} {text}"
 
 
 def _duckdb(value: str | bytes) -> str:

@@ -1,4 +1,4 @@
-"""What may differ, and why: docs/databases.md has the same list, and nothing else is tolerated."""
+"""What may differ, and why. docs/databases.md has the same list; nothing else is tolerated."""
 
 from __future__ import annotations
 
@@ -10,20 +10,39 @@ from integration.truth.asking import Difference
 
 @dataclass(frozen=True)
 class Known:
-    """A difference that remains. ``reason`` is the sentence of docs/databases.md."""
+    """A difference that remains: between pondflight and ``against``, over ``system``.
 
-    name: str
+    ``sign`` is a pattern of the statement or of what came. ``reason`` stands in docs/databases.md.
+    """
+
     system: str
+    against: str
     sign: str
     reason: str
 
 
-KNOWN: tuple[Known, ...] = ()
+KNOWN: tuple[Known, ...] = (
+    Known(
+        "postgres",
+        "postgres",
+        r"\.(kind|c\d+) (<|<=|>|>=|BETWEEN) '(red|Amber|green)'",
+        "An enum beside a text, as in `mood < 'ok'`, is compared as text; sorted, and by `min()`"
+        " and `max()`, in the order of its declaration. PostgreSQL does the latter everywhere.",
+    ),
+)
+"""Of generated statements."""
+
+FORMS: dict[tuple[str, str], str] = {
+    ("postgres", "char(5)"): "`char(n)` comes without the spaces at its end.",
+    ("postgres", "inet"): "`inet` has its prefix length in every address: `::1/128`.",
+}
+"""Of types: another form of the same value."""
 
 
 def tolerated(system: str, difference: Difference) -> str:
-    """The name of the known difference that this is, or nothing."""
+    """The reason of the known difference that this is, or nothing."""
     for known in KNOWN:
-        if known.system == system and re.search(known.sign, str(difference)):
-            return known.name
+        where = known.system == system and known.against == difference.against
+        if where and re.search(known.sign, difference.sql):
+            return known.reason
     return ""

@@ -10,7 +10,7 @@ from integration.truth.asking import Difference, Local, Pond, against_client, ag
 from integration.truth.differences import tolerated
 from integration.truth.grammar import Statement, generate
 from integration.truth.systems import Refused, System
-from integration.truth.tables import load, load_local, own
+from integration.truth.tables import load_local, own
 
 
 @dataclass
@@ -29,18 +29,13 @@ class Tally:
     last: str = ""
 
     def __str__(self) -> str:
-        known = "".join(f", {count} × {name}" for name, count in self.tolerated.items())
+        known = "".join(f"\n  {count} known: {why}" for why, count in self.tolerated.items())
         return (
-            f"{self.system}: {self.statements} statements, {self.rows} rows, {self.client} beside its own client"
-            f" ({len(self.refused)} refused there), {len(self.errors)} errors on both sides,"
-            f" {len(self.differences)} differences{known}; {self.seconds:.0f} s"
+            f"{self.system}: {self.statements} statements, {self.rows} rows,"
+            f" {self.client} beside its own client ({len(self.refused)} refused there),"
+            f" {len(self.errors)} errors on both sides, {len(self.differences)} differences;"
+            f" {self.seconds:.0f} s{known}"
         )
-
-
-def load_all(systems: Sequence[System]) -> None:
-    """Make the tables in the databases."""
-    for system in systems:
-        load(system)
 
 
 def run(
@@ -50,7 +45,7 @@ def run(
     local: Local,
     seed: int,
     numbers: Iterable[int],
-    report: Callable[[Tally, str], None],
+    report: Callable[[str], None],
     limit: int,
 ) -> Tally:
     """Compare statements; ``report`` is told of each difference as it is found."""
@@ -66,7 +61,7 @@ def run(
                 tally.tolerated[name] = tally.tolerated.get(name, 0) + 1
                 continue
             tally.differences.append((statement, difference))
-            report(tally, f"\n{system.name} --seed {seed} --only {number}\n{difference}")
+            report(f"\n{system.name} --seed {seed} --only {number}\n{difference}")
         tally.statements += 1
         if len(tally.differences) >= limit:
             break

@@ -1,7 +1,7 @@
-"""The tables of generated statements: few rows, and odd ones, with a column of each kind of comparison.
+"""The tables of generated statements: few rows, odd ones, and a column of each kind of comparison.
 
-``item`` and ``tag`` are in every database, with the columns that it has; ``mine`` is the user's own, in
-the worker. All have the same columns, so that any two can be joined by any of them.
+``item`` and ``tag`` are in every database, with the columns that it has; ``mine`` is the user's
+own, in the worker. All have the same columns, so that any two can be joined by any of them.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from integration.truth.systems import System
 class Column:
     """A column of all tables of one system.
 
-    ``family`` decides what it may be compared with; ``type`` is DuckDB's, ``declared`` the server's.
-    ``agrees``: the server compares its values as DuckDB does.
+    ``family`` decides what it may be compared with; ``type`` is DuckDB's, ``declared`` the
+    server's. ``agrees``: the server compares its values as DuckDB does.
     """
 
     name: str
@@ -78,14 +78,14 @@ _DATES = (
     date(9999, 12, 31),
 )
 _TIMES = (time(0, 0), time(10, 30), time(10, 30, 0, 500_000), time(23, 59, 59, 999_999))
-_MOMENTS = (
-    datetime(1001, 1, 1),
-    datetime(1969, 12, 31, 23, 59, 59, 999_999),
-    datetime(2024, 2, 29, 10, 30),
-    datetime(2024, 2, 29, 10, 30, 0, 1),
-    datetime(9999, 12, 31, 23, 59, 59),
+_INSTANTS = (
+    datetime(1001, 1, 1, tzinfo=UTC),
+    datetime(1969, 12, 31, 23, 59, 59, 999_999, UTC),
+    datetime(2024, 2, 29, 10, 30, tzinfo=UTC),
+    datetime(2024, 2, 29, 10, 30, 0, 1, UTC),
+    datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC),
 )
-_INSTANTS = tuple(moment.replace(tzinfo=UTC) for moment in _MOMENTS[1:])
+_MOMENTS = tuple(instant.replace(tzinfo=None) for instant in _INSTANTS)
 _BYTES = (b"", b"\0", b"a", b"\\", b"'", b"\xff\xfe", b"\\' OR 1=1 -- ")
 _UUIDS = tuple(UUID(int=number) for number in (0, 1, 2**127, 2**128 - 1))
 _KINDS = ("red", "Amber", "green")
@@ -160,10 +160,15 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 BEFORE = {
     "postgres": (
         "CREATE TYPE kind AS ENUM ('red', 'Amber', 'green')",
-        "CREATE COLLATION anycase (provider = icu, locale = 'und-u-ks-level1', deterministic = false)",
+        (
+            "CREATE COLLATION anycase"
+            " (provider = icu, locale = 'und-u-ks-level1', deterministic = false)"
+        ),
     )
 }
 """What a database needs before its tables."""
+
+_SEEN = "SELECT * FROM {}item WHERE n IS NULL OR n <> 7"
 
 _SIZES = {"item": 60, "tag": 25, "mine": 18}
 
@@ -185,7 +190,7 @@ def load(system: System) -> None:
         system.script(
             *created(dialect, table, [column.declared for column in table.columns], table.name)
         )
-    system.script("CREATE VIEW seen AS SELECT * FROM item WHERE n IS NULL OR n <> 7")
+    system.script(f"CREATE VIEW seen AS {_SEEN.format('')}")
 
 
 def load_local(connection: duckdb.DuckDBPyConnection, system: System) -> None:
@@ -197,9 +202,7 @@ def load_local(connection: duckdb.DuckDBPyConnection, system: System) -> None:
             DUCKDB, table, [column.type for column in table.columns], system.prefix + table.name
         ):
             connection.execute(statement)
-    connection.execute(
-        f"CREATE VIEW {system.prefix}seen AS SELECT * FROM {system.prefix}item WHERE n IS NULL OR n <> 7"
-    )
+    connection.execute(f"CREATE VIEW {system.prefix}seen AS {_SEEN.format(system.prefix)}")
 
 
 def own(system: System) -> list[str]:
@@ -224,9 +227,6 @@ def _rows(columns: tuple[Column, ...], random: Random, size: int) -> tuple[tuple
 def created(dialect: Dialect, table: Table, types: list[str], name: str) -> list[str]:
     columns = ", ".join(f"{c.name} {t}" for c, t in zip(table.columns, types, strict=True))
     rows = ",\n".join(
-        "("
-        + ", ".join(dialect.literal(v, c.family) for v, c in zip(row, table.columns, strict=True))
-        + ")"
-        for row in table.rows
+        "(" + ", ".join(dialect.literal(value) for value in row) + ")" for row in table.rows
     )
     return [f"CREATE TABLE {name} ({columns})", f"INSERT INTO {name} VALUES {rows}"]

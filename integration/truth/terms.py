@@ -79,7 +79,7 @@ class Constant:
     """Whether its type decides that of a column: a client binds each int as a BIGINT."""
 
     def write(self, dialect: Dialect) -> str:
-        text = dialect.constant(self.value, self.family)
+        text = dialect.constant(self.value)
         return f"CAST({text} AS INTEGER)" if text[0] == "$" and self._is_small() else text
 
     def _is_small(self) -> bool:
@@ -201,7 +201,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Union:
-    """Two queries and what is done with their rows. DuckDB and the databases name their columns alike."""
+    """Two queries, and what is done with their rows."""
 
     left: Query
     right: Query

@@ -1,18 +1,17 @@
-"""Cells in one form, whether they come from Arrow, from JSON, or as the text of a database's client.
+"""Cells in one form, whether they come from Arrow, from JSON, or as text of a database's client.
 
-A cell is ``None``, a bool, an int, a float, a Decimal, text, bytes, or a tuple of cells. Dates are days
-and times are microseconds (nanoseconds, where the type has them) since 1970 or midnight, so that
-years beyond 9999 are numbers like any other; an interval is (months, days, nanoseconds).
+A cell is ``None``, a bool, an int, a float, a Decimal, text, bytes, or a tuple of cells. Dates are
+days since 1970, times and timestamps are in the unit of their type, so that years beyond 9999 are
+numbers like any other; an interval is (months, days, nanoseconds).
 """
 
 from __future__ import annotations
 
 import base64
 import csv
-import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -24,6 +23,7 @@ Row = tuple[Cell, ...]
 
 _INFINITE_DAY = 2**31 - 1
 _INFINITE_TIME = 2**63 - 1
+_BOOLEANS = {"t": True, "f": False, "1": True, "0": False, "\1": True, "\0": False}
 _PER_SECOND = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
 _DATE = re.compile(r"([+-]?\d+)-(\d+)-(\d+)( BC)?")
 _TIME = re.compile(r"(-?)(\d+):(\d+)(?::(\d+)(?:\.(\d+))?)?")
@@ -41,7 +41,7 @@ def rows_of(table: pa.Table) -> list[Row]:
 
 
 def types_of(schema: pa.Schema) -> list[pa.DataType]:
-    """The types of its columns; of an ENUM that of its values, which is how it leaves pondflight."""
+    """The types of its columns; of an ENUM that of its values: so it leaves pondflight."""
     return [_plain(field.type) for field in schema]
 
 
@@ -51,26 +51,12 @@ def from_text(text: str | bytes | None, type_: pa.DataType) -> Cell:
         return None
     if pa.types.is_binary(type_):
         return text if isinstance(text, bytes) else bytes.fromhex(text.removeprefix("\\x"))
-    if isinstance(text, bytes):
-        text = text.decode()
+    plain = text.decode() if isinstance(text, bytes) else text
     if pa.types.is_struct(type_):
-        return _struct(text, type_)
-    if pa.types.is_boolean(type_):
-        return {
-            "\0": False,
-            "\1": True,
-            "t": True,
-            "f": False,
-            "1": True,
-            "0": False,
-            "true": True,
-            "false": False,
-        }[text]
-    if pa.types.is_list(type_) or pa.types.is_fixed_size_list(type_):
-        if pa.types.is_float64(type_.value_type) and not text.startswith("{"):
-            return tuple(map(float, _NUMBER.findall(text)))
-        return tuple(from_text(item, type_.value_type) for item in _array(text))
-    return _scalar(text, type_)
+        return _struct(plain, type_)
+    if _is_list(type_):
+        return _list(plain, type_)
+    return _BOOLEANS[plain] if pa.types.is_boolean(type_) else _scalar(plain, type_)
 
 
 def from_json(value: Any, type_: pa.DataType) -> Cell:
@@ -79,23 +65,20 @@ def from_json(value: Any, type_: pa.DataType) -> Cell:
         return None
     if pa.types.is_binary(type_):
         return base64.b64decode(value)
-    if pa.types.is_boolean(type_):
-        assert isinstance(value, bool), value
-        return value
-    if pa.types.is_list(type_) or pa.types.is_fixed_size_list(type_):
+    if _is_list(type_):
         return tuple(from_json(item, type_.value_type) for item in value)
     if pa.types.is_struct(type_):
         return tuple(from_json(value[field.name], field.type) for field in type_)
-    if pa.types.is_map(type_):
-        return json.dumps(value, default=str)
-    return _scalar(str(value), type_)
+    if pa.types.is_boolean(type_):
+        assert isinstance(value, bool), value
+    return value if isinstance(value, bool) else _scalar(str(value), type_)
 
 
 def same(one: Sequence[Row], other: Sequence[Row], *, ordered: bool, digits: int = 17) -> bool:
     """Whether two results are the same rows: in the same order, or however often each.
 
-    Floats are compared in their first ``digits`` digits. NaN is equal to NaN, and 0 to -0 only where
-    digits are left out.
+    Floats are compared in their first ``digits`` digits. NaN is equal to NaN, and 0 to -0 only
+    where digits are left out.
     """
     left = [tuple(_key(cell, digits) for cell in row) for row in one]
     right = [tuple(_key(cell, digits) for cell in row) for row in other]
@@ -122,32 +105,36 @@ def _key(cell: Cell, digits: int) -> Cell:
 
 
 def _column(array: pa.Array) -> list[Cell]:
-    type_ = array.type
-    if pa.types.is_dictionary(type_):
-        return _column(array.dictionary_decode())
-    if isinstance(array, pa.ExtensionArray):
-        return _column(array.storage)
-    if pa.types.is_date32(type_):
-        return list(array.view(pa.int32()).to_pylist())
-    if pa.types.is_timestamp(type_) or pa.types.is_time64(type_):
-        return list(array.view(pa.int64()).to_pylist())
-    if pa.types.is_map(type_):
-        return [
-            None if cell is None else json.dumps(cell, default=str) for cell in array.to_pylist()
-        ]
-    if pa.types.is_list(type_) or pa.types.is_fixed_size_list(type_):
-        return [None if not cell.is_valid else tuple(_column(cell.values)) for cell in array]
-    if pa.types.is_struct(type_):
-        fields = [_column(child) for child in array.flatten()]
-        return [
-            row if valid else None
-            for row, valid in zip(
-                zip(*fields, strict=True), array.is_valid().to_pylist(), strict=True
-            )
-        ]
-    if pa.types.is_floating(type_):
-        return [None if cell is None else float(cell) for cell in array.to_pylist()]
-    return [tuple(cell) if isinstance(cell, tuple) else cell for cell in array.to_pylist()]
+    read = next((read for is_such, read in _FORMS if is_such(array.type)), pa.Array.to_pylist)
+    return list(read(array))
+
+
+def _structs(array: pa.Array) -> list[Cell]:
+    rows = zip(*map(_column, array.flatten()), strict=True)
+    return [row if valid else None for row, valid in zip(rows, _valid(array), strict=True)]
+
+
+def _lists(array: pa.Array) -> list[Cell]:
+    return [tuple(_column(cell.values)) if cell.is_valid else None for cell in array]
+
+
+def _valid(array: pa.Array) -> list[bool]:
+    return list(array.is_valid().to_pylist())
+
+
+def _is_list(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_list(type_) or pa.types.is_fixed_size_list(type_))
+
+
+_FORMS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Iterable[Cell]]], ...] = (
+    (pa.types.is_dictionary, lambda array: _column(array.dictionary_decode())),
+    (pa.types.is_date32, lambda array: array.view(pa.int32()).to_pylist()),
+    (pa.types.is_timestamp, lambda array: array.view(pa.int64()).to_pylist()),
+    (pa.types.is_time64, lambda array: array.view(pa.int64()).to_pylist()),
+    (pa.types.is_interval, lambda array: (cell and tuple(cell) for cell in array.to_pylist())),
+    (_is_list, _lists),
+    (pa.types.is_struct, _structs),
+)
 
 
 def _plain(type_: pa.DataType) -> pa.DataType:
@@ -246,6 +233,13 @@ def _struct(text: str, type_: pa.DataType) -> tuple[Cell, ...]:
     return tuple(
         from_text(field or None, part.type) for field, part in zip(fields, type_, strict=True)
     )
+
+
+def _list(text: str, type_: pa.DataType) -> tuple[Cell, ...]:
+    """An array of PostgreSQL's, or the numbers of one of its geometric types."""
+    if pa.types.is_float64(type_.value_type) and not text.startswith("{"):
+        return tuple(map(float, _NUMBER.findall(text)))
+    return tuple(from_text(item, type_.value_type) for item in _array(text))
 
 
 def _array(text: str) -> list[str | None]:
