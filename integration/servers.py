@@ -193,7 +193,14 @@ class Postgres(Server):
         return words + [word for setting in settings for word in ("-c", setting)]
 
     def _answers(self) -> bool:
-        command = [postgres_program("pg_isready"), "-q", "-h", str(self.folder), "-p", str(self.port)]
+        command = [
+            postgres_program("pg_isready"),
+            "-q",
+            "-h",
+            str(self.folder),
+            "-p",
+            str(self.port),
+        ]
         return subprocess.run(command, check=False).returncode == 0
 
 

@@ -94,11 +94,9 @@ class Pond:
         ]
         return Result(rows, types, list(lines[0]) if lines else ())
 
-    def run(self, *statements: str) -> None:
-        """Run statements in the session of Flight SQL and in that of HTTP."""
-        for sql in statements:
-            for result in (self.flight(sql), self._http_only(sql)):
-                assert not result.error, f"{sql}: {result.error}"
+    def run(self, sql: str) -> str:
+        """Run a statement in the session of Flight SQL and in that of HTTP; the error, if any."""
+        return self.flight(sql).error or self._http_only(sql).error
 
     def _http_only(self, sql: str) -> Result:
         headers = self._headers | {"Content-Type": "application/sql"}

@@ -34,6 +34,7 @@ KNOWN: tuple[Known, ...] = (
 
 FORMS: dict[tuple[str, str], str] = {
     ("postgres", "char(5)"): "`char(n)` comes without the spaces at its end.",
+    ("mariadb", "tinyint(1)"): "`tinyint(1)` is BOOLEAN: every number but 0 is true.",
     ("postgres", "inet"): "`inet` has its prefix length in every address: `::1/128`.",
 }
 """Of types: another form of the same value."""

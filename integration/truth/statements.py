@@ -86,8 +86,9 @@ def _compare(
     sql, values = statement.duckdb()
     before, after = statement.prepared(), statement.undone()
     for one in before:
-        pond.run(one)
         local.connection.execute(one)
+        if error := pond.run(one):
+            return [Difference(one, "Flight SQL and HTTP", "DuckDB", error, "the view is created")]
     right = local.ask(sql, values)
     ours = pond.flight(sql, values)
     told = "; ".join([*before, sql]) + (f" -- {values}" if values else "")
@@ -103,7 +104,7 @@ def _compare(
         except Refused as error:
             tally.refused.append(f"{error}: {theirs}")
     for one in after:
-        pond.run(one)
+        assert not pond.run(one)
         local.connection.execute(one)
     if right.error:
         tally.errors.append(right.error)

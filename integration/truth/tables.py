@@ -78,6 +78,7 @@ _DATES = (
     date(9999, 12, 31),
 )
 _TIMES = (time(0, 0), time(10, 30), time(10, 30, 0, 500_000), time(23, 59, 59, 999_999))
+_CLOCKS = ("-00:00:01.000000", "00:00:00.000000", "10:30:00.500000", "838:59:59.000000")
 _INSTANTS = (
     datetime(1001, 1, 1, tzinfo=UTC),
     datetime(1969, 12, 31, 23, 59, 59, 999_999, UTC),
@@ -138,7 +139,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("padded", "text", "VARCHAR", "char(6) COLLATE utf8mb4_bin", _PADDED, agrees=False),
         Column("kind", "text", "VARCHAR", "enum('red', 'Amber', 'green')", _KINDS, agrees=False),
         Column("day", "date", "DATE", "date", _DATES),
-        Column("clock", "time", "TIME", "time(6)", _TIMES),
+        Column("clock", "text", "VARCHAR", "time(6)", _CLOCKS, agrees=False),
         Column("noted", "moment", "TIMESTAMP", "datetime(6)", _MOMENTS),
         Column("code", "bytes", "BLOB", "varbinary(40)", _BYTES),
     ),

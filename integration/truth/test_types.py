@@ -19,7 +19,11 @@ from integration.truth.values import from_text, same
 _CASES = [(system, number) for system, kinds in KINDS.items() for number in range(len(kinds))]
 _GENERATED_ID = 7
 # What has another form than in its client, as ``differences.FORMS`` has it.
-_ASKED = {("postgres", "char(5)"): "rtrim(v)", ("postgres", "inet"): "v::text"}
+_ASKED = {
+    ("postgres", "char(5)"): "rtrim(v)",
+    ("postgres", "inet"): "v::text",
+    ("mariadb", "tinyint(1)"): "v <> 0",
+}
 assert set(_ASKED) == set(FORMS)
 
 Asked = tuple[dict[str, System], Pond]
