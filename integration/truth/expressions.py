@@ -110,20 +110,16 @@ class Expressions:
                 Term(term.family, "min({0})", (Compared(term),), agrees=term.agrees),
                 Term(term.family, "max({0})", (Compared(term),), agrees=term.agrees),
             ] * 2
-        if term.family in {"small", "key", "decimal"}:
-            exact = {"sqlite": None} if term.family == "decimal" else {}
+        if term.family in {"small", "key", "decimal", "big"}:
+            # Of what SQLite has as floats, or adds up to more than its integers hold.
+            exact = {} if term.family in {"small", "key"} else {"sqlite": None}
             choices += [
                 Term("count", "sum({0})", (term,), forms=exact),
-                Term(
-                    "float",
-                    "avg(CAST({0} AS DOUBLE))",
-                    (term,),
-                    forms={"postgres": "avg(CAST({0} AS double precision))"},
-                ),
                 Term("count", "sum(DISTINCT {0})", (term,), forms=exact),
             ]
-        if term.family == "big":
-            choices.append(Term("count", "sum({0})", (term,), forms={"sqlite": None}))
+        if term.family in {"small", "key"}:
+            double = {"postgres": "avg(CAST({0} AS double precision))"}
+            choices.append(Term("float", "avg(CAST({0} AS DOUBLE))", (term,), forms=double))
         if term.family == "text":
             ordered = ", ".join(f"{{{n + 1}}}" for n in range(len(source.keys) + 1))
             sort = (self._any.sorted(term), *map(self._any.sorted, source.keys))

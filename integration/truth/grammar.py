@@ -323,7 +323,8 @@ class _Generator:
 
     @staticmethod
     def _column(table: str, column: Column) -> Term:
-        return Term(column.family, f"{table}.{column.name}", agrees=column.agrees)
+        forms = {} if column.shown else dict.fromkeys(COLUMNS)
+        return Term(column.family, f"{table}.{column.name}", forms=forms, agrees=column.agrees)
 
 
 @dataclass(frozen=True)

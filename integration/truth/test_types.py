@@ -23,6 +23,7 @@ _ASKED = {
     ("postgres", "char(5)"): "rtrim(v)",
     ("postgres", "inet"): "v::text",
     ("mariadb", "tinyint(1)"): "v <> 0",
+    ("mariadb", "time(6)"): "TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM v))",
 }
 assert set(_ASKED) == set(FORMS)
 
