@@ -19,7 +19,7 @@ USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run pages ui test integration integration-docker dist lint format bench lock reference clean
+.PHONY: help run pages ui test truth integration integration-docker dist lint format bench lock reference clean
 .DELETE_ON_ERROR:
 
 help: ## show what make can do
@@ -38,6 +38,9 @@ test: $(VENV)/dev.stamp ## install what is missing and run the tests, on all cor
 SUITE ?= integration --ignore integration/docker
 integration: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp pages ## run the suites that need real servers and clients
 	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/pytest $(SUITE) $(ARGS)
+
+truth: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## ask databases, DuckDB and pondflight the same: ARGS="--statements 5000"
+	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/python -m integration.truth $(ARGS)
 
 # Beside a Docker engine of our own, which leaves nothing behind; as root.
 integration-docker: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## run the suites that need a Docker engine
@@ -124,10 +127,11 @@ $(VENV)/dev.stamp: requirements/dev.txt requirements/run.txt pyproject.toml $(VE
 	@$(INSTALL_PROJECT)
 	@touch $(VENV)/run.stamp $@
 
-$(CLIENTS)/integration.stamp: requirements/integration.txt requirements/compose.txt pyproject.toml $(VENV)/dev.stamp
+$(CLIENTS)/integration.stamp: requirements/integration.txt requirements/compose.txt requirements/chinook.txt pyproject.toml $(VENV)/dev.stamp
 	@echo "installing requirements/integration.txt into $(CLIENTS)"
 	@$(BIN)/python -m venv --clear $(CLIENTS)
 	@$(CLIENTS)/bin/$(INSTALL) install --require-hashes --only-binary=:all: -r requirements/integration.txt
 	@$(CLIENTS)/bin/$(INSTALL) install --require-hashes --no-build-isolation -r requirements/compose.txt
+	@$(CLIENTS)/bin/$(INSTALL) install --require-hashes --no-deps --no-build-isolation -r requirements/chinook.txt
 	@$(CLIENTS)/bin/$(INSTALL) install --no-deps --no-build-isolation --no-index --editable .
 	@touch $@

@@ -166,12 +166,12 @@ class Postgres(Server):
         """Run SQL as the superuser, over the socket."""
         arguments = ("-h", self.folder, "-p", str(self.port), "-U", "admin", "-d", database)
         flags = ("-X", "-q", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1")
-        return self._do(_postgres("psql"), *arguments, *flags, text=sql)
+        return self._do(postgres_program("psql"), *arguments, *flags, text=sql)
 
     def _install(self) -> None:
         data = self.folder / "data"
         self._do(
-            _postgres("initdb"),
+            postgres_program("initdb"),
             *("-D", data, "-U", "admin", "--auth-local=trust", "--auth-host=scram-sha-256"),
             *("--no-sync", "--encoding=UTF8", "--locale=C"),
         )
@@ -189,11 +189,18 @@ class Postgres(Server):
             "synchronous_commit=off",
             *self.options,
         )
-        words = [_postgres("postgres"), "-D", str(self.folder / "data")]
+        words = [postgres_program("postgres"), "-D", str(self.folder / "data")]
         return words + [word for setting in settings for word in ("-c", setting)]
 
     def _answers(self) -> bool:
-        command = [_postgres("pg_isready"), "-q", "-h", str(self.folder), "-p", str(self.port)]
+        command = [
+            postgres_program("pg_isready"),
+            "-q",
+            "-h",
+            str(self.folder),
+            "-p",
+            str(self.port),
+        ]
         return subprocess.run(command, check=False).returncode == 0
 
 
@@ -205,12 +212,13 @@ class MariaDB(Server):
     stop_signal = signal.SIGTERM
 
     @property
-    def _socket(self) -> Path:
+    def socket(self) -> Path:
+        """Where root connects without a password."""
         return self.folder / "mariadb.sock"
 
     def run(self, sql: str, database: str = "") -> str:
         """Run SQL as root, over the socket."""
-        arguments = (f"--socket={self._socket}", "--user=root", "--batch", "--skip-column-names")
+        arguments = (f"--socket={self.socket}", "--user=root", "--batch", "--skip-column-names")
         client = require("mariadb", _HINT)
         return self._do(client, "--no-defaults", *arguments, *filter(None, [database]), text=sql)
 
@@ -230,7 +238,7 @@ class MariaDB(Server):
             require("mariadbd", _HINT),
             "--no-defaults",
             f"--datadir={self.folder / 'data'}",
-            f"--socket={self._socket}",
+            f"--socket={self.socket}",
             f"--pid-file={self.folder / 'mariadb.pid'}",
             f"--port={self.port}",
             "--bind-address=127.0.0.1",
@@ -241,7 +249,7 @@ class MariaDB(Server):
         ]
 
     def _answers(self) -> bool:
-        command = [require("mariadb", _HINT), "--no-defaults", f"--socket={self._socket}"]
+        command = [require("mariadb", _HINT), "--no-defaults", f"--socket={self.socket}"]
         done = subprocess.run(
             [*command, "--user=root", "--execute=SELECT 1"],
             capture_output=True,
@@ -251,7 +259,7 @@ class MariaDB(Server):
         return done.returncode == 0
 
 
-def _postgres(program: str) -> str:
+def postgres_program(program: str) -> str:
     """A program of PostgreSQL: Debian puts most of them beside the path, one folder a version."""
     found = sorted(Path("/").glob(f"{_POSTGRES_PROGRAMS[1:]}/{program}"))
     return str(found[-1]) if found else require(program, _HINT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 import uuid
 from decimal import Decimal
@@ -222,6 +223,7 @@ BOUND = [
     pa.array([dt.date(1, 1, 1)]),
     pa.array([pa.MonthDayNano([14, -3, 5_000])]),
     pa.array([Decimal(10**38 - 1)], pa.decimal128(38, 0)),
+    pa.array([Decimal("1E-10")], pa.decimal128(10, 10)),
     pa.array([2**64 - 1], pa.uint64()),
     pa.array([1.5], pa.float32()),
     pa.array([b"\x00\xff"]),
@@ -241,6 +243,23 @@ def test_a_bound_value_keeps_its_type_and_every_digit(connect: Connect, array: p
     assert column.cast(array.type).equals(array)
     if not pa.types.is_nested(array.type):
         assert column.type == array.type
+
+
+def test_nan_is_bound_as_nan(connect: Connect) -> None:
+    single, double = pa.array([math.nan], pa.float32()), pa.array([math.nan, 1.5], pa.float64())
+    bound = {
+        "0": single,
+        "1": double[:1],
+        "2": pa.array([[math.nan, None]]),
+        "3": pa.array([{"a": math.nan}]),
+    }
+    with connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT ?::VARCHAR, ?::VARCHAR, ?::VARCHAR, ?::VARCHAR", pa.table(bound))
+        assert cursor.fetchall() == [("nan", "nan", "[nan, NULL]", "{'a': nan}")]
+        cursor.execute("CREATE TEMP TABLE several (x DOUBLE)")
+        cursor.executemany("INSERT INTO several VALUES (?)", pa.table({"0": double}))
+        cursor.execute("SELECT count(x) FROM several WHERE isnan(x)")
+        assert cursor.fetchall() == [(1,)]
 
 
 @given(st.decimals(min_value=-(10**27), max_value=10**27, places=10))

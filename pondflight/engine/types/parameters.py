@@ -6,11 +6,13 @@ months). Such values go to DuckDB as text, together with their type.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import flight
 
 from pondflight.engine.duck import quote
@@ -140,8 +142,13 @@ def _values(column: pa.ChunkedArray) -> list[object]:
     if pa.types.is_null(kind):
         return [None] * len(column)
     type_ = duckdb.sqltype(duckdb_type(kind))
-    raw = column.to_pylist() if _is_simple(kind) else [_value(scalar) for scalar in column]
+    is_plain = _is_simple(kind) and not _has_nan(column)
+    raw = column.to_pylist() if is_plain else [_value(scalar) for scalar in column]
     return [None if value is None else duckdb.Value(value, type_) for value in raw]
+
+
+def _has_nan(column: pa.ChunkedArray) -> bool:
+    return bool(pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py())
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -162,6 +169,12 @@ def _value(scalar: Any) -> object:
         if fits(scalar.type):
             return convert(scalar)
     return scalar.as_py()
+
+
+def _float(scalar: Any) -> float | str:
+    """DuckDB takes NaN for NULL, unless it is text."""
+    value: float = scalar.as_py()
+    return "nan" if math.isnan(value) else value
 
 
 def _timestamp_text(scalar: Any) -> str:
@@ -289,12 +302,14 @@ _LEAF_TYPES: tuple[tuple[Callable[[pa.DataType], bool], str], ...] = (
 
 _CONVERSIONS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[Any], object]], ...] = (
     (lambda kind: isinstance(kind, pa.BaseExtensionType), lambda scalar: scalar.as_py()),
+    (pa.types.is_floating, _float),
     (pa.types.is_timestamp, _timestamp_text),
     (pa.types.is_date, lambda scalar: str(scalar.cast(pa.string()))),
     (pa.types.is_time, lambda scalar: str(scalar.cast(pa.string()))),
     (pa.types.is_duration, _duration_text),
     (pa.types.is_interval, _interval_text),
-    (pa.types.is_decimal, lambda scalar: str(scalar.as_py())),
+    # Never with an exponent: of some of those DuckDB makes no decimal.
+    (pa.types.is_decimal, lambda scalar: f"{scalar.as_py():f}"),
     (pa.types.is_map, _map),
     (_is_list, lambda scalar: [_value(item) for item in scalar.values]),
     (pa.types.is_struct, lambda scalar: {f.name: _value(scalar[f.name]) for f in scalar.type}),

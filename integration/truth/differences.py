@@ -1,0 +1,50 @@
+"""What may differ, and why. docs/databases.md has the same list; nothing else is tolerated."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from integration.truth.asking import Difference
+
+
+@dataclass(frozen=True)
+class Known:
+    """A difference that remains: between pondflight and ``against``, over ``system``.
+
+    ``sign`` is a pattern of the statement or of what came. ``reason`` stands in docs/databases.md.
+    """
+
+    system: str
+    against: str
+    sign: str
+    reason: str
+
+
+KNOWN: tuple[Known, ...] = (
+    Known(
+        "postgres",
+        "postgres",
+        r"\.(kind|c\d+) (<|<=|>|>=|BETWEEN) '(red|Amber|green)'",
+        "An enum beside a text, as in `mood < 'ok'`, is compared as text; sorted, and by `min()`"
+        " and `max()`, in the order of its declaration. PostgreSQL does the latter everywhere.",
+    ),
+)
+"""Of generated statements."""
+
+FORMS: dict[tuple[str, str], str] = {
+    ("postgres", "char(5)"): "`char(n)` comes without the spaces at its end.",
+    ("mariadb", "tinyint(1)"): "`tinyint(1)` is BOOLEAN: every number but 0 is true.",
+    ("mariadb", "time(6)"): "TIME is text, without zeros at the end of its fraction.",
+    ("postgres", "inet"): "`inet` has its prefix length in every address: `::1/128`.",
+}
+"""Of types: another form of the same value."""
+
+
+def tolerated(system: str, difference: Difference) -> str:
+    """The reason of the known difference that this is, or nothing."""
+    for known in KNOWN:
+        where = known.system == system and known.against == difference.against
+        if where and re.search(known.sign, difference.sql):
+            return known.reason
+    return ""
