@@ -25,7 +25,7 @@ from pondflight.errors import (
     PondflightError,
     Unavailable,
 )
-from pondflight.flightsql import Call, FlightSqlServer, wire
+from pondflight.flightsql import Call, FlightSqlServer, Upload, wire
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.decoding import decode_action
 from pondflight.flightsql.sqlinfo import sql_info_table
@@ -58,6 +58,8 @@ They need not start one, and are answered while the server is shutting down.
 
 class ProxyServer(FlightSqlServer):
     """Relays Flight SQL."""
+
+    reads_values = False
 
     def __init__(
         self,
@@ -173,7 +175,7 @@ class ProxyServer(FlightSqlServer):
         call: Call,
         command: c.Command,
         descriptor: flight.FlightDescriptor,
-        reader: flight.MetadataRecordBatchReader,
+        upload: Upload,
         writer: flight.FlightMetadataWriter,
     ) -> None:
         """The client's rows."""
@@ -183,7 +185,7 @@ class ProxyServer(FlightSqlServer):
         if not binds:
             self._charges.run(call)
         with contextlib.nullcontext() if binds else self._changing(call):
-            self._relay.put(call, command, descriptor, reader, writer)
+            self._relay.put(call, command, descriptor, upload, writer)
 
     def on_do_action(self, call: Call, kind: str, body: bytes) -> Iterable[bytes]:
         """Flight SQL's actions to the worker; the control channel stays closed to users."""

@@ -11,12 +11,11 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-from pyarrow import flight
 
 from pondflight.engine.duck import quote
 from pondflight.engine.sql.statement import Statement
 from pondflight.errors import InvalidArgument
-from pondflight.flightsql import Call
+from pondflight.flightsql import Call, Upload
 
 Values = list[object] | dict[str, object] | None
 """Values for one run of one statement, as DuckDB takes them."""
@@ -24,12 +23,12 @@ Values = list[object] | dict[str, object] | None
 _WIDEST_DECIMAL = 38
 
 
-def received(call: Call, reader: flight.MetadataRecordBatchReader) -> pa.Table:
+def received(call: Call, upload: Upload) -> pa.Table:
     """All rows of an upload; raises why the call was cancelled, if they are not all."""
-    batches = [chunk.data for chunk in reader if chunk.data is not None]
+    batches = [chunk.data for chunk in upload if chunk.data is not None]
     if not call.still_connected():
         call.raise_if_cancelled()
-    return pa.Table.from_batches(batches, reader.schema)
+    return pa.Table.from_batches(batches, upload.schema)
 
 
 def rows(statement: Statement, table: pa.Table | None) -> Iterator[Values]:
