@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 import pyarrow as pa
 from pyarrow import flight
 
-from pondflight.errors import Cancelled, InvalidArgument
+from pondflight.errors import Cancelled, InvalidArgument, LimitExceeded
 from pondflight.flightsql import validity
 
 MOST_FIELDS: Final = 1 << 15
@@ -35,7 +35,7 @@ class Upload:
     """A schema, and chunks that have it, as ``reader`` gets them from the client.
 
     ``text``: strings must be UTF-8 (``validity.check``). What is not valid Arrow raises
-    ``InvalidArgument``.
+    ``InvalidArgument``, and what does not fit into memory ``LimitExceeded``.
     """
 
     def __init__(self, reader: flight.MetadataRecordBatchReader, *, text: bool = True) -> None:
@@ -76,6 +76,11 @@ def _read(read: Callable[[], T]) -> T:
         return read()
     except (StopIteration, flight.FlightError):
         raise
+    except MemoryError:
+        raise LimitExceeded(
+            "a batch of this upload takes more memory than there is for uploads: "
+            "send smaller batches, or without compression"
+        ) from None
     except (pa.ArrowException, OSError) as error:
         raise InvalidArgument(f"the upload is not valid Arrow: {error}") from None
 
