@@ -33,7 +33,14 @@ class Gpt:
     name = "openai"
 
     def __init__(self, key: str, base_url: str | None, timeout: float) -> None:
-        self._client = openai.OpenAI(api_key=key, base_url=base_url, timeout=timeout, max_retries=0)
+        self._client = openai.OpenAI(
+            api_key=key,
+            base_url=base_url,
+            timeout=timeout,
+            max_retries=0,
+            # The configuration says who gets the key and the question, and no answer does.
+            http_client=openai.DefaultHttpxClient(follow_redirects=False),
+        )
 
     def ask(self, question: Question) -> GptAnswer:
         """Chat completions, streamed."""
