@@ -71,9 +71,9 @@ class RawPut:
     def __exit__(self, *_: object) -> None:
         self._channel.close()
 
-    def send(self, data: Iterable[bytes], seconds: float = 30) -> list[bytes]:
+    def send(self, data: Iterable[bytes], seconds: float = 30, method: str = DO_PUT) -> list[bytes]:
         """The answers, as PutResult in bytes; raises ``Refused``."""
-        call = self._channel.stream_stream(DO_PUT, _same, _same)
+        call = self._channel.stream_stream(method, _same, _same)
         answers = call(iter(data), metadata=self._headers, timeout=seconds)
         try:
             return list(answers)

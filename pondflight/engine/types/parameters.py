@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pondflight.engine.duck import quote
 from pondflight.engine.sql.statement import Statement
@@ -149,7 +150,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_dictionary(kind):
         return _plain(column.cast(kind.value_type))
     if pa.types.is_run_end_encoded(kind):
-        return _plain(column.cast(kind.value_type))
+        return _plain(pc.run_end_decode(column))
     return column
 
 
