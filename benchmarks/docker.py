@@ -140,7 +140,7 @@ def _megabytes(text: str) -> float:
 def _admin(server: Server) -> AdminClient:
     assert server.tokens is not None
     token = server.tokens.mint("bench", timedelta(minutes=5), admin=True)
-    return AdminClient(server.uri, token)
+    return AdminClient(server.uri, lambda _: token)
 
 
 def _wait(condition: Callable[[], bool]) -> None:

@@ -44,7 +44,12 @@ class Claude:
 
     def __init__(self, key: str, base_url: str | None, timeout: float) -> None:
         self._client = anthropic.AsyncAnthropic(
-            api_key=key, base_url=base_url, timeout=timeout, max_retries=0
+            api_key=key,
+            base_url=base_url,
+            timeout=timeout,
+            max_retries=0,
+            # The configuration says who gets the key and the question, and no answer does.
+            http_client=anthropic.DefaultAsyncHttpxClient(follow_redirects=False),
         )
 
     async def ask(self, question: Question) -> ClaudeAnswer:

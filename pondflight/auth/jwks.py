@@ -13,9 +13,9 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt import PyJWK
 
 from pondflight.auth.keys import ALGORITHMS, Key, algorithm_of
@@ -36,6 +36,7 @@ FIRST_PAUSE: Final = 5.0
 STALE: Final = 86_400.0
 """Seconds after which keys are no longer used if they could not be fetched again."""
 
+_NO_KEYS: Final = "the keys of the identity provider are not to be had: try again in a moment"
 _TIMEOUT: Final = 5.0
 _LARGEST: Final = 1 << 20
 _PIECE: Final = 64 << 10
@@ -60,9 +61,7 @@ class JwksKeys:
         self._get = fetch or _fetch
         self._clock = clock
         self._changed = threading.Condition()
-        self._keys: tuple[Key, ...] = ()
-        self._generation = 0
-        self._fetched_at: float | None = None
+        self._known = _Known()
         self._tried_at: float | None = None
         self._fetching = False
 
@@ -76,7 +75,7 @@ class JwksKeys:
         age = self._age()
         if age is not None and age > REFRESH and self._begin():
             threading.Thread(target=self._load, name="jwks", daemon=True).start()
-        return self._generation
+        return self._known.generation
 
     def find(self, kid: object, algorithm: object) -> Sequence[Key]:
         """The keys with that ``kid``; fetched, if there are none and it was not just tried."""
@@ -87,21 +86,30 @@ class JwksKeys:
             self._refresh()
             found = self._match(kid, algorithm)
         if self._stale():
-            raise Unavailable(
-                "the keys of the identity provider are not to be had: try again in a moment",
-                retry_after=FIRST_PAUSE,
-            )
+            raise Unavailable(_NO_KEYS, retry_after=FIRST_PAUSE)
         return found
 
+    def holds(self, fingerprint: str) -> bool:
+        """Whether a key is still published; fetched, if it is not and that was not just tried."""
+        if not self._has(fingerprint) or self._stale():
+            self._refresh()
+        if self._stale():
+            raise Unavailable(_NO_KEYS, retry_after=FIRST_PAUSE)
+        return self._has(fingerprint)
+
+    def _has(self, fingerprint: str) -> bool:
+        return any(key.fingerprint == fingerprint for key in self._known.keys)
+
     def _age(self) -> float | None:
-        return None if self._fetched_at is None else self._clock() - self._fetched_at
+        fetched_at = self._known.fetched_at
+        return None if fetched_at is None else self._clock() - fetched_at
 
     def _stale(self) -> bool:
         age = self._age()
         return age is None or age > STALE
 
     def _match(self, kid: object, algorithm: object) -> Sequence[Key]:
-        fitting = [key for key in self._keys if key.algorithm == algorithm]
+        fitting = [key for key in self._known.keys if key.algorithm == algorithm]
         if kid is None:  # then there are few keys, or the provider is not to be helped
             return fitting[:_MOST_CANDIDATES]
         return [key for key in fitting if key.id == kid]
@@ -109,7 +117,7 @@ class JwksKeys:
     def _begin(self) -> bool:
         """Whether it is the caller who has to ``_load`` now: nobody does, or did a moment ago."""
         with self._changed:
-            pause = FIRST_PAUSE if self._fetched_at is None else PAUSE
+            pause = FIRST_PAUSE if self._known.fetched_at is None else PAUSE
             recently = self._tried_at is not None and self._clock() - self._tried_at < pause
             if self._fetching or recently:
                 return False
@@ -139,18 +147,29 @@ class JwksKeys:
             self._changed.notify_all()
 
     def _take(self, keys: tuple[Key, ...]) -> None:
-        before, after = _fingerprints(self._keys), _fingerprints(keys)
-        if before - after:
-            self._generation += 1
+        known = self._known
+        before, after = _names(known.keys), _names(keys)
+        withdrawn = bool(before - after)
+        self._known = _Known(keys, known.generation + withdrawn, self._clock())
         if before != after:
             log.info(Event.KEYS_FETCHED, keys=len(keys))
-        self._keys = keys
-        self._fetched_at = self._clock()
 
 
-def _fingerprints(keys: tuple[Key, ...]) -> set[tuple[str | None, bytes]]:
-    der, form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-    return {(key.id, key.key.public_bytes(der, form)) for key in keys}
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was fetched last.
+
+    In one piece, since it is read without a lock: nobody may see the generation of the new keys
+    and find the old ones.
+    """
+
+    keys: tuple[Key, ...] = ()
+    generation: int = 0
+    fetched_at: float | None = None
+
+
+def _names(keys: tuple[Key, ...]) -> set[tuple[str | None, str]]:
+    return {(key.id, key.fingerprint) for key in keys}
 
 
 def _read(document: bytes) -> tuple[Key, ...]:

@@ -6,6 +6,7 @@ key is ever used for another one, and none of them is a secret that HS256 could 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -13,7 +14,11 @@ from typing import Any, Final, Protocol
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_public_key,
+)
 
 from pondflight.errors import Unauthenticated
 
@@ -31,6 +36,12 @@ class Key:
     algorithm: str
     id: str | None = None
 
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same key, whatever it is called."""
+        der = self.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return hashlib.sha256(der).hexdigest()[:32]
+
 
 class Keys(Protocol):
     """Where keys come from. All of it may be used from any thread."""
@@ -45,6 +56,9 @@ class Keys(Protocol):
         ``Unavailable`` if that cannot be said.
         """
 
+    def holds(self, fingerprint: str) -> bool:
+        """Whether a key with that fingerprint is good now; ``Unavailable`` as above."""
+
 
 @dataclass(frozen=True, slots=True)
 class FixedKeys:
@@ -56,6 +70,10 @@ class FixedKeys:
     def find(self, kid: object, algorithm: object) -> Sequence[Key]:
         """Those for the algorithm; with the ``kid``, where a key has one."""
         return [key for key in self.keys if key.algorithm == algorithm and key.id in (None, kid)]
+
+    def holds(self, fingerprint: str) -> bool:
+        """Whether it is one of them."""
+        return any(key.fingerprint == fingerprint for key in self.keys)
 
 
 NO_KEYS: Final = FixedKeys()

@@ -5,15 +5,16 @@ for (``pondflight.keys``), whatever the header of a token says. Every token name
 end (``exp``). The cache is there because a client sends its token with every call: a token that
 was verified once costs a hash and a look-up from then on.
 
-Tokens that we make say so (``iss``). Of them alone the user is always ``sub``, they alone may be a
-session's, and issuer and audience are asked of all others. Only a token signed with the secret
-can make an administrator: what a provider calls "admin" may be something else.
+Tokens that we make say so (``iss``). Of them alone the user is always ``sub``, they alone may be
+a session's or a call's, and issuer and audience are asked of all others. Only a token signed with
+the secret can make an administrator: what a provider calls "admin" may be something else.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import re
 import threading
 import time
 import unicodedata
@@ -46,10 +47,17 @@ LONGEST_SUB: Final = 256
 
 CACHED_TOKENS: Final = 1024
 
+SESSION_SECONDS: Final = 86_400
+"""Longest life of a session's token. Clients that go on to use it are given another in time."""
+
 _SESSION_USE: Final = "session"
+_CALL_USE: Final = "call"
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_=.-]+", re.ASCII)
 _LONGEST_SESSION: Final = 128
 _OURS: Final = frozenset({"iss", "sub", "exp", "iat", "admin", "demo", "use", "sid", "claims"})
-_NOT_IN_SUB: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control, surrogates, line separators
+_NOT_IN_SUB: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Control and format characters, surrogates, line separators: what shows as nothing, or shows what
+stands beside it in another order, makes two users look like one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +65,19 @@ class Identity:
     """Who a verified token speaks for.
 
     ``expires_at`` is the token's ``exp``, in seconds since the epoch. ``session`` is set only by
-    a session token, which is one that ``mint_session`` made.
+    a session token, which is one that ``mint_session`` made; ``until`` is then the ``exp`` of the
+    token that the session began with, and ``key`` the fingerprint of the provider's key that has
+    signed that one (empty: the secret has). ``action`` is set only by the token of a call, which
+    ``mint_call`` made: the one action that it is for.
     """
 
     sub: str
     claims: Mapping[str, Any] = field(repr=False)
     expires_at: float
+    until: float
+    key: str = ""
     session: str | None = None
+    action: str | None = None
     admin: bool = False
     demo: bool = False
 
@@ -90,15 +104,16 @@ class Tokens:
         self._verified: OrderedDict[bytes, Identity] = OrderedDict()
         self._generation = keys.generation
 
-    def verify(self, token: str) -> Identity:
+    def verify(self, token: str, *, calls: bool = False) -> Identity:
         """Give the identity that ``token`` proves; ``Unauthenticated`` for everything else.
 
-        ``Unavailable`` if the provider's keys are needed and were never to be had.
+        ``Unavailable`` if the provider's keys are needed and were never to be had. ``calls``: the
+        tokens of ``mint_call`` are taken too, and it is seen to that they do what they are for.
         """
-        if len(token) > LONGEST_TOKEN:
+        if not is_token(token):
             raise Unauthenticated
         # The digest, so that a dump of this process's memory has no cache of live tokens in it.
-        key = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        key = hashlib.sha256(token.encode()).digest()
         generation = self._keys.generation
         with self._lock:
             if generation != self._generation:
@@ -114,6 +129,8 @@ class Tokens:
         if self._clock() >= identity.expires_at + LEEWAY:
             with self._lock:
                 self._verified.pop(key, None)
+            raise Unauthenticated
+        if identity.action is not None and not calls:
             raise Unauthenticated
         if fresh:
             with self._lock:
@@ -132,7 +149,8 @@ class Tokens:
         """
         if not valid_sub(sub):
             message = (
-                f"not a user name: {LONGEST_SUB} bytes at most, not blank, no control characters"
+                f"not a user name: {LONGEST_SUB} bytes at most, not blank, "
+                "no control or invisible characters"
             )
             raise InvalidArgument(message)
         if ttl < timedelta(seconds=1):
@@ -151,8 +169,18 @@ class Tokens:
         payload |= _flags(admin=admin, demo=demo)
         return self._encode(payload | claims)
 
+    def mint_call(self, sub: str, action: str, seconds: float) -> str:
+        """Make a token for one call, at once: for one ``action`` of the proxy's own.
+
+        It is what this deployment authenticates itself with, and makes nobody an administrator.
+        """
+        expires_at = self._clock() + seconds
+        return self._encode(
+            {"iss": ISSUER, "sub": sub, "exp": expires_at, "use": _CALL_USE, "act": action}
+        )
+
     def mint_session(self, identity: Identity, session_id: str) -> str:
-        """Make the token of a session: ``identity`` with all its claims and its very end.
+        """Make the token of a session: ``identity`` with all its claims, for a day at the most.
 
         A client that adopts it in place of its own token gains the session and nothing else. The
         claims are nested, so that none of a provider's can be taken for one of ours.
@@ -160,12 +188,41 @@ class Tokens:
         payload = {
             "iss": ISSUER,
             "sub": identity.sub,
-            "exp": identity.expires_at,
+            "exp": min(identity.until, self._clock() + SESSION_SECONDS),
+            "until": identity.until,
+            "key": identity.key,
             "use": _SESSION_USE,
             "sid": session_id,
             "claims": dict(identity.claims),
         }
         return self._encode(payload | _flags(admin=identity.admin, demo=identity.demo))
+
+    def should_renew(self, identity: Identity) -> bool:
+        """Whether half of the time of a session token has passed, and a new one can be had."""
+        if identity.session is None or identity.expires_at >= identity.until:
+            return False
+        return self._clock() > identity.expires_at - SESSION_SECONDS / 2
+
+    def ended_session(self, token: str) -> tuple[str, str] | None:
+        """User and session of a session token that has expired; None for any other token.
+
+        It proves nothing any more, but beside another token of the same user it says which of
+        that user's sessions is meant.
+        """
+        if not is_token(token):
+            return None
+        try:
+            claims = jwt.decode(
+                token,
+                self._secret,
+                algorithms=[ALGORITHM],
+                options={"verify_aud": False, "verify_iss": False, "verify_exp": False},
+            )
+        except jwt.InvalidTokenError:
+            return None
+        if claims.get("iss") != ISSUER or claims.get("use") != _SESSION_USE:
+            return None
+        return claims["sub"], claims["sid"]
 
     def _encode(self, payload: dict[str, Any]) -> str:
         return jwt.encode(payload, self._secret, algorithm=ALGORITHM)
@@ -186,15 +243,23 @@ class Tokens:
         if claims.get("iss") != ISSUER:
             self._provider.check(claims)
             return _identity(claims, claims[self._provider.user_claim], trusted=True)
-        if claims.get("use") != _SESSION_USE:
-            return _identity(claims, claims["sub"], trusted=True)
-        session, nested = claims["sid"], claims["claims"]
+        identity = _identity(claims, claims["sub"], trusted=True)
+        use = claims.get("use")
+        if use == _CALL_USE:
+            return replace(identity, action=claims["act"], admin=False)
+        return self._session(identity, claims) if use == _SESSION_USE else identity
+
+    def _session(self, identity: Identity, claims: dict[str, Any]) -> Identity:
+        session, nested, until, key = (claims[name] for name in ("sid", "claims", "until", "key"))
         if not isinstance(session, str) or not 0 < len(session) <= _LONGEST_SESSION:
             raise Unauthenticated
-        if not isinstance(nested, dict):
+        if not isinstance(nested, dict) or not isinstance(until, int | float):
             raise Unauthenticated
-        identity = _identity(claims, claims["sub"], trusted=True)
-        return replace(identity, session=session, claims=MappingProxyType(nested))
+        if key and not self._keys.holds(key):
+            raise Unauthenticated  # it was withdrawn, and with it all that it has signed
+        return replace(
+            identity, session=session, claims=MappingProxyType(nested), until=until, key=key
+        )
 
     def _signed_by_provider(self, token: str, header: Mapping[str, Any]) -> Identity:
         for key in self._keys.find(header.get("kid"), header.get("alg")):
@@ -203,7 +268,8 @@ class Tokens:
             except jwt.InvalidSignatureError:
                 continue
             self._provider.check(claims)
-            return _identity(claims, claims[self._provider.user_claim], trusted=False)
+            identity = _identity(claims, claims[self._provider.user_claim], trusted=False)
+            return replace(identity, key=key.fingerprint)
         raise Unauthenticated
 
 
@@ -227,11 +293,14 @@ def bearer(header: str | None) -> str:
     """Take the token out of the value of an ``authorization`` header: ``Bearer <token>``."""
     scheme, _, token = (header or "").strip().partition(" ")
     token = token.strip()
-    if scheme.lower() != "bearer" or not token.isascii() or " " in token:
-        raise Unauthenticated
-    if not 0 < len(token) <= LONGEST_TOKEN:
+    if scheme.lower() != "bearer" or not is_token(token):
         raise Unauthenticated
     return token
+
+
+def is_token(text: str) -> bool:
+    """Whether ``text`` can be a token at all, by its characters and its length."""
+    return len(text) <= LONGEST_TOKEN and _TOKEN.fullmatch(text) is not None
 
 
 def valid_sub(sub: object) -> bool:
@@ -253,6 +322,7 @@ def _identity(claims: dict[str, Any], user: object, *, trusted: bool) -> Identit
         sub=user,
         claims=MappingProxyType(claims),
         expires_at=float(exp),
+        until=float(exp),
         admin=trusted and claims.get("admin") is True,
         demo=trusted and claims.get("demo") is True,
     )

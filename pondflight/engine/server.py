@@ -44,7 +44,7 @@ from pondflight.errors import (
     PondflightError,
     Unavailable,
 )
-from pondflight.flightsql import Call, FlightSqlServer, PreparedStatement, answers
+from pondflight.flightsql import Call, FlightSqlServer, PreparedStatement, Upload, answers
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.decoding import decode_action, decode_ticket
 from pondflight.flightsql.sqlinfo import sql_info_table
@@ -154,13 +154,13 @@ class EngineServer(FlightSqlServer):
         call: Call,
         command: c.Command,
         descriptor: flight.FlightDescriptor,
-        reader: flight.MetadataRecordBatchReader,
+        upload: Upload,
         writer: flight.FlightMetadataWriter,
     ) -> None:
         """DoPut, by message: none of them is a query."""
         if call.identity.query_only:
             raise PermissionDenied(_QUERY_ONLY)
-        super().on_do_put(call, command, descriptor, reader, writer)
+        super().on_do_put(call, command, descriptor, upload, writer)
 
     # -- statements ---------------------------------------------------------------------------
 
@@ -246,27 +246,27 @@ class EngineServer(FlightSqlServer):
         self,
         call: Call,
         command: c.PreparedStatementQuery,
-        reader: flight.MetadataRecordBatchReader,
+        upload: Upload,
     ) -> bytes | None:
         """Bind parameters."""
         handle, _ = self._handle(call, command.prepared_statement_handle)
-        return self._statements.bind(handle, parameters.received(call, reader)).encode()
+        return self._statements.bind(handle, parameters.received(call, upload)).encode()
 
     def do_put_prepared_statement_update(
         self,
         call: Call,
         command: c.PreparedStatementUpdate,
-        reader: flight.MetadataRecordBatchReader,
+        upload: Upload,
     ) -> int:
         """Run once per row of parameters."""
         handle, session = self._handle(call, command.prepared_statement_handle)
-        bound = parameters.received(call, reader)
+        bound = parameters.received(call, upload)
         if not bound.num_columns:
             bound = self._statements.bound(handle)
         return self._statements.update(call, session, handle.query, bound)
 
     def do_put_statement_ingest(
-        self, call: Call, command: c.StatementIngest, reader: flight.MetadataRecordBatchReader
+        self, call: Call, command: c.StatementIngest, upload: Upload
     ) -> int:
         """Load a stream into a table."""
         session = self._session(call, command.transaction_id)
@@ -274,7 +274,7 @@ class EngineServer(FlightSqlServer):
             self._storage.writing(call, self._database, adds=True),
             self._journal.during(call, f"INGEST INTO {quote(command.table)}", "INGEST") as entry,
         ):
-            total = ingest(self._sessions, self._pushdown, call, session, command, reader)
+            total = ingest(self._sessions, self._pushdown, call, session, command, upload)
             entry.rows = lambda: total
             return total
 

@@ -12,5 +12,13 @@ from pondflight.flightsql.answers import PreparedStatement
 from pondflight.flightsql.calls import Authenticator, Call
 from pondflight.flightsql.server import FlightSqlServer
 from pondflight.flightsql.streams import ResultStream
+from pondflight.flightsql.uploads import Upload
 
-__all__ = ["Authenticator", "Call", "FlightSqlServer", "PreparedStatement", "ResultStream"]
+__all__ = [
+    "Authenticator",
+    "Call",
+    "FlightSqlServer",
+    "PreparedStatement",
+    "ResultStream",
+    "Upload",
+]

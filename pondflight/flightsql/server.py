@@ -34,6 +34,7 @@ from pondflight.flightsql.decoding import decode_action, decode_command, decode_
 from pondflight.flightsql.schemas import schema_of
 from pondflight.flightsql.status import leaf_of, to_pyarrow
 from pondflight.flightsql.streams import Result, to_flight_stream
+from pondflight.flightsql.uploads import Upload
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -45,6 +46,10 @@ class FlightSqlServer(flight.FlightServerBase):
     It listens on ``location`` from the moment it is built. ``calls`` is the table of running
     calls, which also notices clients that go away.
     """
+
+    reads_values = True
+    """Whether uploads are checked down to the text in them; a server that only sends them on has
+    no need of that."""
 
     def __init__(
         self,
@@ -106,9 +111,10 @@ class FlightSqlServer(flight.FlightServerBase):
         writer: flight.FlightMetadataWriter,
     ) -> None:
         """DoPut."""
+        upload = Upload(reader, text=self.reads_values)
         self._run(
             context,
-            lambda call: self.on_do_put(call, _command(descriptor), descriptor, reader, writer),
+            lambda call: self.on_do_put(call, _command(descriptor), descriptor, upload, writer),
         )
 
     def do_action(
@@ -175,12 +181,12 @@ class FlightSqlServer(flight.FlightServerBase):
         call: Call,
         command: c.Command,
         descriptor: flight.FlightDescriptor,
-        reader: flight.MetadataRecordBatchReader,
+        upload: Upload,
         writer: flight.FlightMetadataWriter,
     ) -> None:
         """DoPut, by message. Row counts and new handles go back in the metadata."""
         if isinstance(command, c.PreparedStatementQuery):
-            handle = self.do_put_prepared_statement_query(call, command, reader)
+            handle = self.do_put_prepared_statement_query(call, command, upload)
             if handle is not None:
                 answer = wire.new("DoPutPreparedStatementResult", prepared_statement_handle=handle)
                 writer.write(answer.SerializeToString())
@@ -188,9 +194,9 @@ class FlightSqlServer(flight.FlightServerBase):
         if isinstance(command, c.StatementUpdate):
             count = self.do_put_statement_update(call, command)
         elif isinstance(command, c.PreparedStatementUpdate):
-            count = self.do_put_prepared_statement_update(call, command, reader)
+            count = self.do_put_prepared_statement_update(call, command, upload)
         elif isinstance(command, c.StatementIngest):
-            count = self.do_put_statement_ingest(call, command, reader)
+            count = self.do_put_statement_ingest(call, command, upload)
         elif isinstance(command, c.SubstraitPlan):
             _unsupported("Substrait")
         else:
@@ -267,7 +273,7 @@ class FlightSqlServer(flight.FlightServerBase):
         self,
         call: Call,
         command: c.PreparedStatementQuery,
-        reader: flight.MetadataRecordBatchReader,
+        upload: Upload,
     ) -> bytes | None:
         """Bind parameters; a handle that is to replace the statement's, if there is one."""
         _unsupported(command.message)
@@ -276,7 +282,7 @@ class FlightSqlServer(flight.FlightServerBase):
         self,
         call: Call,
         command: c.PreparedStatementUpdate,
-        reader: flight.MetadataRecordBatchReader,
+        upload: Upload,
     ) -> int:
         """Run a prepared statement once per row; rows affected, or -1 if unknown."""
         _unsupported(command.message)
@@ -286,7 +292,7 @@ class FlightSqlServer(flight.FlightServerBase):
         _unsupported(command.message)
 
     def do_put_statement_ingest(
-        self, call: Call, command: c.StatementIngest, reader: flight.MetadataRecordBatchReader
+        self, call: Call, command: c.StatementIngest, upload: Upload
     ) -> int:
         """Load a stream into a table; rows loaded."""
         _unsupported(command.message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,24 @@ from pondflight.errors import NotFound, Unavailable
 from pondflight.flightsql.client import act_json, open_client
 from pondflight.flightsql.status import ConnectionLost
 
-_SECONDS = 30.0
+SECONDS = 30.0
+"""How long an answer is waited for."""
 
 
 class AdminClient:
-    """A connection to the proxy at ``url`` (``grpc://`` or ``grpc+tls://``) with an admin token.
+    """A connection to the proxy at ``url`` (``grpc://`` or ``grpc+tls://``).
 
-    ``tls_ca``: file with the certificates to trust, in place of the system's.
+    ``token_for`` gives a token that allows the action that it is asked for. ``tls_ca``: file with
+    the certificates to trust, in place of the system's.
     """
 
-    def __init__(self, url: str, token: str, tls_ca: Path | None = None) -> None:
+    def __init__(
+        self, url: str, token_for: Callable[[str], str], tls_ca: Path | None = None
+    ) -> None:
         self._url = url
+        self._token_for = token_for
         roots = {} if tls_ca is None else {"tls_root_certs": tls_ca.read_bytes()}
         self._client = open_client(url, tls=roots)
-        self._options = flight.FlightCallOptions(
-            timeout=_SECONDS, headers=[(b"authorization", f"Bearer {token}".encode())]
-        )
 
     def workers(self) -> list[dict[str, Any]]:
         """``control.WORKERS``."""
@@ -46,8 +49,10 @@ class AdminClient:
         return worker
 
     def _act(self, kind: str, body: bytes) -> dict[str, Any]:
+        header = (b"authorization", f"Bearer {self._token_for(kind)}".encode())
+        options = flight.FlightCallOptions(timeout=SECONDS, headers=[header])
         try:
-            return act_json(self._client, kind, body, self._options)
+            return act_json(self._client, kind, body, options)
         except ConnectionLost as error:
             raise Unavailable(
                 f"nothing answers at {self._url}: is pondflight running there?"

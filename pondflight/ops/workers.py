@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from pondflight.errors import ConfigError
 if TYPE_CHECKING:
     from pondflight.ops.client import AdminClient
 
-_TOKEN_LIFE = timedelta(minutes=1)
+_TOKEN_SECONDS = 10.0
 _SUBJECT = "pondflight-cli"
 _ID = 12
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -124,10 +123,11 @@ def stop(
 def _client(url: str, token: str | None, tls_ca: Path | None) -> AdminClient:
     from pondflight.ops.client import AdminClient  # noqa: PLC0415 - pyarrow takes its time
 
-    return AdminClient(url, token or _own_token(), tls_ca)
+    return AdminClient(url, _own_tokens() if token is None else lambda _: token, tls_ca)
 
 
-def _own_token() -> str:
+def _own_tokens() -> Callable[[str], str]:
+    """Signs a token for each action, with the secret that this machine has."""
     from pondflight.auth.tokens import Tokens  # noqa: PLC0415
     from pondflight.settings import load  # noqa: PLC0415
 
@@ -137,7 +137,8 @@ def _own_token() -> str:
     secret = load(environ=environ).security.jwt_secret
     if secret is None:
         raise ConfigError([_HOW_TO_SIGN])
-    return Tokens(secret.get_secret_value()).mint(_SUBJECT, _TOKEN_LIFE, admin=True)
+    tokens = Tokens(secret.get_secret_value())
+    return lambda action: tokens.mint_call(_SUBJECT, action, _TOKEN_SECONDS)
 
 
 def _row(worker: dict[str, Any]) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ import base64
 import binascii
 import re
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from http.cookies import CookieError, SimpleCookie
 
 from pondflight.auth.tokens import LONGEST_TOKEN, Identity, Tokens, bearer
@@ -21,6 +21,9 @@ from pondflight.errors import Unauthenticated
 from pondflight.flightsql.calls import Headers
 from pondflight.telemetry import metrics
 from pondflight.workers.pool import User
+
+_MOST_CREDENTIALS = 8
+"""Values of ``authorization`` in one call. Three are the most that a client is known to send."""
 
 ANY_USER = "token"
 """A user name that goes with any token, for tools that insist on one."""
@@ -33,13 +36,14 @@ class Caller:
     """Who calls.
 
     ``session`` is empty for the default session; ``offered`` is the one that the response hands
-    out, if it hands out any.
+    out, if it hands out any. ``renew``: it hands out another token of ``session``.
     """
 
     identity: Identity
     token: str
     session: str
     offered: str | None
+    renew: bool = False
 
     @property
     def user(self) -> User:
@@ -56,22 +60,28 @@ class CallerCheck:
     def authenticate(self, method: str, headers: Headers) -> Caller:
         """The caller behind a Bearer token, or behind a token as the password of Basic.
 
-        The user name that goes with a password is ``token`` or the token's own ``sub``.
+        The user name that goes with a password is ``token`` or the token's own ``sub``. Clients
+        that get tokens by themselves (OAuth) send theirs beside ours, in any order; all of them
+        must be of one user.
         """
         try:
-            user, token = _credentials(headers)
-            identity = self._tokens.verify(token)
-            if user not in (None, ANY_USER, identity.sub):
+            caller = self._agreed(_credentials(headers))
+            if caller.identity.action is not None and method != "do_action":
                 raise Unauthenticated  # noqa: TRY301  counted with the others
         except Unauthenticated:
             metrics.AUTH_FAILURES.inc()
             raise
-        session = identity.session or _cookie(headers) or ""
+        if caller.session:
+            return caller
+        session = _cookie(headers) or ""
         offered = None if session else secrets.token_urlsafe(16)
-        return Caller(identity, token, session, offered)
+        return replace(caller, session=session, offered=offered)
 
     def response_headers(self, method: str, headers: Headers, caller: Caller) -> Mapping[str, str]:
-        """A session for a client that has none."""
+        """A session for a client that has none; a new token for a session whose token ends soon."""
+        if caller.renew:
+            token = self._tokens.mint_session(caller.identity, caller.session)
+            return {"authorization": f"Bearer {token}"} if len(token) <= LONGEST_TOKEN else {}
         if caller.offered is None:
             return {"authorization": f"Bearer {caller.token}"} if method == "handshake" else {}
         token = self._tokens.mint_session(caller.identity, caller.offered)
@@ -82,13 +92,46 @@ class CallerCheck:
             "set-cookie": f"{SESSION_COOKIE}={caller.offered}",
         }
 
+    def _agreed(self, sent: Sequence[tuple[str | None, str]]) -> Caller:
+        """Who the tokens of one call speak for, and in which session; whatever their order."""
+        found: dict[str, Identity] = {}
+        ended: list[tuple[str, str]] = []
+        for user, token in sent:
+            try:
+                identity = self._tokens.verify(token, calls=True)
+            except Unauthenticated:
+                # The session goes on for a client that has got itself a new token meanwhile.
+                session = self._tokens.ended_session(token)
+                if session is None:
+                    raise
+                ended.append(session)
+                continue
+            if user not in (None, ANY_USER, identity.sub):
+                raise Unauthenticated
+            found[token] = identity
+        users = {(who.sub, who.admin, who.demo, who.action) for who in found.values()}
+        sessions = {who.session for who in found.values() if who.session is not None}
+        sessions |= {session for _, session in ended}
+        if len(users) != 1 or len(sessions) > 1:
+            raise Unauthenticated
+        # Of a session's token and the one that it was made of, the latter is the newer, if any is.
+        token, identity = max(found.items(), key=lambda pair: (not pair[1].session, pair[1].until))
+        if any(sub != identity.sub for sub, _ in ended):
+            raise Unauthenticated
+        renew = bool(ended) or any(map(self._tokens.should_renew, found.values()))
+        return Caller(identity, token, next(iter(sessions), ""), None, renew)
 
-def _credentials(headers: Headers) -> tuple[str | None, str]:
-    """User name, if one was sent, and token."""
+
+def _credentials(headers: Headers) -> list[tuple[str | None, str]]:
+    """User name, if one was sent, and token, of each value."""
+    found: list[tuple[str | None, str]] = []
     for value in headers.get("authorization", []):
         scheme, _, rest = value.strip().partition(" ")
-        return _basic(rest.strip()) if scheme.lower() == "basic" else (None, bearer(value))
-    raise Unauthenticated
+        basic = scheme.lower() == "basic"
+        found.append(_basic(rest.strip()) if basic else (None, bearer(value)))
+    if not 0 < len(found) <= _MOST_CREDENTIALS:
+        raise Unauthenticated
+    return found
 
 
 def _basic(encoded: str) -> tuple[str, str]:

@@ -19,10 +19,18 @@ import pyarrow as pa
 from pyarrow import flight
 
 from pondflight import control
-from pondflight.errors import Cancelled, Internal, PondflightError, Unauthenticated, Unavailable
-from pondflight.flightsql import Call, ResultStream
+from pondflight.errors import (
+    Cancelled,
+    Internal,
+    InvalidArgument,
+    PondflightError,
+    Unauthenticated,
+    Unavailable,
+)
+from pondflight.flightsql import Call, ResultStream, Upload, validity
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.status import ConnectionLost, NotConnected, from_pyarrow
+from pondflight.flightsql.uploads import abandon
 from pondflight.proxy import statement_metrics as meter
 from pondflight.proxy.callers import Caller
 from pondflight.workers.pool import Pool, User
@@ -125,6 +133,7 @@ class Relay:
         def batches() -> Iterator[pa.RecordBatch]:
             with _worker_errors(self._pool, lease, call):
                 for chunk in reader:
+                    _check(chunk.data)
                     meter.sent(chunk.data)
                     yield chunk.data
 
@@ -135,47 +144,28 @@ class Relay:
         call: Call,
         command: c.Command,
         descriptor: flight.FlightDescriptor,
-        reader: flight.MetadataRecordBatchReader,
+        upload: Upload,
         writer: flight.FlightMetadataWriter,
     ) -> None:
         """DoPut: the client's batches up, the worker's answers down."""
         # The first message of a StatementUpdate has no schema, and asking for it would wait.
-        schema = _EMPTY if isinstance(command, c.StatementUpdate) else reader.schema
+        schema = _EMPTY if isinstance(command, c.StatementUpdate) else upload.schema
         lease, options = self._enter(call)
         with _worker_errors(self._pool, lease, call):
             up, answers = lease.worker.client.do_put(descriptor, schema, options)
             try:
                 if schema is not _EMPTY:
-                    self._upload(call, lease, reader, up)
+                    _send_rows(call, upload, up)
                 up.done_writing()
                 answer = answers.read()
                 meter.answered(call)
                 while answer is not None:
                     writer.write(answer)
                     answer = answers.read()
-            finally:
-                up.close()
-
-    def _upload(
-        self,
-        call: Call,
-        lease: Lease,
-        reader: flight.MetadataRecordBatchReader,
-        up: flight.FlightStreamWriter,
-    ) -> None:
-        for chunk in reader:
-            meter.received(chunk.data)
-            if chunk.data is None:
-                up.write_metadata(chunk.app_metadata)
-            elif chunk.app_metadata is None:
-                up.write_batch(chunk.data)
-            else:
-                up.write_with_metadata(chunk.data, chunk.app_metadata)
-        if not call.still_connected():
-            # To pyarrow, a client that died looks like the end of its stream. The worker must
-            # hear the truth before it sees that end.
-            lease.cancel()
-            call.raise_if_cancelled()
+            except Exception:
+                abandon(up)
+                raise
+            up.close()
 
     def _send(
         self,
@@ -229,6 +219,28 @@ class _Once:
             self._lease.cancel()
         finally:
             self._under_way.release()
+
+
+def _send_rows(call: Call, upload: Upload, up: flight.FlightStreamWriter) -> None:
+    for chunk in upload:
+        meter.received(chunk.data)
+        if chunk.data is None:
+            up.write_metadata(chunk.app_metadata)
+        elif chunk.app_metadata is None:
+            up.write_batch(chunk.data)
+        else:
+            up.write_with_metadata(chunk.data, chunk.app_metadata)
+    # To pyarrow, a client that died looks like the end of its stream.
+    if not call.still_connected():
+        call.raise_if_cancelled()
+
+
+def _check(batch: pa.RecordBatch) -> None:
+    """A worker runs what its user wrote: what it sends is read no sooner than what users send."""
+    try:
+        validity.check(batch, text=False)
+    except InvalidArgument as error:
+        raise Internal("the worker sent damaged data") from error
 
 
 def _user(call: Call) -> User:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyarrow import flight
 
 from pondflight import control, dialect
-from pondflight.auth.tokens import Tokens
+from pondflight.auth.tokens import Identity, Tokens
 from pondflight.errors import (
     NotFound,
     NotSupported,
@@ -25,14 +25,14 @@ from pondflight.errors import (
     PondflightError,
     Unavailable,
 )
-from pondflight.flightsql import Call, FlightSqlServer, wire
+from pondflight.flightsql import Call, FlightSqlServer, Upload, wire
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.decoding import decode_action
 from pondflight.flightsql.sqlinfo import sql_info_table
 from pondflight.flightsql.streams import Result
 from pondflight.proxy import statement_metrics as meter
 from pondflight.proxy.administration import ACTIONS, Administration
-from pondflight.proxy.callers import CallerCheck
+from pondflight.proxy.callers import Caller, CallerCheck
 from pondflight.proxy.databases import NO_DATABASES, Databases
 from pondflight.proxy.early_infos import Promises
 from pondflight.proxy.rate_limits import FREE, Charges
@@ -58,6 +58,8 @@ They need not start one, and are answered while the server is shutting down.
 
 class ProxyServer(FlightSqlServer):
     """Relays Flight SQL."""
+
+    reads_values = False
 
     def __init__(
         self,
@@ -173,7 +175,7 @@ class ProxyServer(FlightSqlServer):
         call: Call,
         command: c.Command,
         descriptor: flight.FlightDescriptor,
-        reader: flight.MetadataRecordBatchReader,
+        upload: Upload,
         writer: flight.FlightMetadataWriter,
     ) -> None:
         """The client's rows."""
@@ -183,10 +185,13 @@ class ProxyServer(FlightSqlServer):
         if not binds:
             self._charges.run(call)
         with contextlib.nullcontext() if binds else self._changing(call):
-            self._relay.put(call, command, descriptor, reader, writer)
+            self._relay.put(call, command, descriptor, upload, writer)
 
     def on_do_action(self, call: Call, kind: str, body: bytes) -> Iterable[bytes]:
         """Flight SQL's actions to the worker; the control channel stays closed to users."""
+        caller: Caller = call.identity
+        if caller.identity.action not in (None, kind):
+            raise PermissionDenied("this token is for one action, and not for this one")
         if kind not in c.ACTIONS:
             return [self._on_control(call, kind, body)]
         request = decode_action(kind, body)
@@ -216,7 +221,8 @@ class ProxyServer(FlightSqlServer):
             return self._cancel(call, body)
         if kind not in ACTIONS and kind not in {control.METRICS, control.POOL_STATUS}:
             raise NotSupported(f"unknown action {kind[:64]!r}; ListActions has those there are")
-        if not call.identity.identity.admin:
+        identity: Identity = call.identity.identity
+        if not identity.admin and identity.action != kind:
             raise PermissionDenied("this is for administrators: use a token with the claim 'admin'")
         match kind:
             case control.METRICS:

@@ -22,7 +22,7 @@ from pydantic import SecretStr
 
 from pondflight import memory
 
-memory.tame()  # before pyarrow is imported
+memory.tame(arrow=memory.UPLOADS)  # before pyarrow is imported
 
 import pyarrow as pa  # noqa: E402
 

@@ -9,8 +9,10 @@ must also be JSON and, if the browser says where it comes from, must come from h
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
+import secrets
 import time
 from datetime import timedelta
 from typing import Any, Final
@@ -20,7 +22,7 @@ import falcon
 from falcon.asgi import Request, Response
 
 from pondflight import __version__, control
-from pondflight.auth.tokens import Identity, Tokens
+from pondflight.auth.tokens import LEEWAY, Identity, Tokens
 from pondflight.errors import PermissionDenied, Unauthenticated
 from pondflight.web import threads
 from pondflight.web.ai.bodies import Body, text
@@ -39,6 +41,7 @@ class Operators:
         self._tokens = tokens
         key = hmac.new(secret.encode(), b"console cookie", hashlib.sha256).hexdigest()
         self._cookies = Tokens(key)
+        self._ended: dict[bytes, float] = {}
 
     def sign_in(self, token: str) -> tuple[str, int]:
         """The cookie for an administrator's token, and the seconds that it is good for."""
@@ -47,7 +50,9 @@ class Operators:
             raise PermissionDenied("this token is not an administrator's: pondflight token --admin")
         left = timedelta(seconds=identity.expires_at - time.time())
         ttl = max(timedelta(seconds=1), min(left, _LONGEST))
-        return self._cookies.mint(identity.sub, ttl, admin=True), int(ttl.total_seconds())
+        # No two are the same, so that the end of one is not the end of another.
+        cookie = self._cookies.mint(identity.sub, ttl, admin=True, jti=secrets.token_hex(8))
+        return cookie, int(ttl.total_seconds())
 
     def check(self, req: Request) -> Identity:
         """The operator who sends the request."""
@@ -55,14 +60,27 @@ class Operators:
         if len(cookies) != 1:
             raise Unauthenticated
         identity = self._cookies.verify(cookies[0])
-        if not identity.admin:
+        if not identity.admin or _digest(cookies[0]) in self._ended:
             raise Unauthenticated
         return identity
+
+    def sign_out(self, req: Request) -> None:
+        """The cookie counts no more, whoever has a copy of it, until this process ends."""
+        now = time.time()
+        for cookie in req.get_cookie_values(COOKIE) or []:
+            with contextlib.suppress(Unauthenticated):
+                ends = self._cookies.verify(cookie).expires_at + LEEWAY
+                kept = {key: end for key, end in self._ended.items() if end > now}
+                self._ended = kept | {_digest(cookie): ends}
 
     def check_change(self, req: Request) -> Identity:
         """The operator who sends a request that changes something, from our own page."""
         same_origin(req)
         return self.check(req)
+
+
+def _digest(cookie: str) -> bytes:
+    return hashlib.sha256(cookie.encode()).digest()
 
 
 def same_origin(req: Request) -> None:
@@ -99,6 +117,7 @@ class Session:
     async def on_delete(self, req: Request, resp: Response) -> None:
         """Sign out."""
         same_origin(req)
+        self._operators.sign_out(req)
         resp.unset_cookie(COOKIE, path=_PATH, same_site="Strict")
         resp.status = falcon.HTTP_204
 

@@ -77,10 +77,11 @@ class WebProcess:
 
 def _environment() -> dict[str, str]:
     """What it needs, besides the pipe: any other variable may be the password of a database."""
-    return {
+    kept = {
         name: value
         for name, value in os.environ.items()
         if name in _VARIABLES
         or name.startswith(_FAMILIES)
         or name.upper().endswith("_PROXY")  # both spellings are in use
     }
+    return kept | {"ARROW_DEFAULT_MEMORY_POOL": "system"}  # the proxy's is bounded

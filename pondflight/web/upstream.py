@@ -1,7 +1,8 @@
 """The proxy, as the HTTP app sees it: a Flight SQL server.
 
 Statements are run with the caller's own token, so the proxy decides about them as it does about
-those that come by Flight. What the app asks for itself it asks as an administrator.
+those that come by Flight. What the app asks for itself it asks with a token for that one
+question.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import secrets
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -95,7 +95,7 @@ class Upstream:
         return answer
 
     def _control(self, action: str, body: bytes = b"", seconds: float = _CONTROL_SECONDS) -> bytes:
-        token = self._tokens.mint(_SUBJECT, timedelta(minutes=1), admin=True)
+        token = self._tokens.mint_call(_SUBJECT, action, seconds)
         return act(self._client, action, body, _options(seconds, token))
 
 

@@ -107,6 +107,20 @@ def test_what_goes_wrong_at_the_provider_is_one_of_our_errors(
 
 
 @BOTH
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_takes_neither_key_nor_question_elsewhere(
+    run: Run, models: Models, provider: ProviderServer, model: str, status: int
+) -> None:
+    elsewhere = ProviderServer()
+    provider.answers = [Reply(status=status, headers={"location": f"{elsewhere.url}/v1/messages"})]
+    with pytest.raises(Unavailable):
+        run(ask(models, model))
+    assert (len(provider.requests), elsewhere.requests) == (1, [])
+    elsewhere.shutdown()
+    elsewhere.server_close()
+
+
+@BOTH
 def test_the_providers_wait_is_passed_on(
     run: Run, models: Models, provider: ProviderServer, model: str
 ) -> None:

@@ -432,3 +432,37 @@ def test_document_that_trickles_in_is_given_up(monkeypatch: pytest.MonkeyPatch) 
 def test_pem_that_is_of_no_use_says_why(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         read_pem(text)
+
+
+def test_a_session_ends_with_the_key_that_its_token_was_signed_with() -> None:
+    publisher = Publisher(jwk("RS256"), jwk("EdDSA", "other"))
+    tokens = publisher.tokens()
+    session = tokens.mint_session(tokens.verify(signed("RS256")), "s-1")
+    other = tokens.mint_session(tokens.verify(signed("EdDSA", "other")), "s-2")
+    assert tokens.verify(tokens.mint_session(tokens.verify(session), "s-3")).session == "s-3"
+    publisher.entries = [jwk("EdDSA", "other")]
+    publisher.now += REFRESH + 1
+
+    def ended() -> bool:
+        try:
+            tokens.verify(session)
+        except Unauthenticated:
+            return True
+        return False
+
+    wait_until(ended)
+    assert tokens.verify(other).session == "s-2"
+
+
+def test_a_session_token_has_the_keys_fetched_after_a_restart() -> None:
+    publisher = Publisher(jwk("RS256"))
+    tokens = publisher.tokens()
+    session = tokens.mint_session(tokens.verify(signed("RS256")), "s-1")
+    assert publisher.tokens().verify(session).session == "s-1"
+    publisher.broken = True
+    with pytest.raises(Unavailable):
+        publisher.tokens().verify(session)
+    fixed = FixedKeys((read_pem(pem(PRIVATE["RS256"])),))
+    assert Tokens(SECRET, None, fixed).verify(session).session == "s-1"
+    with pytest.raises(Unauthenticated):
+        Tokens(SECRET).verify(session)

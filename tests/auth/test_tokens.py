@@ -20,6 +20,7 @@ from pondflight.auth.tokens import (
     ISSUER,
     LEEWAY,
     LONGEST_TOKEN,
+    SESSION_SECONDS,
     Identity,
     Tokens,
     bearer,
@@ -247,6 +248,55 @@ def test_session_token_of_a_session_token_has_the_new_session(tokens: Tokens) ->
     first = tokens.verify(tokens.mint_session(tokens.verify(signed()), "s-1"))
     second = tokens.verify(tokens.mint_session(first, "s-2"))
     assert (second.session, second.expires_at) == ("s-2", first.expires_at)
+
+
+def test_session_token_lives_for_a_day_and_is_renewed_until_its_own_token_ends(
+    tokens: Tokens, clock: Clock
+) -> None:
+    identity = tokens.verify(signed(exp=clock() + 10 * SESSION_SECONDS))
+    session = tokens.verify(tokens.mint_session(identity, "s-1"))
+    assert session.expires_at == pytest.approx(clock() + SESSION_SECONDS, abs=5)
+    assert not tokens.should_renew(session)
+    clock.ahead = SESSION_SECONDS * 0.6
+    assert tokens.should_renew(session)
+    renewed = tokens.verify(tokens.mint_session(session, "s-1"))
+    assert renewed.expires_at == pytest.approx(clock() + SESSION_SECONDS, abs=5)
+    assert renewed.until == identity.until
+    clock.ahead = 0
+    last = tokens.verify(tokens.mint_session(tokens.verify(signed()), "s-1"))
+    clock.ahead = last.expires_at - time.time() - 1
+    assert not tokens.should_renew(last)
+
+
+def test_ended_session_is_known_by_its_token_alone(tokens: Tokens, clock: Clock) -> None:
+    token = tokens.mint_session(tokens.verify(signed()), "s-1")
+    clock.ahead = 10 * SESSION_SECONDS
+    with pytest.raises(Unauthenticated):
+        tokens.verify(token)
+    assert tokens.ended_session(token) == ("alice", "s-1")
+    for other in (signed(), token[:-2], "", "x y", tokens.mint("alice", HOUR)):
+        assert tokens.ended_session(other) is None
+
+
+def test_token_of_a_call_is_for_one_action_and_seconds(tokens: Tokens, clock: Clock) -> None:
+    token = tokens.mint_call("web", "look", 2)
+    with pytest.raises(Unauthenticated):
+        tokens.verify(token)
+    identity = tokens.verify(token, calls=True)
+    assert (identity.sub, identity.action, identity.admin) == ("web", "look", False)
+    with pytest.raises(Unauthenticated):  # not even when it is known
+        tokens.verify(token)
+    clock.ahead = 2 + LEEWAY
+    with pytest.raises(Unauthenticated):
+        tokens.verify(token, calls=True)
+
+
+@pytest.mark.parametrize("sub", ["a\u200bb", "\u202egnirts", "a\u2066b", "\ufeffalice", "a\u00adb"])
+def test_characters_that_nobody_sees_name_nobody(tokens: Tokens, sub: str) -> None:
+    with pytest.raises(InvalidArgument, match="invisible"):
+        tokens.mint(sub, HOUR)
+    with pytest.raises(Unauthenticated):
+        tokens.verify(signed(sub=sub))
 
 
 def test_session_id_counts_in_a_session_token_only(tokens: Tokens) -> None:

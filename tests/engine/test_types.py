@@ -289,3 +289,10 @@ def test_the_documentation_names_every_type() -> None:
         if spelled.get(family, nested.get(family, family)) not in page
     ]
     assert missing == []
+
+
+def test_a_parameter_that_is_run_end_encoded(connect: Connect) -> None:
+    runs = pa.RunEndEncodedArray.from_arrays(pa.array([1], pa.int32()), pa.array(["a"]))
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT ?", pa.record_batch([runs], names=["p"]))
+        assert cursor.fetchall() == [("a",)]

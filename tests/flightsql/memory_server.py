@@ -9,7 +9,14 @@ import pyarrow as pa
 from pyarrow import flight
 
 from pondflight.errors import AlreadyExists, InvalidArgument, NotFound, SqlError
-from pondflight.flightsql import Call, FlightSqlServer, PreparedStatement, ResultStream, wire
+from pondflight.flightsql import (
+    Call,
+    FlightSqlServer,
+    PreparedStatement,
+    ResultStream,
+    Upload,
+    wire,
+)
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.schemas import (
     CATALOGS,
@@ -115,25 +122,25 @@ class MemoryServer(FlightSqlServer):
         self,
         call: Call,
         command: c.PreparedStatementQuery,
-        reader: flight.MetadataRecordBatchReader,
+        upload: Upload,
     ) -> bytes | None:
         replaced = secrets.token_bytes(8)
         self.prepared[replaced] = self._prepared(command.prepared_statement_handle)
-        self.bound[replaced] = reader.read_all()
+        self.bound[replaced] = upload.read_all()
         return replaced
 
     def do_put_prepared_statement_update(
         self,
         call: Call,
         command: c.PreparedStatementUpdate,
-        reader: flight.MetadataRecordBatchReader,
+        upload: Upload,
     ) -> int:
         return self._delete(self._prepared(command.prepared_statement_handle))
 
     def do_put_statement_ingest(
-        self, call: Call, command: c.StatementIngest, reader: flight.MetadataRecordBatchReader
+        self, call: Call, command: c.StatementIngest, upload: Upload
     ) -> int:
-        table = reader.read_all()
+        table = upload.read_all()
         exists = command.table in self.tables
         options = command.table_definition_options
         if exists and options.if_exists == c.TableExists.FAIL:

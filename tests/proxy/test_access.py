@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import threading
 from datetime import timedelta
 
@@ -144,6 +145,20 @@ def test_the_pools_status_is_for_administrators(shared: Deployment, user: str) -
     (status,) = admin.act(control.POOL_STATUS)
     assert b'"active"' in status
     admin.close()
+
+
+def test_a_call_of_our_own_gets_what_it_asks_for_and_nothing_else(shared: Deployment) -> None:
+    client = Client(shared.uri, shared.tokens.mint_call("web", control.POOL_STATUS, 5))
+    (status,) = client.act(control.POOL_STATUS)
+    assert json.loads(status)["ready"] is True
+    for action in (control.METRICS, control.WORKERS, control.STOP_WORKER, control.CANCEL):
+        with pytest.raises(flight.FlightUnauthorizedError):
+            client.act(action)
+    with pytest.raises(flight.FlightUnauthorizedError):
+        client.act("GetSessionOptions")
+    with pytest.raises(flight.FlightUnauthenticatedError):
+        client.rows("SELECT 1")
+    client.close()
 
 
 def test_a_ticket_of_another_user_shows_nothing_of_theirs(shared: Deployment, user: str) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import time
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -63,6 +66,8 @@ def test_a_token_is_the_password_of_its_own_user_or_of_token(
         ["Bearer"],
         ["Bearer a b"],
         ["Bearer ä"],
+        [f"Bearer {TOKENS.mint('ada', HOUR)[:9]}\t{TOKENS.mint('ada', HOUR)[9:]}"],
+        ["Bearer\tx"],
         [""],
         [],
     ],
@@ -113,3 +118,58 @@ def test_a_new_client_is_offered_a_session_both_ways() -> None:
     answer = CHECK.response_headers("get_flight_info", headers, caller)
     assert answer["set-cookie"] == f"{COOKIE}={caller.offered}"
     assert TOKENS.verify(bearer(answer["authorization"])).session == caller.offered
+
+
+def several(*tokens: str) -> list[str]:
+    return [f"Bearer {token}" for token in tokens]
+
+
+def test_a_session_is_found_whatever_the_order_of_the_tokens() -> None:
+    token = TOKENS.mint("ada", HOUR)
+    session = TOKENS.mint_session(TOKENS.verify(token), "one-of-hers-----")
+    for order in ((token, token, session), (session, token, token), (token, session, token)):
+        caller = CHECK.authenticate("do_get", {"authorization": several(*order)})
+        assert (caller.identity.sub, caller.session) == ("ada", "one-of-hers-----")
+        assert caller.offered is None
+        assert CHECK.response_headers("do_get", {}, caller) == {}
+
+
+@pytest.mark.parametrize("claims", [{"sub": "bob"}, {"sub": "ada", "admin": True}])
+def test_tokens_that_contradict_each_other_are_refused(claims: dict[str, Any]) -> None:
+    one, other = TOKENS.mint("ada", HOUR), TOKENS.mint(claims.pop("sub"), HOUR, **claims)
+    of_one = TOKENS.mint_session(TOKENS.verify(one), "a-session-of-one")
+    of_other = TOKENS.mint_session(TOKENS.verify(other), "a-session-of-one")
+    for values in ((one, other), (other, one), (one, of_other), (of_one, other)):
+        with pytest.raises(Unauthenticated):
+            CHECK.authenticate("do_get", {"authorization": several(*values)})
+
+
+def test_tokens_of_two_sessions_and_wrong_ones_beside_right_ones_are_refused() -> None:
+    token = TOKENS.mint("ada", HOUR)
+    one, two = (TOKENS.mint_session(TOKENS.verify(token), name * 16) for name in "ab")
+    wrong = Tokens("another-secret-of-32-characters--").mint("ada", HOUR)
+    for values in ((one, two), (token, wrong), (wrong, token), (token,) * 9):
+        with pytest.raises(Unauthenticated):
+            CHECK.authenticate("do_get", {"authorization": several(*values)})
+
+
+def test_a_session_goes_on_with_the_next_token_of_its_user() -> None:
+    was = replace(TOKENS.verify(TOKENS.mint("ada", HOUR)), until=time.time() - 7200)
+    session = TOKENS.mint_session(was, "one-of-hers-----")
+    for values in ((session, TOKENS.mint("bob", HOUR)), (session,)):
+        with pytest.raises(Unauthenticated):
+            CHECK.authenticate("do_get", {"authorization": several(*values)})
+    headers = {"authorization": several(session, TOKENS.mint("ada", HOUR))}
+    caller = CHECK.authenticate("do_get", headers)
+    assert caller.session == "one-of-hers-----"
+    answer = CHECK.response_headers("do_get", headers, caller)["authorization"]
+    again = CHECK.authenticate("do_get", {"authorization": [answer]})
+    assert (again.session, again.renew) == ("one-of-hers-----", False)
+
+
+def test_a_token_for_one_action_makes_no_other_call() -> None:
+    headers = {"authorization": several(TOKENS.mint_call("web", "look", 5))}
+    assert CHECK.authenticate("do_action", headers).identity.action == "look"
+    for method in ("do_get", "do_put", "get_flight_info", "handshake", "list_actions"):
+        with pytest.raises(Unauthenticated):
+            CHECK.authenticate(method, headers)

@@ -203,3 +203,11 @@ def test_signing_out_takes_the_cookie_away(stack: Stack, cookie: str) -> None:
     cookie = answer.headers["set-cookie"].lower()
     assert cookie.startswith('pondflight_console=""; expires=')
     assert "path=/console" in cookie
+
+
+def test_a_copy_of_the_cookie_ends_with_the_signing_out(stack: Stack, cookie: str) -> None:
+    other = sign_in(stack, stack.token("root", admin=True)).headers["set-cookie"].split(";")[0]
+    for _ in range(2):
+        stack.request("DELETE", "/console/session", cookie=cookie, content_type="application/json")
+        assert stack.request("GET", "/console/status", cookie=cookie).status == 401
+    assert status(stack, other)["ready"] is True

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 
 import duckdb
 import pyarrow as pa
-from pyarrow import flight
 
 from pondflight.engine.databases.pushdown import Pushdown
 from pondflight.engine.duck import quote
 from pondflight.engine.execution.sessions import Sessions
 from pondflight.engine.types.arrow import scannable, scannable_schema
 from pondflight.errors import AlreadyExists, Cancelled, InvalidArgument, NotFound, PondflightError
-from pondflight.flightsql import Call
+from pondflight.flightsql import Call, Upload
 from pondflight.flightsql.commands import StatementIngest, TableExists, TableNotExist
 
 
@@ -25,7 +24,7 @@ def ingest(
     call: Call,
     session: str,
     command: StatementIngest,
-    reader: flight.MetadataRecordBatchReader,
+    upload: Upload,
 ) -> int:
     """Load the stream into the table that ``command`` names; the number of rows.
 
@@ -34,7 +33,7 @@ def ingest(
     is believed.
     """
     target = _target(command)
-    source = _Source(call, reader)
+    source = _Source(call, upload)
     lease = sessions.borrow(call, session, session_state=command.temporary)
     with lease as lane, lane.use(call) as cursor:
         if not command.temporary:
@@ -56,22 +55,25 @@ def ingest(
 class _Source:
     """The client's batches, counted, and watched for the client's death."""
 
-    def __init__(self, call: Call, reader: flight.MetadataRecordBatchReader) -> None:
-        _check_names(reader.schema)
-        self.schema = scannable_schema(reader.schema)
+    def __init__(self, call: Call, upload: Upload) -> None:
+        _check_names(upload.schema)
+        self.schema = scannable_schema(upload.schema)
         self.rows = 0
         self.failure: PondflightError | None = None
         self._call = call
-        self._reader = reader
+        self._upload = upload
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        for chunk in self._reader:
-            if chunk.data is not None:
-                self.rows += chunk.data.num_rows
-                yield scannable(chunk.data)
-        if not self._call.still_connected():
-            self.failure = self._call.cancelled or Cancelled("the call was cancelled")
-            raise self.failure
+        try:
+            for chunk in self._upload:
+                if chunk.data is not None:
+                    self.rows += chunk.data.num_rows
+                    yield scannable(chunk.data)
+            if not self._call.still_connected():
+                raise self._call.cancelled or Cancelled("the call was cancelled")
+        except PondflightError as error:
+            self.failure = error  # DuckDB's own would only tell that reading failed
+            raise
 
 
 def _check_names(schema: pa.Schema) -> None:

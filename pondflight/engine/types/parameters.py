@@ -13,12 +13,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import flight
 
 from pondflight.engine.duck import quote
 from pondflight.engine.sql.statement import Statement
 from pondflight.errors import InvalidArgument
-from pondflight.flightsql import Call
+from pondflight.flightsql import Call, Upload
 
 Values = list[object] | dict[str, object] | None
 """Values for one run of one statement, as DuckDB takes them."""
@@ -26,12 +25,12 @@ Values = list[object] | dict[str, object] | None
 _WIDEST_DECIMAL = 38
 
 
-def received(call: Call, reader: flight.MetadataRecordBatchReader) -> pa.Table:
+def received(call: Call, upload: Upload) -> pa.Table:
     """All rows of an upload; raises why the call was cancelled, if they are not all."""
-    batches = [chunk.data for chunk in reader if chunk.data is not None]
+    batches = [chunk.data for chunk in upload if chunk.data is not None]
     if not call.still_connected():
         call.raise_if_cancelled()
-    return pa.Table.from_batches(batches, reader.schema)
+    return pa.Table.from_batches(batches, upload.schema)
 
 
 def rows(statement: Statement, table: pa.Table | None) -> Iterator[Values]:
@@ -157,7 +156,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_dictionary(kind):
         return _plain(column.cast(kind.value_type))
     if pa.types.is_run_end_encoded(kind):
-        return _plain(column.cast(kind.value_type))
+        return _plain(pc.run_end_decode(column))
     return column
 
 
