@@ -30,6 +30,11 @@ _SMALLEST_SHARE = 0.4
 """That rest has at least so many bytes: DuckDB's own limit is not exact to 40 MB. But of a very
 small worker DuckDB gets this part all the same."""
 
+_TRACE = re.compile(
+    r"\s*\n+Stack Trace:|\s*\nThis error signals an assertion failure within DuckDB"
+)
+"""Where what nobody but DuckDB's makers can use begins, paths of this machine among it."""
+
 _LINE = re.compile(r"\nLINE (\d+): ")
 # A stream that fails half way loses its exception class: pyarrow makes it an OSError.
 _PREFIX = re.compile(
@@ -133,6 +138,7 @@ def sql_error(error: BaseException, *, lines_above: int = 0) -> PondflightError 
         return None
     if lines_above:
         text = _LINE.sub(lambda m: f"\nLINE {int(m[1]) - lines_above}: ", text)
+    text = _TRACE.split(text)[0]
     if "No space left on device" in text:
         return Internal("disk full: the statement could not write its temporary data")
     for sign, leaf in _LEAVES:

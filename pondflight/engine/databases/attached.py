@@ -17,11 +17,12 @@ import duckdb
 
 from pondflight.dsn import MYSQL, POSTGRES
 from pondflight.engine.databases.faults import Fault, Kind, fault_of, missing_name
-from pondflight.engine.databases.files import Files
+from pondflight.engine.databases.files import CannotOpen, Files
 from pondflight.engine.databases.plan import Spec, plan
 from pondflight.engine.databases.server import ServerDatabase, State
+from pondflight.engine.databases.sqlitefile import Object
 from pondflight.engine.duck import quote
-from pondflight.errors import ConfigError, PondflightError, Unavailable
+from pondflight.errors import ConfigError, PondflightError, SqlError, Unavailable
 from pondflight.telemetry.logs import Event, get_logger
 
 log = get_logger()
@@ -53,6 +54,9 @@ _FILE = (
     "database {name} cannot be opened: its file is not there or damaged, or somebody writes to it; "
     "tell the administrator"
 )
+
+_NO_TABLE = re.compile(r"^(?:Catalog|Binder) Error: (.+) is not an? table")
+_READ_ONLY = "Invalid Input Error: database {name} is attached in read-only mode"
 
 
 class Databases:
@@ -101,6 +105,26 @@ class Databases:
         return [*self._files.present, *(one.alias for one in self._servers if one.present)]
 
     @property
+    def names(self) -> list[str]:
+        """All catalogs of ours that are attached, those that nobody sees among them."""
+        return [*self.present, *self._files.hidden]
+
+    @property
+    def of_sqlite(self) -> dict[str, list[Object]]:
+        """By alias the tables and views of SQLite files, which are views in DuckDB's catalog."""
+        return self._files.of_sqlite
+
+    @property
+    def stand_ins(self) -> list[tuple[str, str]]:
+        """Catalog and name of the views that stand for tables of a SQLite file."""
+        return [
+            (alias, one.name)
+            for alias, found in self.of_sqlite.items()
+            for one in found
+            if not one.is_view
+        ]
+
+    @property
     def of_mysql(self) -> bool:
         """Whether one is MySQL's, there or not, of ours or of the administrator's SQL."""
         with self._database.cursor() as cursor:
@@ -119,8 +143,7 @@ class Databases:
     def _attach_file(self, spec: Spec) -> None:
         try:
             self._files.attach(spec)
-        except (duckdb.Error, OSError):
-            # DuckDB's words have the path in them.
+        except (CannotOpen, OSError):
             log.warning(Event.DATABASE_REFUSED, alias=spec.alias)
             self._missing.add(spec.alias)
 
@@ -157,9 +180,6 @@ class Databases:
                 server.look()
             return _unavailable(fault.kind, *(server.alias for server in found))
         missing = missing_name(error.message)
-        for alias in self._missing:
-            if missing == alias.lower():
-                return Unavailable(_FILE.format(name=f"'{alias}'"))
         for server in self._servers:
             if missing != server.alias.lower():
                 continue
@@ -168,6 +188,17 @@ class Databases:
                 return _unavailable(Kind.REFUSED if refused else Kind.AWAY, server.alias)
             if server.changed(_ago(_RECENT_SECONDS)):  # it is back by now
                 return _unavailable(Kind.BROKEN, server.alias)
+        return self._explain_by_file(error)
+
+    def _explain_by_file(self, error: PondflightError) -> PondflightError:
+        missing = missing_name(error.message)
+        for alias in self._missing:
+            if missing == alias.lower():
+                return Unavailable(_FILE.format(name=f"'{alias}'"))
+        written = _NO_TABLE.search(error.message)
+        for alias, name in self.stand_ins:
+            if written is not None and name.lower() == written[1].lower():
+                return SqlError(_READ_ONLY.format(name=f"'{alias}'"))
         return error
 
     def cut_waiting(self, since: float) -> None:
