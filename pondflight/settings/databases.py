@@ -189,6 +189,11 @@ class AttachedDatabase(Section):
         ),
     ] = Field(description="Where it is and how to log in. Take the password from ${NAME}.")
     read_only: Flag = Field(default=True, description="Refuse every write to it.")
+    exact: Flag = Field(
+        default=True,
+        description="Refuse statements that DuckDB would read or write other values for than the"
+        " server has: decimals as DOUBLE, NaN as 0. For postgres and mysql.",
+    )
     on_invalid: Invalid = Field(
         default=None,
         description="What becomes of a cell that cannot be read as its column's type: an error of"

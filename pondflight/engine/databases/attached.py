@@ -18,6 +18,7 @@ import duckdb
 from pondflight.dsn import MYSQL, POSTGRES
 from pondflight.engine.databases.faults import Fault, Kind, fault_of, missing_name
 from pondflight.engine.databases.files import CannotOpen, Files
+from pondflight.engine.databases.lossless import Server
 from pondflight.engine.databases.plan import Spec, plan
 from pondflight.engine.databases.server import ServerDatabase, State
 from pondflight.engine.databases.sqlitefile import Object
@@ -81,6 +82,7 @@ class Databases:
                 self._servers.append(ServerDatabase(self._database, plan(spec)))
             else:
                 self._attach_file(spec)
+        self._set_up([server.system for server in self._servers], specs)
         for server in self._servers:
             server.begin()
         heard = time.monotonic() + (_ATTACH_SECONDS if require_all else _HEARD_SECONDS)
@@ -125,6 +127,11 @@ class Databases:
         ]
 
     @property
+    def exact_servers(self) -> list[Server]:
+        """The databases of servers that are attached, and whose values must not be changed."""
+        return [Server(one.alias, one.system) for one in self._servers if one.present and one.exact]
+
+    @property
     def of_mysql(self) -> bool:
         """Whether one is MySQL's, there or not, of ours or of the administrator's SQL."""
         with self._database.cursor() as cursor:
@@ -139,6 +146,20 @@ class Databases:
         """End all connections to servers."""
         for server in self._servers:
             server.close()
+
+    def _set_up(self, systems: Sequence[str], specs: Sequence[Spec]) -> None:
+        """Settings of DuckDB's extensions, which have one for all databases of a system."""
+        settings: dict[str, bool] = {}
+        if POSTGRES in systems:
+            # Else a column whose type has changed is decoded by its old one.
+            settings["pg_staleness_query_enabled"] = True
+            settings["pg_array_as_varchar"] = _any_on_invalid(specs, POSTGRES, "text")
+        if MYSQL in systems:
+            is_error = _any_on_invalid(specs, MYSQL, "error")
+            settings["mysql_incomplete_dates_as_nulls"] = not is_error
+        with self._database.cursor() as cursor:
+            for name, value in settings.items():
+                cursor.execute(f"SET GLOBAL {name} = {value}")
 
     def _attach_file(self, spec: Spec) -> None:
         try:
@@ -234,6 +255,10 @@ class Databases:
         else:
             found = [server for server in self._servers if server.owns(fault.port)]
         return found or self._servers
+
+
+def _any_on_invalid(specs: Sequence[Spec], system: str, value: str) -> bool:
+    return any(spec.type == system and spec.on_invalid == value for spec in specs)
 
 
 def _left(deadline: float) -> float:

@@ -16,7 +16,9 @@ from itertools import chain
 import duckdb
 import pyarrow as pa
 
+from pondflight.engine.databases import lossless
 from pondflight.engine.databases.attached import Databases
+from pondflight.engine.databases.lossless import Lossless
 from pondflight.engine.databases.pushdown import OFF, Pushdown
 from pondflight.engine.duck import quote, sql_errors
 from pondflight.engine.execution import timeouts
@@ -96,6 +98,7 @@ class Statements:
         self._describer = describer
         self._journal = journal
         self._pushdown = pushdown
+        self._lossless = Lossless()
         self._executions = Executions()
         self._bound: Kept[pa.Table] = Kept()
         self._results: Kept[Rows] = Kept(discard=Rows.close)
@@ -441,8 +444,12 @@ class Statements:
         return sum(batch.num_rows for batch in reader_of(cursor))
 
     def _push_down(self, lane: Lane, statement: Statement, values: Values) -> None:
+        servers = self._databases.exact_servers
+        if servers and self._lossless.concerns(statement):
+            lane.undo = lossless.OFF
+            self._lossless.begin(lane.cursor, statement, values, servers)
         if self._pushdown.concerns(statement):
-            lane.undo = OFF
+            lane.undo = "; ".join(filter(None, [lane.undo, OFF]))
             self._pushdown.begin(lane.cursor, statement, values)
 
 

@@ -29,11 +29,14 @@ from pathlib import Path
 
 import duckdb
 
-from pondflight.engine.databases.pushdown import SETTINGS
+from pondflight.engine.databases import lossless, pushdown
 from pondflight.engine.duck import literal
 from pondflight.engine.sql.lexer import Token, tokenize
 from pondflight.engine.sql.statement import Statement
 from pondflight.errors import PermissionDenied
+
+SETTINGS = (*pushdown.SETTINGS, *lossless.SETTINGS)
+"""Settings that only we may change, for each statement."""
 
 FREE_SETTINGS = (
     "Calendar",

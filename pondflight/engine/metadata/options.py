@@ -10,11 +10,11 @@ from typing import TypeAlias
 
 import duckdb
 
-from pondflight.engine.databases.pushdown import SETTINGS as OWN
 from pondflight.engine.duck import literal, quote
 from pondflight.engine.execution.sessions import Session
 from pondflight.engine.execution.timeouts import NAME as STATEMENT_TIMEOUT
 from pondflight.engine.execution.timeouts import milliseconds, seconds
+from pondflight.engine.guards.sandbox import SETTINGS
 from pondflight.errors import InvalidArgument
 from pondflight.flightsql.commands import SessionOptionError, SessionOptionValue
 
@@ -109,7 +109,7 @@ def _set_setting(cursor: duckdb.DuckDBPyConnection, name: str, value: SessionOpt
     known = cursor.execute(
         "SELECT 1 FROM duckdb_settings() WHERE name = ? OR list_contains(aliases, ?)", [name, name]
     ).fetchone()
-    if known is None or name.lower() in OWN:
+    if known is None or name.lower() in SETTINGS:
         raise _Refused(SessionOptionError.INVALID_NAME)
     if value is None:
         cursor.execute(f"RESET {quote(name)}")
