@@ -32,6 +32,10 @@ small worker DuckDB gets this part all the same."""
 
 _NARROWED = "system.main.mysql_query("
 """Is in the text of queries that ``databases.narrowing`` has made, and in no user's."""
+_TRACE = re.compile(
+    r"\s*\n+Stack Trace:|\s*\nThis error signals an assertion failure within DuckDB"
+)
+"""Where what nobody but DuckDB's makers can use begins, paths of this machine among it."""
 
 _LINE = re.compile(r"\nLINE (\d+): ")
 # A stream that fails half way loses its exception class: pyarrow makes it an OSError.
@@ -138,6 +142,7 @@ def sql_error(error: BaseException, *, lines_above: int = 0) -> PondflightError 
         text = _LINE.split(text, maxsplit=1)[0].rstrip()
     if lines_above:
         text = _LINE.sub(lambda m: f"\nLINE {int(m[1]) - lines_above}: ", text)
+    text = _TRACE.split(text)[0]
     if "No space left on device" in text:
         return Internal("disk full: the statement could not write its temporary data")
     for sign, leaf in _LEAVES:

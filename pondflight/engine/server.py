@@ -357,7 +357,9 @@ class EngineServer(FlightSqlServer):
         """The tables and views."""
         return self._metadata(
             call,
-            lambda cursor: tables.tables(cursor, self._describer, command),
+            lambda cursor: tables.tables(
+                cursor, self._describer, command, self._databases.stand_ins
+            ),
             command.catalog,
         )
 
@@ -371,8 +373,9 @@ class EngineServer(FlightSqlServer):
 
     def do_get_primary_keys(self, call: Call, command: c.GetPrimaryKeys) -> Result:
         """The primary key of a table."""
+        of_sqlite = self._databases.of_sqlite
         return self._metadata(
-            call, lambda cursor: keys.primary_keys(cursor, command), command.catalog
+            call, lambda cursor: keys.primary_keys(cursor, command, of_sqlite), command.catalog
         )
 
     def do_get_exported_keys(self, call: Call, command: c.GetExportedKeys) -> Result:

@@ -51,7 +51,7 @@ def start_up(
     jail = wanted.get("sandbox")
     if jail is None:
         return None
-    names = [*(spec.alias for spec in specs), *_attached(database)]
+    names = [*(spec.alias for spec in specs), *databases.names, *_attached(database)]
     with databases.out_of_reach():
         return sandbox.close(database, folder=files_folder(scratch), databases=names, **jail)
 

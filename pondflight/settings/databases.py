@@ -54,6 +54,21 @@ class DatabaseType(StrEnum):
     DUCKDB = "duckdb"
 
 
+class OnInvalid(StrEnum):
+    """What becomes of a cell that cannot be read as its column's type."""
+
+    ERROR = "error"
+    NULL = "null"
+    TEXT = "text"
+
+
+_ON_INVALID = {
+    DatabaseType.POSTGRES: (OnInvalid.ERROR, OnInvalid.TEXT),
+    DatabaseType.MYSQL: (OnInvalid.ERROR, OnInvalid.NULL),
+    DatabaseType.SQLITE: tuple(OnInvalid),
+    DatabaseType.DUCKDB: (OnInvalid.ERROR,),
+}
+
 FILE_TYPES = frozenset({DatabaseType.SQLITE, DatabaseType.DUCKDB})
 """Those whose connection string is the path of a file."""
 
@@ -115,6 +130,22 @@ Type = Annotated[
 ]
 
 
+def _on_invalid(value: object) -> OnInvalid | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and value.strip().lower() in list(OnInvalid):
+        return OnInvalid(value.strip().lower())
+    raise Refused
+
+
+Invalid = Annotated[
+    OnInvalid | None,
+    BeforeValidator(_on_invalid),
+    PlainSerializer(lambda value: value and value.value, when_used="json"),
+    Accepts("error, null, text"),
+]
+
+
 def _claims(value: object) -> dict[str, tuple[Any, ...]]:
     if not isinstance(value, Mapping) or not value:
         raise Refused
@@ -158,12 +189,33 @@ class AttachedDatabase(Section):
         ),
     ] = Field(description="Where it is and how to log in. Take the password from ${NAME}.")
     read_only: Flag = Field(default=True, description="Refuse every write to it.")
+    exact: Flag = Field(
+        default=True,
+        description="Refuse statements that DuckDB would read or write other values for than the"
+        " server has: decimals as DOUBLE, NaN as 0. For postgres and mysql.",
+    )
+    on_invalid: Invalid = Field(
+        default=None,
+        description="What becomes of a cell that cannot be read as its column's type: an error of"
+        " the statement, NULL, or text. Left out: text for sqlite, null for mysql, else error.",
+    )
     allow: Claims = Field(
         default=None,
         description="Who sees it: whose token has one of these values in one of these claims."
         " Everybody, if it is left out.",
     )
     demo: Flag = Field(default=False, description="Show it to users of demo tokens, too.")
+
+    @field_validator("on_invalid")
+    @classmethod
+    def _on_invalid_suits_type(
+        cls, value: OnInvalid | None, info: ValidationInfo
+    ) -> OnInvalid | None:
+        system = info.data.get("type")
+        if value is not None and system is not None and value not in _ON_INVALID[system]:
+            known = " or ".join(_ON_INVALID[system])
+            raise Refused(f"can only be {known} where type is {system}")
+        return value
 
     @field_validator("connection_string")
     @classmethod

@@ -68,6 +68,8 @@ class Event(StrEnum):
     DATABASE_ATTACHED = "Database attached"
     DATABASE_AWAY = "Database cannot be reached"
     DATABASE_REFUSED = "Database cannot be attached"
+    DATABASE_READ_ONLY = "Database can only be read"
+    DATABASE_OBJECT_LEFT_OUT = "Table or view left out"
     CADDY_ENDED = "Caddy ended unasked"
     CADDY_MISSING = "Caddy not found"
 

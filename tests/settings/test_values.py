@@ -231,6 +231,8 @@ def test_masked_settings_hide_every_secret_and_can_be_read_again(read: Load) -> 
             "type": "postgres",
             "connection_string": "***",
             "read_only": True,
+            "exact": True,
+            "on_invalid": None,
             "allow": None,
             "demo": False,
         }

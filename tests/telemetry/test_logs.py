@@ -132,6 +132,16 @@ LINES: dict[Event, tuple[str, dict[str, object], str]] = {
         {"alias": "shop", "reason": "the login is refused"},
         'level=warn msg="Database cannot be attached" alias=shop reason="the login is refused"',
     ),
+    Event.DATABASE_READ_ONLY: (
+        "warning",
+        {"alias": "shop", "reason": "it has views"},
+        'level=warn msg="Database can only be read" alias=shop reason="it has views"',
+    ),
+    Event.DATABASE_OBJECT_LEFT_OUT: (
+        "warning",
+        {"alias": "shop", "name": "old", "reason": "no such table"},
+        'level=warn msg="Table or view left out" alias=shop name=old reason="no such table"',
+    ),
     Event.HTTP_ENDED: (
         "error",
         {"code": 1},

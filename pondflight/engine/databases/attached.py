@@ -17,11 +17,13 @@ import duckdb
 
 from pondflight.dsn import MYSQL, POSTGRES
 from pondflight.engine.databases.faults import Fault, Kind, fault_of, missing_name
-from pondflight.engine.databases.files import Files
+from pondflight.engine.databases.files import CannotOpen, Files
+from pondflight.engine.databases.lossless import Server
 from pondflight.engine.databases.plan import Spec, plan
 from pondflight.engine.databases.server import ServerDatabase, State
+from pondflight.engine.databases.sqlitefile import Object
 from pondflight.engine.duck import quote
-from pondflight.errors import ConfigError, PondflightError, Unavailable
+from pondflight.errors import ConfigError, PondflightError, SqlError, Unavailable
 from pondflight.telemetry.logs import Event, get_logger
 
 log = get_logger()
@@ -54,6 +56,9 @@ _FILE = (
     "tell the administrator"
 )
 
+_NO_TABLE = re.compile(r"^(?:Catalog|Binder) Error: (.+) is not an? table")
+_READ_ONLY = "Invalid Input Error: database {name} is attached in read-only mode"
+
 
 class Databases:
     """The attached databases of one worker."""
@@ -77,6 +82,7 @@ class Databases:
                 self._servers.append(ServerDatabase(self._database, plan(spec)))
             else:
                 self._attach_file(spec)
+        self._set_up([server.system for server in self._servers], specs)
         for server in self._servers:
             server.begin()
         heard = time.monotonic() + (_ATTACH_SECONDS if require_all else _HEARD_SECONDS)
@@ -101,6 +107,31 @@ class Databases:
         return [*self._files.present, *(one.alias for one in self._servers if one.present)]
 
     @property
+    def names(self) -> list[str]:
+        """All catalogs of ours that are attached, those that nobody sees among them."""
+        return [*self.present, *self._files.hidden]
+
+    @property
+    def of_sqlite(self) -> dict[str, list[Object]]:
+        """By alias the tables and views of SQLite files, which are views in DuckDB's catalog."""
+        return self._files.of_sqlite
+
+    @property
+    def stand_ins(self) -> list[tuple[str, str]]:
+        """Catalog and name of the views that stand for tables of a SQLite file."""
+        return [
+            (alias, one.name)
+            for alias, found in self.of_sqlite.items()
+            for one in found
+            if not one.is_view
+        ]
+
+    @property
+    def exact_servers(self) -> list[Server]:
+        """The databases of servers that are attached, and whose values must not be changed."""
+        return [Server(one.alias, one.system) for one in self._servers if one.present and one.exact]
+
+    @property
     def have_servers(self) -> bool:
         """Whether one is a server's, there or not, of ours or of the administrator's SQL."""
         with self._database.cursor() as cursor:
@@ -116,11 +147,24 @@ class Databases:
         for server in self._servers:
             server.close()
 
+    def _set_up(self, systems: Sequence[str], specs: Sequence[Spec]) -> None:
+        """Settings of DuckDB's extensions, which have one for all databases of a system."""
+        settings: dict[str, bool] = {}
+        if POSTGRES in systems:
+            # Else a column whose type has changed is decoded by its old one.
+            settings["pg_staleness_query_enabled"] = True
+            settings["pg_array_as_varchar"] = _any_on_invalid(specs, POSTGRES, "text")
+        if MYSQL in systems:
+            is_error = _any_on_invalid(specs, MYSQL, "error")
+            settings["mysql_incomplete_dates_as_nulls"] = not is_error
+        with self._database.cursor() as cursor:
+            for name, value in settings.items():
+                cursor.execute(f"SET GLOBAL {name} = {value}")
+
     def _attach_file(self, spec: Spec) -> None:
         try:
             self._files.attach(spec)
-        except (duckdb.Error, OSError):
-            # DuckDB's words have the path in them.
+        except (CannotOpen, OSError):
             log.warning(Event.DATABASE_REFUSED, alias=spec.alias)
             self._missing.add(spec.alias)
 
@@ -157,9 +201,6 @@ class Databases:
                 server.look()
             return _unavailable(fault.kind, *(server.alias for server in found))
         missing = missing_name(error.message)
-        for alias in self._missing:
-            if missing == alias.lower():
-                return Unavailable(_FILE.format(name=f"'{alias}'"))
         for server in self._servers:
             if missing != server.alias.lower():
                 continue
@@ -168,6 +209,17 @@ class Databases:
                 return _unavailable(Kind.REFUSED if refused else Kind.AWAY, server.alias)
             if server.changed(_ago(_RECENT_SECONDS)):  # it is back by now
                 return _unavailable(Kind.BROKEN, server.alias)
+        return self._explain_by_file(error)
+
+    def _explain_by_file(self, error: PondflightError) -> PondflightError:
+        missing = missing_name(error.message)
+        for alias in self._missing:
+            if missing == alias.lower():
+                return Unavailable(_FILE.format(name=f"'{alias}'"))
+        written = _NO_TABLE.search(error.message)
+        for alias, name in self.stand_ins:
+            if written is not None and name.lower() == written[1].lower():
+                return SqlError(_READ_ONLY.format(name=f"'{alias}'"))
         return error
 
     def cut_waiting(self, since: float) -> None:
@@ -203,6 +255,10 @@ class Databases:
         else:
             found = [server for server in self._servers if server.owns(fault.port)]
         return found or self._servers
+
+
+def _any_on_invalid(specs: Sequence[Spec], system: str, value: str) -> bool:
+    return any(spec.type == system and spec.on_invalid == value for spec in specs)
 
 
 def _left(deadline: float) -> float:

@@ -21,7 +21,9 @@ FIXED: dict[str, str] = {
     "mysql_order_pushdown_enabled": "false",
 }
 
-PER_STATEMENT = ("pg_experimental_filter_pushdown",)
+FILTERS = "pg_experimental_filter_pushdown"
+TEXT_PROTOCOL = "pg_use_text_protocol"
+PER_STATEMENT: dict[str, str] = {FILTERS: "true", TEXT_PROTOCOL: "false"}
 """What is set for each statement, so that the lock leaves it open; users are refused it by name."""
 
 
@@ -30,8 +32,8 @@ def fix(database: duckdb.DuckDBPyConnection) -> None:
     with database.cursor() as cursor:
         for name in _known(cursor, tuple(FIXED)):
             cursor.execute(f"RESET SESSION {name}; SET GLOBAL {name} = {FIXED[name]}")
-        for name in _known(cursor, PER_STATEMENT):
-            cursor.execute(f"RESET SESSION {name}; SET GLOBAL {name} = true")
+        for name in _known(cursor, tuple(PER_STATEMENT)):
+            cursor.execute(f"RESET SESSION {name}; SET GLOBAL {name} = {PER_STATEMENT[name]}")
 
 
 def _known(cursor: duckdb.DuckDBPyConnection, names: tuple[str, ...]) -> list[str]:

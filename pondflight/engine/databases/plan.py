@@ -34,6 +34,10 @@ class Spec:
     type: str
     connection_string: str = field(repr=False)
     read_only: bool = True
+    exact: bool = True
+    """Whether what DuckDB would read or write as another value is refused."""
+    on_invalid: str | None = None
+    """``error``, ``null`` or ``text``; ``None``: what suits the system."""
 
 
 @dataclass(frozen=True, slots=True)

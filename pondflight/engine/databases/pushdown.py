@@ -16,16 +16,14 @@ from typing import Any
 import duckdb
 
 from pondflight.engine.databases.changes import Changes
-from pondflight.engine.databases.fixed import PER_STATEMENT
+from pondflight.engine.databases.fixed import FILTERS
 from pondflight.engine.databases.mysql_columns import MysqlColumns
 from pondflight.engine.databases.narrowing import Narrowing, Node, whole
 from pondflight.engine.databases.postgres_types import PostgresTypes, Unlike
 from pondflight.engine.sql.statement import Statement
 from pondflight.engine.types.parameters import Values
 
-(_FILTERS,) = PER_STATEMENT
-
-OFF = f"RESET SESSION {_FILTERS}"
+OFF = f"RESET SESSION {FILTERS}"
 """How a cursor is left for whatever runs on it next."""
 
 _PLANNED = frozenset(
@@ -84,7 +82,7 @@ class Pushdown:
         nodes = list(_nodes(plan))
         names = {node["name"] for node in nodes}
         if "POSTGRES_SCAN" in names and not _alike(nodes, self._types.unlike(cursor)):
-            cursor.execute(f"SET SESSION {_FILTERS} = false")
+            cursor.execute(f"SET SESSION {FILTERS} = false")
         if "MYSQL_SCAN" not in names:
             return text
         return self._narrowing.narrowed(cursor, statement, plan, in_transaction=in_transaction)

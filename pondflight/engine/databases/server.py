@@ -58,6 +58,7 @@ class ServerDatabase:
     def __init__(self, database: duckdb.DuckDBPyConnection, plan: Plan) -> None:
         self.alias = plan.spec.alias
         self.system = plan.spec.type
+        self.exact = plan.spec.exact
         self._database = database
         self._plan = plan
         self._attempts: list[Attempt] = []

@@ -16,7 +16,9 @@ from itertools import chain
 import duckdb
 import pyarrow as pa
 
+from pondflight.engine.databases import lossless
 from pondflight.engine.databases.attached import Databases
+from pondflight.engine.databases.lossless import Lossless
 from pondflight.engine.databases.pushdown import OFF, Pushdown
 from pondflight.engine.duck import quote, sql_errors
 from pondflight.engine.execution import timeouts
@@ -96,6 +98,7 @@ class Statements:
         self._describer = describer
         self._journal = journal
         self._pushdown = pushdown
+        self._lossless = Lossless()
         self._executions = Executions()
         self._bound: Kept[pa.Table] = Kept()
         self._results: Kept[Rows] = Kept(discard=Rows.close)
@@ -453,9 +456,13 @@ class Statements:
 
     def _push_down(self, lane: Lane, statement: Statement, values: Values) -> str:
         """The text to run in place of the statement's; the cursor is made ready for it."""
+        servers = self._databases.exact_servers
+        if servers and self._lossless.concerns(statement):
+            lane.undo = lossless.OFF
+            self._lossless.begin(lane.cursor, statement, values, servers)
         if not self._pushdown.concerns(statement):
             return statement.text
-        lane.undo = OFF
+        lane.undo = "; ".join(filter(None, [lane.undo, OFF]))
         return self._pushdown.begin(
             lane.cursor, statement, values, in_transaction=lane.in_transaction
         )

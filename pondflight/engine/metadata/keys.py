@@ -1,14 +1,17 @@
 """Primary and foreign keys, as far as DuckDB knows them.
 
-Of its own tables DuckDB knows all. Of attached databases it knows what their extension tells it:
-for SQLite the primary keys.
+Of its own tables DuckDB knows all. Of attached databases only the primary keys of SQLite's tables
+are known.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+
 import duckdb
 import pyarrow as pa
 
+from pondflight.engine.databases.sqlitefile import Object
 from pondflight.engine.metadata.tables import filters, table
 from pondflight.flightsql import commands as c
 from pondflight.flightsql import schemas
@@ -45,19 +48,34 @@ _FOREIGN_KEYS = f"""
 """
 
 
-def primary_keys(cursor: duckdb.DuckDBPyConnection, command: c.GetPrimaryKeys) -> pa.Table:
-    """``schemas.PRIMARY_KEYS``."""
+def primary_keys(
+    cursor: duckdb.DuckDBPyConnection,
+    command: c.GetPrimaryKeys,
+    of_sqlite: Mapping[str, Sequence[Object]],
+) -> pa.Table:
+    """``schemas.PRIMARY_KEYS``. ``of_sqlite``: see ``Databases``."""
     where, values = filters(
         ("database_name = ?", command.catalog),
         ("schema_name = ?", command.db_schema),
         ("lower(table_name) = lower(?)", command.table),
     )
-    rows = cursor.execute(
-        f"FROM ({_PRIMARY_KEYS}) WHERE true {where} "
-        "ORDER BY database_name, schema_name, table_name, constraint_name, key_sequence",
-        values,
-    ).fetchall()
-    return table(schemas.PRIMARY_KEYS, rows)
+    rows = cursor.execute(f"FROM ({_PRIMARY_KEYS}) WHERE true {where}", values).fetchall()
+    rows += _of_sqlite(command, of_sqlite)
+    # Catalog, schema, table, name of the key, and place in it.
+    return table(schemas.PRIMARY_KEYS, sorted(rows, key=lambda row: (*row[:3], row[5], row[4])))
+
+
+def _of_sqlite(
+    command: c.GetPrimaryKeys, catalogs: Mapping[str, Sequence[Object]]
+) -> Iterator[tuple[str, str, str, str, int, str]]:
+    for catalog, objects in catalogs.items():
+        if command.catalog not in {None, catalog} or command.db_schema not in {None, "main"}:
+            continue
+        for one in objects:
+            if one.name.lower() == command.table.lower():
+                key = "_".join([one.name, *one.primary_key, "pkey"])
+                for place, column in enumerate(one.primary_key, 1):
+                    yield catalog, "main", one.name, column, place, key
 
 
 def exported_keys(cursor: duckdb.DuckDBPyConnection, command: c.GetExportedKeys) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -57,14 +58,21 @@ def db_schemas(cursor: duckdb.DuckDBPyConnection, command: c.GetDbSchemas) -> pa
 
 
 def tables(
-    cursor: duckdb.DuckDBPyConnection, describer: Describer, command: c.GetTables
+    cursor: duckdb.DuckDBPyConnection,
+    describer: Describer,
+    command: c.GetTables,
+    stand_ins: Sequence[tuple[str, str]] = (),
 ) -> pa.Table:
-    """``schemas.TABLES``, or ``TABLES_WITH_SCHEMA`` with each table's Arrow schema."""
+    """``schemas.TABLES``, or ``TABLES_WITH_SCHEMA`` with each table's Arrow schema.
+
+    ``stand_ins``: catalog and name of views that stand for tables of an attached database.
+    """
     where, values = filters(
         ("database_name = ?", command.catalog),
         ("schema_name LIKE ? ESCAPE '\\'", command.db_schema_filter_pattern),
         ("table_name LIKE ? ESCAPE '\\'", command.table_name_filter_pattern),
     )
+    values = [[f"{catalog}.{name}" for catalog, name in stand_ins], *values]
     if command.table_types:
         kinds = [_SAME_TYPE.get(kind.upper(), kind.upper()) for kind in command.table_types]
         where += " AND list_contains(?, table_type)"
@@ -74,7 +82,9 @@ def tables(
             SELECT database_name, schema_name, table_name, 'TABLE' AS table_type
             FROM duckdb_tables() WHERE NOT internal
             UNION ALL
-            SELECT database_name, schema_name, view_name, 'VIEW'
+            SELECT database_name, schema_name, view_name,
+                   CASE WHEN list_contains(CAST(? AS VARCHAR[]), database_name || '.' || view_name)
+                        THEN 'TABLE' ELSE 'VIEW' END
             FROM duckdb_views() WHERE NOT internal
         ) AS found
         WHERE true {where}

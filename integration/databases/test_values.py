@@ -1,0 +1,142 @@
+"""Values that DuckDB would read or write as other ones: refused, or right."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from decimal import Decimal
+from math import inf, isnan
+
+import pytest
+
+from integration.conftest import Deploy
+from integration.databases.support import NO_LIMITS, failure, rows
+from integration.deployment import Deployment
+from integration.servers import MariaDB, Postgres
+
+POSTGRES = """
+    CREATE TABLE amount (id INT, price numeric(10,2), free numeric, many numeric,
+                         wide numeric(50,2), list numeric[], name text);
+    INSERT INTO amount VALUES (1, 1.25, 0.1, 12345678901234567.89, 1, '{0.5}', 'a');
+    CREATE TABLE special (id INT, price numeric(10,2), free numeric, list numeric[],
+                          moment timestamp, moments timestamptz[]);
+    INSERT INTO special VALUES (1, 'NaN', 'NaN', '{NaN}', '294276-12-31', '{294276-12-31}'),
+                               (2, 1, 'Infinity', '{1}', 'infinity', '{infinity}');
+    CREATE VIEW total AS SELECT sum(price) AS price FROM amount;
+    CREATE TABLE altered (n numeric(10,2), d date, r real);
+    INSERT INTO altered VALUES (1.25, '2024-01-01', 1.5);
+"""
+MYSQL = """
+    SET sql_mode = '';
+    CREATE TABLE amount (id INT, small DECIMAL(10,2), wide DECIMAL(60,20), few DECIMAL(50,2));
+    INSERT INTO amount VALUES (1, 1.25, 1234567890123456789012345.12345, 0.25);
+    CREATE TABLE happened (id INT, day DATE);
+    INSERT INTO happened VALUES (1, '2024-02-29'), (2, '0000-00-00'), (3, '2024-00-00');
+"""
+
+
+@pytest.fixture(scope="module", name="odd")
+def fixture_odd(deploy: Deploy, postgres: Postgres, mariadb: MariaDB) -> Iterator[Deployment]:
+    """A deployment with databases of odd values; ``loose`` has ``exact: false``."""
+    postgres.run("CREATE DATABASE odd")
+    postgres.run(f"{POSTGRES} GRANT ALL ON ALL TABLES IN SCHEMA public TO reader", "odd")
+    postgres.run("CREATE DATABASE loose")
+    postgres.run("CREATE TABLE lossy AS SELECT 12345678901234567.89 AS many", "loose")
+    postgres.run("GRANT SELECT ON lossy TO reader", "loose")
+    mariadb.run("CREATE DATABASE odd; GRANT ALL ON odd.* TO reader@'%'")
+    mariadb.run(MYSQL, "odd")
+    pg = {"type": "postgres", "connection_string": postgres.url("odd"), "read_only": False}
+    my = {"type": "mysql", "connection_string": mariadb.url("odd"), "read_only": False}
+    entries = [
+        {"alias": "odd", **pg},
+        {
+            "alias": "loose",
+            "type": "postgres",
+            "exact": False,
+            "connection_string": postgres.url("loose"),
+        },
+        {"alias": "odd_my", **my},
+    ]
+    yield deploy({"duckdb": {"attached_databases": entries}, "security": NO_LIMITS})
+    postgres.run("DROP DATABASE odd WITH (FORCE)")
+    postgres.run("DROP DATABASE loose WITH (FORCE)")
+    mariadb.run("DROP DATABASE odd")
+
+
+@pytest.mark.parametrize(
+    ("query", "column"),
+    [
+        ("SELECT many FROM odd.public.amount", "many"),
+        ("SELECT count(*) FROM odd.public.amount WHERE many > 1", "many"),
+        ("SELECT sum(many) FROM odd.public.amount", "many"),
+        ("SELECT price FROM odd.public.special", "price"),
+        ("SELECT list FROM odd.public.special", "list"),
+        ("SELECT moment FROM odd.public.special", "moment"),
+        ("SELECT moments FROM odd.public.special", "moments"),
+        ("SELECT wide FROM odd_my.amount", "wide"),
+        ("PIVOT odd.public.special ON id USING max(price) GROUP BY moment", "price"),
+        ("CREATE TEMP TABLE copy AS SELECT many FROM odd.public.amount", "many"),
+        ("INSERT INTO odd.public.amount (id, free) VALUES (2, 98765432109876543.21)", "free"),
+        ("INSERT INTO odd.public.amount SELECT * FROM odd.public.amount", "free"),
+        ("UPDATE odd.public.amount SET wide = 5 WHERE id = 1", "wide"),
+        ("INSERT INTO odd_my.amount (id, wide) VALUES (2, 98765432109876543.21)", "wide"),
+    ],
+)
+def test_what_would_be_another_value_is_refused_by_name(
+    odd: Deployment, query: str, column: str
+) -> None:
+    with odd.connect(autocommit=True) as connection:
+        said = failure(connection, query)
+    assert f"the column {column} of odd" in said
+    assert "EXPLAIN" not in said
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        (
+            "SELECT price, free, wide, list FROM odd.public.amount",
+            (Decimal("1.25"), 0.1, 1.0, [0.5]),
+        ),
+        ("SELECT count(*) FROM odd.public.special", (2,)),
+        ("SELECT id FROM odd.public.special WHERE id = 1", (1,)),
+        ("SELECT price FROM odd.public.total", (1.25,)),
+        ("SELECT small, few FROM odd_my.amount", (Decimal("1.25"), 0.25)),
+        ("SELECT many FROM loose.public.lossy", (12345678901234567.89,)),
+    ],
+)
+def test_what_is_the_same_value_is_read(
+    odd: Deployment, query: str, expected: tuple[object, ...]
+) -> None:
+    with odd.connect(autocommit=True) as connection:
+        assert rows(connection, query) == [expected]
+
+
+def test_nan_and_infinity_are_read_where_double_is_the_type(odd: Deployment) -> None:
+    with odd.connect(autocommit=True) as connection:
+        first, second = rows(connection, "SELECT free FROM odd.public.special ORDER BY id")
+    assert isnan(first[0])
+    assert second == (inf,)
+
+
+def test_a_column_of_another_type_than_before_is_read_by_it(
+    odd: Deployment, postgres: Postgres
+) -> None:
+    with odd.connect(autocommit=True) as connection:
+        assert rows(connection, "FROM odd.public.altered") == [
+            (Decimal("1.25"), dt.date(2024, 1, 1), 1.5)
+        ]
+        postgres.run("ALTER TABLE altered ALTER n TYPE numeric(12,4)", "odd")
+        postgres.run("ALTER TABLE altered ALTER d TYPE timestamp, ALTER r TYPE float8", "odd")
+        assert rows(connection, "FROM odd.public.altered") == [
+            (Decimal("1.2500"), dt.datetime(2024, 1, 1), 1.5)  # noqa: DTZ001 - it has none
+        ]
+
+
+def test_a_date_that_is_none_is_null(odd: Deployment) -> None:
+    with odd.connect(autocommit=True) as connection:
+        assert rows(connection, "SELECT day FROM odd_my.happened ORDER BY id") == [
+            (dt.date(2024, 2, 29),),
+            (None,),
+            (None,),
+        ]

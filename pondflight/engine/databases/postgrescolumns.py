@@ -1,0 +1,111 @@
+"""Columns of PostgreSQL's tables whose values DuckDB's extension may change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from pondflight.engine.databases.columns import Column, Doubt
+
+_WIDEST = 38
+_MODIFIER_OFFSET = 4
+_EXACT_SCALE = 15
+_FLOATS_AS_TEXT_SINCE = 120_000
+_PLAIN = frozenset(
+    {
+        *("bool", "int2", "int4", "int8", "numeric", "text", "varchar", "bpchar", "uuid"),
+        *("timestamp", "json", "jsonb"),
+    }
+)
+_FLOATS = frozenset({"float4", "float8"})
+
+_COLUMNS = """
+    SELECT n.nspname::text AS s, c.relname::text AS r, a.attname::text AS a,
+           t.typname::text AS t, a.atttypmod::int AS m,
+           pg_catalog.format_type(a.atttypid, a.atttypmod)::text AS f,
+           pg_catalog.current_setting('server_version_num')::int AS v
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    WHERE lower(c.relname::text) IN ({names}) AND c.relkind IN ('r', 'v', 'm', 'f', 'p')
+      AND a.attnum > 0 AND NOT a.attisdropped
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+      AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')
+"""
+
+_SPECIAL = "({0} = 'NaN' OR {0}::text LIKE '%Infinity')"
+_INEXACT = (
+    f"(CASE WHEN {_SPECIAL} OR {{0}} = 0 THEN false"
+    " WHEN abs({0}) NOT BETWEEN 1e-290 AND 1e290 THEN true"
+    " ELSE {0}::float8::numeric <> {0} END)"
+)
+_FAR = "({0} >= '294247-01-10' AND {0} <> 'infinity')"
+
+
+def listed(tables: Sequence[str]) -> str:
+    """The query for ``columns``: the columns of all tables with one of those names."""
+    # As bytes, so that no quote or backslash of a name can be taken for another.
+    names = ", ".join(
+        f"pg_catalog.convert_from(pg_catalog.decode('{name.encode().hex()}', 'hex'), 'UTF8')"
+        for name in {table.lower() for table in tables}
+    )
+    return _COLUMNS.format(names=names)
+
+
+def columns(rows: Iterable[Sequence[Any]]) -> Iterator[Column]:
+    """The columns that the answer to ``listed`` tells of."""
+    for schema, table, name, type_, modifier, shown, version in rows:
+        column = _quoted(name)
+        as_double = type_.removeprefix("_") == "numeric" and _is_double(modifier)
+        yield Column(
+            schema=schema,
+            table=table,
+            name=name,
+            type="numeric without precision and scale" if shown == "numeric" else shown,
+            source=f"{_quoted(schema)}.{_quoted(table)}",
+            doubts=tuple(_doubts(column, type_, as_double=as_double)),
+            written_as_double=as_double,
+            plain=type_ in _PLAIN or (type_ in _FLOATS and version >= _FLOATS_AS_TEXT_SINCE),
+        )
+
+
+def _is_double(modifier: int) -> bool:
+    """Whether DuckDB has no DECIMAL for a numeric of that type modifier."""
+    if modifier < 0:
+        return True
+    width = ((modifier - _MODIFIER_OFFSET) >> 16) & 0xFFFF
+    scale = (((modifier - _MODIFIER_OFFSET) & 0x7FF) ^ 1024) - 1024
+    return width > _WIDEST or not 0 <= scale <= width
+
+
+def _doubts(column: str, type_: str, *, as_double: bool) -> Iterator[Doubt]:
+    element, of_array = type_.removeprefix("_"), type_.startswith("_")
+    if element == "numeric" and not as_double:
+        yield _doubt("{0} = 'NaN'", column, "a NaN, which DECIMAL has not", of_array=of_array)
+    if element == "numeric" and as_double:
+        yield _doubt(
+            _INEXACT, column, "values of more than 15 digits, which are not exact as DOUBLE",
+            of_array=of_array,
+        )  # fmt: skip
+        hard = f"({_SPECIAL} OR scale({{0}}) > {_EXACT_SCALE})"
+        reason = "NaN, Infinity, or values with more than 15 decimal places"
+        yield _doubt(hard, column, reason, of_array=of_array, text_helps=not of_array)
+    if element in {"timestamp", "timestamptz"}:
+        reason = "times after the year 294246, which DuckDB has not"
+        yield _doubt(_FAR, column, reason, of_array=of_array)
+    if element == "interval":
+        yield _doubt("NOT isfinite({0})", column, "an infinite interval", of_array=of_array)
+
+
+def _doubt(
+    condition: str, column: str, reason: str, *, of_array: bool, text_helps: bool = False
+) -> Doubt:
+    if of_array:
+        inner = condition.format("e")
+        return Doubt(f"EXISTS (SELECT FROM unnest({column}) AS u(e) WHERE {inner})", reason)
+    return Doubt(condition.format(column), reason, text_helps)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,159 @@
+"""A SQLite file as DuckDB's users see it: a catalog of views, each of which asks SQLite.
+
+DuckDB's extension would parse the text of SQLite's views as SQL of its own (7/2 is 3.5 then), leave
+out generated columns, take integers for seconds, and end every list of tables at a view that it
+cannot parse. So its own catalog of a file is hidden, and beside it stands one with a view for each
+table and view of the file. Tables that the extension reads as they are come from it; everything
+else from queries that SQLite runs. These give text, each cell with what says its type; DuckDB casts
+it back without loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+
+import duckdb
+
+from pondflight.engine.databases import sqlitefile
+from pondflight.engine.databases.sqlitefile import EXACT, TEMPORAL, Broken, Column, Object, Type
+from pondflight.engine.duck import literal, quote
+
+
+class OnInvalid(StrEnum):
+    """What becomes of a cell that is not of its column's type."""
+
+    ERROR = "error"
+    """An error of the statement that reads it."""
+    NULL = "null"
+    TEXT = "text"
+    """Its column is text, if it is among the first rows; else it is an error."""
+
+
+_BAD = "!"
+"""In front of the text of a cell that its column's type does not allow: no cast allows it either"""
+
+_PLAIN = frozenset({Type.INTEGER, Type.REAL, Type.TEXT, Type.DATE})
+"""What the extension reads strictly, if it was declared so."""
+
+_REAL_TEXT = (
+    "CASE WHEN CAST(CAST({0} AS TEXT) AS REAL) = {0}"
+    " THEN CAST({0} AS TEXT) ELSE printf('%!.17g', {0}) END"
+)
+_ANY_TEXT = (
+    f"CASE typeof({{0}}) WHEN 'real' THEN {_REAL_TEXT} WHEN 'blob' THEN quote({{0}}) ELSE {{0}} END"
+)
+
+
+def make(
+    cursor: duckdb.DuckDBPyConnection,
+    *,
+    alias: str,
+    raw: str,
+    found: Iterable[Object | Broken],
+    on_invalid: OnInvalid,
+) -> Iterator[Object | Broken]:
+    """Make the views of ``found`` in the catalog ``alias``; those that are there, and not.
+
+    ``raw`` is the catalog of DuckDB's extension.
+    """
+    for one in found:
+        if isinstance(one, Broken):
+            yield one
+            continue
+        text = view(one, alias=alias, raw=raw, on_invalid=on_invalid)
+        name = f"{quote(alias)}.main.{quote(one.name)}"
+        try:
+            cursor.execute(f"CREATE VIEW {name} AS {text}")
+        except duckdb.Error as error:
+            yield Broken(one.name, str(error).partition("\n")[0])
+        else:
+            yield one
+
+
+def view(one: Object, *, alias: str, raw: str, on_invalid: OnInvalid) -> str:
+    """The SELECT that gives the rows of a table or view of SQLite's."""
+    types = [
+        column.as_held if on_invalid is OnInvalid.TEXT else column.as_declared
+        for column in one.columns
+    ]
+    pairs = list(zip(one.columns, types, strict=True))
+    if _is_plain(one, types, on_invalid):
+        items = [
+            _as(_utf8(quote(c.name), on_invalid) if t is Type.TEXT else quote(c.name), c.name)
+            for c, t in pairs
+        ]
+        return f"SELECT {', '.join(items)} FROM {quote(raw)}.main.{quote(one.name)}"
+    cells = ", ".join(
+        f"{_cell(sqlitefile.identifier(column.name), type_)} AS {sqlitefile.identifier(str(index))}"
+        for index, (column, type_) in enumerate(pairs)
+    )
+    query = f"SELECT {cells} FROM {sqlitefile.identifier(one.name)}"
+    place = f"{alias}.{one.name}"
+    items = [
+        _as(_value(f"{quote(str(index))}", column, type_, place, on_invalid), column.name)
+        for index, (column, type_) in enumerate(pairs)
+    ]
+    return f"SELECT {', '.join(items)} FROM sqlite_query({literal(raw)}, {literal(query)})"
+
+
+def _is_plain(one: Object, types: list[Type], on_invalid: OnInvalid) -> bool:
+    return (
+        one.numbered
+        and on_invalid is not OnInvalid.NULL
+        and '"' not in one.name
+        and all(
+            column.declared is type_ and type_ in _PLAIN and not column.generated
+            for column, type_ in zip(one.columns, types, strict=True)
+        )
+    )
+
+
+def _cell(column: str, type_: Type) -> str:
+    """SQL of SQLite's: a cell as text, marked if it is not of that type."""
+    kept = {
+        Type.INTEGER: "WHEN typeof({0}) = 'integer' THEN {0}",
+        Type.REAL: (
+            f"WHEN typeof({{0}}) = 'integer' AND {EXACT} THEN {{0}}"
+            " WHEN typeof({0}) = 'real' THEN printf('%!.20g', {0})"
+        ),
+        Type.BLOB: "WHEN typeof({0}) = 'blob' THEN hex({0})",
+    }.get(type_)
+    if type_ is Type.TEXT:
+        return _ANY_TEXT.format(column)
+    if kept is None:
+        kept = f"WHEN typeof({{0}}) = 'text' AND {TEMPORAL[type_]} THEN {{0}}"
+    bad = f"'{_BAD}' || {_ANY_TEXT}"
+    return f"CASE WHEN {{0}} IS NULL THEN NULL {kept} ELSE {bad} END".format(column)
+
+
+def _value(cell: str, column: Column, type_: Type, place: str, on_invalid: OnInvalid) -> str:
+    """SQL of DuckDB's: what the text of a cell stands for."""
+    if type_ is Type.TEXT:
+        return _utf8(cell, on_invalid)
+    if type_ is Type.BLOB:
+        value = f"CASE WHEN {cell} NOT LIKE '{_BAD}%' THEN unhex({cell}) END"
+    else:
+        value = f"TRY_CAST({cell} AS {type_})"
+    if on_invalid is OnInvalid.NULL:
+        return value
+    why = f"the column {column.name} of {place} is {type_}, and has a cell that is not: "
+    after = ". The administrator can let it be read (on_invalid of the database)"
+    message = f"{literal(why)} || ltrim({cell}[:80], '{_BAD}') || {literal(after)}"
+    return (
+        f"CASE WHEN {cell} IS NOT NULL AND ({value}) IS NULL THEN error({message}) ELSE {value} END"
+    )
+
+
+def _utf8(text: str, on_invalid: OnInvalid) -> str:
+    """Text that is valid UTF-8, whatever ``text`` is; with ERROR an error if it is not."""
+    checked = f"TRY(decode(encode({text})))"
+    if on_invalid is OnInvalid.ERROR:
+        return f"decode(encode({text}))"
+    if on_invalid is OnInvalid.NULL:
+        return checked
+    return f"coalesce({checked}, CAST(encode({text}) AS VARCHAR))"
+
+
+def _as(item: str, name: str) -> str:
+    return f"{item} AS {quote(name)}"
