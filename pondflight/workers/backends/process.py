@@ -36,6 +36,7 @@ from pondflight.workers.backends.base import (
     WorkerHandle,
     WorkerSpec,
 )
+from pondflight.workers.engines import NOWHERE
 from pondflight.workers.naming import user_in
 
 _STOP_SECONDS = 5.0
@@ -276,7 +277,7 @@ def _environment(scratch: Path) -> dict[str, str]:
         if name in os.environ
     }
     return kept | {
-        "HOME": str(scratch),
+        "HOME": NOWHERE,  # users' SQL may say ~ where it names a file
         "TMPDIR": str(scratch),
         "ARROW_DEFAULT_MEMORY_POOL": "system",
         "MALLOC_ARENA_MAX": "2",
