@@ -28,6 +28,7 @@ from pondflight.engine.execution.readonly import Queries
 from pondflight.engine.execution.sessions import DEFAULT, Sessions
 from pondflight.engine.execution.statements import Prepared, Statements
 from pondflight.engine.guards.callers import CredentialCheck
+from pondflight.engine.guards.functions import BuiltIn
 from pondflight.engine.guards.journal import Journal
 from pondflight.engine.guards.ownership import Ownership
 from pondflight.engine.guards.proxies import Proxies
@@ -86,7 +87,10 @@ class EngineServer(FlightSqlServer):
             journal=self._journal,
             pushdown=self._pushdown,
         )
-        self._queries = Queries(self._sessions, self._statements, self._describer, self._journal)
+        self._built_in = BuiltIn(database)
+        self._queries = Queries(
+            self._sessions, self._statements, self._describer, self._journal, self._built_in
+        )
         self._ownership = Ownership()
         self._proxies = Proxies()
         self._check = CredentialCheck(credential_sha256)
@@ -449,7 +453,12 @@ class EngineServer(FlightSqlServer):
                 log.warning("%s", error)
         self._storage.limit = wanted.get("storage_limit")
         self._statements.sandbox = start_up(
-            self._database, self._databases, self._sessions, self._scratch, wanted
+            self._database,
+            self._databases,
+            self._sessions,
+            self._built_in,
+            self._scratch,
+            wanted,
         )
         if self._databases.have_servers:
             self._pushdown.watch()

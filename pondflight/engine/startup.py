@@ -1,7 +1,7 @@
 """What a worker does when it is told whose databases it has: ``control.CONFIGURE``.
 
-In this order: extensions, databases, the administrator's own SQL, the settings that stay, the
-sandbox. Users come after that.
+In this order: extensions, a look at what persistent storage brings, databases, the administrator's
+own SQL, the settings that stay, the sandbox. Users come after that.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from pondflight.engine.databases.attached import Databases, Spec
 from pondflight.engine.duck import files_folder
 from pondflight.engine.execution.sessions import SessionLimits, Sessions
 from pondflight.engine.guards import sandbox
-from pondflight.engine.guards.sandbox import Sandbox
-from pondflight.engine.sql.lexer import tokenize
+from pondflight.engine.guards.functions import BuiltIn
+from pondflight.engine.guards.sandbox import Sandbox, refused_call
+from pondflight.engine.guards.stored import drop_unsafe
+from pondflight.engine.sql.lexer import plain, tokenize
 from pondflight.engine.sql.statement import split
 from pondflight.errors import ConfigError, SqlError
 
@@ -31,6 +33,7 @@ def start_up(
     database: duckdb.DuckDBPyConnection,
     databases: Databases,
     sessions: Sessions,
+    built_in: BuiltIn,
     scratch: Path,
     wanted: dict[str, Any],
 ) -> Sandbox | None:
@@ -44,16 +47,21 @@ def start_up(
     specs = [Spec(**entry) for entry in wanted.get("databases", [])]
     types = {spec.type for spec in specs} - {"duckdb"}
     extensions.load(database, types.union(wanted.get("extensions", [])))
+    refused = built_in.read()
+    jail = wanted.get("sandbox")
+    if jail is not None:
+        drop_unsafe(database, lambda text: refused_call(plain(text), refused) is None)
     _limit_scratch(database, scratch, wanted.get("scratch_limit"))
     databases.attach(specs, require_all=wanted.get("require_all", False))
     run_initial(database, databases, wanted.get("init_sql") or "")
     fixed.fix(database)
-    jail = wanted.get("sandbox")
     if jail is None:
         return None
     names = [*(spec.alias for spec in specs), *_attached(database)]
     with databases.out_of_reach():
-        return sandbox.close(database, folder=files_folder(scratch), databases=names, **jail)
+        return sandbox.close(
+            database, folder=files_folder(scratch), databases=names, functions=refused, **jail
+        )
 
 
 def run_initial(database: duckdb.DuckDBPyConnection, databases: Databases, text: str) -> None:

@@ -68,6 +68,7 @@ class Event(StrEnum):
     DATABASE_ATTACHED = "Database attached"
     DATABASE_AWAY = "Database cannot be reached"
     DATABASE_REFUSED = "Database cannot be attached"
+    OBJECT_DROPPED = "Stored object dropped: it calls what users may not"
     CADDY_ENDED = "Caddy ended unasked"
     CADDY_MISSING = "Caddy not found"
 

@@ -7,12 +7,15 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 from pyarrow import flight
 
 from pondflight import control
 from pondflight.engine.duck import open_database
+from pondflight.engine.guards.sandbox import refused_call
 from pondflight.engine.guards.storage import Storage
+from pondflight.engine.guards.stored import drop_unsafe
 from pondflight.engine.server import EngineServer
 from tests.engine.conftest import CREDENTIAL
 from tests.flight import Client
@@ -110,3 +113,20 @@ def test_macros_of_the_user_do_not_measure_the_storage(client: Client, macro: st
     client.info(f"CREATE MACRO {macro}")
     fill(client)
     assert client.rows("SELECT count(*) > 0 FROM filled") == [(True,)]
+
+
+def test_stored_objects_that_call_what_is_refused_are_dropped_at_the_start(tmp_path: Path) -> None:
+    storage = Storage(tmp_path / "storage")
+    database = open_database(tmp_path, memory_limit=512 << 20, threads=2, file=storage.file)
+    refused = frozenset({"query"})
+    database.execute("CREATE MACRO bad(s) AS TABLE FROM query(s)")
+    database.execute("CREATE MACRO good(s) AS s || 'query'")
+    database.execute("CREATE TABLE query (i INT); CREATE VIEW fine AS FROM query")
+    database.execute("CREATE SCHEMA s; CREATE VIEW s.worse AS SELECT * FROM query('SELECT 1')")
+    dropped = drop_unsafe(database, lambda text: refused_call(text, refused) is None)
+    assert dropped == [("s", "worse"), ("main", "bad")]
+    assert database.execute("SELECT good('a ')").fetchall() == [("a query",)]
+    assert database.execute("FROM fine").fetchall() == []
+    with pytest.raises(duckdb.CatalogException):
+        database.execute("FROM bad('SELECT 1')")
+    database.close()

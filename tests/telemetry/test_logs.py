@@ -132,6 +132,11 @@ LINES: dict[Event, tuple[str, dict[str, object], str]] = {
         {"alias": "shop", "reason": "the login is refused"},
         'level=warn msg="Database cannot be attached" alias=shop reason="the login is refused"',
     ),
+    Event.OBJECT_DROPPED: (
+        "warning",
+        {"schema": "main", "name": "q"},
+        'level=warn msg="Stored object dropped: it calls what users may not" schema=main name=q',
+    ),
     Event.HTTP_ENDED: (
         "error",
         {"code": 1},
