@@ -31,7 +31,8 @@ QUERY_HEADER = "x-pondflight-query-only"
 passes it on from any client."""
 
 CONFIGURE = "pondflight.configure"
-"""After the start: ``{"owner": key, "databases": [{alias, type, connection_string, read_only}],
+"""After the start: ``{"owner": key, "databases": [{alias, type, connection_string, read_only,
+max_connections}],
 "extensions": [name], "require_all": bool, "init_sql": text, "storage_limit": bytes,
 "scratch_limit": bytes, "sandbox": {"allow_network": bool} or null,
 "sessions": {"idle_timeout": s, "max_sessions": n, "statement_timeout": s},
@@ -42,6 +43,9 @@ comes this way.
 ``owner`` is the key of the user whom the worker serves from then on. The same owner again is no
 error and changes nothing; another one gets PERMISSION_DENIED. With an empty ``owner`` the worker
 stays nobody's, and is only prepared: extensions, no databases."""
+
+OVERRAN = 75
+"""Exit code of a worker that ended itself, since a statement went on after its time limit."""
 
 CANCEL = "pondflight.cancel"
 """Cancel the running calls whose id is the body; at the proxy, the caller's own. Answers

@@ -34,7 +34,7 @@ from pondflight.engine.guards.ownership import Ownership
 from pondflight.engine.guards.proxies import Proxies
 from pondflight.engine.guards.storage import Storage
 from pondflight.engine.metadata import keys, options, tables
-from pondflight.engine.startup import start_up
+from pondflight.engine.startup import room, start_up
 from pondflight.engine.types import parameters
 from pondflight.engine.types.describe import Describer
 from pondflight.errors import (
@@ -89,7 +89,12 @@ class EngineServer(FlightSqlServer):
         )
         self._built_in = BuiltIn(database)
         self._queries = Queries(
-            self._sessions, self._statements, self._describer, self._journal, self._built_in
+            self._sessions,
+            self._statements,
+            self._describer,
+            self._journal,
+            self._built_in,
+            self._databases,
         )
         self._ownership = Ownership()
         self._proxies = Proxies()
@@ -452,6 +457,7 @@ class EngineServer(FlightSqlServer):
             except ConfigError as error:  # without traces it is as good a worker
                 log.warning("%s", error)
         self._storage.limit = wanted.get("storage_limit")
+        self._storage.scratch_limit = room(self._scratch, wanted.get("scratch_limit"))
         self._statements.sandbox = start_up(
             self._database,
             self._databases,

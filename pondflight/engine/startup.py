@@ -51,7 +51,10 @@ def start_up(
     jail = wanted.get("sandbox")
     if jail is not None:
         drop_unsafe(database, lambda text: refused_call(plain(text), refused) is None)
-    _limit_scratch(database, scratch, wanted.get("scratch_limit"))
+    spill = room(scratch, wanted.get("scratch_limit"))
+    if spill is not None:
+        with database.cursor() as cursor:
+            cursor.execute(f"SET GLOBAL max_temp_directory_size = '{spill}B'")
     databases.attach(specs, require_all=wanted.get("require_all", False))
     run_initial(database, databases, wanted.get("init_sql") or "")
     fixed.fix(database)
@@ -94,13 +97,12 @@ def _without_literals(message: str, statement: str) -> str:
     return line
 
 
-def _limit_scratch(database: duckdb.DuckDBPyConnection, scratch: Path, limit: int | None) -> None:
-    """Let spilled data take that many bytes, and never the last of the disk."""
-    if limit is not None:
-        disk = os.statvfs(scratch)
-        free = int(disk.f_bavail * disk.f_frsize * _SHARE_OF_FREE_DISK)
-        with database.cursor() as cursor:
-            cursor.execute(f"SET GLOBAL max_temp_directory_size = '{min(limit, free)}B'")
+def room(scratch: Path, limit: int | None) -> int | None:
+    """How many bytes of ``limit`` there are on the disk, the last of which is nobody's."""
+    if limit is None:
+        return None
+    disk = os.statvfs(scratch)
+    return min(limit, int(disk.f_bavail * disk.f_frsize * _SHARE_OF_FREE_DISK))
 
 
 def _attached(database: duckdb.DuckDBPyConnection) -> list[str]:

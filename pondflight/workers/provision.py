@@ -82,6 +82,7 @@ def entry_of(database: AttachedDatabase) -> dict[str, Any]:
         "type": database.type.value,
         "connection_string": database.connection_string.get_secret_value(),
         "read_only": database.read_only,
+        "max_connections": database.max_connections,
     }
 
 

@@ -233,6 +233,7 @@ def test_masked_settings_hide_every_secret_and_can_be_read_again(read: Load) -> 
             "read_only": True,
             "allow": None,
             "demo": False,
+            "max_connections": 16,
         }
     ]
 

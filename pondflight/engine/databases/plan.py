@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from pondflight import dsn
 from pondflight.dsn import MYSQL, POSTGRES, Address, Dsn
-from pondflight.engine.databases.gate import Upstream
+from pondflight.engine.databases.gate import MOST_CONNECTIONS, Upstream
 from pondflight.engine.duck import literal, quote
 
 _LOOPBACK = "127.0.0.1"
@@ -34,6 +34,7 @@ class Spec:
     type: str
     connection_string: str = field(repr=False)
     read_only: bool = True
+    max_connections: int = MOST_CONNECTIONS
 
 
 @dataclass(frozen=True, slots=True)

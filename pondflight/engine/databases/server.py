@@ -137,6 +137,17 @@ class ServerDatabase:
         """Whether it came or went after ``since``; monotonic."""
         return self._settled >= since
 
+    @property
+    def crowded(self) -> float:
+        """When it last had no connection to spare for its own worker; monotonic."""
+        current = self._current
+        return 0.0 if current is None or current.gate is None else current.gate.crowded
+
+    @property
+    def writable(self) -> bool:
+        """Whether it is attached for writing."""
+        return not self._plan.spec.read_only
+
     def cut_waiting(self, since: float) -> None:
         """End the connections whose question, asked after ``since``, has no answer yet."""
         current = self._current

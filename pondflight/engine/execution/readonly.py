@@ -4,19 +4,22 @@ They are for SQL that no person has written: a language model's. Four things hav
 a row is read, and DuckDB decides each of them: the text is one statement; the parser takes it for
 a SELECT; of DuckDB's own functions, its tree and its plans (which have views and macros resolved)
 name only those that are known to do nothing but compute and read (``engine.guards.functions``); and
-it runs in a transaction that DuckDB itself keeps from writing, on a connection of its own, which is
-thrown away.
+it runs in a transaction that DuckDB itself keeps from writing, and servers that are attached for
+writing as well, on a connection of its own, which is thrown away.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import duckdb
 
+from pondflight.engine.databases.attached import Databases
+from pondflight.engine.duck import sql_errors
 from pondflight.engine.execution.handles import Handle
 from pondflight.engine.execution.sessions import Lease, Sessions
 from pondflight.engine.execution.statements import Plan, Statements
@@ -30,6 +33,9 @@ from pondflight.flightsql.status import leaf_of
 
 _CHECKED_BY_PLAN = frozenset({"query"})
 """It runs text that is put together when the statement runs; its plan has what becomes of that."""
+
+_OF_SERVER = re.compile(r'"name": "(?:MYSQL|POSTGRES)_')
+"""In a plan: it reads from a server."""
 
 _SERIALIZE = "SELECT system.main.json_serialize_sql(?)"
 _BOUND = "SELECT system.main.json_serialize_plan(?)"
@@ -46,12 +52,14 @@ class Queries:
         describer: Describer,
         journal: Journal,
         built_in: BuiltIn,
+        databases: Databases,
     ) -> None:
         self._sessions = sessions
         self._statements = statements
         self._describer = describer
         self._journal = journal
         self._built_in = built_in
+        self._databases = databases
 
     def plan(self, call: Call, text: str) -> Plan:
         """Check ``text``, and promise its rows.
@@ -103,10 +111,14 @@ class Queries:
         assert columns is not None  # it is a SELECT
         cursor.execute(f"EXPLAIN (FORMAT json) {text}")
         row = cursor.fetchone()
-        self._refuse(_functions(json.loads(row[1]) if row else []) - SCANS)
+        plan: str = row[1] if row else "[]"
+        self._refuse(_functions(json.loads(plan)) - SCANS)
         # That one leaves out expressions; this one has them, but not all plans have this one.
         row = cursor.execute(_BOUND, [text]).fetchone()
         self._refuse(_functions(json.loads(row[0]) if row else []) - SCANS)
+        if _OF_SERVER.search(plan):
+            with sql_errors():
+                self._databases.keep_from_writing(cursor)
         return columns
 
     def _refuse(self, names: set[str]) -> None:
