@@ -43,7 +43,7 @@ from pondflight.workers.connection import Connection
 from pondflight.workers.engines import Engine, PondflightEngine
 from pondflight.workers.factory import engine_of, layout_of
 from pondflight.workers.naming import Naming, instance_of
-from pondflight.workers.provision import entry_of, files_of
+from pondflight.workers.provision import entry_of, files_of, walls_of
 
 _SECONDS = 3.0
 _ATTACH_SECONDS = 30.0
@@ -334,6 +334,7 @@ def _worker(
         cpu_limit=settings.containers.cpu_limit,
         most=1,
         files=files_of(databases),
+        walls=walls_of(settings, databases),
     )
     handle = trial.backend.start(spec)
     try:

@@ -72,6 +72,7 @@ class PondflightEngine:
             f"--memory-limit={memory}",
             f"--threads={max(1, math.ceil(spec.cpu_limit))}",
             f"--scratch={scratch}",
+            f"--walls={spec.walls.text()}",
             f"--orphan-timeout={self.orphan_timeout:g}s",
             *([f"--storage={STORAGE}"] if spec.storage else []),
         ]

@@ -294,6 +294,33 @@ DROP SECRET x
 DROP PERSISTENT SECRET IF EXISTS x
 """
 
+# What the layer of SQL refuses to begin with, where there is one. {secret} is a file of others;
+# something listens at {port}.
+WALLS = """
+SELECT * FROM read_text('{secret}')
+SELECT * FROM read_text('/proc/self/environ')
+SELECT * FROM read_text('/proc/self/maps')
+SELECT * FROM read_blob('/proc/1/environ')
+SELECT * FROM glob('{secret}')
+INSTALL sqlite; LOAD sqlite; SELECT * FROM sqlite_scan('{secret}', 't')
+ATTACH '{shop}' AS x1 (TYPE sqlite); INSERT INTO x1.goods VALUES (2)
+ATTACH '{arch}' AS x2; INSERT INTO x2.goods VALUES (2)
+COPY (SELECT 1) TO '{arch}' (FORMAT csv)
+COPY (SELECT 1) TO '{arch}' (FORMAT csv, USE_TMP_FILE false)
+COPY (SELECT 1) TO '{arch}.wal' (FORMAT csv)
+COPY (SELECT 1) TO '{shop}' (FORMAT csv, USE_TMP_FILE false)
+COPY (SELECT 1) TO '{shop}-journal' (FORMAT csv)
+COPY (SELECT 1) TO '{secret}' (FORMAT csv)
+COPY (SELECT 1) TO '{files}/../../owned.csv'
+COPY (SELECT 1) TO '/proc/self/mem' (FORMAT csv, USE_TMP_FILE false)
+COPY (SELECT 1) TO '/proc/self/oom_score_adj' (FORMAT csv, USE_TMP_FILE false)
+SELECT * FROM postgres_scan('host=127.0.0.1 port={port} connect_timeout=2', 'public', 't')
+ATTACH 'host=127.0.0.1 port={port} connect_timeout=2' AS x3 (TYPE postgres)
+ATTACH 'host=/tmp port={port} connect_timeout=2' AS x4 (TYPE postgres)
+CALL enable_logging(storage = 'file', storage_path = '/tmp/owned')
+EXPORT DATABASE '/tmp/owned'
+"""
+
 FREE = """
 SELECT 1
 CREATE TABLE mine (i INT)

@@ -72,10 +72,11 @@ WRONG_VALUES = {
     " (from FILE); accepted: one of arrow, autocomplete, core_functions, httpfs, icu, json, mysql,"
     " parquet, postgres, sqlite",
     "duckdb: {attached_databases: {}}": "duckdb.attached_databases must be a list, each item a"
-    " mapping with the keys alias, type, connection_string, read_only, allow, demo, max_connections, not a mapping"
-    " (from FILE)",
+    " mapping with the keys alias, type, connection_string, read_only, allow, demo,"
+    " max_connections, not a mapping (from FILE)",
     "duckdb: {attached_databases: [null]}": "duckdb.attached_databases[0] must be a mapping with"
-    " the keys alias, type, connection_string, read_only, allow, demo, max_connections, not nothing (from FILE)",
+    " the keys alias, type, connection_string, read_only, allow, demo, max_connections, not"
+    " nothing (from FILE)",
     "server: [1]": "server must be a mapping with the keys host, port, grpc_port, health_port,"
     " drain_timeout, tls, allowed_hosts, trusted_proxies, cors_origins, not a list (from FILE)",
     "security: {rate_limit: fast}": "security.rate_limit must be a mapping with the keys"

@@ -33,6 +33,21 @@ MOST_CONNECTIONS = 16
 """That a gate lets through at once, unless it is told otherwise."""
 
 
+_reserved: list[socket.socket] = []
+
+
+def reserve(count: int) -> list[int]:
+    """Bind ports for the gates to come, before the walls are put up, which have to know them."""
+    _reserved.extend(_bound() for _ in range(count))
+    return [listener.getsockname()[1] for listener in _reserved]
+
+
+def _bound() -> socket.socket:
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    return listener
+
+
 @dataclass(frozen=True, slots=True)
 class Upstream:
     """A server, and how patient to be with it; times in seconds.
@@ -96,7 +111,8 @@ class Gate:
         self._upstream = upstream
         self._room = threading.Semaphore(most)
         self._on_break = on_break
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+        self._listener = _reserved.pop() if _reserved else _bound()
+        self._listener.listen(_BACKLOG)
         self._lock = threading.Lock()
         self._links: set[_Link] = set()
         self._shut = False

@@ -15,6 +15,7 @@ from enum import Enum, auto
 
 import duckdb
 
+from pondflight import control
 from pondflight.engine.databases.attach import Attempt
 from pondflight.engine.databases.faults import Kind, fault_of
 from pondflight.engine.databases.plan import Plan
@@ -23,7 +24,7 @@ from pondflight.telemetry.logs import Event, get_logger
 
 log = get_logger()
 
-SPARE_ATTEMPTS = 3
+SPARE_ATTEMPTS = control.GATES - 1
 """ATTACHes that wait beside the first one."""
 
 _BEGIN_SECONDS = 2.0

@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -177,6 +178,7 @@ class _Process:
                 f"--threads={max(1, math.ceil(spec.cpu_limit))}",
                 f"--scratch={scratch}",
                 *([f"--storage={storage}"] if storage else []),
+                f"--walls={replace(spec.walls, heap=True).text()}",
                 "--lifeline",
             ],
             stdin=subprocess.PIPE,
