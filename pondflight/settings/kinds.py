@@ -219,6 +219,12 @@ def _one_of(*names: str) -> Callable[[object], str]:
     return read
 
 
+def _confinement(value: object) -> str:
+    if value is False:  # as YAML reads ``off``
+        return "off"
+    return _one_of("required", "best_effort", "off")(value)
+
+
 def _readable(value: object) -> str:
     if not isinstance(value, str) or not value.startswith("/"):
         raise Refused
@@ -380,7 +386,7 @@ Folder = Annotated[
 ]
 Confinement = Annotated[
     Literal["required", "best_effort", "off"],
-    BeforeValidator(_one_of("required", "best_effort", "off")),
+    BeforeValidator(_confinement),
     Accepts("required, best_effort, off"),
 ]
 Readable = Annotated[

@@ -36,6 +36,8 @@ DEFAULTS = {
     "workers.start_timeout": timedelta(seconds=30),
     "workers.queue_size": 100,
     "workers.queue_timeout": timedelta(seconds=30),
+    "workers.confinement": "best_effort",
+    "workers.readable": (),
     "workers.keep_on_exit": True,
     "workers.instance": "",
     "containers.engine": "pondflight",

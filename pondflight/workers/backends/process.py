@@ -15,7 +15,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
@@ -37,6 +36,7 @@ from pondflight.workers.backends.base import (
     WorkerHandle,
     WorkerSpec,
 )
+from pondflight.workers.backends.scratch import ScratchRoot
 from pondflight.workers.engines import NOWHERE
 from pondflight.workers.naming import user_in
 
@@ -55,7 +55,7 @@ class ProcessBackend:
 
     def __init__(self, storage: Path | None = None) -> None:
         self._storage = storage
-        self._root = Path(tempfile.mkdtemp(prefix="pondflight-"))
+        self._root = ScratchRoot()
         self._lock = threading.Lock()
         self._names: set[str] = set()
         self._running: dict[str, _Process] = {}
@@ -84,7 +84,7 @@ class ProcessBackend:
                 raise NoRoom
             self._names.add(spec.name)
         try:
-            process = _Process(spec, self._root / spec.generation, storage)
+            process = _Process(spec, self._root.path / spec.generation, storage)
         except BaseException:
             with self._lock:
                 self._names.discard(spec.name)
@@ -146,7 +146,7 @@ class ProcessBackend:
             thread.start()
         for thread in threads:
             thread.join()
-        shutil.rmtree(self._root, ignore_errors=True)
+        self._root.close()
 
     def _wait(self, process: _Process) -> None:
         found = process.wait()
