@@ -77,7 +77,7 @@ class Ward:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.places = make_places(folder)
-        self.secret = folder / "others" / "secret.csv"
+        self.secret = folder / "others" / "private.csv"
         self.secret.parent.mkdir()
         self.secret.write_text("a\nsecret\n")
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -106,6 +106,13 @@ class Ward:
             walls = Walls(mode="required", readable=readable, heap=True)
             self._worker = Worker(self.folder / f"worker{self._count}", walls, databases)
         return self._worker
+
+    def renew(self) -> Worker:
+        """A worker that nothing has been tried on."""
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+        return self.worker
 
     def outside(self) -> dict[str, bytes]:
         """All files but those of the workers."""
@@ -151,7 +158,7 @@ def test_without_the_layer_of_sql_the_walls_keep_files_and_network(ward: Ward, p
 
 
 def test_what_is_ones_own_is_there(ward: Ward) -> None:
-    worker = ward.worker
+    worker = ward.renew()
     assert worker.client.rows("SELECT * FROM shop.goods, arch.goods") == [(1, 1)]
     run_all(worker.client, f"COPY (SELECT 7 AS n) TO '{worker.files}/mine.csv'")
     assert worker.client.rows(f"FROM '{worker.files}/mine.csv'") == [(7,)]
@@ -159,7 +166,7 @@ def test_what_is_ones_own_is_there(ward: Ward) -> None:
 
 
 def test_a_statement_that_needs_more_memory_than_there_is_fails(ward: Ward) -> None:
-    worker, peak = ward.worker, 0
+    worker, peak = ward.renew(), 0
     worker.client.info("SET memory_limit = '100GB'")
     told = worker.try_all("SELECT len(range(250000000))")
     assert told.startswith("ERROR")
