@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pondflight import __version__
+from pondflight.control import Walls
 from pondflight.errors import ConfigError, PondflightError
 from pondflight.ops.workers import workers
 from pondflight.units import DURATION, SIZE, parse_duration, parse_size
@@ -68,6 +69,20 @@ class _Digest(click.ParamType[str]):
         if len(digest) != 64 or set(digest) - set("0123456789abcdef"):  # noqa: PLR2004
             self.fail("not a SHA-256 in 64 hexadecimal digits", param, ctx)
         return digest
+
+
+class _Walls(click.ParamType[Walls]):
+    name = "walls"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Walls:
+        if isinstance(value, Walls):
+            return value
+        try:
+            return Walls.of(value)
+        except (ValueError, TypeError, AttributeError):
+            self.fail("no JSON as a backend writes it", param, ctx)
 
 
 class _Group(click.Group):
@@ -224,6 +239,13 @@ def serve(config: Path | None, log_level: str, *, with_caddy: bool | None, demo:
     help="Directory for the user's own tables, which then outlive the worker.",
 )
 @click.option(
+    "--walls",
+    type=_Walls(),
+    default="{}",
+    metavar="JSON",
+    help="What the worker may reach beside its directories; without it, there are no walls.",
+)
+@click.option(
     "--lifeline",
     is_flag=True,
     help="End when standard input does: what started this holds the other end.",
@@ -244,6 +266,7 @@ def worker(  # noqa: PLR0913 - one for each option
     threads: int,
     scratch: Path,
     storage: Path | None,
+    walls: Walls,
     lifeline: bool,
     orphan_timeout: timedelta,
     log_level: str,
@@ -252,6 +275,13 @@ def worker(  # noqa: PLR0913 - one for each option
     from pondflight.telemetry import logs
 
     logs.configure(log_level)
+    from pondflight.engine.guards.confinement import CannotConfine, enclose
+
+    try:
+        enclose(walls, listen, scratch, storage, memory_limit)
+    except CannotConfine as error:
+        raise ConfigError([str(error)]) from None
+    # What is imported here starts threads, for which the walls must be up.
     from pondflight.engine.main import run
 
     sys.exit(

@@ -6,6 +6,10 @@ bodies (JSON in UTF-8). Only calls that carry the worker's own credential get he
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
 SESSION_HEADER = "x-pondflight-session"
 """Session of the call; absent or empty: the user's default session."""
 
@@ -31,7 +35,8 @@ QUERY_HEADER = "x-pondflight-query-only"
 passes it on from any client."""
 
 CONFIGURE = "pondflight.configure"
-"""After the start: ``{"owner": key, "databases": [{alias, type, connection_string, read_only}],
+"""After the start: ``{"owner": key, "databases": [{alias, type, connection_string, read_only,
+max_connections}],
 "extensions": [name], "require_all": bool, "init_sql": text, "storage_limit": bytes,
 "scratch_limit": bytes, "sandbox": {"allow_network": bool} or null,
 "sessions": {"idle_timeout": s, "max_sessions": n, "statement_timeout": s},
@@ -42,6 +47,9 @@ comes this way.
 ``owner`` is the key of the user whom the worker serves from then on. The same owner again is no
 error and changes nothing; another one gets PERMISSION_DENIED. With an empty ``owner`` the worker
 stays nobody's, and is only prepared: extensions, no databases."""
+
+OVERRAN = 75
+"""Exit code of a worker that ended itself, since a statement went on after its time limit."""
 
 CANCEL = "pondflight.cancel"
 """Cancel the running calls whose id is the body; at the proxy, the caller's own. Answers
@@ -87,3 +95,47 @@ all workers, with ``worker`` (its id) and ``user`` in each."""
 CANCEL_STATEMENT = "pondflight.cancel_statement"
 """To a worker: ``{"statement": id}``; to the proxy, by an administrator: ``{"worker": id,
 "statement": id}``. Answers ``{"cancelled": bool}``."""
+
+GATES = 4
+"""Ports of its own that a worker connects to for each server database: for its ATTACH, and for the
+spare ones that wait (``engine.databases.server``)."""
+
+Confinement = Literal["required", "best_effort", "off"]
+
+
+@dataclass(frozen=True, slots=True)
+class Walls:
+    """What a worker may reach beside its own directories.
+
+    ``readable``   files and folders that it may read
+    ``writable``   files of databases that it may change; with each goes its folder, since SQLite
+                   and DuckDB write their journals beside the file
+    ``ports``      TCP ports that it may connect to; ``None``: any
+    ``names``      it may look up names of hosts
+    ``sockets``    it may connect to Unix sockets
+    ``gates``      how many ports of its own it connects to (``engine.databases.gate``)
+    ``heap``       whether it has to keep to its memory by itself: no container does it
+    """
+
+    mode: Confinement = "off"
+    readable: tuple[str, ...] = ()
+    writable: tuple[str, ...] = ()
+    ports: tuple[int, ...] | None = ()
+    names: bool = False
+    sockets: bool = False
+    gates: int = 0
+    heap: bool = False
+
+    def text(self) -> str:
+        """For a command line."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """From ``text()``. Raises ``ValueError`` or ``TypeError``."""
+        fields: dict[str, Any] = json.loads(text)
+        lists = {name: tuple(v) for name, v in fields.items() if isinstance(v, list)}
+        return cls(**{**fields, **lists})
+
+
+NO_WALLS = Walls()

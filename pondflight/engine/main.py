@@ -43,7 +43,7 @@ def run(
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    store = Storage(storage)
+    store = Storage(storage, files_folder(scratch))
     try:
         database = open_database(
             scratch, memory_limit=memory_limit, threads=threads, file=store.file

@@ -28,12 +28,13 @@ from pondflight.engine.execution.readonly import Queries
 from pondflight.engine.execution.sessions import DEFAULT, Sessions
 from pondflight.engine.execution.statements import Prepared, Statements
 from pondflight.engine.guards.callers import CredentialCheck
+from pondflight.engine.guards.functions import BuiltIn
 from pondflight.engine.guards.journal import Journal
 from pondflight.engine.guards.ownership import Ownership
 from pondflight.engine.guards.proxies import Proxies
 from pondflight.engine.guards.storage import Storage
 from pondflight.engine.metadata import keys, options, tables
-from pondflight.engine.startup import start_up
+from pondflight.engine.startup import room, start_up
 from pondflight.engine.types import parameters
 from pondflight.engine.types.describe import Describer
 from pondflight.errors import (
@@ -86,7 +87,15 @@ class EngineServer(FlightSqlServer):
             journal=self._journal,
             pushdown=self._pushdown,
         )
-        self._queries = Queries(self._sessions, self._statements, self._describer, self._journal)
+        self._built_in = BuiltIn(database)
+        self._queries = Queries(
+            self._sessions,
+            self._statements,
+            self._describer,
+            self._journal,
+            self._built_in,
+            self._databases,
+        )
         self._ownership = Ownership()
         self._proxies = Proxies()
         self._check = CredentialCheck(credential_sha256)
@@ -451,8 +460,14 @@ class EngineServer(FlightSqlServer):
             except ConfigError as error:  # without traces it is as good a worker
                 log.warning("%s", error)
         self._storage.limit = wanted.get("storage_limit")
+        self._storage.scratch_limit = room(self._scratch, wanted.get("scratch_limit"))
         self._statements.sandbox = start_up(
-            self._database, self._databases, self._sessions, self._scratch, wanted
+            self._database,
+            self._databases,
+            self._sessions,
+            self._built_in,
+            self._scratch,
+            wanted,
         )
         if self._databases.have_servers:
             self._pushdown.watch()

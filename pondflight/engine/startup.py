@@ -1,7 +1,7 @@
 """What a worker does when it is told whose databases it has: ``control.CONFIGURE``.
 
-In this order: extensions, databases, the administrator's own SQL, the settings that stay, the
-sandbox. Users come after that.
+In this order: extensions, a look at what persistent storage brings, databases, the administrator's
+own SQL, the settings that stay, the sandbox. Users come after that.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from pondflight.engine.databases.attached import Databases, Spec
 from pondflight.engine.duck import files_folder
 from pondflight.engine.execution.sessions import SessionLimits, Sessions
 from pondflight.engine.guards import sandbox
-from pondflight.engine.guards.sandbox import Sandbox
-from pondflight.engine.sql.lexer import tokenize
+from pondflight.engine.guards.functions import BuiltIn
+from pondflight.engine.guards.sandbox import Sandbox, refused_call
+from pondflight.engine.guards.stored import drop_unsafe
+from pondflight.engine.sql.lexer import plain, tokenize
 from pondflight.engine.sql.statement import split
 from pondflight.errors import ConfigError, SqlError
 
@@ -31,6 +33,7 @@ def start_up(
     database: duckdb.DuckDBPyConnection,
     databases: Databases,
     sessions: Sessions,
+    built_in: BuiltIn,
     scratch: Path,
     wanted: dict[str, Any],
 ) -> Sandbox | None:
@@ -44,16 +47,24 @@ def start_up(
     specs = [Spec(**entry) for entry in wanted.get("databases", [])]
     types = {spec.type for spec in specs} - {"duckdb"}
     extensions.load(database, types.union(wanted.get("extensions", [])))
-    _limit_scratch(database, scratch, wanted.get("scratch_limit"))
+    refused = built_in.read()
+    jail = wanted.get("sandbox")
+    if jail is not None:
+        drop_unsafe(database, lambda text: refused_call(plain(text), refused) is None)
+    spill = room(scratch, wanted.get("scratch_limit"))
+    if spill is not None:
+        with database.cursor() as cursor:
+            cursor.execute(f"SET GLOBAL max_temp_directory_size = '{spill}B'")
     databases.attach(specs, require_all=wanted.get("require_all", False))
     run_initial(database, databases, wanted.get("init_sql") or "")
     fixed.fix(database)
-    jail = wanted.get("sandbox")
     if jail is None:
         return None
     names = [*(spec.alias for spec in specs), *databases.names, *_attached(database)]
     with databases.out_of_reach():
-        return sandbox.close(database, folder=files_folder(scratch), databases=names, **jail)
+        return sandbox.close(
+            database, folder=files_folder(scratch), databases=names, functions=refused, **jail
+        )
 
 
 def run_initial(database: duckdb.DuckDBPyConnection, databases: Databases, text: str) -> None:
@@ -86,13 +97,12 @@ def _without_literals(message: str, statement: str) -> str:
     return line
 
 
-def _limit_scratch(database: duckdb.DuckDBPyConnection, scratch: Path, limit: int | None) -> None:
-    """Let spilled data take that many bytes, and never the last of the disk."""
-    if limit is not None:
-        disk = os.statvfs(scratch)
-        free = int(disk.f_bavail * disk.f_frsize * _SHARE_OF_FREE_DISK)
-        with database.cursor() as cursor:
-            cursor.execute(f"SET GLOBAL max_temp_directory_size = '{min(limit, free)}B'")
+def room(scratch: Path, limit: int | None) -> int | None:
+    """How many bytes of ``limit`` there are on the disk, the last of which is nobody's."""
+    if limit is None:
+        return None
+    disk = os.statvfs(scratch)
+    return min(limit, int(disk.f_bavail * disk.f_frsize * _SHARE_OF_FREE_DISK))
 
 
 def _attached(database: duckdb.DuckDBPyConnection) -> list[str]:

@@ -86,6 +86,11 @@ class Call:
         self._limit = seconds
 
     @property
+    def overdue(self) -> float:
+        """Seconds since its limit passed; 0.0 as long as it has not."""
+        return max(0.0, time.monotonic() - self._deadline)
+
+    @property
     def cancelled(self) -> PondflightError | None:
         """Why the call was cancelled: its client has gone away, or it was ended from elsewhere."""
         return self._reason

@@ -24,6 +24,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from pondflight import dsn
 from pondflight.addresses import joined, reachable
+from pondflight.engine.guards.confinement import missing_walls
 from pondflight.errors import DeadlineExceeded, PondflightError
 from pondflight.flightsql.client import DIRECT
 from pondflight.flightsql.status import ConnectionLost
@@ -43,7 +44,7 @@ from pondflight.workers.connection import Connection
 from pondflight.workers.engines import Engine, PondflightEngine
 from pondflight.workers.factory import engine_of, layout_of
 from pondflight.workers.naming import Naming, instance_of
-from pondflight.workers.provision import entry_of, files_of
+from pondflight.workers.provision import entry_of, files_of, walls_of
 
 _SECONDS = 3.0
 _ATTACH_SECONDS = 30.0
@@ -57,6 +58,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _ports(settings)
     yield from _forward_proxy()
     yield _memory(settings)
+    yield _confinement(settings)
     yield from _from_the_host(settings)
     if settings.workers.backend == "docker":
         yield from _docker(settings)
@@ -170,6 +172,20 @@ def _memory(settings: Settings) -> Finding:
     if room < most:
         return warning("memory", message, "lower containers.max_per_host or memory_limit")
     return ok("memory", message)
+
+
+def _confinement(settings: Settings) -> Finding:
+    """Which walls this host can put around workers; containers share its kernel."""
+    mode, check = settings.workers.confinement, "confinement"
+    if mode == "off" or not settings.duckdb.sandbox:
+        key = "workers.confinement" if mode == "off" else "duckdb.sandbox"
+        return warning(check, f"off ({key}): only SQL keeps users from this host", f"set {key}")
+    missing = "; ".join(missing_walls())
+    if not missing:
+        return ok(check, f"files, network, system calls and memory of workers are walled ({mode})")
+    if mode == "required":
+        return failure(check, missing, "use a newer kernel, or workers.confinement: best_effort")
+    return warning(check, missing, "use a newer kernel, or the backend docker")
 
 
 # -- databases --------------------------------------------------------------------------------
@@ -334,6 +350,7 @@ def _worker(
         cpu_limit=settings.containers.cpu_limit,
         most=1,
         files=files_of(databases),
+        walls=walls_of(settings, databases),
     )
     handle = trial.backend.start(spec)
     try:

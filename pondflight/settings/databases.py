@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from pondflight import dsn, extensions
-from pondflight.settings.kinds import Accepts, ConnectionString, Flag, Refused, Section
+from pondflight.settings.kinds import Accepts, ConnectionString, Count, Flag, Refused, Section
 
 EXTENSIONS = tuple(sorted(extensions.BUILT_IN | extensions.WHEELS.keys()))
 """What a configuration may list: built into DuckDB, or installed beside it from a wheel.
@@ -205,6 +205,11 @@ class AttachedDatabase(Section):
         " Everybody, if it is left out.",
     )
     demo: Flag = Field(default=False, description="Show it to users of demo tokens, too.")
+    max_connections: Count = Field(
+        default=16,
+        description="Connections to its server that a user's worker may have at once. Each open"
+        " transaction holds one.",
+    )
 
     @field_validator("on_invalid")
     @classmethod

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SecretStr
@@ -219,6 +219,18 @@ def _one_of(*names: str) -> Callable[[object], str]:
     return read
 
 
+def _confinement(value: object) -> str:
+    if value is False:  # as YAML reads ``off``
+        return "off"
+    return _one_of("required", "best_effort", "off")(value)
+
+
+def _readable(value: object) -> str:
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise Refused
+    return value
+
+
 def _folder(value: object) -> str | None:
     if value is None:
         return None
@@ -371,6 +383,14 @@ Storage = Annotated[
 Scratch = Annotated[str, BeforeValidator(_one_of("memory", "disk")), Accepts("memory, disk")]
 Folder = Annotated[
     str | None, BeforeValidator(_folder), Accepts("the absolute path of a directory")
+]
+Confinement = Annotated[
+    Literal["required", "best_effort", "off"],
+    BeforeValidator(_confinement),
+    Accepts("required, best_effort, off"),
+]
+Readable = Annotated[
+    str, BeforeValidator(_readable), Accepts("the absolute path of a file or directory")
 ]
 Sql = Annotated[
     SecretStr | None,

@@ -30,6 +30,7 @@ from pondflight.settings.kinds import (
     ApiKey,
     Backend,
     BaseUrl,
+    Confinement,
     Cores,
     Count,
     CountOrNone,
@@ -50,6 +51,7 @@ from pondflight.settings.kinds import (
     Patience,
     Port,
     Processes,
+    Readable,
     Refused,
     Scratch,
     Section,
@@ -153,6 +155,16 @@ class Workers(Section):
     )
     queue_timeout: Duration = Field(
         default=timedelta(seconds=30), description="How long they may wait."
+    )
+    confinement: Confinement = Field(
+        default="best_effort",
+        description="Walls of the operating system around each worker, while duckdb.sandbox is on: "
+        "required (no worker starts without all of them), best_effort (those that there are) or "
+        "off.",
+    )
+    readable: tuple[Readable, ...] = Field(
+        default=(),
+        description="Files and folders that duckdb.init_sql reads, beside those of the databases.",
     )
     keep_on_exit: Flag = Field(
         default=True,

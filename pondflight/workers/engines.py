@@ -14,6 +14,10 @@ STORAGE = "/storage"
 """Where a container has its user's own tables, if they outlive it. The image has the directory."""
 
 
+NOWHERE = "/nonexistent"
+"""Home of a worker. Not the scratch directory: ``~`` must not be a second name for it."""
+
+
 class Engine(Protocol):
     """A kind of worker image."""
 
@@ -68,13 +72,14 @@ class PondflightEngine:
             f"--memory-limit={memory}",
             f"--threads={max(1, math.ceil(spec.cpu_limit))}",
             f"--scratch={scratch}",
+            f"--walls={spec.walls.text()}",
             f"--orphan-timeout={self.orphan_timeout:g}s",
             *([f"--storage={STORAGE}"] if spec.storage else []),
         ]
 
     def environment(self, spec: WorkerSpec, *, scratch: str) -> dict[str, str]:
         """Where libraries may write."""
-        return {"HOME": scratch, "TMPDIR": scratch}
+        return {"HOME": NOWHERE, "TMPDIR": scratch}
 
     def connect(self, location: str, credential: str) -> Connection:
         """With the control channel."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pondflight.control import NO_WALLS, Walls
 from pondflight.workers.backends.base import BoundFile
 from pondflight.workers.engines import Engine, PondflightEngine
 
@@ -23,14 +24,15 @@ class User:
 class Shape:
     """What a worker is started with, and cannot be given later.
 
-    ``memory_limit`` in bytes, ``cpu_limit`` in cores; ``storage`` and ``files`` as in
-    ``WorkerSpec``.
+    ``memory_limit`` in bytes, ``cpu_limit`` in cores; ``storage``, ``files`` and ``walls`` as
+    in ``WorkerSpec``.
     """
 
     memory_limit: int
     cpu_limit: float
     storage: str = ""
     files: tuple[BoundFile, ...] = ()
+    walls: Walls = NO_WALLS
 
 
 @dataclass(frozen=True, slots=True)

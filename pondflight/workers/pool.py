@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from pondflight import control
 from pondflight.errors import InvalidArgument, NotFound, PondflightError, Unavailable
 from pondflight.telemetry.logs import get_logger
 from pondflight.units import format_size
@@ -386,6 +387,10 @@ def _epitaph(reason: Reason, end: WorkerExit, shape: Shape) -> str:
             return f"your worker ended: it needed more than its {limit}"
         case Reason.CRASHED if end.code == _KILLED:
             return f"your worker ended (killed, by its {limit} or from outside)"
+        case Reason.CRASHED if end.code == control.OVERRAN:
+            return (
+                "your worker ended: a statement passed its time limit and could not be interrupted"
+            )
         case Reason.UNRESPONSIVE:
             return "your worker ended: it did not answer any more, and was killed"
         case Reason.REQUESTED:

@@ -5,13 +5,20 @@ All of it follows from the settings and the user's token.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import ipaddress
+from collections.abc import Iterable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
+from pondflight import dsn
 from pondflight.auth import access
+from pondflight.control import GATES, NO_WALLS, Walls
 from pondflight.settings import FILE_TYPES, AttachedDatabase, Settings
 from pondflight.workers.backends.base import BoundFile
 from pondflight.workers.policy import Shape, User
+
+_BESIDE = ("-journal", "-shm", "-wal", ".wal")
+"""What SQLite and DuckDB may have put beside a file: read with it, if it is there."""
 
 
 class Provision:
@@ -34,6 +41,7 @@ class Provision:
             cpu_limit=demo.cpu_limit if is_demo else containers.cpu_limit,
             storage=self._storage(user),
             files=files_of(self._databases(user)),
+            walls=walls_of(self._settings, self._reachable(user)),
         )
 
     def preparation(self) -> dict[str, Any]:
@@ -65,6 +73,18 @@ class Provision:
         claims, demo = (user.claims, user.demo) if user else ({}, False)
         return access.visible(self._settings.duckdb.attached_databases, claims, demo=demo)
 
+    def _reachable(self, user: User | None) -> Sequence[AttachedDatabase]:
+        """The databases that a worker's walls are open to.
+
+        Whoever claims a warm worker may see servers that it was not started for. Files it cannot be
+        given then.
+        """
+        visible = self._databases(user)
+        if not self._settings.workers.warm:
+            return visible
+        every = self._settings.duckdb.attached_databases
+        return [*visible, *(one for one in every if one.type not in FILE_TYPES)]
+
     def _extensions(self) -> list[str]:
         duckdb = self._settings.duckdb
         return [*duckdb.extensions, *(["httpfs"] if duckdb.allow_network else [])]
@@ -84,6 +104,7 @@ def entry_of(database: AttachedDatabase) -> dict[str, Any]:
         "read_only": database.read_only,
         "exact": database.exact,
         "on_invalid": database.on_invalid,
+        "max_connections": database.max_connections,
     }
 
 
@@ -94,3 +115,48 @@ def files_of(databases: Iterable[AttachedDatabase]) -> tuple[BoundFile, ...]:
         for database in databases
         if database.type in FILE_TYPES
     )
+
+
+def walls_of(settings: Settings, databases: Iterable[AttachedDatabase]) -> Walls:
+    """What a worker for these databases may reach; files and servers, and what they need."""
+    duckdb = settings.duckdb
+    if not duckdb.sandbox:
+        return NO_WALLS
+    files = files_of(databases := list(databases))
+    found = [
+        dsn.parse(one.type.value, one.connection_string.get_secret_value())
+        for one in databases
+        if one.type not in FILE_TYPES
+    ]
+    addresses = [address for one in found for address in one.addresses]
+    sockets = any(address.is_socket for address in addresses) or any(
+        "socket" in one.options for one in found
+    )
+    ports = {address.port for address in addresses if not address.is_socket}
+    collector = urlsplit(settings.tracing.endpoint)
+    if collector.hostname:
+        ports.add(collector.port or (443 if collector.scheme == "https" else 80))
+    anywhere = duckdb.allow_network or duckdb.init_sql is not None
+    hosts = [address.host for address in addresses if not address.is_socket]
+    hosts += [collector.hostname] if collector.hostname else []
+    return Walls(
+        mode=settings.workers.confinement,
+        readable=(
+            *(path for file in files for path in (file.path, *map(file.path.__add__, _BESIDE))),
+            *(v for one in found for v in one.options.values() if v.startswith("/")),
+            *settings.workers.readable,
+        ),
+        writable=tuple(file.path for file in files if not file.read_only),
+        ports=None if anywhere else tuple(sorted(ports)),
+        names=anywhere or not all(map(_is_address, hosts)),
+        sockets=sockets or duckdb.init_sql is not None,
+        gates=len(found) * GATES,
+    )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -255,6 +255,7 @@ class Starter:
             most=self._settings.max_workers,
             storage=shape.storage,
             files=shape.files,
+            walls=shape.walls,
         )
         try:
             handle = self._backend.start(spec)

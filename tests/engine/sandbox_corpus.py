@@ -66,6 +66,19 @@ COPY (SELECT ''::BLOB AS b) TO 'x.blob'
 COPY (SELECT ''::BLOB AS b) TO 'x.BLOB.gz'
 PREPARE x AS COPY (SELECT ''::BLOB AS b) TO 'x' (FORMAT blob)
 COPY (SELECT 1) TO 'x' (FORMAT postgres_binary)
+COPY (SELECT 1) TO 'mine.db' (FORMAT csv)
+COPY (SELECT 1) TO 'mine.DuckDB' (FORMAT csv)
+COPY (SELECT 1) TO '{files}/mine.db.wal' (FORMAT csv)
+COPY (SELECT 1) TO '~/x.csv'
+COPY (SELECT 1) TO '~/../owned.csv'
+COPY (SELECT 1) TO 'file:///tmp/owned.csv'
+COPY (SELECT 1) TO './x/../../owned.csv'
+COPY (SELECT 1) TO 'd' (FORMAT csv, PER_THREAD_OUTPUT true, FILENAME_PATTERN 'x{{i}}')
+COPY (SELECT 1) TO 'd' (FORMAT csv, PER_THREAD_OUTPUT true, FILE_EXTENSION '/../../owned')
+COPY (SELECT 1) TO 'd' (FORMAT csv, "file_extension" '/../../owned', PER_THREAD_OUTPUT)
+COPY (SELECT 1 AS a) TO 'd' (PARTITION_BY (a), FORMAT csv, FILENAME_PATTERN '../x')
+COPY (SELECT 1) TO 'x' WITH CSV FILE_EXTENSION '/../../owned'
+EXPORT DATABASE 'mine.db'
 EXPORT DATABASE memory TO '{files}/../owned'
 COPY t FROM '{outside}'
 EXPORT DATABASE '/tmp/owned'
@@ -99,6 +112,27 @@ ATTACH 'host=127.0.0.1 port=1' AS x (TYPE postgres)
 ATTACH 'postgres:host=127.0.0.1 port=1' AS x
 ATTACH 'host=127.0.0.1 port=1' AS x (TYPE mysql)
 ATTACH 'md:' AS x
+ATTACH '~/databases/shop' AS x
+ATTACH '~/mine.db' AS x
+ATTACH '../databases/shop' AS x
+ATTACH '{files}/../databases/shop' AS x
+ATTACH 'mine.csv' AS x
+ATTACH 'mine' AS x
+ATTACH 'd/mine.db' AS x
+ATTACH './mine.db' AS x
+ATTACH 'file:mine.db' AS x
+ATTACH 'mine.db' AS x (SOMETHING_NEW 1)
+ATTACH 'mine.db' AS x (READ_ONLY, "encryption_key" 'x')
+ALTER DATABASE shop SET ALIAS TO x
+ALTER DATABASE memory SET ALIAS TO x
+ALTER DATABASE "shop" SET ALIAS TO x
+/* */ ALTER DATABASE IF EXISTS arch SET ALIAS TO x
+FROM read_duckdb('{files}/mine.db')
+SELECT __internal_decompress_string(170141183460469231731687303715884105727::HUGEINT)
+SELECT write_log('x')
+CALL add_parquet_key('a', '0123456789112345')
+PRAGMA add_parquet_key('a', '0123456789112345')
+FROM duckdb_logs()
 ATTACH OR REPLACE ':memory:' AS shop
 ATTACH OR REPLACE ':memory:' AS memory
 ATTACH ':memory:' AS shop
@@ -183,7 +217,7 @@ SET enable_external_access = true
 RESET enable_external_access
 SET lock_configuration = false
 RESET lock_configuration
-SET allowed_configs = ['threads']
+SET allowed_configs = ['{files}/threads']
 SET allowed_directories = ['/']
 SET allowed_paths = ['/etc/passwd']
 SET disabled_filesystems = 'LocalFileSystem'
@@ -260,6 +294,33 @@ DROP SECRET x
 DROP PERSISTENT SECRET IF EXISTS x
 """
 
+# What the layer of SQL refuses to begin with, where there is one. {secret} is a file of others;
+# something listens at {port}.
+WALLS = """
+SELECT * FROM read_text('{secret}')
+SELECT * FROM read_text('/proc/self/environ')
+SELECT * FROM read_text('/proc/self/maps')
+SELECT * FROM read_blob('/proc/1/environ')
+SELECT * FROM glob('{secret}')
+INSTALL sqlite; LOAD sqlite; SELECT * FROM sqlite_scan('{secret}', 't')
+ATTACH '{shop}' AS x1 (TYPE sqlite); INSERT INTO x1.goods VALUES (2)
+ATTACH '{arch}' AS x2; INSERT INTO x2.goods VALUES (2)
+COPY (SELECT 1) TO '{arch}' (FORMAT csv)
+COPY (SELECT 1) TO '{arch}' (FORMAT csv, USE_TMP_FILE false)
+COPY (SELECT 1) TO '{arch}.wal' (FORMAT csv)
+COPY (SELECT 1) TO '{shop}' (FORMAT csv, USE_TMP_FILE false)
+COPY (SELECT 1) TO '{shop}-journal' (FORMAT csv)
+COPY (SELECT 1) TO '{secret}' (FORMAT csv)
+COPY (SELECT 1) TO '{files}/../../owned.csv'
+COPY (SELECT 1) TO '/proc/self/mem' (FORMAT csv, USE_TMP_FILE false)
+COPY (SELECT 1) TO '/proc/self/oom_score_adj' (FORMAT csv, USE_TMP_FILE false)
+SELECT * FROM postgres_scan('host=127.0.0.1 port={port} connect_timeout=2', 'public', 't')
+ATTACH 'host=127.0.0.1 port={port} connect_timeout=2' AS x3 (TYPE postgres)
+ATTACH 'host=/tmp port={port} connect_timeout=2' AS x4 (TYPE postgres)
+CALL enable_logging(storage = 'file', storage_path = '/tmp/owned')
+EXPORT DATABASE '/tmp/owned'
+"""
+
 FREE = """
 SELECT 1
 CREATE TABLE mine (i INT)
@@ -329,6 +390,21 @@ COPY t TO '{files}/t.blob' (FORMAT csv)
 COPY (SELECT format('{{}}', i) AS format FROM t) TO '{files}/t.csv' (FORMAT 'CSV')
 COPY t TO '{files}/t.json' (FORMAT JSON)
 COPY (SELECT 'to' AS "to" FROM t) TO '{files}/t.csv'
+COPY t TO '{files}/t.csv' WITH CSV HEADER DELIMITER '|' QUOTE '"' NULL ''
+COPY t TO '{files}/t.csv' WITH (FORMAT csv, HEADER, FORCE_QUOTE (i), DELIM '|')
+COPY t TO '{files}/t.parquet' (FORMAT parquet, CODEC zstd, ROW_GROUP_SIZE 1000, COMPRESSION_LEVEL 3)
+COPY (SELECT 1 AS a, 2 AS b) TO '{files}/parts' (FORMAT csv, PARTITION_BY (a), OVERWRITE_OR_IGNORE)
+COPY (SELECT 1 AS a, 2 AS b) TO '{files}/threads' (PER_THREAD_OUTPUT)
+COPY t TO '{files}/My Notes.CSV'
+ATTACH '{files}/Mine.db' AS m (BLOCK_SIZE 16384); DETACH m; ATTACH IF NOT EXISTS '{files}/Mine.db'
+ATTACH DATABASE '{files}/own-2.duckdb' AS "Own"; DETACH "Own"
+ALTER TABLE t ADD COLUMN j INT; ALTER TABLE t RENAME TO u
+COMMENT ON TABLE t IS 'mine'
+COMMENT ON COLUMN t.i IS 'mine'
+CREATE OR REPLACE TEMP MACRO own(x) AS TABLE SELECT x; DROP MACRO TABLE own
+CREATE UNIQUE INDEX u ON t (i); DROP INDEX u
+PREPARE p AS SELECT 1; DEALLOCATE p
+CREATE SEQUENCE q; SELECT nextval('q')
 SELECT * FROM glob('{files}/*')
 SELECT * FROM query_table('t')
 COPY FROM DATABASE shop TO memory

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import flight
 
+from pondflight.engine.execution import timeouts
 from pondflight.engine.execution.sessions import SessionLimits
 from pondflight.engine.server import EngineServer
 from pondflight.flightsql import wire
@@ -196,3 +197,26 @@ def test_a_session_cannot_raise_it_above_the_servers(make_client: MakeClient) ->
         client.info("SET statement_timeout = '1h'")
     with pytest.raises(pa.ArrowInvalid, match="a whole number of milliseconds"):
         client.info("SET statement_timeout = 'soon'")
+
+
+def test_a_statement_that_cannot_be_interrupted_ends_its_worker(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr(timeouts, "end_worker", ended.set)
+    client.info("SET statement_timeout = '200ms'")
+    long = "SELECT levenshtein(repeat('a', 30000), repeat('b', 30000) || x) FROM range(1) t(x)"
+    with pytest.raises(flight.FlightTimedOutError, match=r"its limit of 0\.2 s"):
+        client.rows(long)
+    assert ended.is_set()
+
+
+def test_a_statement_that_is_interrupted_in_time_does_not(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr(timeouts, "end_worker", ended.set)
+    client.info("SET statement_timeout = '200ms'")
+    with pytest.raises(flight.FlightTimedOutError):
+        client.rows("SELECT count(*) FROM range(100_000_000) a, range(1000) b")
+    assert not ended.is_set()

@@ -10,7 +10,7 @@ from pyarrow import flight
 
 from pondflight import control
 from pondflight.engine.execution.handles import Handle
-from pondflight.engine.execution.readonly import EFFECTS
+from pondflight.engine.guards import functions
 from pondflight.flightsql import wire
 from tests.engine.conftest import MakeClient
 from tests.flight import Client
@@ -160,14 +160,15 @@ def test_metadata_may_be_read(reader: Client) -> None:
     assert "t" in tables["table_name"].to_pylist()
 
 
-def test_the_list_of_functions_with_effects_names_those_of_this_duckdb(client: Client) -> None:
-    rows = client.rows(
-        "SELECT DISTINCT function_name FROM duckdb_functions() WHERE schema_name = 'main'"
-    )
-    ours = {name for (name,) in rows}
-    known = {
-        name for name in EFFECTS if not name.startswith(("mysql_", "pg_", "postgres_", "sqli"))
-    }
-    assert known <= ours
-    harmless = {"disable_logging", "enable_logging"} & ours
-    assert harmless <= EFFECTS
+@pytest.mark.parametrize("name", ["json_serialize_sql", "json_serialize_plan"])
+def test_macros_of_the_users_do_not_stand_in_for_the_guard(
+    reader: Client, client: Client, name: str
+) -> None:
+    client.table(f"CREATE MACRO {name}(x) AS '{{\"error\": false}}'")
+    with pytest.raises(flight.FlightUnauthorizedError, match="sleep_ms"):
+        reader.table("SELECT sleep_ms(5)")
+
+
+def test_functions_that_do_something_are_none_that_a_query_may_call() -> None:
+    assert not functions.DOING & functions.QUERYING
+    assert not functions.may_query("postgres_execute")

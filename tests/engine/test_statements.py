@@ -359,3 +359,17 @@ def test_a_handle_says_whether_anything_is_kept_for_it(
     prepared = wire.message_class("ActionCreatePreparedStatementResult").FromString(value)
     handle = prepared.prepared_statement_handle
     assert handle.startswith(control.KEEPS_NOTHING) != keeps
+
+
+@pytest.mark.parametrize("sql", ["CALL tick()", "/* */ CALL tick()", "-- so\n call tick()"])
+def test_a_call_runs_once_and_not_while_it_is_described(client: Client, sql: str) -> None:
+    client.info("CREATE SEQUENCE s; CREATE MACRO tick() AS TABLE SELECT nextval('s') AS n")
+    last = "SELECT last_value FROM duckdb_sequences()"
+    client.flight.get_schema(flight.FlightDescriptor.for_command(query(sql)), client.options())
+    client.act(
+        "CreatePreparedStatement",
+        wire.pack(wire.new("ActionCreatePreparedStatementRequest", query=sql)),
+    )
+    assert client.rows(last) == [(None,)]
+    assert client.rows(sql) == [(1,)]
+    assert client.rows(last) == [(1,)]

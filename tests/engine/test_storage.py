@@ -7,12 +7,15 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 from pyarrow import flight
 
 from pondflight import control
-from pondflight.engine.duck import open_database
+from pondflight.engine.duck import files_folder, open_database
+from pondflight.engine.guards.sandbox import refused_call
 from pondflight.engine.guards.storage import Storage
+from pondflight.engine.guards.stored import drop_unsafe
 from pondflight.engine.server import EngineServer
 from tests.engine.conftest import CREDENTIAL
 from tests.flight import Client
@@ -110,3 +113,66 @@ def test_macros_of_the_user_do_not_measure_the_storage(client: Client, macro: st
     client.info(f"CREATE MACRO {macro}")
     fill(client)
     assert client.rows("SELECT count(*) > 0 FROM filled") == [(True,)]
+
+
+def test_stored_objects_that_call_what_is_refused_are_dropped_at_the_start(tmp_path: Path) -> None:
+    storage = Storage(tmp_path / "storage")
+    database = open_database(tmp_path, memory_limit=512 << 20, threads=2, file=storage.file)
+    refused = frozenset({"query"})
+    database.execute("CREATE MACRO bad(s) AS TABLE FROM query(s)")
+    database.execute("CREATE MACRO good(s) AS s || 'query'")
+    database.execute("CREATE TABLE query (i INT); CREATE VIEW fine AS FROM query")
+    database.execute("CREATE SCHEMA s; CREATE VIEW s.worse AS SELECT * FROM query('SELECT 1')")
+    dropped = drop_unsafe(database, lambda text: refused_call(text, refused) is None)
+    assert dropped == [("s", "worse"), ("main", "bad")]
+    assert database.execute("SELECT good('a ')").fetchall() == [("a query",)]
+    assert database.execute("FROM fine").fetchall() == []
+    with pytest.raises(duckdb.CatalogException):
+        database.execute("FROM bad('SELECT 1')")
+    database.close()
+
+
+@pytest.fixture(name="writer")
+def fixture_writer(tmp_path: Path) -> Iterator[Client]:
+    """A worker whose user may write few scratch files."""
+    database = open_database(tmp_path, memory_limit=512 << 20, threads=2)
+    server = EngineServer(
+        "grpc://127.0.0.1:0",
+        database=database,
+        credential_sha256=hashlib.sha256(CREDENTIAL.encode()).hexdigest(),
+        scratch=tmp_path,
+        storage=Storage(None, files_folder(tmp_path)),
+    )
+    client = Client(f"grpc://127.0.0.1:{server.port}", CREDENTIAL, x_pondflight_session="one")
+    configuration = {"scratch_limit": LIMIT, "sandbox": {"allow_network": False}}
+    client.act(control.CONFIGURE, json.dumps(configuration).encode())
+    yield client
+    client.close()
+    server.close()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "COPY ({rows}) TO '{files}/big.csv'",
+        "COPY ({rows}) TO '{files}/big' (FORMAT csv, PER_THREAD_OUTPUT)",
+        "CREATE TABLE t AS {rows}; EXPORT DATABASE '{files}/big' (FORMAT csv)",
+        "ATTACH '{files}/big.db' AS big; CREATE TABLE big.t AS {rows}",
+    ],
+)
+def test_scratch_files_that_grow_too_large_are_stopped(
+    writer: Client, tmp_path: Path, sql: str
+) -> None:
+    files = files_folder(tmp_path)
+    rows = "SELECT md5((range + random())::VARCHAR) AS m FROM range(8_000_000)"
+    with pytest.raises(flight.FlightUnavailableError, match="your scratch directory is full"):
+        writer.info(sql.format(rows=rows, files=files))
+    assert sum(path.stat().st_size for path in files.rglob("*") if path.is_file()) < 4 * LIMIT
+
+
+def test_a_full_scratch_directory_takes_nothing_more(writer: Client, tmp_path: Path) -> None:
+    files = files_folder(tmp_path)
+    (files / "full.csv").write_bytes(bytes(LIMIT))
+    with pytest.raises(flight.FlightUnavailableError, match=r"duckdb\.scratch_limit"):
+        writer.info(f"COPY (SELECT 1) TO '{files}/more.csv'")
+    assert writer.rows("SELECT 1") == [(1,)]

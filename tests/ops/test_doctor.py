@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pondflight.engine.guards.confinement import missing_walls
 from tests.ports import free_ports
 
 SECRET = "kW8rX2vN5qT9zL4mB7cJ1hG6fD3sA0pY"
@@ -55,6 +56,14 @@ def test_when_all_is_well_it_says_so_and_ends_with_0(tmp_path: Path) -> None:
         "advice": "",
     }
     assert found["worker on this host"]["message"].startswith("ready after ")
+    missing = "; ".join(missing_walls())
+    assert found["confinement"]["verdict"] == ("warning" if missing else "ok")
+    assert missing in found["confinement"]["message"]
+
+
+def test_walls_that_are_off_are_told(tmp_path: Path) -> None:
+    _, found = doctor(tmp_path, "workers: {confinement: off}")
+    assert found["confinement"]["verdict"] == "warning"
 
 
 def test_each_thing_that_is_wrong_is_told_with_what_to_do(tmp_path: Path) -> None:

@@ -73,10 +73,10 @@ WRONG_VALUES = {
     " parquet, postgres, sqlite",
     "duckdb: {attached_databases: {}}": "duckdb.attached_databases must be a list, each item a"
     " mapping with the keys alias, type, connection_string, read_only, exact, on_invalid, allow,"
-    " demo, not a mapping"
-    " (from FILE)",
+    " demo, max_connections, not a mapping (from FILE)",
     "duckdb: {attached_databases: [null]}": "duckdb.attached_databases[0] must be a mapping with"
-    " the keys alias, type, connection_string, read_only, exact, on_invalid, allow, demo, not"
+    " the keys alias, type, connection_string, read_only, exact, on_invalid, allow, demo,"
+    " max_connections, not"
     " nothing (from FILE)",
     "server: [1]": "server must be a mapping with the keys host, port, grpc_port, health_port,"
     " drain_timeout, tls, allowed_hosts, trusted_proxies, cors_origins, not a list (from FILE)",

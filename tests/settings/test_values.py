@@ -36,6 +36,8 @@ DEFAULTS = {
     "workers.start_timeout": timedelta(seconds=30),
     "workers.queue_size": 100,
     "workers.queue_timeout": timedelta(seconds=30),
+    "workers.confinement": "best_effort",
+    "workers.readable": (),
     "workers.keep_on_exit": True,
     "workers.instance": "",
     "containers.engine": "pondflight",
@@ -235,6 +237,7 @@ def test_masked_settings_hide_every_secret_and_can_be_read_again(read: Load) -> 
             "on_invalid": None,
             "allow": None,
             "demo": False,
+            "max_connections": 16,
         }
     ]
 

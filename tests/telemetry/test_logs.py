@@ -142,6 +142,11 @@ LINES: dict[Event, tuple[str, dict[str, object], str]] = {
         {"alias": "shop", "name": "old", "reason": "no such table"},
         'level=warn msg="Table or view left out" alias=shop name=old reason="no such table"',
     ),
+    Event.OBJECT_DROPPED: (
+        "warning",
+        {"schema": "main", "name": "q"},
+        'level=warn msg="Stored object dropped: it calls what users may not" schema=main name=q',
+    ),
     Event.HTTP_ENDED: (
         "error",
         {"code": 1},

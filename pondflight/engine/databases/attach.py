@@ -31,7 +31,11 @@ class Attempt:
     def __init__(
         self, database: duckdb.DuckDBPyConnection, plan: Plan, on_break: Callable[[], None]
     ) -> None:
-        self.gate = None if plan.upstream is None else Gate(plan.upstream, on_break)
+        self.gate = (
+            None
+            if plan.upstream is None
+            else Gate(plan.upstream, on_break, plan.spec.max_connections)
+        )
         self.error: duckdb.Error | None = None
         """Why it failed, once it has ended."""
         self._database = database

@@ -22,7 +22,7 @@ from pondflight.engine.databases.lossless import Server
 from pondflight.engine.databases.plan import Spec, plan
 from pondflight.engine.databases.server import ServerDatabase, State
 from pondflight.engine.databases.sqlitefile import Object
-from pondflight.engine.duck import quote
+from pondflight.engine.duck import literal, quote
 from pondflight.errors import ConfigError, PondflightError, SqlError, Unavailable
 from pondflight.telemetry.logs import Event, get_logger
 
@@ -34,6 +34,7 @@ _HEARD_SECONDS = 0.25
 _ATTACH_SECONDS = 5.0
 _ONE_MORE_LOOK_SECONDS = 1.0
 _GONE_SECONDS = 1.0
+_CROWDED_SECONDS = 1.0
 _RECENT_SECONDS = 10.0
 _TOGETHER_SECONDS = 0.2
 
@@ -50,6 +51,11 @@ _SENTENCES: Mapping[Kind, str] = {
     Kind.BROKEN: "the connection to database {name} was lost: run the statement again",
 }
 
+
+_ONLY_READ: Mapping[str, tuple[str, str]] = {
+    POSTGRES: ("postgres_execute", "SET TRANSACTION READ ONLY"),
+    MYSQL: ("mysql_execute", "START TRANSACTION READ ONLY"),  # which ends the one before
+}
 
 _FILE = (
     "database {name} cannot be opened: its file is not there or damaged, or somebody writes to it; "
@@ -196,10 +202,12 @@ class Databases:
             return error
         fault = fault_of(error.message)
         if fault is not None:
-            found = self._suspects(fault)
+            crowded = [one for one in self._servers if one.crowded > _ago(_CROWDED_SECONDS)]
+            found = crowded or self._suspects(fault)
             for server in found:
                 server.look()
-            return _unavailable(fault.kind, *(server.alias for server in found))
+            kind = Kind.CROWDED if crowded else fault.kind
+            return _unavailable(kind, *(server.alias for server in found))
         missing = missing_name(error.message)
         for server in self._servers:
             if missing != server.alias.lower():
@@ -221,6 +229,16 @@ class Databases:
             if written is not None and name.lower() == written[1].lower():
                 return SqlError(_READ_ONLY.format(name=f"'{alias}'"))
         return error
+
+    def keep_from_writing(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Let the transaction that is open on ``cursor`` only read, at the servers as well.
+
+        DuckDB's own READ ONLY does not reach those that are attached for writing.
+        """
+        for server in self._servers:
+            if server.present and server.writable:
+                call, text = _ONLY_READ[server.system]
+                cursor.execute(f"CALL system.main.{call}({literal(server.alias)}, {literal(text)})")
 
     def cut_waiting(self, since: float) -> None:
         """End the connections that wait for an answer to what was asked after ``since``.

@@ -8,6 +8,8 @@ byte, because they cannot do by themselves what a gate does:
 - It gives up on a server that does not answer, in a time that somebody has chosen. MySQL's client
   has no such time, and waits for two minutes.
 - It sees at once when a server goes away, and can end what waits for one in vain.
+- It lets no more connections through than one worker may have: DuckDB keeps one for each open
+  transaction, and one for each thread that reads.
 
 Bytes pass as they are: what is encrypted stays so, from DuckDB to the server.
 """
@@ -26,6 +28,24 @@ from pondflight.dsn import Address
 
 _BUFFER_BYTES = 256 << 10
 _BACKLOG = 128
+_ROOM_SECONDS = 2.0
+MOST_CONNECTIONS = 16
+"""That a gate lets through at once, unless it is told otherwise."""
+
+
+_reserved: list[socket.socket] = []
+
+
+def reserve(count: int) -> list[int]:
+    """Bind ports for the gates to come, before the walls are put up, which have to know them."""
+    _reserved.extend(_bound() for _ in range(count))
+    return [listener.getsockname()[1] for listener in _reserved]
+
+
+def _bound() -> socket.socket:
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    return listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +100,19 @@ class Gate:
     It is called from any thread, and also when a connection to the server cannot be made.
     """
 
-    def __init__(self, upstream: Upstream, on_break: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        on_break: Callable[[], None] = lambda: None,
+        most: int = MOST_CONNECTIONS,
+    ) -> None:
+        self.crowded = 0.0
+        """When it last refused a connection, since there were ``most`` already; monotonic."""
         self._upstream = upstream
+        self._room = threading.Semaphore(most)
         self._on_break = on_break
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+        self._listener = _reserved.pop() if _reserved else _bound()
+        self._listener.listen(_BACKLOG)
         self._lock = threading.Lock()
         self._links: set[_Link] = set()
         self._shut = False
@@ -133,6 +162,16 @@ class Gate:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
+        if not self._room.acquire(timeout=_ROOM_SECONDS):
+            self.crowded = time.monotonic()
+            client.close()
+            return
+        try:
+            self._pass_on(client)
+        finally:
+            self._room.release()
+
+    def _pass_on(self, client: socket.socket) -> None:
         try:
             server = self._upstream.connect()
         except OSError:

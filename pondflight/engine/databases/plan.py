@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from pondflight import dsn
 from pondflight.dsn import MYSQL, POSTGRES, Address, Dsn
-from pondflight.engine.databases.gate import Upstream
+from pondflight.engine.databases.gate import MOST_CONNECTIONS, Upstream
 from pondflight.engine.duck import literal, quote
 
 _LOOPBACK = "127.0.0.1"
@@ -38,6 +38,7 @@ class Spec:
     """Whether what DuckDB would read or write as another value is refused."""
     on_invalid: str | None = None
     """``error``, ``null`` or ``text``; ``None``: what suits the system."""
+    max_connections: int = MOST_CONNECTIONS
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from enum import Enum, auto
 
 import duckdb
 
+from pondflight import control
 from pondflight.engine.databases.attach import Attempt
 from pondflight.engine.databases.faults import Kind, fault_of
 from pondflight.engine.databases.plan import Plan
@@ -23,7 +24,7 @@ from pondflight.telemetry.logs import Event, get_logger
 
 log = get_logger()
 
-SPARE_ATTEMPTS = 3
+SPARE_ATTEMPTS = control.GATES - 1
 """ATTACHes that wait beside the first one."""
 
 _BEGIN_SECONDS = 2.0
@@ -137,6 +138,17 @@ class ServerDatabase:
     def changed(self, since: float) -> bool:
         """Whether it came or went after ``since``; monotonic."""
         return self._settled >= since
+
+    @property
+    def crowded(self) -> float:
+        """When it last had no connection to spare for its own worker; monotonic."""
+        current = self._current
+        return 0.0 if current is None or current.gate is None else current.gate.crowded
+
+    @property
+    def writable(self) -> bool:
+        """Whether it is attached for writing."""
+        return not self._plan.spec.read_only
 
     def cut_waiting(self, since: float) -> None:
         """End the connections whose question, asked after ``since``, has no answer yet."""

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from pondflight.engine.databases.faults import fault_of
 from pondflight.engine.duck import is_interrupt, sql_errors
+from pondflight.engine.execution import timeouts
 from pondflight.engine.types.describe import Columns
 from pondflight.errors import Internal, InvalidArgument, PondflightError
 from pondflight.flightsql import Call
@@ -182,6 +183,8 @@ class Lane:
         with self._guard:
             if self._user is call:
                 self.cursor.interrupt()
+                if call.overdue > timeouts.PATIENCE:
+                    timeouts.end_worker()
 
 
 class Rows:

@@ -2,23 +2,28 @@
 
 They are for SQL that no person has written: a language model's. Four things have to agree before
 a row is read, and DuckDB decides each of them: the text is one statement; the parser takes it for
-a SELECT; its tree and its plans (which have views and macros resolved) name no function that does
-something; and it runs in a transaction that DuckDB itself keeps from writing, on a connection of
-its own, which is thrown away.
+a SELECT; of DuckDB's own functions, its tree and its plans (which have views and macros resolved)
+name only those that are known to do nothing but compute and read (``engine.guards.functions``); and
+it runs in a transaction that DuckDB itself keeps from writing, and servers that are attached for
+writing as well, on a connection of its own, which is thrown away.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import duckdb
 
+from pondflight.engine.databases.attached import Databases
+from pondflight.engine.duck import sql_errors
 from pondflight.engine.execution.handles import Handle
 from pondflight.engine.execution.sessions import Lease, Sessions
 from pondflight.engine.execution.statements import Plan, Statements
+from pondflight.engine.guards.functions import SCANS, BuiltIn, may_query
 from pondflight.engine.guards.journal import Journal
 from pondflight.engine.sql.statement import Statement
 from pondflight.engine.types.describe import Columns, Describer
@@ -26,36 +31,14 @@ from pondflight.errors import InvalidArgument, PermissionDenied
 from pondflight.flightsql import Call, ResultStream
 from pondflight.flightsql.status import leaf_of
 
-EFFECTS = frozenset(
-    {
-        "checkpoint",
-        "force_checkpoint",
-        "enable_logging",
-        "disable_logging",
-        "enable_profiling",
-        "disable_profiling",
-        "truncate_duckdb_logs",
-        "write_log",
-        "setseed",
-        "pg_sleep",
-        "sleep_ms",
-        "nextval",
-        "mysql_clear_cache",
-        "mysql_execute",
-        "mysql_query",
-        "pg_clear_cache",
-        "postgres_configure_pool",
-        "postgres_execute",
-        "postgres_query",
-        "sqlite_query",
-        "json_execute_serialized_sql",
-    }
-)
-"""Functions that do more than compute: they change the engine's state, hold a thread, or send SQL
-to a database that DuckDB cannot look into."""
+_CHECKED_BY_PLAN = frozenset({"query"})
+"""It runs text that is put together when the statement runs; its plan has what becomes of that."""
 
-_SERIALIZE = "SELECT json_serialize_sql(?)"
-_BOUND = "SELECT json_serialize_plan(?)"
+_OF_SERVER = re.compile(r'"name": "(?:MYSQL|POSTGRES)_')
+"""In a plan: it reads from a server."""
+
+_SERIALIZE = "SELECT system.main.json_serialize_sql(?)"
+_BOUND = "SELECT system.main.json_serialize_plan(?)"
 _READ_ONLY = "BEGIN TRANSACTION READ ONLY"
 
 
@@ -63,12 +46,20 @@ class Queries:
     """Plans and runs queries of calls that may do nothing else."""
 
     def __init__(
-        self, sessions: Sessions, statements: Statements, describer: Describer, journal: Journal
+        self,
+        sessions: Sessions,
+        statements: Statements,
+        describer: Describer,
+        journal: Journal,
+        built_in: BuiltIn,
+        databases: Databases,
     ) -> None:
         self._sessions = sessions
         self._statements = statements
         self._describer = describer
         self._journal = journal
+        self._built_in = built_in
+        self._databases = databases
 
     def plan(self, call: Call, text: str) -> Plan:
         """Check ``text``, and promise its rows.
@@ -114,17 +105,29 @@ class Queries:
 
     def _check(self, cursor: duckdb.DuckDBPyConnection, statement: Statement) -> Columns:
         text = statement.describable
-        _refuse(_functions(_tree(cursor, text)))
+        self._refuse(_functions(_tree(cursor, text)) - _CHECKED_BY_PLAN)
         # Before what follows, since its errors say where in the text they are.
         columns = self._describer.columns(cursor, statement, None)
         assert columns is not None  # it is a SELECT
         cursor.execute(f"EXPLAIN (FORMAT json) {text}")
         row = cursor.fetchone()
-        _refuse(_functions(json.loads(row[1]) if row else []))
+        plan: str = row[1] if row else "[]"
+        self._refuse(_functions(json.loads(plan)) - SCANS)
         # That one leaves out expressions; this one has them, but not all plans have this one.
         row = cursor.execute(_BOUND, [text]).fetchone()
-        _refuse(_functions(json.loads(row[0]) if row else []))
+        self._refuse(_functions(json.loads(row[0]) if row else []) - SCANS)
+        if _OF_SERVER.search(plan):
+            with sql_errors():
+                self._databases.keep_from_writing(cursor)
         return columns
+
+    def _refuse(self, names: set[str]) -> None:
+        """Raise ``PermissionDenied`` for built-in functions that are not known to be harmless."""
+        if not self._built_in.names:
+            self._built_in.read()
+        for name in sorted(names & self._built_in.names):
+            if not may_query(name):
+                raise PermissionDenied(f"only a query may be run here, and {name}() does something")
 
     @contextmanager
     def _lane(self, call: Call) -> Iterator[Lease]:
@@ -153,11 +156,6 @@ def _tree(cursor: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
             "only a query that reads may be run here; PIVOT needs its values named: IN (…)"
         )
     return tree
-
-
-def _refuse(functions: set[str]) -> None:
-    for name in sorted(functions & EFFECTS):
-        raise PermissionDenied(f"only a query may be run here, and {name}() does something")
 
 
 def _functions(node: object) -> set[str]:

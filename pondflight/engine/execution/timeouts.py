@@ -6,15 +6,21 @@ sees it.
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, NoReturn
 
+from pondflight import control
 from pondflight.engine.sql.lexer import tokenize
 from pondflight.errors import InvalidArgument
 from pondflight.units import DURATION, format_duration, parse_duration
 
 NAME: Final = "statement_timeout"
+PATIENCE: Final = 1.0
+"""Seconds that a statement may go on after its limit. DuckDB looks for interrupts between vectors,
+and one value of a vector may take as long as its author likes."""
 _SCOPES = ("session", "global")
 
 
@@ -39,6 +45,13 @@ def seconds(value: str | int | None, *, longest: float) -> float | None:
             "(duckdb.statement_timeout)"
         )
     return wanted or None
+
+
+def end_worker() -> NoReturn:
+    """End this process: a statement cannot be interrupted, and its limit is long over."""
+    sys.stderr.write("a statement went on after its time limit: the worker ends\n")
+    sys.stderr.flush()
+    os._exit(control.OVERRAN)
 
 
 def milliseconds(timeout: float) -> int:

@@ -1,28 +1,26 @@
-"""The jail of user SQL: what DuckDB locks by itself, and what has to be refused before it.
+"""The jail of user SQL: what DuckDB locks by itself, and what has to be allowed before it.
 
-DuckDB's own switches do most of it. ``enable_external_access = false`` keeps files, network and
+DuckDB's own switches do much of it. ``enable_external_access = false`` keeps files, network and
 extensions away except for the directories that are allowed, and ``lock_configuration`` fixes the
-settings except for the harmless ones. What is left open, as seen with DuckDB 1.5.5, is refused
-here by the parsed kind of a statement and by the functions that it calls:
+settings except for the harmless ones. What they leave open in DuckDB 1.5.5 is closed here, by lists
+of what is allowed; what a list does not know is refused:
 
-- ``ATTACH`` of the SQLite type, and the scan functions of the database extensions, open any file
-  or connection; ``DETACH`` and ``ATTACH OR REPLACE`` take away databases of ours.
-- ``COPY`` may write over the DuckDB files that are attached. In the format ``blob`` it writes any
-  bytes: a DuckDB file that was made elsewhere, say, whose views call what is refused here.
-- ``CALL enable_logging`` and ``enable_profiling`` ignore the lock, and can abort the process.
-- ``IMPORT DATABASE`` runs the text of files; ``query()`` and ``json_execute_serialized_sql()`` run
-  text that is put together when the statement runs, which nobody has checked.
-- What ``PRAGMA`` does beside settings and queries: ``enable_verification`` leaves the connection
-  unusable.
+- kinds of statements, and kinds of things that CREATE, ALTER and DROP are about;
+- built-in functions (``engine.guards.functions``);
+- ATTACH of ``:memory:`` and of database files in the scratch directory, by plain names that nothing
+  but ATTACH may write to: a database that was made elsewhere has views and macros in it that nobody
+  has checked;
+- names of files in COPY and EXPORT, and their options.
 
-A view or macro is checked when it is made, a prepared statement when it is prepared, and what
-EXPLAIN runs as if it stood alone.
+A view or macro is checked when it is made, or when the worker starts if an earlier one has made
+it; a prepared statement when it is prepared, and what EXPLAIN runs as if it stood alone. The wall
+behind all this is the operating system's (``engine.guards.confinement``).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -53,52 +51,98 @@ FREE_SETTINGS = (
 )
 """Settings that users may change; and ``USE``, ``SET search_path`` and ``SET VARIABLE``."""
 
-REFUSED_FUNCTIONS = frozenset(
-    {
-        # they open a connection or a file of the caller's choice, or send SQL as it is
-        "mysql_debug_execution_plan",
-        "mysql_execute",
-        "mysql_explain_federated",
-        "mysql_query",
-        "postgres_attach",
-        "postgres_configure_pool",
-        "postgres_execute",
-        "postgres_query",
-        "postgres_scan",
-        "postgres_scan_pushdown",
-        "read_postgres_binary",
-        "sqlite_attach",
-        "sqlite_query",
-        "sqlite_scan",
-        # they follow addresses in this process's memory
-        "arrow_scan",
-        "arrow_scan_dumb",
-        "pandas_scan",
-        "python_map_function",
-        # they run text that has not been checked
-        "import_database",
-        "json_execute_serialized_sql",
-        "query",
-        # they write where they are told, whatever is locked, and break what they meet there
-        "disable_logging",
-        "disable_profiling",
-        "enable_logging",
-        "enable_profiling",
-        "truncate_duckdb_logs",
-    }
-)
 NETWORK = ("http://", "https://", "s3://", "s3a://", "s3n://", "gcs://", "gs://", "r2://", "hf://")
 """What may be read, and on S3 written, when the network is allowed."""
 
 _DECLARES = frozenset({"as", "exists", "into", "on", "references", "table", "view", "with"})
 """Words behind which a name and a parenthesis are a table with columns, and not a call."""
 
+_KINDS = frozenset(
+    {
+        "ALTER",
+        "ATTACH",
+        "CALL",
+        "COPY",
+        "COPY_DATABASE",
+        "CREATE",
+        "DELETE",
+        "DETACH",
+        "DROP",
+        "EXECUTE",
+        "EXPORT",
+        "INSERT",
+        "MERGE_INTO",
+        "SELECT",
+        "SET",
+        "TRANSACTION",
+        "UPDATE",
+        "VACUUM",
+        "VARIABLE_SET",
+    }
+)
+"""Of statements, as DuckDB's parser names them."""
+
+_CREATED = frozenset({"function", "index", "macro", "schema", "sequence", "table", "type", "view"})
+_OBJECTS = {
+    "CREATE": _CREATED | {"secret"},
+    "ALTER": _CREATED | {"column"},
+    "DROP": _CREATED | {"secret"},
+}
+"""What may be created, altered and dropped: never a database."""
+
+_BEFORE_OBJECT = frozenset(
+    {"comment", "local", "on", "or", "persistent", "recursive", "replace", "temp", "temporary"}
+    | {"unique"}
+)
+
 _FORMATS = frozenset({"csv", "json", "parquet"})
 """Of ``COPY`` and ``EXPORT``: none of them can be made to write a database."""
 
-_BEFORE_PATH = frozenset({"attach", "or", "replace", "database", "if", "not", "exists"})
+_COPY_OPTIONS = frozenset(
+    """
+    all_varchar allow_quoted_nulls append array auto_detect auto_type_candidates binary_as_string
+    buffer_size chunk_size codec column_names column_types columns comment compression
+    compression_level dateformat date_format decimal_separator delim delimiter
+    dictionary_compression_ratio_threshold dictionary_size_limit dtypes encoding escape field_ids
+    file_row_number file_size_bytes filename files_to_sniff force_not_null force_null force_quote
+    format header hive_file_pattern hive_partitioning hive_types hive_types_autocast
+    ignore_errors kv_metadata maximum_depth maximum_object_size maximum_sample_files max_line_size
+    maximum_line_size names new_line normalize_names null null_padding nullstr null_str overwrite
+    overwrite_or_ignore parallel parquet_version partition_by per_thread_output prefix quote
+    records rejects_limit rejects_scan rejects_table return_files return_stats row_group_size
+    row_group_size_bytes row_groups_per_file sample_size schema sep skip store_rejects
+    strict_mode string_dictionary_page_size_limit suffix thousands timestampformat
+    timestamp_format geoparquet_version types union_by_name use_tmp_file
+    write_bloom_filter write_empty_file write_partition_columns
+    """.split()  # noqa: SIM905 - a dozen lines, not seventy
+)
+"""Of ``COPY`` and ``EXPORT``, when none of them names a file: ``filename_pattern`` and
+``file_extension`` would."""
 
-_PLAIN_PATH = re.compile(r"'((?!\w*:)[^'\\]+)'")
+_COPY_WORDS = frozenset({"as", "csv", "force", "not", "with", ",", "(", ")", "*", ";"})
+"""Words of the older way to write options, without parentheses."""
+
+_ATTACH_OPTIONS = frozenset({"block_size", "compress", "read_only", "readonly", "read_write"}) | {
+    "row_group_size",
+    "storage_version",
+}
+
+_WHY = {
+    "EXPLAIN": "this cannot be put into EXPLAIN here",
+    "LOAD": "extensions are loaded by the server's configuration (duckdb.extensions) only",
+    "PRAGMA": "this PRAGMA is not available here",
+    "PREPARE": "this cannot be put into PREPARE here",
+}
+
+_DATABASE_FILE = re.compile(r"[\w-][\w.-]*\.(?:db|ddb|duckdb)", re.ASCII)
+"""Names of files that ATTACH may make and open, in lower case."""
+
+_KEPT_FOR_DATABASES = re.compile(r"\.(?:db|ddb|duckdb|wal)(?:\W|$)")
+"""In names, in lower case, of files that nothing but ATTACH may write to."""
+
+_VALUE = re.compile(r"[ebx]?'|\$|[-.\d]")
+
+_PLAIN_PATH = re.compile(r"'([^'\\:~\0]+)'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,74 +150,82 @@ class Sandbox:
     """What is refused.
 
     ``folder``: where users have their files. ``databases``: names, in lower case, that stay
-    attached. ``secrets``: names of the administrator's, which stay as well.
+    attached. ``secrets``: names of the administrator's, which stay as well. ``functions``: names,
+    in lower case, of the built-in functions that may not be called.
     """
 
     folder: Path
     databases: frozenset[str]
     secrets: frozenset[str]
+    functions: frozenset[str]
     allow_network: bool
 
     def check_text(self, text: str) -> None:
         """Refuse calls of functions that lead out. Before parsing: IMPORT reads files then."""
-        lowered = text.lower()
-        suspects = {name for name in REFUSED_FUNCTIONS if name in lowered}
-        if not suspects and "import" not in lowered:
-            return
-        tokens = list(tokenize(text))
-        for index, token in enumerate(tokens):
-            name = _name(token)
-            if name in suspects and _is_call(tokens, index):
-                raise _refusal(f"the function {name}() is not available here")
-            if token.keyword == "import" and _is_first(tokens, index):
-                raise _refusal("IMPORT DATABASE is not available here")
+        refused = refused_call(text, self.functions)
+        if refused is not None:
+            raise _refusal(f"{refused} is not available here")
 
     def check(self, statement: Statement) -> None:
-        """Refuse kinds of statements that lead out, or take from us."""
-        match statement.effect:
-            case "LOAD":
-                raise _refusal(
-                    "extensions are loaded by the server's configuration (duckdb.extensions) only"
-                )
-            case "PRAGMA":
-                raise _refusal("this PRAGMA is not available here")
+        """Refuse statements that lead out, or take from us."""
+        effect = statement.effect
+        if effect not in _KINDS:
+            raise _refusal(_WHY.get(effect, f"{effect} is not available here"))
+        tokens = list(tokenize(statement.text))
+        match effect:
             case "ATTACH":
-                self._check_attach(list(tokenize(statement.text)))
+                self._check_attach(tokens)
             case "DETACH":
-                self._check_names(list(tokenize(statement.text)), "detached")
+                self._check_names(tokens, "detached")
             case "COPY" | "EXPORT":
-                self._check_copy(list(tokenize(statement.text)))
-            case "CREATE" | "DROP":
-                self._check_secret(list(tokenize(statement.text)))
+                self._check_copy(tokens)
+            case "CREATE" | "ALTER" | "DROP":
+                self._check_object(effect, list(tokenize(statement.planned)))
             case "SET" | "VARIABLE_SET":
-                self._check_settings(list(tokenize(statement.text)))
-            case "EXPLAIN" | "PREPARE":
-                raise _refusal(f"this cannot be put into {statement.effect} here")
+                self._check_settings(tokens)
 
     def _check_attach(self, tokens: list[Token]) -> None:
-        words = [_name(token) for token in tokens]
+        """By the whole of its grammar: ATTACH [DATABASE] [IF NOT EXISTS] 'file' [AS name] [(…)]."""
         self._check_names(tokens, "attached by you")
-        path = next((token.text for token in tokens if token.text not in _BEFORE_PATH), "")
-        if "type" in words or not self._is_own(path):
-            raise _refusal(
-                "only ':memory:' and DuckDB files in the scratch directory can be attached here; "
-                "other databases are attached by the server's configuration"
-            )
-        if "replace" in words:
+        words = [token.text for token in tokens if token.text != ";"]
+        if "replace" in words[:3]:
             raise _refusal("ATTACH OR REPLACE is not available here: DETACH your database first")
+        rest = words[1:]
+        rest = rest[1:] if rest[:1] == ["database"] else rest
+        rest = rest[3:] if rest[:3] == ["if", "not", "exists"] else rest
+        path, *rest = rest or [""]
+        rest = rest[2:] if rest[:1] == ["as"] else rest
+        options = tokens[len(words) - len(rest) : len(words)]
+        named = all(name in _ATTACH_OPTIONS for name in _options(options))
+        if not self._may_attach(path) or not named or (rest and rest[0] != "("):
+            raise _refusal(
+                "only ':memory:' and DuckDB files in the scratch directory can be attached here, "
+                "by a plain name such as 'mine.db'; other databases are attached by the server's "
+                "configuration"
+            )
 
-    def _is_own(self, path: str) -> bool:
-        """Whether a string literal names memory, or a file of the user's.
-
-        DuckDB sees by itself what kind of file it is, and does not ask for SQLite's whether it
-        may be opened.
-        """
+    def _may_attach(self, path: str) -> bool:
         if path in ("''", "':memory:'"):
             return True
-        plain = _PLAIN_PATH.fullmatch(path)
-        return plain is not None and (self.folder / plain[1]).resolve().is_relative_to(
-            self.folder.resolve()
-        )
+        own = self._own(path)
+        return own is not None and _DATABASE_FILE.fullmatch(own) is not None
+
+    def _own(self, path: str) -> str | None:
+        """What the string literal ``path`` names below the user's folder; ``None`` if not there.
+
+        By the letters alone: nothing in it means another place to DuckDB, to the operating system
+        or to us. ``path`` is in lower case.
+        """
+        found = _PLAIN_PATH.fullmatch(path)
+        if found is None:
+            return None
+        own = found[1].removeprefix(f"{self.folder}/".lower())
+        return None if own.startswith("/") or ".." in own.split("/") else own
+
+    def _is_own(self, path: str) -> bool:
+        """Whether COPY and EXPORT may write to what a string literal names."""
+        own = self._own(path)
+        return own is not None and _KEPT_FOR_DATABASES.search(own) is None
 
     def _is_network(self, path: str) -> bool:
         return self.allow_network and path[1:].startswith(NETWORK)
@@ -191,11 +243,26 @@ class Sandbox:
         if place is None:
             raise _refusal(
                 "COPY and EXPORT read and write files in the scratch directory only, with the "
-                "name as a plain string: COPY … TO 'name.csv'"
+                "name as a plain string: COPY … TO 'name.csv'; .db, .duckdb and .wal are for "
+                "databases"
             )
-        formats = _formats(tokens[place + 1 :])
+        options = tokens[place + 1 :]
+        formats = _formats(options)
         if not formats <= _FORMATS or (not formats and ".blob" in tokens[place].text):
             raise _refusal(f"COPY and EXPORT know {', '.join(sorted(_FORMATS))} here")
+        for name in _options(options):
+            if name not in _COPY_OPTIONS:
+                raise _refusal(f"the option {name} of COPY is not available here")
+
+    def _check_object(self, effect: str, tokens: list[Token]) -> None:
+        words = [_name(token) for token in tokens]
+        if words[:1] == ["deallocate"]:
+            return
+        kind = next((word for word in words[1:] if word not in _BEFORE_OBJECT), "")
+        if kind not in _OBJECTS[effect]:
+            raise _refusal(f"{effect} {kind.upper()} is not available here")
+        if kind == "secret":
+            self._check_secret(words[words.index("secret") :])
 
     def _check_names(self, tokens: list[Token], what: str) -> None:
         for token in tokens[1:]:
@@ -207,21 +274,32 @@ class Sandbox:
             if _name(token) in PER_STATEMENT:
                 raise _refusal(f"the setting {_name(token)} is the server's own")
 
-    def _check_secret(self, tokens: list[Token]) -> None:
-        words = [_name(token) for token in tokens[1:]]
-        while words and words[0] in ("or", "replace", "temp", "temporary", "persistent"):
-            words.pop(0)
-        if words[:1] != ["secret"]:
-            return
+    def _check_secret(self, words: list[str]) -> None:
         if not self.allow_network:
             raise _refusal(
                 "secrets have no use here: the network is not allowed (duckdb.allow_network)"
             )
         while words and words[0] in ("secret", "if", "not", "exists"):
-            words.pop(0)
+            words = words[1:]
         name = next(iter(words), "")
         if name in self.secrets or not name.isidentifier():
             raise _refusal("the server's own secrets stay as they are: name one of yours")
+
+
+def refused_call(text: str, functions: frozenset[str]) -> str | None:
+    """What the SQL ``text`` calls although it is among ``functions``; ``None``: nothing."""
+    lowered = text.lower()
+    suspects = {name for name in functions if name in lowered}
+    if not suspects and "import" not in lowered:
+        return None
+    tokens = list(tokenize(text))
+    for index, token in enumerate(tokens):
+        name = _name(token)
+        if name in suspects and _is_call(tokens, index):
+            return f"the function {name}()"
+        if token.keyword == "import" and _is_first(tokens, index):
+            return "IMPORT DATABASE"
+    return None
 
 
 def close(
@@ -229,12 +307,13 @@ def close(
     *,
     folder: Path,
     databases: Sequence[str],
+    functions: frozenset[str],
     allow_network: bool,
 ) -> Sandbox:
     """Close the jail around ``connection``'s database, for good; what is refused from now on.
 
     ``folder`` is the one directory where users read and write files. ``databases``: the attached
-    ones, which stay.
+    ones, which stay. ``functions``: those that are refused.
     """
     allowed = [f"{folder}/", *(NETWORK if allow_network else ())]
     connection.execute(f"SET allowed_directories = [{', '.join(map(literal, allowed))}]")
@@ -248,6 +327,7 @@ def close(
         folder,
         databases=frozenset(name.lower() for name in (*databases, own)),
         secrets=frozenset(name.lower() for (name,) in secrets),
+        functions=functions,
         allow_network=allow_network,
     )
 
@@ -263,6 +343,15 @@ def _is_call(tokens: list[Token], index: int) -> bool:
 def _formats(options: list[Token]) -> set[str]:
     """The formats among the options of COPY; without any, the file's name decides."""
     return {after.text.strip("'") for token, after in pairwise(options) if _name(token) == "format"}
+
+
+def _options(tokens: list[Token]) -> Iterator[str]:
+    """The names of options, in parentheses or without; no values."""
+    for before, token in pairwise([Token("", "", 0, 0, 0), *tokens]):
+        if token.depth == 0 and not _VALUE.match(token.text):
+            yield from {_name(token)} - _COPY_WORDS
+        if token.depth == 1 and before.depth <= 1 and before.text in ("(", ","):
+            yield from {_name(token)} - _COPY_WORDS
 
 
 def _is_first(tokens: list[Token], index: int) -> bool:

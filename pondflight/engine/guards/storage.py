@@ -1,11 +1,14 @@
-"""The file that holds a user's own tables, and how large it may become.
+"""How much disk a user may take: for the file that holds their own tables, and for scratch files.
 
-DuckDB knows no limit of its own. So a statement that adds something is refused while the file is
-full, and interrupted when it makes it much too large; what takes something away may always run.
+DuckDB limits neither; only what it spills has a limit of its own. So a statement that adds
+something is refused while there is no room, and interrupted when it takes much too much; the files
+that it has made are removed then. What takes something away may always run.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,45 +23,69 @@ from pondflight.units import format_size
 FILE = "home.duckdb"
 """Its name is the name of the catalog: users see ``home``, as they see ``memory`` without it."""
 
+_OF_DATABASE = re.compile(r"\.(?:db|ddb|duckdb|wal)\b", re.IGNORECASE)
 _TOO_LARGE = 1.25  # of the limit, in the middle of a statement: a checkpoint writes before it frees
-_WATCH_SECONDS = 0.1
+_WATCH_SECONDS = 0.05
 
 
 class Storage:
-    """The file in ``folder``; no file, and no limit, without one. ``limit`` is in bytes."""
+    """The file in ``folder``, if there is one, and the scratch files in ``scratch``.
 
-    def __init__(self, folder: Path | None = None) -> None:
+    ``limit`` and ``scratch_limit`` are in bytes; ``None``: any size.
+    """
+
+    def __init__(self, folder: Path | None = None, scratch: Path | None = None) -> None:
         self.limit: int | None = None
+        self.scratch_limit: int | None = None
         self.file: Path | None = None
+        self._scratch = scratch
         if folder is not None:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.file = folder / FILE
         self._lock = threading.Lock()
-        self._writers: dict[Call, int] = {}
+        self._writers: dict[Call, tuple[int, int]] = {}
 
     @contextmanager
     def writing(
         self, call: Call, database: duckdb.DuckDBPyConnection, *, adds: bool
     ) -> Iterator[None]:
-        """Let a statement run, if it may. Raises ``LimitExceeded``. ``adds``: to the file."""
-        limit = self.limit
-        if self.file is None or limit is None or not adds:
+        """Let a statement run, if it may. ``adds``: to tables or files.
+
+        Raises ``LimitExceeded``.
+        """
+        if not adds or (self.limit is None and self.scratch_limit is None):
             yield
             return
-        if _used(database) >= limit:
-            _check_point(database)  # what was deleted is free only then
-            if _used(database) >= limit:
-                raise _full(limit)
+        self._make_room(database)
+        before = self._files()
         with self._lock:
             idle = not self._writers
-            self._writers[call] = self._size()
+            self._writers[call] = self._size(), sum(before.values())
             if idle:
                 threading.Thread(target=self._watch, name="storage-watch", daemon=True).start()
         try:
             yield
+        except BaseException:
+            if self.scratch_limit is not None and self._over_scratch():
+                for path in map(Path, self._files().keys() - before.keys()):
+                    if not _OF_DATABASE.search(path.name):  # which DuckDB has open
+                        path.unlink(missing_ok=True)
+            raise
         finally:
             with self._lock:
                 del self._writers[call]
+
+    def _make_room(self, database: duckdb.DuckDBPyConnection) -> None:
+        if self.file is not None and self.limit is not None and _used(database) >= self.limit:
+            _check_point(database)  # what was deleted is free only then
+            if _used(database) >= self.limit:
+                raise _full(self.limit)
+        if self.scratch_limit is not None and self._over_scratch():
+            raise _scratch_full(self.scratch_limit)
+
+    def _over_scratch(self) -> bool:
+        assert self.scratch_limit is not None
+        return sum(self._files().values()) >= self.scratch_limit
 
     def close(self, database: duckdb.DuckDBPyConnection) -> None:
         """Leave the file as small as it can be."""
@@ -73,21 +100,37 @@ class Storage:
                 if not self._writers:
                     return
                 writers = list(self._writers.items())
-            limit, size = self.limit, self._size()
-            if limit is not None and size > limit * _TOO_LARGE:
-                for call, size_before in writers:
-                    if size > size_before:
-                        call.cancel(_full(limit))
+            size, scratch = self._size(), sum(self._files().values())
+            for call, (size_before, scratch_before) in writers:
+                if self.limit is not None and size > max(self.limit * _TOO_LARGE, size_before):
+                    call.cancel(_full(self.limit))
+                limit = self.scratch_limit
+                if limit is not None and scratch > max(limit, scratch_before):
+                    call.cancel(_scratch_full(limit))
             pause.wait(_WATCH_SECONDS)
 
     def _size(self) -> int:
         """Of the file and its log, in bytes."""
-        assert self.file is not None
         size = 0
-        for path in (self.file, self.file.with_name(f"{FILE}.wal")):
-            with suppress(OSError):
-                size += path.stat().st_size
+        if self.file is not None:
+            for path in (self.file, self.file.with_name(f"{FILE}.wal")):
+                with suppress(OSError):
+                    size += path.stat().st_size
         return size
+
+    def _files(self) -> dict[str, int]:
+        """The scratch files and their sizes in bytes."""
+        sizes: dict[str, int] = {}
+        pending = [] if self._scratch is None else [str(self._scratch)]
+        while pending:
+            with suppress(OSError), os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    else:
+                        with suppress(OSError):  # it may have gone
+                            sizes[entry.path] = entry.stat(follow_symlinks=False).st_size
+        return sizes
 
 
 def _used(database: duckdb.DuckDBPyConnection) -> int:
@@ -120,4 +163,11 @@ def _full(limit: int) -> LimitExceeded:
     return LimitExceeded(
         f"your storage is full ({format_size(limit)}, duckdb.storage_limit): "
         "drop or delete what you do not need any more"
+    )
+
+
+def _scratch_full(limit: int) -> LimitExceeded:
+    return LimitExceeded(
+        f"your scratch directory is full ({format_size(limit)}, duckdb.scratch_limit): "
+        "it is emptied when your worker stops"
     )

@@ -58,13 +58,13 @@ def parameter_types(cursor: duckdb.DuckDBPyConnection, statement: Statement) -> 
 
 
 def _bound(cursor: duckdb.DuckDBPyConnection, select: str) -> dict[str, str]:
-    tree = _call(cursor, "json_serialize_sql", select)
+    tree = _call(cursor, "system.main.json_serialize_sql", select)
     if _rewrite(tree):
         row = cursor.execute("SELECT json_deserialize_sql(?)", [json.dumps(tree)]).fetchone()
         assert row is not None
         select = row[0]
     found: dict[str, str] = {}
-    for name, kind in _parameters(_call(cursor, "json_serialize_plan", select)):
+    for name, kind in _parameters(_call(cursor, "system.main.json_serialize_plan", select)):
         spelled = _spelled(kind)
         if spelled is not None:
             found.setdefault(name, spelled)

@@ -29,7 +29,9 @@ _WRAPPERS = {"EXPLAIN", "PREPARE"}
 _EXPLAIN_WORDS = {"analyze", "analyse", "verbose"}
 _SESSION_STATE = {_Type.SET, _Type.VARIABLE_SET, _Type.TRANSACTION, _Type.PREPARE, _Type.EXECUTE}
 _SETTING = {_Type.SET, _Type.VARIABLE_SET}
-_ADDING = {"INSERT", "CREATE", "UPDATE", "COPY", "COPY_DATABASE", "MERGE_INTO", "EXECUTE"}
+_ADDING = {"INSERT", "CREATE", "UPDATE", "COPY", "COPY_DATABASE", "MERGE_INTO", "EXECUTE"} | {
+    "EXPORT"
+}
 _GROWING = {"add", "type"}  # of ALTER
 TransactionVerb = Literal["begin", "commit", "rollback"]
 _VERBS: dict[str, TransactionVerb] = {

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from pondflight.engine.duck import sql_errors
 from pondflight.engine.sql.clauses import returning_clause, target
+from pondflight.engine.sql.lexer import tokenize
 from pondflight.engine.sql.statement import Statement
 from pondflight.engine.types.datatypes import (
     Kind,
@@ -27,7 +28,6 @@ from pondflight.engine.types.datatypes import (
 from pondflight.engine.types.parameters import Values
 from pondflight.errors import SqlError
 
-_CALL = re.compile(r"^\s*call\b", re.IGNORECASE)
 _RENAMED = re.compile(r"_\d+$")
 _CACHE_LIMIT = 4096
 
@@ -140,7 +140,8 @@ def _equivalent(statement: Statement) -> str | None:
     if statement.kind == "EXPLAIN":
         return "SELECT '' AS explain_key, '' AS explain_value"
     if statement.kind == "CALL":
-        return _CALL.sub("SELECT * FROM ", statement.text)
+        call = next(tokenize(statement.text))
+        return "SELECT * FROM " + statement.text.encode()[call.end :].decode()
     returning = returning_clause(statement.text)
     table = target(statement.text)
     if returning is None or table is None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from pondflight.control import NO_WALLS, Walls
+
 LOG_LINES = 20
 LOG_LINE_LENGTH = 4096
 
@@ -39,6 +41,7 @@ class WorkerSpec:
     ``most``         workers of the instance that there may be, with this one
     ``storage``      name of the storage that outlives it, 64 hexadecimal digits; empty: none
     ``files``        files of the host that it may open
+    ``walls``        what else it may reach
     """
 
     name: str
@@ -52,6 +55,7 @@ class WorkerSpec:
     most: int
     storage: str = ""
     files: tuple[BoundFile, ...] = ()
+    walls: Walls = NO_WALLS
 
     @property
     def credential_sha256(self) -> str:

@@ -15,10 +15,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -36,6 +36,8 @@ from pondflight.workers.backends.base import (
     WorkerHandle,
     WorkerSpec,
 )
+from pondflight.workers.backends.scratch import ScratchRoot
+from pondflight.workers.engines import NOWHERE
 from pondflight.workers.naming import user_in
 
 _STOP_SECONDS = 5.0
@@ -53,7 +55,7 @@ class ProcessBackend:
 
     def __init__(self, storage: Path | None = None) -> None:
         self._storage = storage
-        self._root = Path(tempfile.mkdtemp(prefix="pondflight-"))
+        self._root = ScratchRoot()
         self._lock = threading.Lock()
         self._names: set[str] = set()
         self._running: dict[str, _Process] = {}
@@ -82,7 +84,7 @@ class ProcessBackend:
                 raise NoRoom
             self._names.add(spec.name)
         try:
-            process = _Process(spec, self._root / spec.generation, storage)
+            process = _Process(spec, self._root.path / spec.generation, storage)
         except BaseException:
             with self._lock:
                 self._names.discard(spec.name)
@@ -144,7 +146,7 @@ class ProcessBackend:
             thread.start()
         for thread in threads:
             thread.join()
-        shutil.rmtree(self._root, ignore_errors=True)
+        self._root.close()
 
     def _wait(self, process: _Process) -> None:
         found = process.wait()
@@ -176,6 +178,7 @@ class _Process:
                 f"--threads={max(1, math.ceil(spec.cpu_limit))}",
                 f"--scratch={scratch}",
                 *([f"--storage={storage}"] if storage else []),
+                f"--walls={replace(spec.walls, heap=True).text()}",
                 "--lifeline",
             ],
             stdin=subprocess.PIPE,
@@ -276,7 +279,7 @@ def _environment(scratch: Path) -> dict[str, str]:
         if name in os.environ
     }
     return kept | {
-        "HOME": str(scratch),
+        "HOME": NOWHERE,  # users' SQL may say ~ where it names a file
         "TMPDIR": str(scratch),
         "ARROW_DEFAULT_MEMORY_POOL": "system",
         "MALLOC_ARENA_MAX": "2",

@@ -152,3 +152,23 @@ def test_a_gate_that_is_shut_ends_what_passes(gate: Gate, client: socket.socket)
     assert client.recv(5) == b""
     with pytest.raises(OSError):  # noqa: PT011 - refused or reset
         socket.create_connection(("127.0.0.1", gate.port), 10)
+
+
+def test_no_more_connections_pass_than_there_may_be(echo: Echo) -> None:
+    gate = Gate(Upstream(Address("127.0.0.1", echo.port)), most=2)
+    gate.open()
+    connections = [socket.create_connection(("127.0.0.1", gate.port)) for _ in range(3)]
+    try:
+        for connection in connections[:2]:
+            connection.sendall(b"ping")
+            assert connection.recv(4) == b"ping"
+        assert connections[2].recv(4) == b""  # after a wait for room
+        assert gate.crowded > 0
+        connections[0].close()
+        with socket.create_connection(("127.0.0.1", gate.port)) as later:
+            later.sendall(b"ping")
+            assert later.recv(4) == b"ping"
+    finally:
+        gate.shut()
+        for connection in connections:
+            connection.close()
