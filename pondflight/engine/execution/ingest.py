@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections import Counter
 from collections.abc import Iterator
 
@@ -34,9 +35,8 @@ def ingest(
     is believed.
     """
     target = _target(command)
-    source = _Source(call, reader)
     lease = sessions.borrow(call, session, session_state=command.temporary)
-    with lease as lane, lane.use(call) as cursor:
+    with _Source(call, reader) as source, lease as lane, lane.use(call) as cursor:
         if not command.temporary:
             pushdown.check_insert(cursor, command.catalog or None, source.schema.names)
         view = f"pondflight_ingest_{secrets.token_hex(8)}"
@@ -54,7 +54,12 @@ def ingest(
 
 
 class _Source:
-    """The client's batches, counted, and watched for the client's death."""
+    """The client's batches, counted, and watched for the client's death.
+
+    DuckDB pulls them from threads of its own, and one of those may still do so when the statement
+    has failed. pyarrow frees the upload as soon as the handler returns, so nobody may read it after
+    that: leaving the block waits for a read that is under way, and shuts out later ones.
+    """
 
     def __init__(self, call: Call, reader: flight.MetadataRecordBatchReader) -> None:
         _check_names(reader.schema)
@@ -62,16 +67,35 @@ class _Source:
         self.rows = 0
         self.failure: PondflightError | None = None
         self._call = call
-        self._reader = reader
+        self._reader: flight.MetadataRecordBatchReader | None = reader
+        self._reading = threading.Lock()
+
+    def __enter__(self) -> _Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._reading:
+            self._reader = None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        for chunk in self._reader:
-            if chunk.data is not None:
-                self.rows += chunk.data.num_rows
-                yield scannable(chunk.data)
-        if not self._call.still_connected():
-            self.failure = self._call.cancelled or Cancelled("the call was cancelled")
-            raise self.failure
+        while (data := self._next()) is not None:
+            yield scannable(data)
+
+    def _next(self) -> pa.RecordBatch | None:
+        """The next batch; ``None`` at the end. Raises ``Cancelled`` if the client has gone away."""
+        with self._reading:
+            while self._reader is not None:
+                try:
+                    data = self._reader.read_chunk().data
+                except StopIteration:
+                    break
+                if data is not None:
+                    self.rows += data.num_rows
+                    return data
+            if self._reader is None or not self._call.still_connected():
+                self.failure = self._call.cancelled or Cancelled("the call was cancelled")
+                raise self.failure
+            return None
 
 
 def _check_names(schema: pa.Schema) -> None:
