@@ -6,6 +6,7 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from typing import Self
 
 import duckdb
 import pyarrow as pa
@@ -70,7 +71,7 @@ class _Source:
         self._reader: flight.MetadataRecordBatchReader | None = reader
         self._reading = threading.Lock()
 
-    def __enter__(self) -> _Source:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -23,6 +23,7 @@ from pondflight.engine.duck import is_interrupt, sql_errors
 from pondflight.engine.types.describe import Columns
 from pondflight.errors import Internal, InvalidArgument, PondflightError
 from pondflight.flightsql import Call
+from pondflight.flightsql.status import leaf_of
 from pondflight.flightsql.streams import slices
 
 _WAIT_SECONDS = 0.05
@@ -34,6 +35,11 @@ _CAUSE_TRIES = 5
 _MAX_BATCH_ROWS = 60 * _VECTOR
 _VARIABLE_BATCH_ROWS = 4 * _VECTOR
 
+
+_NO_ROOM = (
+    "the rest of this result is lost: another statement ran on the same connection before it was "
+    "read, and there was no room to set the rows aside; use a second connection"
+)
 
 Run = Callable[[], pa.RecordBatchReader]
 """Runs a statement, each time from its beginning."""
@@ -290,21 +296,27 @@ class Rows:
         """Move all rows that are left off the cursor. An error among them is raised when due."""
         if self.is_set_aside or self.is_closed():
             return
-        spool: IO[bytes] = tempfile.SpooledTemporaryFile(  # noqa: SIM115  closed with the rows
-            max_size=_SPOOL_IN_MEMORY, dir=str(self._lane.scratch)
-        )
+        spool: IO[bytes] | None = None
         failure: PondflightError | None = None
-        with pa.ipc.new_stream(spool, self.schema) as writer:
-            try:
-                self._write(writer, spool)
-            except PondflightError as error:
-                failure = error
-        spool.seek(0)
+        spooled: pa.RecordBatchReader | None = None
+        try:
+            spool = tempfile.SpooledTemporaryFile(  # noqa: SIM115  closed with the rows
+                max_size=_SPOOL_IN_MEMORY, dir=str(self._lane.scratch)
+            )
+            with pa.ipc.new_stream(spool, self.schema) as writer:
+                try:
+                    self._write(writer, spool)
+                except PondflightError as error:
+                    failure = error
+            spool.seek(0)
+            spooled = pa.ipc.open_stream(spool)
+        except BaseException as error:  # noqa: BLE001  whatever it is, rows are missing
+            failure = leaf_of(error) if not isinstance(error, OSError) else Internal(_NO_ROOM)
         with self._spool_lock:
             self._spool = spool
             self._failure = failure
-            self._spooled = pa.ipc.open_stream(spool)
-            if self._closed:  # nobody wants them any more
+            self._spooled = spooled
+            if self._closed and spool is not None:  # nobody wants them any more
                 spool.close()
 
     def raise_failure(self) -> None:
