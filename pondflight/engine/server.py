@@ -479,7 +479,10 @@ class EngineServer(FlightSqlServer):
 
     def _sweep(self) -> None:
         while not self._stop.wait(SWEEP_SECONDS):
-            self._sessions.sweep()
+            try:
+                self._sessions.sweep()
+            except Exception:
+                log.exception("idle sessions could not be ended")
 
     # -- who and where ------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from pondflight.workers.backends.base import Backend, BackendError, WorkerExit
 from pondflight.workers.states import Reason, State
 from pondflight.workers.worker import Lease, Worker
 
+log = logging.getLogger(__name__)
 events = get_logger()
 
 _CONCURRENT_STOPS = 8
@@ -152,7 +154,9 @@ class Roster:
             return
         try:
             self._backend.stop(worker.handle)
-        except BackendError:
+        except Exception as error:
+            if not isinstance(error, BackendError):
+                log.exception("a worker could not be ended")
             with self.changed:
                 worker.stop_failed = True
                 self.changed.notify_all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import adbc_driver_manager
 import pyarrow as pa
 import pytest
@@ -13,6 +15,7 @@ from pondflight.engine.server import EngineServer
 from pondflight.flightsql import wire
 from tests.engine.conftest import CREDENTIAL, Connect, MakeClient
 from tests.flight import Client
+from tests.waiting import wait_until
 
 
 def test_temporary_tables_settings_and_variables_live_in_the_session(
@@ -129,6 +132,23 @@ def test_idle_sessions_end(engine: EngineServer, make_client: MakeClient) -> Non
     assert len(engine._sessions) == 1
     engine._sessions.sweep()
     assert len(engine._sessions) == 0
+
+
+def test_the_sweep_goes_on_after_a_mistake(
+    engine: EngineServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        failed.set()
+        raise RuntimeError("a mistake")
+
+    failed = threading.Event()
+    monkeypatch.setattr("pondflight.engine.server.SWEEP_SECONDS", 0.01)
+    make_client("session-one").info("CREATE TEMP TABLE u (i INT)")
+    with monkeypatch.context() as broken:
+        broken.setattr(engine._sessions, "sweep", fail)
+        assert failed.wait(20)  # the pause before the first is as long as ever
+    engine._sessions.limits = SessionLimits(idle_timeout=0.0)
+    wait_until(lambda: len(engine._sessions) == 0)
 
 
 def test_over_the_cap_a_session_waits_and_then_is_told_why(

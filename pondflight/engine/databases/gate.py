@@ -15,6 +15,7 @@ Bytes pass as they are: what is encrypted stays so, from DuckDB to the server.
 from __future__ import annotations
 
 import contextlib
+import logging
 import select
 import socket
 import threading
@@ -24,8 +25,11 @@ from dataclasses import dataclass
 
 from pondflight.dsn import Address
 
+log = logging.getLogger(__name__)
+
 _BUFFER_BYTES = 256 << 10
 _BACKLOG = 128
+_PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +133,16 @@ class Gate:
             try:
                 client, _ = self._listener.accept()
             except OSError:
-                return  # shut
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+                if self._shut:
+                    return
+                log.exception("a gate cannot accept a connection")
+                time.sleep(_PAUSE_SECONDS)
+                continue
+            try:
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+            except RuntimeError:
+                log.exception("no thread for a connection through a gate")
+                client.close()
 
     def _serve(self, client: socket.socket) -> None:
         try:

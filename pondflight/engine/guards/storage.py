@@ -6,6 +6,7 @@ full, and interrupted when it makes it much too large; what takes something away
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,8 @@ import duckdb
 from pondflight.errors import LimitExceeded
 from pondflight.flightsql import Call
 from pondflight.units import format_size
+
+log = logging.getLogger(__name__)
 
 FILE = "home.duckdb"
 """Its name is the name of the catalog: users see ``home``, as they see ``memory`` without it."""
@@ -73,12 +76,18 @@ class Storage:
                 if not self._writers:
                     return
                 writers = list(self._writers.items())
-            limit, size = self.limit, self._size()
-            if limit is not None and size > limit * _TOO_LARGE:
-                for call, size_before in writers:
-                    if size > size_before:
-                        call.cancel(_full(limit))
+            try:
+                self._end_too_large(writers)
+            except Exception:
+                log.exception("the size of the storage could not be watched")
             pause.wait(_WATCH_SECONDS)
+
+    def _end_too_large(self, writers: list[tuple[Call, int]]) -> None:
+        limit, size = self.limit, self._size()
+        if limit is not None and size > limit * _TOO_LARGE:
+            for call, size_before in writers:
+                if size > size_before:
+                    call.cancel(_full(limit))
 
     def _size(self) -> int:
         """Of the file and its log, in bytes."""
