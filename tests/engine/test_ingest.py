@@ -195,6 +195,23 @@ def test_an_insert_of_no_rows_of_parameters_changes_nothing(connect: Connect) ->
         assert count(connection, "t") == 0
 
 
+@pytest.mark.parametrize(
+    ("sql", "column"),
+    [
+        ("SELECT ? AS a", "a"),
+        ("SELECT i FROM t WHERE i = ?", "i"),
+        ("INSERT INTO t VALUES (?) RETURNING i", "i"),
+    ],
+)
+def test_no_rows_of_parameters_give_no_rows(connect: Connect, sql: str, column: str) -> None:
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE t AS SELECT 1 AS i")
+        cursor.execute(sql, pa.table({"p": pa.array([], pa.int64())}))
+        table = cursor.fetch_arrow_table()
+        assert (table.num_rows, table.column_names) == (0, [column])
+        assert count(connection, "t") == 1
+
+
 def test_failing_ingests_leave_the_worker_alive(tmp_path: Path) -> None:
     """DuckDB's threads may still read the upload when the statement has failed.
 

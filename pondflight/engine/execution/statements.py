@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 
 import duckdb
 import pyarrow as pa
@@ -168,7 +168,9 @@ class Statements:
 
     def bound(self, handle: Handle) -> pa.Table | None:
         """The parameters that belong to the handle."""
-        return handle.parameters or self._bound.get(handle.session, handle.id)
+        if handle.parameters is not None:  # a table of no rows is as good as any
+            return handle.parameters
+        return self._bound.get(handle.session, handle.id)
 
     def unbind(self, handle: Handle) -> None:
         """Forget what is kept for the handle."""
@@ -280,21 +282,21 @@ class Statements:
                 raise NotFound(_GONE)
             rows.adopt(call)
             return ResultStream(rows.schema, iter(rows))
-        (statement,) = self.parse(handle.query)
-        if not statement.lazy:
+        statement, *more = self.parse(handle.query)
+        if more or not statement.lazy:
             raise NotFound("unknown ticket: only a FlightInfo gives tickets")
         bound = self.bound(handle)
         runs = parameters.rows(statement, bound)
-        values = next(runs)
-        if bound is None or bound.num_rows <= 1:
-            rows = self._stream(call, session, statement, values)
+        values = list(islice(runs, 1))
+        if values and (bound is None or bound.num_rows <= 1):
+            rows = self._stream(call, session, statement, values[0])
             return ResultStream(rows.schema, iter(rows))
         # A run whose parameter is NULL may give a column another type than the others do.
         schema = self._describe(call, session, [statement], bound)
         assert schema is not None
 
         def all_runs() -> Iterator[pa.RecordBatch]:
-            for one in chain([values], runs):
+            for one in chain(values, runs):
                 for batch in self._stream(call, session, statement, one):
                     yield batch.cast(schema)
 
@@ -387,11 +389,14 @@ class Statements:
         lease = self._sessions.borrow(call, session, session_state=statement.session_state)
         room = self._storage.writing(call, self._database, adds=statement.adds)
         with entry as kept, lease as lane, room, lane.use(call) as cursor:
-            (values, *more) = parameters.rows(statement, bound)
-            if more:
+            runs = list(islice(parameters.rows(statement, bound), 2))
+            if len(runs) > 1:
                 raise InvalidArgument(
                     "several rows of parameters cannot be bound to a statement that returns rows"
                 )
+            if not runs:
+                return self._no_rows(call, lane, statement, bound)
+            (values,) = runs
             columns = self._describer.columns(cursor, statement, values)
             if columns is not None and any(columns.casts):
                 self._push_down(lane, statement, values)
@@ -404,6 +409,20 @@ class Statements:
             rows.raise_failure()
             kept.rows = lambda: rows.count
             return rows
+
+    def _no_rows(
+        self, call: Call, lane: Lane, statement: Statement, bound: pa.Table | None
+    ) -> Rows:
+        """The rows of a statement that is run for each row of none."""
+        columns = self._describer.columns(
+            lane.cursor, statement, parameters.example(statement, bound)
+        )
+        if columns is None:
+            raise InvalidArgument(
+                "no rows of parameters were bound, and only a run tells the columns"
+            )
+        schema = self._describer.schema(lane.cursor, columns)
+        return lane.rows(call, pa.RecordBatchReader.from_batches(schema, []), columns)
 
     def stream(
         self,
