@@ -72,6 +72,7 @@ class Call:
         self._limit = math.inf
         self.error: PondflightError | None = None
         """What it is failing with, once that is known."""
+        self._sent: set[str] = set()
         self._lock = threading.Lock()
         self._reason: PondflightError | None = None
         self._done = False
@@ -82,6 +83,12 @@ class Call:
         """The first value of a request header."""
         values = self.headers.get(name)
         return values[0] if values else None
+
+    def send_header(self, name: str, value: str) -> None:
+        """Send a response header; the first of its name counts. Only before the answer begins."""
+        if self.context is not None and name not in self._sent:
+            self._sent.add(name)
+            self.context.add_header(name, value)
 
     def limit(self, seconds: float) -> None:
         """Give up the call with ``DeadlineExceeded`` when it takes longer than that from now."""

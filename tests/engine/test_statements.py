@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-import errno
 import json
 import threading
 import time
 from decimal import Decimal
-from tempfile import SpooledTemporaryFile
 
 import adbc_driver_manager
 import duckdb
@@ -315,31 +313,6 @@ def test_an_error_among_rows_that_were_set_aside_is_raised_when_due(connect: Con
             two.execute("SELECT 42")
             assert two.fetchall() == [(42,)]
             with pytest.raises(Exception, match="Could not convert string 'x'"):
-                for _ in reader:
-                    pass
-
-
-class NoRoom(SpooledTemporaryFile[bytes]):
-    """A file on a disk that is full."""
-
-    def rollover(self) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def test_rows_for_which_there_is_no_room_are_an_error_and_not_an_end(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.SpooledTemporaryFile", NoRoom)
-    with connect("a-session-of-its-own", autocommit=True) as connection:
-        with connection.cursor() as cursor:
-            cursor.execute("SET VARIABLE x = 1")
-        with connection.cursor() as one, connection.cursor() as two:
-            one.execute("SELECT range AS n, getvariable('x') AS x FROM range(6000000)")
-            reader = one.fetch_record_batch()
-            reader.read_next_batch()
-            two.execute("SELECT 42")
-            assert two.fetchall() == [(42,)]
-            with pytest.raises(Exception, match="another statement ran on the same connection"):
                 for _ in reader:
                     pass
 

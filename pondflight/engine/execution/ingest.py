@@ -36,14 +36,14 @@ def ingest(
     is believed.
     """
     target = _target(command)
-    lease = sessions.borrow(call, session, session_state=command.temporary)
-    with _Source(call, reader) as source, lease as lane, lane.use(call) as cursor:
+    lent = sessions.lent(call, session, session_state=command.temporary)
+    with _Source(call, reader) as source, lent as one, one.cursor.use(call) as cursor:
         if not command.temporary:
             pushdown.check_insert(cursor, command.catalog or None, source.schema.names)
         view = f"pondflight_ingest_{secrets.token_hex(8)}"
         cursor.register(view, pa.RecordBatchReader.from_batches(source.schema, iter(source)))
         try:
-            with lane.atomic():
+            with one.cursor.atomic():
                 cursor.execute(_statement(cursor, command, target, view, source.schema))
         except duckdb.Error:
             if source.failure is not None:
