@@ -24,6 +24,7 @@ from pondflight.flightsql.commands import StatementQuery
 from pondflight.flightsql.decoding import decode_command
 from pondflight.flightsql.status import ConnectionLost, from_pyarrow
 from pondflight.workers.connection import STATUS_SECONDS, WorkerStatus, open_client, run_sql
+from pondflight.workers.losses import KeptSessions
 
 USERNAME = "pondflight"
 
@@ -44,6 +45,7 @@ class LoginConnection:
 
     def __init__(self, location: str, credential: str) -> None:
         self.client = _CommandClient(open_client(location))
+        self.kept = KeptSessions()
         self._password = credential
         self._lock = threading.Lock()
         self._token: tuple[bytes, bytes] | None = None

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from pondflight.control import BROKEN
 from pondflight.errors import InvalidArgument, NotFound, PondflightError, Unavailable
 from pondflight.telemetry.logs import get_logger
 from pondflight.units import format_size
@@ -156,6 +157,20 @@ class Pool:
         return Unavailable(
             f"{_epitaph(*ended, self.settings.shape(user))} while this call was running; what it "
             "held in memory is gone; the next call starts a new one"
+        )
+
+    def told(self, user: User, session: str) -> Unavailable | None:
+        """What a call of a session has to be told before it runs; once.
+
+        Its worker ended unasked since its last call, and had kept something for the session.
+        """
+        end = self._roster.losses.take(self.key(user), session)
+        if end is None:
+            return None
+        return Unavailable(
+            f"{_epitaph(*end, self.settings.shape(user))}; temporary tables, settings and open "
+            "transactions of this session are gone, and so are tables in memory: run the statement "
+            "again to go on without them"
         )
 
     # -- for administrators -------------------------------------------------------------------
@@ -386,6 +401,8 @@ def _epitaph(reason: Reason, end: WorkerExit, shape: Shape) -> str:
             return f"your worker ended: it needed more than its {limit}"
         case Reason.CRASHED if end.code == _KILLED:
             return f"your worker ended (killed, by its {limit} or from outside)"
+        case Reason.CRASHED if end.code == BROKEN:
+            return "your worker ended: DuckDB failed and could not go on"
         case Reason.UNRESPONSIVE:
             return "your worker ended: it did not answer any more, and was killed"
         case Reason.REQUESTED:

@@ -11,6 +11,7 @@ from pondflight.errors import PermissionDenied, PondflightError
 from pondflight.telemetry import metrics
 from pondflight.telemetry.logs import Event, get_logger
 from pondflight.workers.backends.base import Backend, BackendError, WorkerExit
+from pondflight.workers.losses import UNASKED, Losses
 from pondflight.workers.states import Reason, State
 from pondflight.workers.worker import Lease, Worker
 
@@ -37,6 +38,8 @@ class Roster:
         self.spares: set[Worker] = set()
         self.started = 0
         self.stopped: Counter[Reason] = Counter()
+        self.losses = Losses()
+        """The sessions that are still to be told of the end of their worker."""
         self._backend = backend
         self._stops = ThreadPoolExecutor(_CONCURRENT_STOPS, thread_name_prefix="worker-stop")
 
@@ -114,6 +117,8 @@ class Roster:
                 return False
             worker.move(State.STOPPING)
             worker.ended = reason, end or WorkerExit()
+            if reason in UNASKED and worker.key:
+                self.losses.note(worker.key, list(worker.connection.kept.names), worker.ended)
             self.changed.notify_all()
         self._submit(worker)
         return True
