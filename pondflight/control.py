@@ -16,6 +16,10 @@ SESSION_HEADER = "x-pondflight-session"
 OFFER_HEADER = "x-pondflight-offer"
 """Session that the response of this call, which has none, hands out to its client."""
 
+KEPT_HEADER = "x-pondflight-kept"
+"""In a worker's answer: ``s-`` and the session for which it keeps something (temporary tables,
+settings, a transaction), as its client knows it."""
+
 CALL_HEADER = "x-pondflight-call"
 """Id of the call, chosen by the caller, so that it can be cancelled from outside: by the proxy
 towards a worker, by the HTTP app towards the proxy."""
@@ -33,6 +37,9 @@ told that the statement was closed."""
 QUERY_HEADER = "x-pondflight-query-only"
 """Present: the call may run a query and nothing else (``engine.execution.readonly``). The proxy
 passes it on from any client."""
+
+BROKEN = 70
+"""Exit code of a worker whose DuckDB cannot go on."""
 
 CONFIGURE = "pondflight.configure"
 """After the start: ``{"owner": key, "databases": [{alias, type, connection_string, read_only,

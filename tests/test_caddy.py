@@ -206,6 +206,14 @@ def test_the_journal_passes_on_what_is_no_json(caplog: pytest.LogCaptureFixture)
     ]
 
 
+def test_the_journal_goes_on_after_a_line_that_makes_no_sense(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    odd = {"level": "info", "request": REQUEST, "status": "teapot"}
+    *_, last = relayed(caplog, START, odd, {"level": "error", "logger": "tls", "msg": "obtain"})
+    assert last == "ERROR caddy.tls obtain"
+
+
 def test_the_journal_is_quiet_about_an_end_that_was_asked_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -20,11 +20,14 @@ def relay(lines: Iterable[bytes], ending: threading.Event) -> None:
     """Log what is worth it, until the lines end. ``ending``: Caddy was told to end."""
     started = False
     for line in lines:
-        entry = _parse(line)
-        # Before it serves, Caddy warns of what we configured on purpose; and it says goodbye.
-        if (started and not ending.is_set()) or entry["level"] == "error":
-            _log(entry)
-        started = started or entry.get("msg") == _STARTED
+        try:
+            entry = _parse(line)
+            # Before it serves, Caddy warns of what we configured on purpose; and it says goodbye.
+            if (started and not ending.is_set()) or entry["level"] == "error":
+                _log(entry)
+            started = started or entry.get("msg") == _STARTED
+        except Exception:  # whoever stops reading stops Caddy
+            logging.getLogger("caddy").exception("a line of its log cannot be read")
 
 
 def _parse(line: bytes) -> dict[str, Any]:

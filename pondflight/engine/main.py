@@ -10,13 +10,19 @@ import threading
 import time
 from pathlib import Path
 
-from pondflight import memory
+from pondflight import control, memory
 
 memory.tame()  # before pyarrow is imported
 
 from pondflight.engine.duck import StorageInUse, files_folder, open_database  # noqa: E402
 from pondflight.engine.guards.storage import Storage  # noqa: E402
 from pondflight.engine.server import EngineServer  # noqa: E402
+
+SET_ASIDE_SHARE = 16
+"""Rows that are set aside may take this part of the worker's memory, one in so many bytes."""
+
+
+_LAST_WORDS_SECONDS = 0.5
 
 
 def run(
@@ -58,7 +64,9 @@ def run(
         credential_sha256=credential_sha256,
         scratch=scratch,
         storage=store,
+        set_aside_memory=memory_limit // SET_ASIDE_SHARE,
     )
+    server.breakdown.on_break = stopping.set
     sys.stdout.write(json.dumps({"port": server.port}) + "\n")
     sys.stdout.flush()
     if lifeline:
@@ -67,6 +75,9 @@ def run(
         if time.monotonic() - server.last_heard > orphan_timeout:
             sys.stderr.write("no proxy has said anything for too long: the worker ends\n")
             break
+    if server.breakdown.has_happened:
+        time.sleep(_LAST_WORDS_SECONDS)  # whoever met it is still to be told
+        os._exit(control.BROKEN)
     # A statement that will not be interrupted must not keep the process alive.
     threading.Timer(3.0, os._exit, args=(0,)).start()
     server.close()

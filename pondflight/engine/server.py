@@ -25,8 +25,10 @@ from pondflight.engine.execution.flightinfo import flight_info, promise
 from pondflight.engine.execution.handles import Handle
 from pondflight.engine.execution.ingest import ingest
 from pondflight.engine.execution.readonly import Queries
+from pondflight.engine.execution.room import MEMORY, Room
 from pondflight.engine.execution.sessions import DEFAULT, Sessions
 from pondflight.engine.execution.statements import Prepared, Statements
+from pondflight.engine.guards.breakdown import Breakdown
 from pondflight.engine.guards.callers import CredentialCheck
 from pondflight.engine.guards.functions import BuiltIn
 from pondflight.engine.guards.journal import Journal
@@ -69,11 +71,14 @@ class EngineServer(FlightSqlServer):
         credential_sha256: str,
         scratch: Path,
         storage: Storage | None = None,
+        set_aside_memory: int = MEMORY,
     ) -> None:
         self._database = database
         self._scratch = scratch
         self._storage = storage or Storage()
-        self._sessions = Sessions(database, scratch)
+        self.room = Room(scratch, set_aside_memory)
+        self._sessions = Sessions(database, self.room)
+        self.breakdown = Breakdown(database)
         self._describer = Describer()
         self._databases = Databases(database, scratch)
         self._journal = Journal()
@@ -120,6 +125,8 @@ class EngineServer(FlightSqlServer):
                 "your worker was started anew, and what it held in memory is gone; try again",
                 retry_after=1.0,
             )
+        if self.breakdown.has_happened:
+            raise Unavailable("your worker is being replaced: try again", retry_after=1.0)
         tracing.watch(call)
 
     def close(self) -> None:
@@ -291,7 +298,7 @@ class EngineServer(FlightSqlServer):
 
     def begin_transaction(self, call: Call, request: c.BeginTransaction) -> bytes:
         """Begin, in the caller's session."""
-        return self._sessions.begin(call, self._session(call, None))
+        return self._sessions.begin(self._session(call, None))
 
     def end_transaction(self, call: Call, request: c.EndTransaction) -> None:
         """Commit or roll back."""
@@ -323,21 +330,18 @@ class EngineServer(FlightSqlServer):
     ) -> Mapping[str, c.SessionOptionError]:
         """Set the catalog, the schema, the statement timeout, settings of DuckDB."""
         session_id = self._session(call, None)
-        lease = self._sessions.borrow(call, session_id, session_state=True)
         self._describer.forget_types()
-        with lease as lane, lane.use(call) as cursor:
-            assert lease.session is not None
+        lent = self._sessions.lent(call, session_id, session_state=True)
+        with lent as one, one.cursor.use(call) as cursor:
             longest = self._sessions.limits.statement_timeout
-            return options.set_options(
-                cursor, lease.session, request.session_options, longest=longest
-            )
+            return options.set_options(cursor, one, request.session_options, longest=longest)
 
     def get_session_options(
         self, call: Call, request: c.GetSessionOptions
     ) -> Mapping[str, c.SessionOptionValue]:
         """The same."""
         session_id = self._session(call, None)
-        with self._sessions.borrow(call, session_id) as lane, lane.use(call) as cursor:
+        with self._sessions.lent(call, session_id) as one, one.cursor.use(call) as cursor:
             return options.get_options(cursor, self._sessions.timeout_of(session_id))
 
     def close_session(self, call: Call, request: c.CloseSession) -> c.CloseSessionStatus:
@@ -414,7 +418,7 @@ class EngineServer(FlightSqlServer):
         self._databases.require(wanted)
 
         def run() -> T:
-            with self._sessions.borrow(call, session) as lane, lane.use(call) as cursor:
+            with self._sessions.lent(call, session) as one, one.cursor.use(call) as cursor:
                 return query(cursor)
 
         try:
@@ -492,12 +496,16 @@ class EngineServer(FlightSqlServer):
         }
 
     def explain(self, error: PondflightError) -> PondflightError:
-        """Which database is away, rather than what DuckDB says of that."""
-        return self._databases.explain(error)
+        """Which database is away, rather than what DuckDB says of that; or that all is over."""
+        return self.breakdown.explain(self._databases.explain(error))
 
     def _sweep(self) -> None:
         while not self._stop.wait(SWEEP_SECONDS):
-            self._sessions.sweep()
+            try:
+                self._sessions.sweep()
+                self._statements.sweep(self._sessions.limits.idle_timeout)
+            except Exception:
+                log.exception("idle sessions could not be ended")
 
     # -- who and where ------------------------------------------------------------------------
 

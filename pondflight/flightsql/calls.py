@@ -7,6 +7,7 @@ thread asks for all running calls, under a lock that the end of a call takes as 
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -17,6 +18,8 @@ from pyarrow import flight
 
 from pondflight.errors import Cancelled, DeadlineExceeded, PondflightError
 from pondflight.flightsql.status import leaf_of, to_pyarrow
+
+log = logging.getLogger(__name__)
 
 Headers = Mapping[str, list[str]]
 """Request headers: lower-case names, each with all its values."""
@@ -69,6 +72,7 @@ class Call:
         self._limit = math.inf
         self.error: PondflightError | None = None
         """What it is failing with, once that is known."""
+        self._sent: set[str] = set()
         self._lock = threading.Lock()
         self._reason: PondflightError | None = None
         self._done = False
@@ -79,6 +83,12 @@ class Call:
         """The first value of a request header."""
         values = self.headers.get(name)
         return values[0] if values else None
+
+    def send_header(self, name: str, value: str) -> None:
+        """Send a response header; the first of its name counts. Only before the answer begins."""
+        if self.context is not None and name not in self._sent:
+            self._sent.add(name)
+            self.context.add_header(name, value)
 
     def limit(self, seconds: float) -> None:
         """Give up the call with ``DeadlineExceeded`` when it takes longer than that from now."""
@@ -143,7 +153,7 @@ class Call:
         with self._lock:
             callbacks = list(self._on_cancel)
         for callback in callbacks:
-            callback()
+            _guarded(callback)
 
     def finish(self, error: PondflightError | None) -> None:
         """Run what was registered for the end of the call. Called once, by the middleware."""
@@ -154,7 +164,7 @@ class Call:
             callbacks, self._on_done = self._on_done, []
             self._on_cancel = []
         for callback in reversed(callbacks):
-            callback(error)
+            _guarded(callback, error)
 
 
 class CallTable:
@@ -200,12 +210,24 @@ class CallTable:
     def _watch(self) -> None:
         # A fixed rhythm: waking the thread for each call would cost that call a switch of threads.
         while not self._closed.wait(POLL_SECONDS):
-            with self._lock:
-                ended = [
-                    call for call in self._calls if not (call.still_connected() and call.in_time())
-                ]
-            for call in ended:
-                call.notify_cancelled()
+            _guarded(self._look)
+
+    def _look(self) -> None:
+        """Ask all running calls once, and tell those that were cancelled."""
+        with self._lock:
+            ended = [
+                call for call in self._calls if not (call.still_connected() and call.in_time())
+            ]
+        for call in ended:
+            call.notify_cancelled()
+
+
+def _guarded(callback: Callable[..., None], *arguments: object) -> None:
+    """Run ``callback``. What it raises is logged: others still have to be told."""
+    try:
+        callback(*arguments)
+    except Exception:
+        log.exception("a callback of a call failed")
 
 
 class CallMiddleware(flight.ServerMiddleware):

@@ -7,7 +7,7 @@ names (``http_proxy``, ``HTTPS_PROXY``): credentials, SQL and database passwords
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -19,18 +19,45 @@ DIRECT = ("grpc.enable_http_proxy", 0)
 """The channel option, for pyarrow and grpcio alike, that keeps a forward proxy out."""
 
 
+class HeaderListener(flight.ClientMiddlewareFactory):
+    """Middleware that calls ``on_value`` with each value of one response header."""
+
+    def __init__(self, header: str, on_value: Callable[[str], None]) -> None:
+        super().__init__()
+        self._header = header
+        self._on_value = on_value
+
+    def start_call(self, info: flight.CallInfo) -> flight.ClientMiddleware:
+        """Listen to the answer of a call."""
+        return _Listener(self._header, self._on_value)
+
+
+class _Listener(flight.ClientMiddleware):
+    def __init__(self, header: str, on_value: Callable[[str], None]) -> None:
+        super().__init__()
+        self._header = header
+        self._on_value = on_value
+
+    def received_headers(self, headers: Mapping[str, list[str]]) -> None:
+        for value in headers.get(self._header, ()):
+            self._on_value(value)
+
+
 def open_client(
     location: str,
     *,
     channel: Sequence[tuple[str, int]] = (),
     tls: Mapping[str, bytes] = MappingProxyType({}),
+    middleware: Sequence[flight.ClientMiddlewareFactory] = (),
 ) -> flight.FlightClient:
     """A Flight client for ``location``; nothing is sent yet.
 
     ``channel`` holds further gRPC options; ``tls`` what ``pyarrow.flight.FlightClient`` takes of
-    certificates.
+    certificates; ``middleware`` sees the headers of each call.
     """
-    return flight.FlightClient(location, generic_options=[DIRECT, *channel], **tls)
+    return flight.FlightClient(
+        location, generic_options=[DIRECT, *channel], middleware=list(middleware), **tls
+    )
 
 
 def act(

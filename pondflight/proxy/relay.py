@@ -189,6 +189,9 @@ class Relay:
         caller: Caller = call.identity
         lease = self._pool.lease(_user(call), call.raise_if_cancelled)
         call.on_done(lambda _: lease.release())
+        told = self._pool.told(_user(call), caller.session)
+        if told is not None:
+            raise told
         call.on_cancel(_Once(self._aside, lease))
         headers = {**headers, **call.trace.headers()}
         if control.QUERY_HEADER in call.headers:
@@ -272,7 +275,10 @@ class _worker_errors:  # noqa: N801  reads as a noun where it is used
             raise self._call.cancelled from error
         leaf = from_pyarrow(error)
         if isinstance(leaf, ConnectionLost):
-            told = self._pool.lost(self._lease, _user(self._call))
+            user, session = _user(self._call), self._call.identity.session
+            told = self._pool.lost(self._lease, user)
+            if not isinstance(leaf, NotConnected):
+                self._pool.told(user, session)  # that is being done
             raise _NeverSent(told.message) if isinstance(leaf, NotConnected) else told from error
         if isinstance(leaf, Unauthenticated):
             raise Internal("the worker does not accept this server's credential") from error

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pondflight.errors import Cancelled, PondflightError, Unavailable
+from pondflight.flightsql.status import leaf_of
 from pondflight.workers.backends.base import BackendError
 from pondflight.workers.policy import PoolSettings, User
 from pondflight.workers.roster import Roster
@@ -123,11 +124,14 @@ class Admission:
         with self._roster.changed:
             looked, full = time.monotonic(), False
             while not self._closed:
-                was_full, full = full, self._admit()
-                self._warm()
-                before, looked = looked, time.monotonic()
-                if was_full and full:
-                    self._expire(looked - before)
+                try:
+                    was_full, full = full, self._admit()
+                    self._warm()
+                    before, looked = looked, time.monotonic()
+                    if was_full and full:
+                        self._expire(looked - before)
+                except Exception:
+                    log.exception("the queue of starts could not be served")
                 self._roster.changed.wait(_LOOK_SECONDS if self._queue else _PAUSE_SECONDS)
 
     def _expire(self, seconds: float) -> None:
@@ -201,8 +205,15 @@ class Admission:
     def _run(self, ticket: Ticket) -> None:
         ticket.worker.queued = False
         ticket.worker.since = time.monotonic()
+        try:
+            self._executor.submit(self._run_start, ticket)
+        except Exception as error:  # no thread can be started
+            log.exception("a worker cannot be started")
+            if ticket.spare is not None:
+                ticket.spare.claimed = False
+            self._roster.give_up(ticket.worker, leaf_of(error))
+            return
         self._running += 1
-        self._executor.submit(self._run_start, ticket)
 
     def _run_start(self, ticket: Ticket) -> None:
         crowded = False

@@ -19,6 +19,7 @@ from pyarrow import flight
 from pondflight import control
 from pondflight.flightsql import client, wire
 from pondflight.flightsql.status import from_pyarrow
+from pondflight.workers.losses import KeptSessions
 
 STATUS_SECONDS = 3.0
 
@@ -71,6 +72,9 @@ class Connection(Protocol):
     client: flight.FlightClient
     """Takes whatever clients send, also SQL text in place of a command."""
 
+    kept: KeptSessions
+    """The sessions for which it has something; none where it cannot say."""
+
     def options(
         self,
         *,
@@ -112,7 +116,8 @@ class ControlConnection:
     """To a worker of ours: ``pondflight.control`` beside Flight SQL, one bearer credential."""
 
     def __init__(self, location: str, credential: str) -> None:
-        self.client = open_client(location)
+        self.kept = KeptSessions()
+        self.client = open_client(location, self.kept.listener)
         self._authorization = (b"authorization", f"Bearer {credential}".encode())
 
     def options(
@@ -180,9 +185,9 @@ class ControlConnection:
         return client.act_json(self.client, action, body, self.options(timeout=timeout))
 
 
-def open_client(location: str) -> flight.FlightClient:
+def open_client(location: str, *middleware: flight.ClientMiddlewareFactory) -> flight.FlightClient:
     """A Flight client with the settings of the proxy's connections to workers."""
-    return client.open_client(location, channel=_CHANNEL)
+    return client.open_client(location, channel=_CHANNEL, middleware=middleware)
 
 
 def run_sql(connection: flight.FlightClient, sql: str, options: flight.FlightCallOptions) -> None:

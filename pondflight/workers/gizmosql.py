@@ -8,25 +8,36 @@ say of itself stays unknown.
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from pyarrow import flight
 
-from pondflight import control
+from pondflight import control, dsn
+from pondflight.dsn import Dsn
 from pondflight.errors import DeadlineExceeded, NotSupported, Unauthenticated, Unavailable
 from pondflight.flightsql import wire
 from pondflight.flightsql.commands import StatementQuery
 from pondflight.flightsql.decoding import decode_command
 from pondflight.flightsql.status import ConnectionLost, from_pyarrow
 from pondflight.workers.connection import STATUS_SECONDS, WorkerStatus, open_client, run_sql
+from pondflight.workers.losses import KeptSessions
 
 USERNAME = "pondflight"
 
-_SECRET_TYPES = {"postgres", "mysql"}
+_SECRET = {
+    "socket",  # part of the login
+    "sslpassword",
+    "scram_client_key",
+    "scram_server_key",
+    "oauth_client_secret",
+}
+"""Options that do not go into the path of an ATTACH: users can see it."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.:/-]+")
 
 
 class LoginConnection:
@@ -34,6 +45,7 @@ class LoginConnection:
 
     def __init__(self, location: str, credential: str) -> None:
         self.client = _CommandClient(open_client(location))
+        self.kept = KeptSessions()
         self._password = credential
         self._lock = threading.Lock()
         self._token: tuple[bytes, bytes] | None = None
@@ -165,36 +177,39 @@ def attaching(database: dict[str, Any]) -> Iterator[str]:
     """
     alias, kind, where = database["alias"], database["type"], database["connection_string"]
     options = [] if kind == "duckdb" else [f"TYPE {kind}"]
-    if kind in _SECRET_TYPES:
+    if kind in dsn.SCHEMES:
+        found = dsn.parse(kind, where)
         name = _quoted(f"pondflight_{alias}")
-        yield f"CREATE OR REPLACE SECRET {name} (TYPE {kind}, {', '.join(_login_of(where))})"
+        login = ", ".join(f"{field} {_literal(value)}" for field, value in _login_of(found))
+        yield f"CREATE OR REPLACE SECRET {name} (TYPE {kind}, {login})"
         options.append(f"SECRET {name}")
-        where = " ".join(f"{k}={v}" for k, v in _parameters(where) if k in {"sslmode", "ssl_mode"})
+        where = " ".join(_option(kind, k, v) for k, v in found.options.items() if k not in _SECRET)
     if database["read_only"]:
         options.append("READ_ONLY")
     clause = f" ({', '.join(options)})" if options else ""
     yield f"ATTACH IF NOT EXISTS {_literal(where)} AS {_quoted(alias)}{clause}"
 
 
-def _login_of(url: str) -> Iterator[str]:
-    parts = urlsplit(url)
+def _login_of(found: Dsn) -> Iterator[tuple[str, str]]:
+    """Where to log in, and as whom. Of several hosts libpq takes the first that answers."""
     fields = {
-        "HOST": parts.hostname,
-        "PORT": None if parts.port is None else str(parts.port),
-        "DATABASE": unquote(parts.path.strip("/")),
-        "USER": None if parts.username is None else unquote(parts.username),
-        "PASSWORD": None if parts.password is None else unquote(parts.password),
+        "HOST": ",".join(address.host for address in found.addresses),
+        "PORT": ",".join(str(address.port) for address in found.addresses),
+        "DATABASE": found.database,
+        "USER": found.user,
+        "PASSWORD": found.password,
+        "SOCKET": found.options.get("socket", ""),
     }
-    for name, value in fields.items():
-        if value is not None:
-            yield f"{name} {_literal(value)}"
+    return ((name, value) for name, value in fields.items() if value)
 
 
-def _parameters(url: str) -> Iterator[tuple[str, str]]:
-    for pair in urlsplit(url).query.split("&"):
-        name, _, value = pair.partition("=")
-        if value.isidentifier() or value.replace("-", "").isalnum():
-            yield name, value
+def _option(kind: str, name: str, value: str) -> str:
+    """An option as the client library reads it in the path of an ATTACH."""
+    if _PLAIN.fullmatch(value):
+        return f"{name}={value}"
+    quote = '"' if kind == dsn.MYSQL else "'"
+    escaped = value.replace("\\", "\\\\").replace(quote, f"\\{quote}")
+    return f"{name}={quote}{escaped}{quote}"
 
 
 def _quoted(identifier: str) -> str:

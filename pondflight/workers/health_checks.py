@@ -73,10 +73,20 @@ class Pulse:
 
     def _loop(self) -> None:
         while not self._stop.wait(self._interval):
-            for worker in self._roster.usable():
-                if worker not in self._asking and not worker.claimed:
-                    self._asking.add(worker)
+            try:
+                self._check_all()
+            except Exception:
+                log.exception("health checks could not begin")
+
+    def _check_all(self) -> None:
+        for worker in self._roster.usable():
+            if worker not in self._asking and not worker.claimed:
+                self._asking.add(worker)
+                try:
                     self._executor.submit(self._check, worker)
+                except BaseException:
+                    self._asking.discard(worker)
+                    raise
 
     def _check(self, worker: Worker) -> None:
         try:

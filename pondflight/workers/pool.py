@@ -159,6 +159,20 @@ class Pool:
             "held in memory is gone; the next call starts a new one"
         )
 
+    def told(self, user: User, session: str) -> Unavailable | None:
+        """What a call of a session has to be told before it runs; once.
+
+        Its worker ended unasked since its last call, and had kept something for the session.
+        """
+        end = self._roster.losses.take(self.key(user), session)
+        if end is None:
+            return None
+        return Unavailable(
+            f"{_epitaph(*end, self.settings.shape(user))}; temporary tables, settings and open "
+            "transactions of this session are gone, and so are tables in memory: run the statement "
+            "again to go on without them"
+        )
+
     # -- for administrators -------------------------------------------------------------------
 
     @property
@@ -380,19 +394,21 @@ class Pool:
         )
 
 
+_CRASHES = {
+    _KILLED: "your worker ended (killed, by its {limit} or from outside)",
+    control.OVERRAN: "your worker ended: a statement passed its time limit and could not be "
+    "interrupted",
+    control.BROKEN: "your worker ended: DuckDB failed and could not go on",
+}
+_ENDS = {
+    Reason.OUT_OF_MEMORY: "your worker ended: it needed more than its {limit}",
+    Reason.UNRESPONSIVE: "your worker ended: it did not answer any more, and was killed",
+    Reason.REQUESTED: "your worker was stopped by an administrator",
+}
+
+
 def _epitaph(reason: Reason, end: WorkerExit, shape: Shape) -> str:
-    limit = f"memory limit of {format_size(shape.memory_limit)}"
-    match reason:
-        case Reason.OUT_OF_MEMORY:
-            return f"your worker ended: it needed more than its {limit}"
-        case Reason.CRASHED if end.code == _KILLED:
-            return f"your worker ended (killed, by its {limit} or from outside)"
-        case Reason.CRASHED if end.code == control.OVERRAN:
-            return (
-                "your worker ended: a statement passed its time limit and could not be interrupted"
-            )
-        case Reason.UNRESPONSIVE:
-            return "your worker ended: it did not answer any more, and was killed"
-        case Reason.REQUESTED:
-            return "your worker was stopped by an administrator"
-    return "your worker ended"
+    told = _ENDS.get(reason, "your worker ended")
+    if reason is Reason.CRASHED and end.code is not None:
+        told = _CRASHES.get(end.code, told)
+    return told.format(limit=f"memory limit of {format_size(shape.memory_limit)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +11,11 @@ from pondflight.errors import PermissionDenied, PondflightError
 from pondflight.telemetry import metrics
 from pondflight.telemetry.logs import Event, get_logger
 from pondflight.workers.backends.base import Backend, BackendError, WorkerExit
+from pondflight.workers.losses import UNASKED, Losses
 from pondflight.workers.states import Reason, State
 from pondflight.workers.worker import Lease, Worker
 
+log = logging.getLogger(__name__)
 events = get_logger()
 
 _CONCURRENT_STOPS = 8
@@ -35,6 +38,8 @@ class Roster:
         self.spares: set[Worker] = set()
         self.started = 0
         self.stopped: Counter[Reason] = Counter()
+        self.losses = Losses()
+        """The sessions that are still to be told of the end of their worker."""
         self._backend = backend
         self._stops = ThreadPoolExecutor(_CONCURRENT_STOPS, thread_name_prefix="worker-stop")
 
@@ -112,6 +117,8 @@ class Roster:
                 return False
             worker.move(State.STOPPING)
             worker.ended = reason, end or WorkerExit()
+            if reason in UNASKED and worker.key:
+                self.losses.note(worker.key, list(worker.connection.kept.names), worker.ended)
             self.changed.notify_all()
         self._submit(worker)
         return True
@@ -152,7 +159,9 @@ class Roster:
             return
         try:
             self._backend.stop(worker.handle)
-        except BackendError:
+        except Exception as error:
+            if not isinstance(error, BackendError):
+                log.exception("a worker could not be ended")
             with self.changed:
                 worker.stop_failed = True
                 self.changed.notify_all()

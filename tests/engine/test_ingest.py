@@ -6,10 +6,12 @@ import subprocess
 import sys
 import textwrap
 from decimal import Decimal
+from pathlib import Path
 
 import adbc_driver_manager
 import pyarrow as pa
 import pytest
+from adbc_driver_flightsql import DatabaseOptions, dbapi
 
 from tests.engine.conftest import CREDENTIAL, Connect
 from tests.flight import Client
@@ -191,3 +193,66 @@ def test_an_insert_of_no_rows_of_parameters_changes_nothing(connect: Connect) ->
         cursor.execute("INSERT INTO t VALUES (?)", pa.table({"h": pa.array([], pa.float16())}))
         assert cursor.rowcount == 0
         assert count(connection, "t") == 0
+
+
+@pytest.mark.parametrize(
+    ("sql", "column"),
+    [
+        ("SELECT ? AS a", "a"),
+        ("SELECT i FROM t WHERE i = ?", "i"),
+        ("INSERT INTO t VALUES (?) RETURNING i", "i"),
+    ],
+)
+def test_no_rows_of_parameters_give_no_rows(connect: Connect, sql: str, column: str) -> None:
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE t AS SELECT 1 AS i")
+        cursor.execute(sql, pa.table({"p": pa.array([], pa.int64())}))
+        table = cursor.fetch_arrow_table()
+        assert (table.num_rows, table.column_names) == (0, [column])
+        assert count(connection, "t") == 1
+
+
+def test_failing_ingests_leave_the_worker_alive(tmp_path: Path) -> None:
+    """DuckDB's threads may still read the upload when the statement has failed.
+
+    In a process of its own, since reading it too late is a segmentation fault.
+    """
+    program = textwrap.dedent(
+        f"""
+        import hashlib
+        from pathlib import Path
+
+        from pondflight.engine.duck import open_database
+        from pondflight.engine.server import EngineServer
+
+        scratch = Path({str(tmp_path)!r})
+        server = EngineServer(
+            "grpc://127.0.0.1:0",
+            database=open_database(scratch, memory_limit=512 << 20, threads=2),
+            credential_sha256=hashlib.sha256({CREDENTIAL!r}.encode()).hexdigest(),
+            scratch=scratch,
+        )
+        print(server.port, flush=True)
+        input()
+        """
+    )
+    worker = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert worker.stdout is not None
+    uri = f"grpc://127.0.0.1:{int(worker.stdout.readline())}"
+    rows = pa.table({"v": pa.chunked_array([["hello"]] * 20)})
+    options = {DatabaseOptions.AUTHORIZATION_HEADER.value: f"Bearer {CREDENTIAL}"}
+    try:
+        with dbapi.connect(uri, db_kwargs=options, autocommit=True) as connection:
+            with connection.cursor() as cursor:
+                cursor.execute("CREATE TABLE t (v INTEGER)")
+            for _ in range(150):
+                with connection.cursor() as cursor:
+                    with pytest.raises(adbc_driver_manager.ProgrammingError, match="'hello'"):
+                        cursor.adbc_ingest("t", rows, mode="append")
+            assert count(connection, "t") == 0
+        assert worker.poll() is None
+    finally:
+        worker.kill()
+        worker.communicate()

@@ -73,6 +73,28 @@ def test_statements_with_their_kind_state_and_rows(user: Client, client: Client)
     assert {s["text"] for s in shown(client, "none")} == {""}
 
 
+@pytest.mark.parametrize(
+    ("sql", "error"),
+    [
+        ("SELECT 2147483647::INT + 4711::INT", "Out of Range Error"),
+        ("SELECT error('4711 is mine')", "Invalid Input Error"),
+        ("SELECT error('Binder Error: mine')", "Invalid Input Error"),
+        ("SELECT 'it''s mine'::INT", "Conversion Error"),
+        ("SELECT 'mine'::DATE", "Conversion Error"),
+        ("SELECT x FROM range(9)", "Binder Error: Referenced column ? not found in FROM clause!"),
+        ("FROM nosuch", "Catalog Error: Table with name nosuch does not exist!"),
+        ("SELECT 4711 FROM", "Parser Error: syntax error at end of input"),
+        ("SELECT x FROM range(9) LIMIT 8.5.5", "Parser Error: syntax error at or near ?"),
+        ("SELECT 'mine' 'mine", "Parser Error: unterminated quoted string at or near ?"),
+    ],
+)
+def test_values_in_errors_are_not_shown(user: Client, client: Client, sql: str, error: str) -> None:
+    with pytest.raises(Exception, match=r"Error|mine"):
+        user.table(sql)
+    (entry,) = shown(client)
+    assert entry["error"] == error
+
+
 def test_what_cannot_be_bound_or_parsed_is_noted_once(
     make_client: MakeClient, client: Client
 ) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
+
 import adbc_driver_manager
 import pyarrow as pa
 import pytest
@@ -13,6 +16,7 @@ from pondflight.engine.server import EngineServer
 from pondflight.flightsql import wire
 from tests.engine.conftest import CREDENTIAL, Connect, MakeClient
 from tests.flight import Client
+from tests.waiting import wait_until
 
 
 def test_temporary_tables_settings_and_variables_live_in_the_session(
@@ -131,6 +135,23 @@ def test_idle_sessions_end(engine: EngineServer, make_client: MakeClient) -> Non
     assert len(engine._sessions) == 0
 
 
+def test_the_sweep_goes_on_after_a_mistake(
+    engine: EngineServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        failed.set()
+        raise RuntimeError("a mistake")
+
+    failed = threading.Event()
+    monkeypatch.setattr("pondflight.engine.server.SWEEP_SECONDS", 0.01)
+    make_client("session-one").info("CREATE TEMP TABLE u (i INT)")
+    with monkeypatch.context() as broken:
+        broken.setattr(engine._sessions, "sweep", fail)
+        assert failed.wait(20)  # the pause before the first is as long as ever
+    engine._sessions.limits = SessionLimits(idle_timeout=0.0)
+    wait_until(lambda: len(engine._sessions) == 0)
+
+
 def test_over_the_cap_a_session_waits_and_then_is_told_why(
     engine: EngineServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,3 +237,72 @@ def test_a_ticket_of_the_default_session_is_fetched_there(make_client: MakeClien
     ticket = client.info("FROM t").endpoints[0].ticket
     mine = make_client("session-one")
     assert mine.flight.do_get(ticket, mine.options()).read_all().to_pylist() == [{"i": 1}]
+
+
+def begin(client: Client) -> bytes:
+    (answer,) = client.act("BeginTransaction", wire.pack(wire.new("ActionBeginTransactionRequest")))
+    value = wire.message_class(wire.ANY).FromString(answer).value
+    result = wire.message_class("ActionBeginTransactionResult").FromString(value)
+    transaction: bytes = result.transaction_id
+    return transaction
+
+
+def end(client: Client, transaction: bytes, *, commit: bool = True) -> None:
+    body = wire.new(
+        "ActionEndTransactionRequest", transaction_id=transaction, action=1 if commit else 2
+    )
+    client.act("EndTransaction", wire.pack(body))
+
+
+def run(client: Client, sql: str, transaction: bytes) -> None:
+    client.info(wire.pack(wire.new("CommandStatementQuery", query=sql, transaction_id=transaction)))
+
+
+@pytest.mark.parametrize("session", ["", "session-one"])
+def test_a_session_may_have_several_transactions(make_client: MakeClient, session: str) -> None:
+    client, other = make_client(session), make_client("another")
+    client.info("CREATE TABLE t (i INT)")
+    client.info("SET VARIABLE x = 1")
+    first, second, third = begin(client), begin(client), begin(client)
+    for number, transaction in enumerate((first, second, third), 1):
+        run(client, f"INSERT INTO t VALUES ({number})", transaction)
+    assert other.rows("FROM t") == []
+    end(client, second)
+    assert other.rows("FROM t") == [(2,)]
+    end(client, third, commit=False)
+    run(client, "INSERT INTO t VALUES (4)", first)
+    end(client, first)
+    assert other.rows("FROM t ORDER BY i") == [(1,), (2,), (4,)]
+
+
+def test_a_begin_too_many_is_refused_and_harms_nothing(make_client: MakeClient) -> None:
+    client, other = make_client("session-one"), make_client("another")
+    client.info("CREATE TABLE t (i INT)")
+    client.info("BEGIN")
+    client.info("INSERT INTO t VALUES (1)")
+    with pytest.raises(pa.ArrowInvalid, match="the one that is open goes on"):
+        client.info("START TRANSACTION")
+    with pytest.raises(pa.ArrowInvalid, match="begun in this session by SQL, and goes on"):
+        begin(client)
+    client.info("INSERT INTO t VALUES (2)")
+    client.info("COMMIT")
+    assert other.rows("FROM t ORDER BY i") == [(1,), (2,)]
+
+
+def test_a_transaction_that_begins_while_its_session_closes_touches_no_other_session(
+    engine: EngineServer, make_client: MakeClient
+) -> None:
+    client, other = make_client("session-one"), make_client("another")
+    other.info("CREATE TABLE t (i INT)")
+    client.info("SET VARIABLE x = 1")
+    for _ in range(50):
+        closing = threading.Thread(target=engine._sessions.close, args=("session-one",))
+        closing.start()
+        transaction = begin(client)
+        closing.join()
+        with suppress(KeyError):  # it was begun before, and ended with the session
+            end(client, transaction)
+        client.info("SET VARIABLE x = 1")
+    for number in range(20):
+        other.info(f"INSERT INTO t VALUES ({number})")
+        assert make_client("a-third").rows("SELECT count(*) FROM t") == [(number + 1,)]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import threading
 import time
 from decimal import Decimal
 
 import adbc_driver_manager
+import duckdb
 import pyarrow as pa
 import pytest
 from pyarrow import flight
 
 from pondflight import control
+from pondflight.engine.sql.statement import parse
 from pondflight.flightsql import wire
 from tests.engine.conftest import Connect, MakeClient
 from tests.flight import Client
@@ -373,3 +376,37 @@ def test_a_call_runs_once_and_not_while_it_is_described(client: Client, sql: str
     assert client.rows(last) == [(None,)]
     assert client.rows(sql) == [(1,)]
     assert client.rows(last) == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("sql", "state"),
+    [
+        ("CREATE TABLE x AS SELECT temp FROM w", False),
+        ("CREATE TABLE temporary AS SELECT 1 /* temp */", False),
+        ("CREATE TEMP TABLE x (i INT)", True),
+        ("create or replace local temporary view x as select 1", True),
+        ("CREATE /* no */ TEMP SEQUENCE s", True),
+        ("SET threads = 1", True),
+        ("SELECT 1", False),
+    ],
+)
+def test_only_what_needs_a_session_takes_one(sql: str, *, state: bool) -> None:
+    (statement,) = parse(duckdb.connect(), sql)
+    assert statement.session_state == state
+
+
+@pytest.mark.parametrize(
+    "handle",
+    [
+        {"i": "", "q": "SELECT 1; SELECT 2", "s": ""},
+        {"i": "", "q": "CREATE TABLE t (i INT)", "s": ""},
+        {"i": "", "q": "", "s": "", "n": 1 << 70},
+        {"i": "", "q": "", "s": "", "n": -1},
+        {"i": "x", "q": "", "s": "", "r": True},
+    ],
+)
+def test_a_ticket_that_nobody_gave_is_not_found(client: Client, handle: dict[str, object]) -> None:
+    data = json.dumps(handle).encode() + b"\n"
+    ticket = wire.pack(wire.new("TicketStatementQuery", statement_handle=data))
+    with pytest.raises(KeyError, match="unknown"):
+        client.flight.do_get(flight.Ticket(ticket), client.options()).read_all()

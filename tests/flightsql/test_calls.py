@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ from pyarrow import flight
 from pondflight.errors import PondflightError, Unauthenticated
 from pondflight.flightsql import Call, FlightSqlServer, ResultStream, wire
 from pondflight.flightsql import commands as c
-from pondflight.flightsql.calls import Headers
+from pondflight.flightsql.calls import CallTable, Headers
 from pondflight.flightsql.streams import Result
 
 SCHEMA = pa.schema([("n", pa.int64())])
@@ -173,3 +174,37 @@ def test_response_headers_are_sent_once(waiting: Waiting) -> None:
             list(client.do_action(flight.Action("nothing", b""), options()))
     greetings = [h["x-greeting"] for h in seen if "x-greeting" in h]
     assert greetings == [["hello guest"]]
+
+
+def test_a_callback_that_raises_stops_neither_the_others_nor_the_watcher(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a mistake")
+
+    table = CallTable()
+    for _ in range(2):  # the second needs the watcher to have survived the first
+        call, told, done = Call("do_get", {}, None), threading.Event(), threading.Event()
+        call.on_cancel(fail)
+        call.on_cancel(told.set)
+        call.on_done(partial(_set, done))
+        call.on_done(fail)
+        table.enter(call, Context())
+        call.cancel()
+        assert told.wait(5)
+        table.leave(call)
+        call.finish(None)
+        assert done.is_set()
+    table.close()
+    assert "a mistake" in caplog.text
+
+
+def _set(event: threading.Event, _: object) -> None:
+    event.set()
+
+
+class Context:
+    """That of a call whose client is still there."""
+
+    def is_cancelled(self) -> bool:
+        return False

@@ -238,3 +238,44 @@ def test_bad_input_is_refused_in_words_and_the_proxy_lives_on(
         assert "Traceback" not in str(error)
         assert ".py" not in str(error)
     assert client.rows("SELECT 1") == [(1,)]
+
+
+def test_a_session_that_lost_its_state_with_its_worker_is_told_once(
+    make_deployment: MakeDeployment, user: str
+) -> None:
+    deployment = make_deployment()
+    with (
+        deployment.connect(user, autocommit=True) as stateful,
+        deployment.connect(user, autocommit=True) as stateless,
+    ):
+        with stateful.cursor() as cursor:
+            cursor.execute("CREATE TEMP TABLE t AS SELECT 1 AS i")
+        with stateless.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            cursor.fetchall()
+        _lose_worker(deployment, user)
+        with stateless.cursor() as cursor:
+            cursor.execute("SELECT 2")
+            assert cursor.fetchall() == [(2,)]
+        with stateful.cursor() as cursor:
+            with pytest.raises(Exception, match="temporary tables, settings and open transactions"):
+                cursor.execute("SELECT 3")
+            cursor.execute("SELECT 3")
+            assert cursor.fetchall() == [(3,)]
+
+
+def test_what_the_first_call_of_a_connection_kept_is_told_of_as_well(
+    make_deployment: MakeDeployment, user: str
+) -> None:
+    """It had no session yet, and was offered one."""
+    deployment = make_deployment()
+    with deployment.connect(user, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute("SET VARIABLE x = 1")
+        _lose_worker(deployment, user)
+        with pytest.raises(Exception, match="this session are gone"):
+            cursor.execute("SELECT getvariable('x')")
+
+
+def _lose_worker(deployment: Deployment, user: str) -> None:
+    os.kill(worker_pid(deployment, user), signal.SIGKILL)
+    wait_until(lambda: deployment.pool.stats()["total_stopped"])

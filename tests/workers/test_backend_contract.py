@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import signal
 from collections.abc import Iterator
@@ -9,7 +10,8 @@ import pytest
 
 from pondflight.workers.backends.base import Backend, WorkerHandle
 from pondflight.workers.backends.process import ProcessBackend
-from tests.workers.contract import INSTANCE, BackendContract
+from tests.waiting import wait_until
+from tests.workers.contract import INSTANCE, BackendContract, make_spec
 
 
 class TestProcess(BackendContract):
@@ -31,3 +33,14 @@ class TestProcess(BackendContract):
 
     def unreachable(self) -> Backend:
         pytest.skip("subprocesses need no engine")
+
+    def test_its_log_is_read_on_when_it_cannot_be_passed_on(
+        self, backend: Backend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A pipe that nobody empties stops the worker."""
+        handle = backend.start(make_spec())
+        stderr = io.TextIOWrapper(io.BytesIO(), "ascii", write_through=True)
+        monkeypatch.setattr("sys.stderr", stderr)
+        for line in ("não", "no"):
+            self.speak(handle, line)
+        wait_until(lambda: backend.logs(handle)[-2:] == ["não", "no"])

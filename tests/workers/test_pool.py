@@ -492,3 +492,48 @@ def test_many_threads_many_users_nothing_gets_lost(make_pool: MakePool) -> None:
     stats = pool.stats()
     assert stats["active"] <= 3
     wait_until(lambda: pool.stats()["total_spawned"] - pool.stats()["total_stopped"] <= 3)
+
+
+# threads that go on
+
+
+def test_a_start_for_which_there_is_no_thread_is_told_and_the_next_one_works(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool()
+    refuse = partial(_refuse, "can't start new thread")
+    with monkeypatch.context() as broken:
+        broken.setattr(pool._admission._executor, "submit", refuse)
+        with pytest.raises(PondflightError, match="reference"):
+            visit(pool, "ann")
+    assert visit(pool, "ann")
+
+
+def test_an_end_that_fails_unforeseen_is_asked_for_again(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool()
+    first = visit(pool, "ann")
+    with monkeypatch.context() as broken:
+        broken.setattr(pool.backend, "stop", partial(_refuse, "a mistake"))
+        pool.stop_worker("ann")
+        wait_until(lambda: any(worker.stop_failed for worker in pool._roster.all()))
+    assert visit(pool, "ann") != first
+
+
+def test_health_checks_go_on_after_a_mistake(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(health_interval=0.05)
+    visit(pool, "ann")
+    (worker,) = pool._roster.usable()
+    with monkeypatch.context() as broken:
+        broken.setattr(pool._pulse._executor, "submit", partial(_refuse, "a mistake"))
+        wait_until(lambda: not pool._pulse._asking)
+        time.sleep(0.2)
+    heard = worker.last_heard
+    wait_until(lambda: worker.last_heard > heard)
+
+
+def _refuse(message: str, *_: object) -> None:
+    raise RuntimeError(message)

@@ -36,7 +36,7 @@ class Attempt:
             if plan.upstream is None
             else Gate(plan.upstream, on_break, plan.spec.max_connections)
         )
-        self.error: duckdb.Error | None = None
+        self.error: Exception | None = None
         """Why it failed, once it has ended."""
         self._database = database
         self._plan = plan
@@ -83,7 +83,7 @@ class Attempt:
         try:
             self._execute(*self._plan.secret(self._secret, port))
             self._execute(self._plan.attach(self._secret, port))
-        except duckdb.Error as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, nothing is attached
             self.error = error
         finally:
             self._forget_secret()

@@ -23,6 +23,7 @@ from pondflight.engine.databases.plan import Spec, plan
 from pondflight.engine.databases.server import ServerDatabase, State
 from pondflight.engine.databases.sqlitefile import Object
 from pondflight.engine.duck import literal, quote
+from pondflight.engine.sql.lexer import names
 from pondflight.errors import ConfigError, PondflightError, SqlError, Unavailable
 from pondflight.telemetry.logs import Event, get_logger
 
@@ -37,6 +38,8 @@ _GONE_SECONDS = 1.0
 _CROWDED_SECONDS = 1.0
 _RECENT_SECONDS = 10.0
 _TOGETHER_SECONDS = 0.2
+
+_HOPE = {State.UNKNOWN, State.ANSWERING, State.AWAY}
 
 _SENTENCES: Mapping[Kind, str] = {
     Kind.AWAY: (
@@ -177,10 +180,13 @@ class Databases:
     # -- for statements -----------------------------------------------------------------------
 
     def before(self, text: str) -> None:
-        """Give the databases that the SQL ``text`` may name a last chance to be there."""
-        for server in self._servers:
-            hope = server.state in {State.UNKNOWN, State.ANSWERING, State.AWAY}
-            if hope and _names(text, server.alias):
+        """Give the databases that the SQL ``text`` names a last chance to be there."""
+        hoped_for = [one for one in self._servers if one.state in _HOPE]
+        if not hoped_for:
+            return
+        named = names(text)
+        for server in hoped_for:
+            if server.alias.lower() in named:
                 server.look(_ONE_MORE_LOOK_SECONDS if server.state.settled else _ATTACH_SECONDS)
 
     def require(self, catalog: str | None) -> None:
@@ -285,10 +291,6 @@ def _left(deadline: float) -> float:
 
 def _ago(seconds: float) -> float:
     return time.monotonic() - seconds
-
-
-def _names(text: str, alias: str) -> bool:
-    return re.search(rf"\b{re.escape(alias)}\b", text, re.IGNORECASE) is not None
 
 
 def _unavailable(kind: Kind, *aliases: str) -> Unavailable:

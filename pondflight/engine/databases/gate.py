@@ -17,6 +17,7 @@ Bytes pass as they are: what is encrypted stays so, from DuckDB to the server.
 from __future__ import annotations
 
 import contextlib
+import logging
 import select
 import socket
 import threading
@@ -26,8 +27,11 @@ from dataclasses import dataclass
 
 from pondflight.dsn import Address
 
+log = logging.getLogger(__name__)
+
 _BUFFER_BYTES = 256 << 10
 _BACKLOG = 128
+_PAUSE_SECONDS = 0.1
 _ROOM_SECONDS = 2.0
 MOST_CONNECTIONS = 16
 """That a gate lets through at once, unless it is told otherwise."""
@@ -158,8 +162,16 @@ class Gate:
             try:
                 client, _ = self._listener.accept()
             except OSError:
-                return  # shut
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+                if self._shut:
+                    return
+                log.exception("a gate cannot accept a connection")
+                time.sleep(_PAUSE_SECONDS)
+                continue
+            try:
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+            except RuntimeError:
+                log.exception("no thread for a connection through a gate")
+                client.close()
 
     def _serve(self, client: socket.socket) -> None:
         if not self._room.acquire(timeout=_ROOM_SECONDS):

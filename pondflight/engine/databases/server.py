@@ -8,6 +8,7 @@ up, the database stays attached, whatever its server does.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -159,6 +160,16 @@ class ServerDatabase:
     # -- the thread ---------------------------------------------------------------------------
 
     def _run(self) -> None:
+        while not self._closed.is_set():
+            try:
+                self._look_after()
+            except Exception:
+                logging.getLogger(__name__).exception("database %r is not looked after", self.alias)
+                self._closed.wait(_AWAY_SECONDS)
+            else:
+                return
+
+    def _look_after(self) -> None:
         failures = 0
         while (attempt := self._next_attempt()) is not None:
             self._await_server()

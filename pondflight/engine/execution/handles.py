@@ -24,6 +24,9 @@ INLINE_PARAMETERS = 256 << 10
 """Parameters of more bytes than this are kept by the session, not by the handle."""
 
 
+_MOST_ROWS = (1 << 63) - 1
+
+
 @dataclass(frozen=True, slots=True)
 class Handle:
     """A statement, ready to be run, or a result, ready to be fetched.
@@ -70,7 +73,7 @@ class Handle:
                 session=_checked(fields["s"], str),
                 transaction=_checked(fields["t"], str).encode() if "t" in fields else None,
                 is_result=_checked(fields.get("r", False), bool),
-                count=_checked(fields["n"], int) if "n" in fields else None,
+                count=_count(fields["n"]) if "n" in fields else None,
                 parameters=_table(tail) if tail else None,
             )
         except (ValueError, KeyError, TypeError, RecursionError, pa.ArrowException, OSError):
@@ -115,6 +118,13 @@ def _table(data: bytes) -> pa.Table:
     table = pa.ipc.open_stream(data).read_all()
     table.validate(full=True)
     return table
+
+
+def _count(value: object) -> int:
+    count = _checked(value, int)
+    if not 0 <= count <= _MOST_ROWS:
+        raise ValueError
+    return count
 
 
 def _checked(value: object, kind: type[T]) -> T:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from typing import Self
 
 import duckdb
 import pyarrow as pa
+from pyarrow import flight
 
 from pondflight.engine.databases.pushdown import Pushdown
 from pondflight.engine.duck import quote
@@ -33,15 +36,14 @@ def ingest(
     is believed.
     """
     target = _target(command)
-    source = _Source(call, upload)
-    lease = sessions.borrow(call, session, session_state=command.temporary)
-    with lease as lane, lane.use(call) as cursor:
+    lent = sessions.lent(call, session, session_state=command.temporary)
+    with _Source(call, upload) as source, lent as one, one.cursor.use(call) as cursor:
         if not command.temporary:
             pushdown.check_insert(cursor, command.catalog or None, source.schema.names)
         view = f"pondflight_ingest_{secrets.token_hex(8)}"
         cursor.register(view, pa.RecordBatchReader.from_batches(source.schema, iter(source)))
         try:
-            with lane.atomic():
+            with one.cursor.atomic():
                 cursor.execute(_statement(cursor, command, target, view, source.schema))
         except duckdb.Error:
             if source.failure is not None:
@@ -53,7 +55,12 @@ def ingest(
 
 
 class _Source:
-    """The client's batches, counted, and watched for the client's death."""
+    """The client's batches, counted, and watched for the client's death.
+
+    DuckDB pulls them from threads of its own, and one of those may still do so when the statement
+    has failed. pyarrow frees the upload as soon as the handler returns, so nobody may read it after
+    that: leaving the block waits for a read that is under way, and shuts out later ones.
+    """
 
     def __init__(self, call: Call, upload: Upload) -> None:
         _check_names(upload.schema)
@@ -61,19 +68,34 @@ class _Source:
         self.rows = 0
         self.failure: PondflightError | None = None
         self._call = call
-        self._upload = upload
+        self._upload: Iterator[flight.FlightStreamChunk] | None = iter(upload)
+        self._reading = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._reading:
+            self._upload = None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        try:
-            for chunk in self._upload:
-                if chunk.data is not None:
-                    self.rows += chunk.data.num_rows
-                    yield scannable(chunk.data)
-            if not self._call.still_connected():
-                raise self._call.cancelled or Cancelled("the call was cancelled")
-        except PondflightError as error:
-            self.failure = error  # DuckDB's own would only tell that reading failed
-            raise
+        while (data := self._next()) is not None:
+            yield scannable(data)
+
+    def _next(self) -> pa.RecordBatch | None:
+        """The next batch; ``None`` at the end. Raises ``Cancelled`` if the client has gone away."""
+        with self._reading:
+            try:
+                for chunk in self._upload or ():
+                    if chunk.data is not None:
+                        self.rows += chunk.data.num_rows
+                        return chunk.data
+                if self._upload is None or not self._call.still_connected():
+                    raise self._call.cancelled or Cancelled("the call was cancelled")
+            except PondflightError as error:
+                self.failure = error  # DuckDB's own would only tell that reading failed
+                raise
+            return None
 
 
 def _check_names(schema: pa.Schema) -> None:

@@ -21,7 +21,7 @@ import duckdb
 from pondflight.engine.databases.attached import Databases
 from pondflight.engine.duck import sql_errors
 from pondflight.engine.execution.handles import Handle
-from pondflight.engine.execution.sessions import Lease, Sessions
+from pondflight.engine.execution.sessions import Session, Sessions
 from pondflight.engine.execution.statements import Plan, Statements
 from pondflight.engine.guards.functions import SCANS, BuiltIn, may_query
 from pondflight.engine.guards.journal import Journal
@@ -68,7 +68,7 @@ class Queries:
         that would do something, and ``SqlError`` for what DuckDB cannot explain.
         """
         statement = self._statement(text)
-        with self._lane(call) as lease, lease.lane.use(call) as cursor:
+        with self._lent(call) as session, session.cursor.use(call) as cursor:
             columns = self._check(cursor, statement)
             return Plan(self._describer.schema(cursor, columns), Handle(query=text))
 
@@ -76,19 +76,19 @@ class Queries:
         """The rows behind a ticket: checked again, since a ticket is only what its sender says."""
         statement = self._statement(handle.query)
         entry = self._journal.begin(call, statement.text, statement.kind)
-        lease = self._begin(call)
+        session = self._begin(call)
         try:
-            with lease.lane.use(call) as cursor:
+            with session.cursor.use(call) as cursor:
                 columns = self._check(cursor, statement)
-                rows = self._statements.stream(lease.lane, call, statement, columns)
+                result = self._statements.stream(session.cursor, call, statement, columns)
         except BaseException as error:
-            lease.release(clean=False)
+            self._sessions.give_back(session)
             self._journal.end(entry, leaf_of(error))
             raise
-        entry.rows = lambda: rows.sent
-        rows.on_close(lambda: lease.release(clean=False))
-        call.on_done(lambda _: rows.close())
-        return ResultStream(rows.schema, iter(rows))
+        entry.rows = lambda: result.sent
+        result.on_close(lambda: self._sessions.give_back(session))
+        call.on_done(lambda _: result.close())
+        return ResultStream(result.schema, iter(result))
 
     def _statement(self, text: str) -> Statement:
         statements = self._statements.parse(text)
@@ -130,22 +130,22 @@ class Queries:
                 raise PermissionDenied(f"only a query may be run here, and {name}() does something")
 
     @contextmanager
-    def _lane(self, call: Call) -> Iterator[Lease]:
-        lease = self._begin(call)
+    def _lent(self, call: Call) -> Iterator[Session]:
+        session = self._begin(call)
         try:
-            yield lease
+            yield session
         finally:
-            lease.release(clean=False)
+            self._sessions.give_back(session)
 
-    def _begin(self, call: Call) -> Lease:
-        lease = self._sessions.borrow_apart()
+    def _begin(self, call: Call) -> Session:
+        session = self._sessions.passing()
         try:
-            with lease.lane.use(call):
-                lease.lane.begin(_READ_ONLY)
+            with session.cursor.use(call):
+                session.cursor.begin(_READ_ONLY)
         except BaseException:
-            lease.release(clean=False)
+            self._sessions.give_back(session)
             raise
-        return lease
+        return session
 
 
 def _tree(cursor: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:

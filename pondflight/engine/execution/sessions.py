@@ -3,7 +3,7 @@
 Temporary tables, ``SET``, ``USE`` and transactions live in a DuckDB cursor. A session gets one
 of its own with the first statement that needs it, and from then on all its statements run
 there, one after the other. Until then it is only a name: its statements run side by side, each
-on a cursor from a common pool.
+in a passing session, whose cursor is new and is closed behind it.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import duckdb
 
-from pondflight.engine.execution.lanes import Lane
-from pondflight.errors import LimitExceeded, NotFound
+from pondflight import control
+from pondflight.engine.execution.cursors import Cursor
+from pondflight.engine.execution.room import Room
+from pondflight.errors import InvalidArgument, LimitExceeded, NotFound
 from pondflight.flightsql import Call
 
 DEFAULT = ""
 """The session of clients that keep neither the token nor the cookie they were given."""
 
-_SPARE_LANES = 16
 _ROOM_SECONDS = 2.0
 _POLL_SECONDS = 0.05
 
@@ -45,11 +47,13 @@ class Session:
     """A session that has a cursor of its own.
 
     ``statement_timeout`` is in seconds; ``None``: the server's. ``offer``, of the default session,
-    is the one that was handed out to the only client that has used it, if there is only one.
+    is the one that was handed out to the only client that has used it, if there is only one. A
+    ``passing`` session is one statement's.
     """
 
     id: str
-    main: Lane
+    cursor: Cursor
+    passing: bool = False
     in_use: int = 0
     last_used: float = field(default_factory=time.monotonic)
     statement_timeout: float | None = None
@@ -58,7 +62,10 @@ class Session:
 
 @dataclass(eq=False)
 class Transaction:
-    """A transaction begun by Flight SQL action. DuckDB's begins with its first statement."""
+    """A transaction begun by Flight SQL action. DuckDB's begins with its first statement.
+
+    ``own_session``: its session was made for it, and ends with it.
+    """
 
     id: bytes
     session: str
@@ -66,38 +73,16 @@ class Transaction:
     started: float = field(default_factory=time.monotonic)
 
 
-class Lease:
-    """A lane, lent to one statement until its last row is read."""
-
-    def __init__(self, sessions: Sessions, session: Session | None, lane: Lane) -> None:
-        self.lane = lane
-        self.session = session
-        self._sessions: Sessions | None = sessions
-
-    def release(self, *, clean: bool) -> None:
-        """Give the lane back; once. ``clean``: nothing of the statement is left on it."""
-        sessions, self._sessions = self._sessions, None
-        if sessions is not None:
-            sessions.give_back(self.session, self.lane, clean=clean)
-
-    def __enter__(self) -> Lane:
-        return self.lane
-
-    def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        self.release(clean=error is None)
-
-
 class Sessions:
     """The sessions of one worker."""
 
-    def __init__(self, database: duckdb.DuckDBPyConnection, scratch: Path) -> None:
+    def __init__(self, database: duckdb.DuckDBPyConnection, room: Room) -> None:
         self.limits = SessionLimits()
         self._database = database
-        self._scratch = scratch
+        self._room = room
         self._changed = threading.Condition()
         self._sessions: dict[str, Session] = {}
         self._transactions: dict[bytes, Transaction] = {}
-        self._free: list[Lane] = []
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -131,28 +116,46 @@ class Sessions:
     def close(self, session_id: str) -> None:
         """End a session: its temporary tables go, its transaction is rolled back."""
         with self._changed:
-            session = self._sessions.pop(session_id, None)
-            for transaction in self._transactions_of(session_id):
-                del self._transactions[transaction.id]
-            self._changed.notify_all()
+            session = self._forget(session_id)
         if session is not None:
-            session.main.close()
+            session.cursor.close()
 
     def sweep(self) -> None:
         """End the sessions and transactions that were idle for too long."""
         oldest = time.monotonic() - self.limits.idle_timeout
         with self._changed:
             idle = [s.id for s in self._sessions.values() if not s.in_use and s.last_used < oldest]
+            ended = [self._forget(session_id) for session_id in idle]
             for transaction in list(self._transactions.values()):
                 if transaction.session not in self._sessions and transaction.started < oldest:
                     del self._transactions[transaction.id]
-        for session_id in idle:
-            self.close(session_id)
+        for session in ended:
+            assert session is not None
+            session.cursor.close()
 
-    # -- lanes --------------------------------------------------------------------------------
+    def _forget(self, session_id: str) -> Session | None:
+        """The session of that id is none any more; its cursor is still to be closed."""
+        session = self._sessions.pop(session_id, None)
+        for transaction in self._transactions_of(session_id):
+            del self._transactions[transaction.id]
+        self._changed.notify_all()
+        return session
 
-    def borrow(self, call: Call, session_id: str, *, session_state: bool = False) -> Lease:
-        """The lane on which the next statement of a session has to run, until released.
+    # -- borrowing ----------------------------------------------------------------------------
+
+    @contextmanager
+    def lent(
+        self, call: Call, session_id: str, *, session_state: bool = False
+    ) -> Iterator[Session]:
+        """``borrow``, and give back."""
+        session = self.borrow(call, session_id, session_state=session_state)
+        try:
+            yield session
+        finally:
+            self.give_back(session)
+
+    def borrow(self, call: Call, session_id: str, *, session_state: bool = False) -> Session:
+        """The session in which the next statement has to run, until it is given back.
 
         ``session_state``: the statement changes or needs the session's own state. Raises
         ``LimitExceeded`` if that takes one session more than there may be, and none ends soon.
@@ -163,18 +166,19 @@ class Sessions:
                 session = self._sessions.get(session_id)
                 open_ones = self._transactions_of(session_id)
                 if session is None and not (session_state or open_ones):
-                    lane = self._free.pop() if self._free else self._new_lane()
-                    return Lease(self, None, lane)
+                    return self.passing()
                 if session is None and self._has_room():
-                    session = self._sessions[session_id] = Session(session_id, self._new_lane())
+                    session = self._sessions[session_id] = Session(session_id, self._new_cursor())
                     session.offer = call.identity.offer
-                    if open_ones:
-                        session.main.begin_first = True
+                    session.cursor.begin_first = bool(open_ones)
                 if session is not None:
                     if session.offer != call.identity.offer:
                         session.offer = None
                     session.in_use += 1
-                    return Lease(self, session, session.main)
+                    # The answer has not begun: a call's first statement runs before that.
+                    name = call.identity.session or call.identity.offer or ""
+                    call.send_header(control.KEPT_HEADER, f"s-{name}")
+                    return session
                 if time.monotonic() > deadline:
                     raise LimitExceeded(
                         f"{len(self._sessions)} sessions are open, which is the limit "
@@ -183,73 +187,77 @@ class Sessions:
                 self._changed.wait(_POLL_SECONDS)
                 call.raise_if_cancelled()
 
-    def borrow_apart(self) -> Lease:
-        """A lane that is nobody else's, before or after: release it with ``clean=False``."""
-        return Lease(self, None, self._new_lane())
+    def passing(self) -> Session:
+        """A session for one statement, to be given back."""
+        return Session("", self._new_cursor(), passing=True, in_use=1)
 
-    def give_back(self, session: Session | None, lane: Lane, *, clean: bool) -> None:
-        """The end of a lease. A lane from the pool that is not ``clean`` is not used again."""
+    def give_back(self, session: Session) -> None:
+        """The end of a borrowing."""
         with self._changed:
-            if session is not None:
-                session.in_use -= 1
-                session.last_used = time.monotonic()
-                return
-            if clean and len(self._free) < _SPARE_LANES:
-                self._free.append(lane)
-                return
-        lane.close()
+            session.in_use -= 1
+            session.last_used = time.monotonic()
+        if session.passing:
+            session.cursor.close()
 
     def _has_room(self) -> bool:
         return len(self._sessions) < self.limits.max_sessions
 
-    def _new_lane(self) -> Lane:
-        return Lane(self._database.cursor(), self._scratch)
+    def _new_cursor(self) -> Cursor:
+        return Cursor(self._database.cursor(), self._room)
 
     # -- transactions -------------------------------------------------------------------------
 
-    def begin(self, call: Call, session_id: str) -> bytes:
+    def begin(self, session_id: str) -> bytes:
         """Begin a transaction in a session; its id.
 
-        The default session may be many clients at once: there, each transaction gets a session
-        of its own, which its id stands for.
+        A cursor holds one transaction. So where the session has one already, and in the default
+        session, which may be many clients at once, the new one gets a session of its own, which
+        its id stands for. Raises ``InvalidArgument`` in a transaction that was begun by SQL.
         """
-        own = session_id == DEFAULT
-        if own:
-            session_id = f"transaction:{secrets.token_hex(8)}"
-        transaction = Transaction(secrets.token_hex(16).encode(), session_id, own)
         with self._changed:
             session = self._sessions.get(session_id)
-            if session is None:
-                self._transactions[transaction.id] = transaction
-        if session is not None:
-            with self.borrow(call, session_id) as lane, lane.use(call):
-                lane.begin()
-            with self._changed:
-                self._transactions[transaction.id] = transaction
+            own = session_id == DEFAULT or bool(self._transactions_of(session_id))
+            if own:
+                session_id = f"transaction:{secrets.token_hex(8)}"
+            elif session is not None:
+                if session.cursor.in_transaction:
+                    raise InvalidArgument(
+                        "a transaction was begun in this session by SQL, and goes on: end it with "
+                        "COMMIT or ROLLBACK before you begin another"
+                    )
+                session.cursor.begin_first = True
+            transaction = Transaction(secrets.token_hex(16).encode(), session_id, own)
+            self._transactions[transaction.id] = transaction
         return transaction.id
 
     def session_of(self, transaction_id: bytes) -> str:
         """The session in which that transaction is open; ``NotFound`` if it has ended."""
         with self._changed:
-            transaction = self._transactions.get(transaction_id)
-        if transaction is None:
-            raise NotFound("unknown transaction: it was ended, or its session was")
-        return transaction.session
+            return self._transaction(transaction_id).session
 
     def end(self, call: Call, transaction_id: bytes, *, commit: bool) -> None:
         """Commit or roll back, and forget the transaction, whatever comes of it."""
-        session_id = self.session_of(transaction_id)
         with self._changed:
-            begun = session_id in self._sessions
+            transaction = self._transaction(transaction_id)
+            session = self._sessions.get(transaction.session)
+            if session is not None:
+                session.in_use += 1
         try:
-            if begun:
-                with self.borrow(call, session_id) as lane, lane.use(call):
-                    lane.end(commit=commit)
+            if session is not None:
+                session.cursor.finish(call, commit=commit)
         finally:
+            if session is not None:
+                self.give_back(session)
             with self._changed:
-                transaction = self._transactions.pop(transaction_id, None)
-            if transaction is not None and transaction.own_session:
-                self.close(session_id)
+                self._transactions.pop(transaction_id, None)
+            if transaction.own_session:
+                self.close(transaction.session)
+
+    def _transaction(self, transaction_id: bytes) -> Transaction:
+        transaction = self._transactions.get(transaction_id)
+        if transaction is None:
+            raise NotFound("unknown transaction: it was ended, or its session was")
+        return transaction
 
     def _transactions_of(self, session_id: str) -> list[Transaction]:
         return [t for t in self._transactions.values() if t.session == session_id]

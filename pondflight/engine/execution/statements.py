@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 
 import duckdb
 import pyarrow as pa
@@ -22,12 +22,12 @@ from pondflight.engine.databases.lossless import Lossless
 from pondflight.engine.databases.pushdown import OFF, Pushdown
 from pondflight.engine.duck import quote, sql_errors
 from pondflight.engine.execution import timeouts
-from pondflight.engine.execution.executions import Executions
+from pondflight.engine.execution.batches import reader_of
+from pondflight.engine.execution.cursors import Cursor
 from pondflight.engine.execution.handles import Handle
-from pondflight.engine.execution.kept import Kept
-from pondflight.engine.execution.lanes import Lane, Rows, reader_of
-from pondflight.engine.execution.sessions import Lease, Sessions
-from pondflight.engine.execution.timeouts import Assignment
+from pondflight.engine.execution.results import Result
+from pondflight.engine.execution.sessions import Sessions
+from pondflight.engine.execution.tickets import Tickets
 from pondflight.engine.guards.journal import Journal
 from pondflight.engine.guards.sandbox import Sandbox
 from pondflight.engine.guards.storage import Storage
@@ -44,7 +44,7 @@ from pondflight.errors import InvalidArgument, NotFound, SqlError
 from pondflight.flightsql import Call, PreparedStatement, ResultStream
 from pondflight.flightsql.commands import CancelStatus
 from pondflight.flightsql.status import leaf_of
-from pondflight.flightsql.streams import Result
+from pondflight.flightsql.streams import Result as Sent
 
 COUNT_SCHEMA = pa.schema([pa.field("Count", pa.int64())])
 EMPTY_SCHEMA = pa.schema([])
@@ -99,19 +99,19 @@ class Statements:
         self._journal = journal
         self._pushdown = pushdown
         self._lossless = Lossless()
-        self._executions = Executions()
-        self._bound: Kept[pa.Table] = Kept()
-        self._results: Kept[Rows] = Kept(discard=Rows.close)
+        self._tickets = Tickets()
 
     def forget(self, session: str) -> None:
         """The session has ended."""
-        self._bound.drop_session(session)
-        self._results.drop_session(session)
+        self._tickets.forget(session)
+
+    def sweep(self, seconds: float) -> None:
+        """Give up results that nobody has fetched for so long."""
+        self._tickets.sweep(seconds)
 
     def close(self) -> None:
         """The worker ends."""
-        self._bound.clear()
-        self._results.clear()
+        self._tickets.clear()
 
     # -- before running -----------------------------------------------------------------------
 
@@ -147,7 +147,7 @@ class Statements:
         is_update = statements[-1].is_update
         if is_update and not has_parameters:
             return Prepared(PreparedStatement(handle.encode(), None, EMPTY_SCHEMA, is_update))
-        with self._sessions.borrow(call, session) as lane, lane.use(call) as cursor:
+        with self._sessions.lent(call, session) as one, one.cursor.use(call) as cursor:
             schema = None if is_update else self._schema(cursor, statements, None)
             prepared = PreparedStatement(
                 handle=handle.encode(),
@@ -166,23 +166,25 @@ class Statements:
         Old clients go on with the handle they have, so the session remembers as well.
         """
         if handle.id:
-            self._bound.put(handle.session, handle.id, bound)
+            self._tickets.bind(handle.id, handle.session, bound)
         return handle.bind(bound)
 
     def bound(self, handle: Handle) -> pa.Table | None:
         """The parameters that belong to the handle."""
-        return handle.parameters or self._bound.get(handle.session, handle.id)
+        if handle.parameters is not None:  # a table of no rows is as good as any
+            return handle.parameters
+        return self._tickets.parameters(handle.id, handle.session)
 
     def unbind(self, handle: Handle) -> None:
         """Forget what is kept for the handle."""
-        self._bound.pop(handle.session, handle.id)
+        self._tickets.unbind(handle.id, handle.session)
 
     def _describe(
         self, call: Call, session: str, statements: list[Statement], bound: pa.Table | None
     ) -> pa.Schema | None:
         if not statements[-1].returns_rows:
             return None
-        with self._sessions.borrow(call, session) as lane, lane.use(call) as cursor:
+        with self._sessions.lent(call, session) as one, one.cursor.use(call) as cursor:
             return self._schema(cursor, statements, bound)
 
     def _schema(
@@ -246,18 +248,17 @@ class Statements:
             if bound is not None:
                 handle = handle.bind(bound)
                 if handle.parameters is None:
-                    self._bound.put(handle.session, handle.id, bound)
+                    self._tickets.bind(handle.id, handle.session, bound)
             return Plan(schema, handle)
         if last.returns_rows:
-            rows = self._run_for_rows(call, session, last, bound)
+            result = self._run_for_rows(call, session, last, bound)
             handle = Handle(
-                id=self._executions.promise(session),
+                id=self._tickets.new(session, result),
                 session=session,
                 transaction=transaction,
                 is_result=True,
             )
-            self._results.put(handle.session, handle.id, rows)
-            return Plan(rows.schema, handle, rows.count)
+            return Plan(result.schema, handle, result.count)
         count = self._run_all(call, session, last, bound)
         if plain:
             return Plan(COUNT_SCHEMA, Handle(session=session, count=count), 1)
@@ -266,38 +267,38 @@ class Statements:
     def _promise(self, session: str, query: str, transaction: bytes | None) -> Handle:
         """The ticket of a query that is run when its rows are fetched."""
         return Handle(
-            id=self._executions.promise(session),
+            id=self._tickets.new(session),
             query=query,
             session=session,
             transaction=transaction,
         )
 
-    def fetch(self, call: Call, session: str, handle: Handle) -> Result:
+    def fetch(self, call: Call, session: str, handle: Handle) -> Sent:
         """The rows behind a ticket."""
         if handle.count is not None:
             return pa.table([[handle.count]], schema=COUNT_SCHEMA)
-        self._executions.fetch(handle.id, call)
+        self._tickets.fetch(handle.id, call)
         if handle.is_result:
-            rows = self._results.pop(handle.session, handle.id)
-            if rows is None:
+            result = self._tickets.take(handle.id, handle.session)
+            if result is None:
                 raise NotFound(_GONE)
-            rows.adopt(call)
-            return ResultStream(rows.schema, iter(rows))
-        (statement,) = self.parse(handle.query)
-        if not statement.lazy:
+            result.adopt(call)
+            return ResultStream(result.schema, iter(result))
+        statement, *more = self.parse(handle.query)
+        if more or not statement.lazy:
             raise NotFound("unknown ticket: only a FlightInfo gives tickets")
         bound = self.bound(handle)
         runs = parameters.rows(statement, bound)
-        values = next(runs)
-        if bound is None or bound.num_rows <= 1:
-            rows = self._stream(call, session, statement, values)
-            return ResultStream(rows.schema, iter(rows))
+        values = list(islice(runs, 1))
+        if values and (bound is None or bound.num_rows <= 1):
+            result = self._stream(call, session, statement, values[0])
+            return ResultStream(result.schema, iter(result))
         # A run whose parameter is NULL may give a column another type than the others do.
         schema = self._describe(call, session, [statement], bound)
         assert schema is not None
 
         def all_runs() -> Iterator[pa.RecordBatch]:
-            for one in chain([values], runs):
+            for one in chain(values, runs):
                 for batch in self._stream(call, session, statement, one):
                     yield batch.cast(schema)
 
@@ -305,35 +306,30 @@ class Statements:
 
     def cancel(self, session: str, handle: Handle) -> CancelStatus:
         """Cancel what the ticket stands for, whether it runs or waits to be fetched."""
-        status = self._executions.cancel(handle.id, session)
-        rows = self._results.pop(handle.session, handle.id)
-        if rows is not None:
-            rows.close()
-        self._bound.pop(handle.session, handle.id)
-        return status
+        return self._tickets.cancel(handle.id, session)
 
     def renew(self, handle: Handle) -> None:
         """Keep what the ticket stands for; ``NotFound`` if that is gone."""
-        if handle.is_result and not self._results.refresh(handle.session, handle.id):
+        there = self._tickets.renew(handle.id, handle.session)
+        if handle.is_result and not there:
             raise NotFound(_GONE)
-        self._bound.refresh(handle.session, handle.id)
 
-    def _stream(self, call: Call, session: str, statement: Statement, values: Values) -> Rows:
+    def _stream(self, call: Call, session_id: str, statement: Statement, values: Values) -> Result:
         entry = self._journal.begin(call, statement.text, statement.kind)
-        lease = self._sessions.borrow(call, session, session_state=statement.session_state)
+        session = self._sessions.borrow(call, session_id, session_state=statement.session_state)
         try:
-            with lease.lane.use(call) as cursor:
-                columns = self._describer.columns(cursor, statement, values)
+            with session.cursor.use(call) as connection:
+                columns = self._describer.columns(connection, statement, values)
                 assert columns is not None
-                rows = self.stream(lease.lane, call, statement, columns, values)
+                result = self.stream(session.cursor, call, statement, columns, values)
         except BaseException as error:
-            lease.release(clean=False)
+            self._sessions.give_back(session)
             self._journal.end(entry, leaf_of(error))
             raise
-        entry.rows = lambda: rows.sent
-        rows.on_close(lambda: lease.release(clean=rows.drained))
-        call.on_done(lambda _: rows.close())
-        return rows
+        entry.rows = lambda: result.sent
+        result.on_close(lambda: self._sessions.give_back(session))
+        call.on_done(lambda _: result.close())
+        return result
 
     # -- for effect ---------------------------------------------------------------------------
 
@@ -357,114 +353,130 @@ class Statements:
     def _run_bound(
         self, call: Call, session: str, statement: Statement, bound: pa.Table | None
     ) -> int:
-        lease = self._sessions.borrow(call, session, session_state=statement.session_state)
         if statement.session_state:
             call.on_done(lambda _: self._describer.forget_types())
+        lent = self._sessions.lent(call, session, session_state=statement.session_state)
         if statement.timeout is not None:
-            return self._set_timeout(lease, statement.timeout)
+            longest = self._sessions.limits.statement_timeout
+            with lent as one:
+                one.statement_timeout = timeouts.seconds(statement.timeout.value, longest=longest)
+            return 0
         room = self._storage.writing(call, self._database, adds=statement.adds)
-        with lease as lane, room, lane.use(call) as cursor:
+        with lent as one, room, one.cursor.use(call) as connection:
             width = len(statement.parameters)
             bulk = bulk_insert(statement.text, width)
             if bulk is not None and bound is not None and bound.num_columns == width:
-                self._push_down(lane, statement, None)
-                return _bulk(cursor, bulk, bound)
+                self._push_down(one.cursor, statement, None)
+                return _bulk(connection, bulk, bound)
             several = bound is not None and bound.num_columns and bound.num_rows > 1
-            with lane.atomic() if several else nullcontext():
+            with one.cursor.atomic() if several else nullcontext():
                 return sum(
-                    self._run(lane, statement, values)
+                    self._run(one.cursor, statement, values)
                     for values in parameters.rows(statement, bound)
                 )
 
-    def _set_timeout(self, lease: Lease, assignment: Assignment) -> int:
-        longest = self._sessions.limits.statement_timeout
-        with lease:
-            assert lease.session is not None
-            lease.session.statement_timeout = timeouts.seconds(assignment.value, longest=longest)
-        return 0
-
     def _run_for_rows(
         self, call: Call, session: str, statement: Statement, bound: pa.Table | None
-    ) -> Rows:
-        entry = self._journal.during(call, statement.text, statement.kind)
-        lease = self._sessions.borrow(call, session, session_state=statement.session_state)
+    ) -> Result:
+        noted = self._journal.during(call, statement.text, statement.kind)
+        lent = self._sessions.lent(call, session, session_state=statement.session_state)
         room = self._storage.writing(call, self._database, adds=statement.adds)
-        with entry as kept, lease as lane, room, lane.use(call) as cursor:
-            (values, *more) = parameters.rows(statement, bound)
-            if more:
+        with noted as entry, lent as one, room, one.cursor.use(call) as connection:
+            cursor = one.cursor
+            runs = list(islice(parameters.rows(statement, bound), 2))
+            if len(runs) > 1:
                 raise InvalidArgument(
                     "several rows of parameters cannot be bound to a statement that returns rows"
                 )
-            columns = self._describer.columns(cursor, statement, values)
+            if not runs:
+                return self._no_rows(call, cursor, statement, bound)
+            (values,) = runs
+            columns = self._describer.columns(connection, statement, values)
             if columns is not None and any(columns.casts):
-                self._push_down(lane, statement, values)
-                relation = columns.export(cursor.sql(statement.text, params=values))
-                rows = lane.rows(call, reader_of(relation), columns)
+                self._push_down(cursor, statement, values)
+                relation = columns.export(connection.sql(statement.text, params=values))
+                result = cursor.result(call, reader_of(relation), columns)
             else:
-                self._execute(lane, statement, values)
-                rows = lane.rows(call, reader_of(cursor), Columns.of(cursor))
-            rows.set_aside()
-            rows.raise_failure()
-            kept.rows = lambda: rows.count
-            return rows
+                self._execute(cursor, statement, values)
+                result = cursor.result(call, reader_of(connection), Columns.of(connection))
+            result.set_aside()
+            result.raise_failure()
+            entry.rows = lambda: result.count
+            return result
+
+    def _no_rows(
+        self, call: Call, cursor: Cursor, statement: Statement, bound: pa.Table | None
+    ) -> Result:
+        """The rows of a statement that is run for each row of none."""
+        columns = self._describer.columns(
+            cursor.connection, statement, parameters.example(statement, bound)
+        )
+        if columns is None:
+            raise InvalidArgument(
+                "no rows of parameters were bound, and only a run tells the columns"
+            )
+        schema = self._describer.schema(cursor.connection, columns)
+        result = cursor.result(call, pa.RecordBatchReader.from_batches(schema, []), columns)
+        result.set_aside()
+        return result
 
     def stream(
         self,
-        lane: Lane,
+        cursor: Cursor,
         call: Call,
         statement: Statement,
         columns: Columns,
         values: Values = None,
-    ) -> Rows:
-        """The rows of a statement that only reads, as they are made; inside ``lane.use``."""
+    ) -> Result:
+        """The rows of a statement that only reads, as they are made; inside ``cursor.use``."""
 
         def run() -> pa.RecordBatchReader:
-            self._execute(lane, statement, values, columns)
-            return reader_of(lane.cursor)
+            self._execute(cursor, statement, values, columns)
+            return reader_of(cursor.connection)
 
-        return lane.rows(call, run(), columns, again=run)
+        return cursor.result(call, run(), columns, again=run)
 
-    def _run(self, lane: Lane, statement: Statement, values: Values) -> int:
+    def _run(self, cursor: Cursor, statement: Statement, values: Values) -> int:
         if statement.transaction is not None:
             if statement.transaction == "begin":
-                lane.begin(statement.text)
+                cursor.begin(statement.text)
             else:
-                lane.end(commit=statement.transaction == "commit")
+                cursor.end(commit=statement.transaction == "commit")
             return 0
-        cursor = lane.cursor
-        self._execute(lane, statement, values)
+        connection = cursor.connection
+        self._execute(cursor, statement, values)
         if statement.counted:
-            row = cursor.fetchone()
+            row = connection.fetchone()
             return int(row[0]) if row else 0
         if not statement.returns_rows:
             return 0
-        return sum(batch.num_rows for batch in reader_of(cursor))
+        return sum(batch.num_rows for batch in reader_of(connection))
 
     def _execute(
-        self, lane: Lane, statement: Statement, values: Values, columns: Columns | None = None
+        self, cursor: Cursor, statement: Statement, values: Values, columns: Columns | None = None
     ) -> None:
-        """Run it on the lane's cursor; ``columns``: those that its rows have as they leave."""
-        text = self._push_down(lane, statement, values)
+        """Run it on the cursor; ``columns``: those that its rows have as they leave."""
+        text = self._push_down(cursor, statement, values)
         if text is not statement.text:
             with suppress(duckdb.BinderException, duckdb.CatalogException):
-                lane.cursor.execute(columns.exported(text) if columns else text, values)
+                cursor.connection.execute(columns.exported(text) if columns else text, values)
                 return
         text = statement.describable if columns else statement.text
         exported = columns.exported(text) if columns else text
         with sql_errors(lines_above=int(exported is not text)):
-            lane.cursor.execute(exported, values)
+            cursor.connection.execute(exported, values)
 
-    def _push_down(self, lane: Lane, statement: Statement, values: Values) -> str:
+    def _push_down(self, cursor: Cursor, statement: Statement, values: Values) -> str:
         """The text to run in place of the statement's; the cursor is made ready for it."""
         servers = self._databases.exact_servers
         if servers and self._lossless.concerns(statement):
-            lane.undo = lossless.OFF
-            self._lossless.begin(lane.cursor, statement, values, servers)
+            cursor.undo = lossless.OFF
+            self._lossless.begin(cursor.connection, statement, values, servers)
         if not self._pushdown.concerns(statement):
             return statement.text
-        lane.undo = "; ".join(filter(None, [lane.undo, OFF]))
+        cursor.undo = "; ".join(filter(None, [cursor.undo, OFF]))
         return self._pushdown.begin(
-            lane.cursor, statement, values, in_transaction=lane.in_transaction
+            cursor.connection, statement, values, in_transaction=cursor.in_transaction
         )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import duckdb
 
-from pondflight.errors import Cancelled, PondflightError, clip
+from pondflight.errors import Cancelled, Internal, PondflightError, SqlError, clip
 from pondflight.flightsql import Call
 
 KEPT = 100
@@ -27,7 +27,10 @@ LONGEST_TEXT = 4000
 
 _LONGEST_ERROR = 300
 _VALUES = (duckdb.token_type.string_const, duckdb.token_type.numeric_const)
-_QUOTED = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|\$(\w*)\$.*?\$\1\$""", re.DOTALL)
+_QUOTED = re.compile(r"""['"`$](?:.*['"`$])?""")
+_NUMBER = re.compile(r"\d[\w.]*")
+_KIND = re.compile(r"(?:[A-Z][\w ]* Error: )*?([A-Z][\w ]* Error): ?(.*)")
+_SAYS_NAMES_ONLY = {"Catalog Error", "Binder Error", "Parser Error"}
 _NAME = re.compile(r'''"(?:[^"]|"")*"''')
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _REST_OF_NUMBER = re.compile(r"^\w+")
@@ -48,7 +51,7 @@ class Entry:
     state: str = "running"
     seconds: float | None = None
     rows: Callable[[], int] = int
-    error: str | None = None
+    error: PondflightError | None = None
 
     def end(self, error: PondflightError | None) -> None:
         """It is over; the first end counts."""
@@ -60,7 +63,7 @@ class Entry:
         elif isinstance(error, Cancelled):
             self.state = "cancelled"
         else:
-            self.state, self.error = "failed", str(error)
+            self.state, self.error = "failed", error
 
 
 class Journal:
@@ -128,14 +131,13 @@ class Journal:
 
 def _shown(entry: Entry, text: str) -> dict[str, Any]:
     seconds = entry.seconds
-    sql, error = "", entry.error
+    sql, error = "", "failed"
     if text == "full":
         sql = entry.sql
+        error = str(entry.error)
     elif text == "masked":
         sql = masked(entry.sql)
-        error = None if error is None else _masked_error(error)
-    elif error is not None:
-        error = "failed"
+        error = "" if entry.error is None else _masked_error(entry.error)
     return {
         "id": entry.id,
         "text": sql[:LONGEST_TEXT],
@@ -144,7 +146,7 @@ def _shown(entry: Entry, text: str) -> dict[str, Any]:
         "started": entry.started,
         "seconds": time.monotonic() - entry.clock if seconds is None else seconds,
         "rows": entry.rows(),
-        "error": None if error is None else clip(error, _LONGEST_ERROR),
+        "error": None if entry.error is None else clip(error, _LONGEST_ERROR),
     }
 
 
@@ -167,6 +169,21 @@ def masked(sql: str) -> str:
     return " ".join("".join(pieces).split())
 
 
-def _masked_error(error: str) -> str:
-    """Its first line, which names tables and columns; values stand in quotation marks."""
-    return _QUOTED.sub("?", error.partition("\n")[0])
+def _masked_error(error: PondflightError) -> str:
+    """What kind of error it is, and as much of its first line as cannot have a value in it.
+
+    Only errors from before the run say no more than the statement's own names, in or out of quotes.
+    """
+    line = error.message.partition("\n")[0]
+    found = _KIND.match(line)
+    if found is None:
+        if isinstance(error, SqlError):
+            return "failed"
+        return line if isinstance(error, Internal) else _without_values(line)
+    kind, rest = found.groups()
+    return f"{kind}: {_without_values(rest)}" if kind in _SAYS_NAMES_ONLY else kind
+
+
+def _without_values(text: str) -> str:
+    """``text`` without its numbers, and without all from its first quotation mark to its last."""
+    return _NUMBER.sub("?", _QUOTED.sub("?", text))

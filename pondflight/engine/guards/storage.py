@@ -7,6 +7,7 @@ that it has made are removed then. What takes something away may always run.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
@@ -19,6 +20,8 @@ import duckdb
 from pondflight.errors import LimitExceeded
 from pondflight.flightsql import Call
 from pondflight.units import format_size
+
+log = logging.getLogger(__name__)
 
 FILE = "home.duckdb"
 """Its name is the name of the catalog: users see ``home``, as they see ``memory`` without it."""
@@ -100,14 +103,20 @@ class Storage:
                 if not self._writers:
                     return
                 writers = list(self._writers.items())
-            size, scratch = self._size(), sum(self._files().values())
-            for call, (size_before, scratch_before) in writers:
-                if self.limit is not None and size > max(self.limit * _TOO_LARGE, size_before):
-                    call.cancel(_full(self.limit))
-                limit = self.scratch_limit
-                if limit is not None and scratch > max(limit, scratch_before):
-                    call.cancel(_scratch_full(limit))
+            try:
+                self._end_too_large(writers)
+            except Exception:
+                log.exception("the size of the storage could not be watched")
             pause.wait(_WATCH_SECONDS)
+
+    def _end_too_large(self, writers: list[tuple[Call, tuple[int, int]]]) -> None:
+        size, scratch = self._size(), sum(self._files().values())
+        for call, (size_before, scratch_before) in writers:
+            if self.limit is not None and size > max(self.limit * _TOO_LARGE, size_before):
+                call.cancel(_full(self.limit))
+            limit = self.scratch_limit
+            if limit is not None and scratch > max(limit, scratch_before):
+                call.cancel(_scratch_full(limit))
 
     def _size(self) -> int:
         """Of the file and its log, in bytes."""

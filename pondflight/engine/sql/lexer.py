@@ -92,3 +92,12 @@ def top_level(text: str) -> Iterator[Token]:
     for token in tokenize(text):
         if token.depth == 0 or (token.depth == 1 and token.text == "("):
             yield token
+
+
+def names(text: str) -> set[str]:
+    """What ``text`` may name: its words, and what is in double quotes; all in lower case.
+
+    Comments are left out, and so is what stands in strings.
+    """
+    words = (token.text for token in tokenize(text))
+    return {w[1:-1].replace('""', '"') if w.startswith('"') else w for w in words}

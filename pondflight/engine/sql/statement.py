@@ -42,7 +42,8 @@ _VERBS: dict[str, TransactionVerb] = {
     "rollback": "rollback",
     "abort": "rollback",
 }
-_TEMPORARY = re.compile(r"\btemp(orary)?\b", re.IGNORECASE)
+_BEFORE_TEMPORARY = {"create", "or", "replace", "local", "global"}
+_TEMPORARY = {"temp", "temporary"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +138,7 @@ def _statement(parser: duckdb.DuckDBPyConnection, text: str) -> Statement:
         lazy=kind in _LAZY,
         returns_rows=returns_rows,
         counted=kind in _COUNTED and not returns_rows,
-        session_state=kind in _SESSION_STATE
-        or (kind == _Type.CREATE and bool(_TEMPORARY.search(text))),
+        session_state=kind in _SESSION_STATE or (kind == _Type.CREATE and _is_temporary(text)),
         kind=kind.name,
         effect=effect,
         planned=planned,
@@ -172,6 +172,12 @@ def _effect(parser: duckdb.DuckDBPyConnection, text: str, kind: str) -> tuple[st
             if parts:
                 return _effect(parser, inner, parts[-1].type.name)
     return kind, text
+
+
+def _is_temporary(text: str) -> bool:
+    """Whether a CREATE is one of something temporary: the word stands before what is made."""
+    words = (token.text for token in tokenize(text))
+    return next((word for word in words if word not in _BEFORE_TEMPORARY), "") in _TEMPORARY
 
 
 def _adds(effect: str, text: str) -> bool:

@@ -94,10 +94,10 @@ class Describer:
         query = _equivalent(statement)
         if query is None:
             return None
-        try:
-            return _bound(cursor, query, values)
-        except SqlError:
-            return None
+        for given in (None, values):  # the parameters may stand elsewhere in the statement
+            with suppress(SqlError):
+                return _bound(cursor, query, given)
+        return None
 
     def schema(self, cursor: duckdb.DuckDBPyConnection, columns: Columns) -> pa.Schema:
         """The Arrow schema in which ``columns`` leave."""

@@ -8,6 +8,7 @@ went, the pipe ends and so does the worker. None outlives the proxy, so there is
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import select
@@ -18,6 +19,7 @@ import sys
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -39,6 +41,8 @@ from pondflight.workers.backends.base import (
 from pondflight.workers.backends.scratch import ScratchRoot
 from pondflight.workers.engines import NOWHERE
 from pondflight.workers.naming import user_in
+
+log = logging.getLogger(__name__)
 
 _STOP_SECONDS = 5.0
 _PORT_SECONDS = 20.0
@@ -153,7 +157,10 @@ class ProcessBackend:
         with self._lock:
             unasked = process.id in self._running
         if unasked:
-            self._on_exit(process.handle(), found)
+            try:
+                self._on_exit(process.handle(), found)
+            except Exception:
+                log.exception("the end of a worker could not be dealt with")
 
 
 class _Process:
@@ -257,13 +264,13 @@ class _Process:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _read_log(self, pipe: IO[bytes]) -> None:
-        try:
+        """Read until the pipe ends, whatever becomes of the lines: a full pipe stops the worker."""
+        with suppress(OSError, ValueError):  # the pipe was closed
             while line := pipe.readline(LOG_LINE_LENGTH):
                 text = line.decode("utf-8", "replace").rstrip("\n")
                 self.log.append(text)
-                sys.stderr.write(text + "\n")
-        except (OSError, ValueError):
-            pass  # the pipe was closed, or standard error is gone
+                with suppress(OSError, ValueError):  # standard error is gone, or cannot write it
+                    sys.stderr.write(text + "\n")
 
 
 def _exit(code: int) -> WorkerExit:

@@ -1,0 +1,281 @@
+"""A DuckDB cursor: one statement at a time, whose rows may still stream when the next one comes.
+
+Running a second statement on a cursor that still streams ends the first: its reader reports a
+clean end of data, so rows would be lost in silence. Clients do that all the time (two cursors of
+one ADBC connection). So whoever uses a cursor first sets aside the rows that still stream from it.
+
+A cursor is a session's, or one statement's, and is closed with it. None is used again by somebody
+else: a new one costs microseconds, and nobody has to know what the last user left on it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from weakref import WeakSet
+
+import duckdb
+import pyarrow as pa
+
+from pondflight.engine.databases.faults import fault_of
+from pondflight.engine.duck import sql_errors
+from pondflight.engine.execution import timeouts
+from pondflight.engine.execution.results import Result
+from pondflight.engine.execution.room import Room
+from pondflight.engine.execution.states import CURSOR_STEPS, CursorState, step
+from pondflight.engine.types.describe import Columns
+from pondflight.errors import Cancelled, InvalidArgument, PondflightError, Unavailable
+from pondflight.flightsql import Call
+
+_WAIT_SECONDS = 0.05
+_CLOSED = "the session was closed before this call could run: try again"
+
+Run = Callable[[], pa.RecordBatchReader]
+"""Runs a statement, each time from its beginning."""
+
+
+class Cursor:
+    """A cursor, and the right to use it."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, room: Room) -> None:
+        self.connection = connection
+        self.state = CursorState.IDLE
+        self.begin_first = False
+        """A transaction has to be begun before the next statement."""
+        self.in_transaction = False
+        """Whether a transaction is open. DuckDB cannot be asked: a BEGIN too many aborts it."""
+        self.undo: str | None = None
+        """What has to be run before the next statement: it could not be behind the last one,
+        whose rows may still stream."""
+        self._room = room
+        self._turn = threading.Lock()
+        self._guard = threading.Lock()
+        self._user: Call | None = None
+        self._known: WeakSet[Call] = WeakSet()
+        """The calls that interrupt it when they are cancelled."""
+        self._result: Result | None = None
+
+    @contextmanager
+    def use(self, call: Call) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The DuckDB connection, for ``call`` alone; its statement is interrupted with the call.
+
+        Waits for the statement that is running, and sets aside rows that still stream. Raises
+        why the call was cancelled, and ``Unavailable`` if the cursor is closed.
+        """
+        with self._taken(call):
+            self._clear(call)
+            self._start()
+            try:
+                with self._interruptible(call):
+                    self._prepare()
+                    yield self.connection
+            except BaseException as error:
+                if self._result is not None:  # nobody will ever read it
+                    self._result.fail(error)
+                    self._result = None
+                raise
+            finally:
+                self._stop()
+
+    def result(
+        self, call: Call, reader: pa.RecordBatchReader, columns: Columns, again: Run | None = None
+    ) -> Result:
+        """The rows of the statement just executed; to be called inside ``use``.
+
+        ``again`` runs it once more, if that does no harm.
+        """
+        self._result = Result(call, reader, columns, self._room, again, source=self)
+        return self._result
+
+    def next_batch(self, result: Result) -> pa.RecordBatch | None:
+        """The next batch of ``result``, from the cursor or from where it was set aside."""
+        while True:
+            batch = result.next_set_aside()
+            if batch is not None or not result.streams():
+                return batch
+            with self._taken(result.call):
+                if not result.streams() or result.has_set_aside:
+                    continue  # another statement came first
+                try:
+                    with self._interruptible(result.call):
+                        batch = result.next_streamed()
+                except BaseException as error:
+                    result.fail(error)
+                    self.forget(result)
+                    raise
+                if batch is None:
+                    result.finish()
+                    self.forget(result)
+                return batch
+
+    def forget(self, result: Result) -> None:
+        """``result`` is not wanted any more: whoever uses the cursor next need not save it."""
+        with self._guard:
+            if self.state is CursorState.STREAMING:
+                self._let_go(result)
+
+    def close(self) -> None:
+        """Interrupt what runs, fail what streams, and close the connection. May be repeated."""
+        with self._guard:
+            if self.state is CursorState.CLOSED:
+                return
+            self._step(CursorState.CLOSED)
+        while not self._turn.acquire(timeout=_WAIT_SECONDS):
+            self.connection.interrupt()
+        try:
+            if self._result is not None and self._result.streams():
+                self._result.fail(Unavailable("the session of this result was closed"))
+            self._result = None
+            self.connection.close()
+        finally:
+            self._turn.release()
+
+    # -- transactions -------------------------------------------------------------------------
+
+    def begin(self, text: str = "BEGIN TRANSACTION") -> None:
+        """Begin a transaction; to be called inside ``use``. ``text``: the statement that does.
+
+        Raises ``InvalidArgument`` if one is open, which goes on: DuckDB would abort it.
+        """
+        self.begin_first = False
+        if self.in_transaction:
+            raise InvalidArgument(
+                "cannot start a transaction within a transaction: the one that is open goes on"
+            )
+        self.connection.execute(text)
+        self.in_transaction = True
+
+    def end(self, *, commit: bool) -> None:
+        """COMMIT or ROLLBACK; to be called inside ``use``.
+
+        DuckDB rolls back an aborted transaction on COMMIT and says nothing; here that is an
+        error, since the caller believes that the work was kept.
+        """
+        was_open, self.in_transaction = self.in_transaction, False
+        if commit and was_open:
+            try:
+                self.connection.execute("SELECT 1")
+            except duckdb.TransactionException:
+                self.connection.execute("ROLLBACK")
+                raise
+        try:
+            self.connection.execute("COMMIT" if commit else "ROLLBACK")
+        except duckdb.Error as error:
+            # A server that is gone has rolled back by itself.
+            if commit or fault_of(str(error)) is None:
+                raise
+
+    def finish(self, call: Call, *, commit: bool) -> None:
+        """COMMIT or ROLLBACK, outside of ``use``; nothing if the transaction never began."""
+        if self.begin_first:
+            self.begin_first = False
+            return
+        with self.use(call):
+            self.end(commit=commit)
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """All that runs inside, or nothing; part of the transaction that is open, if one is.
+
+        To be used inside ``use``.
+        """
+        if self.in_transaction:
+            yield
+            return
+        self.begin()
+        try:
+            yield
+        except BaseException:
+            self.end(commit=False)
+            raise
+        self.end(commit=True)
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        if self.undo is not None:
+            with suppress(duckdb.TransactionException):  # aborted: not before its end
+                self.connection.execute(self.undo)
+                self.undo = None
+        if self.begin_first:
+            self.begin_first = False
+            if not self.in_transaction:
+                self.begin()
+
+    def _clear(self, call: Call) -> None:
+        """Set aside what streams. If ``call`` is cancelled meanwhile, the rest streams on."""
+        result = self._result
+        if result is not None and self.state is CursorState.STREAMING:
+            with self._used_by(result.call):
+                result.set_aside(until=call.raise_if_cancelled)
+            with self._guard:
+                self._let_go(result)
+
+    def _start(self) -> None:
+        with self._guard:
+            if self.state is CursorState.CLOSED:
+                raise Unavailable(_CLOSED)
+            self._step(CursorState.RUNNING)
+
+    def _stop(self) -> None:
+        with self._guard:
+            if self._result is not None and not self._result.streams():
+                self._result = None
+            if self.state is CursorState.RUNNING:
+                self._step(CursorState.IDLE if self._result is None else CursorState.STREAMING)
+
+    def _let_go(self, result: Result) -> None:
+        """Nothing of ``result`` is on the cursor any more. Call it under the guard."""
+        if self._result is result:
+            self._result = None
+            if self.state is CursorState.STREAMING:
+                self._step(CursorState.IDLE)
+
+    def _step(self, to: CursorState) -> None:
+        self.state = step(CURSOR_STEPS, self.state, to)
+
+    @contextmanager
+    def _taken(self, call: Call) -> Iterator[None]:
+        while not self._turn.acquire(timeout=_WAIT_SECONDS):
+            call.raise_if_cancelled()
+        try:
+            if self.state is CursorState.CLOSED:
+                call.raise_if_cancelled()
+                raise Unavailable(_CLOSED)
+            yield
+        finally:
+            self._turn.release()
+
+    @contextmanager
+    def _interruptible(self, call: Call) -> Iterator[None]:
+        with self._used_by(call):
+            try:
+                call.raise_if_cancelled()
+                with sql_errors():
+                    yield
+            except PondflightError as error:
+                call.raise_if_cancelled()  # an interrupted statement fails for the call's reason
+                if isinstance(error, Cancelled) and self.state is CursorState.CLOSED:
+                    raise Unavailable("the session was closed while this call ran") from error
+                raise
+
+    @contextmanager
+    def _used_by(self, call: Call) -> Iterator[None]:
+        with self._guard:
+            self._user = call
+        if call not in self._known:
+            self._known.add(call)
+            call.on_cancel(lambda: self._interrupt(call))
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._user = None
+
+    def _interrupt(self, call: Call) -> None:
+        with self._guard:
+            if self._user is call:
+                self.connection.interrupt()
+                if call.overdue > timeouts.PATIENCE:
+                    timeouts.end_worker()

@@ -1,0 +1,66 @@
+"""Sessions whose worker ended unasked: the next call of each is told, before it runs without them.
+
+Temporary tables, settings and open transactions are gone with a worker. A client that only had
+them between two calls would not notice, and get other answers to the same questions.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from pondflight import control
+from pondflight.flightsql.client import HeaderListener
+from pondflight.workers.backends.base import WorkerExit
+from pondflight.workers.states import Reason
+
+End = tuple[Reason, WorkerExit]
+
+UNASKED = frozenset(
+    {
+        Reason.CRASHED,
+        Reason.OUT_OF_MEMORY,
+        Reason.UNRESPONSIVE,
+        Reason.REQUESTED,
+        Reason.REMOVED,
+    }
+)
+"""Ends that a session's client did not bring about by being idle."""
+
+_REMEMBERED = 10_000
+_MOST_SESSIONS = 1000
+
+
+class KeptSessions:
+    """The sessions for which a worker keeps something, by ``control.KEPT_HEADER``."""
+
+    def __init__(self) -> None:
+        self.names: OrderedDict[str, None] = OrderedDict()
+        self.listener = HeaderListener(control.KEPT_HEADER, self._add)
+
+    def _add(self, value: str) -> None:
+        self.names[value.removeprefix("s-")] = None
+        while len(self.names) > _MOST_SESSIONS:
+            self.names.popitem(last=False)
+
+
+class Losses:
+    """Which sessions are still to be told, by the key of the worker and the session."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ends: OrderedDict[tuple[str, str], End] = OrderedDict()
+
+    def note(self, key: str, sessions: Iterable[str], end: End) -> None:
+        """The worker of ``key`` ended, and with it what it kept for ``sessions``."""
+        with self._lock:
+            for session in sessions:
+                self._ends[key, session] = end
+            while len(self._ends) > _REMEMBERED:
+                self._ends.popitem(last=False)
+
+    def take(self, key: str, session: str) -> End | None:
+        """How the worker ended of which a call of ``session`` has to be told; once."""
+        with self._lock:
+            return self._ends.pop((key, session), None)
