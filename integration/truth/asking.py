@@ -70,7 +70,7 @@ class Pond:
     def flight(self, sql: str, values: Sequence[Any] = ()) -> Result:
         """By Flight SQL."""
         try:
-            self._cursor.execute(sql, list(values) if values else None)
+            self._cursor.execute(sql, [_bound(value) for value in values] or None)
             return Result.of(self._cursor.fetch_arrow_table())
         except (Error, UnicodeDecodeError) as error:
             return Result(error=" ".join(str(error).split()))
@@ -188,6 +188,12 @@ def asked(systems: Sequence[System], folder: Path, **config: Any) -> Iterator[tu
         ending.callback(pond.close)
         ending.callback(local.close)
         yield pond, local
+
+
+def _bound(value: Any) -> Any:
+    """Of whole numbers the client binds no more than a BIGINT."""
+    is_wide = type(value) is int and value >= 2**63
+    return pa.scalar(value, pa.uint64()) if is_wide else value
 
 
 def _looser(rows: Sequence[Row]) -> list[Row]:

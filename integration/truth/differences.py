@@ -36,6 +36,7 @@ FORMS: dict[tuple[str, str], str] = {
     ("postgres", "char(5)"): "`char(n)` comes without the spaces at its end.",
     ("mariadb", "tinyint(1)"): "`tinyint(1)` is BOOLEAN: every number but 0 is true.",
     ("mariadb", "time(6)"): "TIME is text, without zeros at the end of its fraction.",
+    ("sqlite", "blob"): "In a column of text and of bytes, bytes are text: `X'61'`.",
     ("postgres", "inet"): "`inet` has its prefix length in every address: `::1/128`.",
 }
 """Of types: another form of the same value."""

@@ -188,12 +188,13 @@ class Expressions:
                 for p in self._any.some(("a%", "%a%", "_", "M%", "%o", "a_", "%"), 2)
             ]
             letters: dict[str, str | None] = {"sqlite": None}
+            typed = Constant(values[1].value, "text", typed=True)
             found += [
                 Term("bool", "{0} LIKE {1}", (compared, patterns[0]), forms=letters),
                 Term("bool", "{0} NOT LIKE {1}", (compared, patterns[1]), forms=letters),
                 Term("bool", "{0} ILIKE {1}", (compared, patterns[0]), forms=_NOWHERE),
                 Term("bool", "starts_with({0}, {1})", (compared, values[0]), forms=_NOWHERE),
-                Term("bool", "contains({0}, {1})", (compared, values[1]), forms=_NOWHERE),
+                Term("bool", "contains({0}, {1})", (compared, typed), forms=_NOWHERE),
                 Term("bool", "upper({0}) = {1}", (compared, values[1]), forms=_NOWHERE),
             ]
         if term.family == "bool":

@@ -76,14 +76,21 @@ class Constant:
     value: Any
     family: str
     typed: bool = False
-    """Whether its type decides that of a column: a client binds each int as a BIGINT."""
+    """Whether its type decides that of a column, or which function is meant.
+
+    A client binds each int as a BIGINT, and text has no type before it is bound.
+    """
 
     def write(self, dialect: Dialect) -> str:
         text = dialect.constant(self.value)
-        return f"CAST({text} AS INTEGER)" if text[0] == "$" and self._is_small() else text
+        if text[0] != "$" or not self.typed:
+            return text
+        if isinstance(self.value, str):
+            return f"CAST({text} AS VARCHAR)"
+        return f"CAST({text} AS INTEGER)" if self._is_small() else text
 
     def _is_small(self) -> bool:
-        return self.typed and type(self.value) is int and abs(self.value) < 2**31
+        return type(self.value) is int and abs(self.value) < 2**31
 
     def known(self, dialect: str) -> bool:
         return True
@@ -120,6 +127,8 @@ class Sorted:
             return f"{text} NULLS {self.nulls}" if self.nulls else text
         nulls = self.nulls or self.default
         if dialect.name == "mariadb":
+            if (nulls == "LAST") == self.descending:  # as it is there without words
+                return text
             return (
                 f"{self.term.write(dialect)} IS NULL{' DESC' if nulls == 'FIRST' else ''}, {text}"
             )

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pytest
+from adbc_driver_manager import Error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -243,6 +244,21 @@ def test_a_bound_value_keeps_its_type_and_every_digit(connect: Connect, array: p
     assert column.cast(array.type).equals(array)
     if not pa.types.is_nested(array.type):
         assert column.type == array.type
+
+
+@pytest.mark.parametrize("hours", [2_562_047_000, -2_562_047_788])
+def test_an_interval_that_arrow_cannot_hold_is_an_error(connect: Connect, hours: int) -> None:
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        with pytest.raises(Error, match="292 years in hours"):
+            cursor.execute(f"SELECT to_hours({hours}) AS far")
+            cursor.fetchall()
+        cursor.execute("SELECT to_hours(-2562046) AS near, INTERVAL 178000000 YEAR AS years")
+        assert cursor.fetchall() == [
+            (
+                pa.MonthDayNano([0, 0, -2_562_046 * 3600 * 10**9]),
+                pa.MonthDayNano([2_136_000_000, 0, 0]),
+            )
+        ]
 
 
 def test_nan_is_bound_as_nan(connect: Connect) -> None:

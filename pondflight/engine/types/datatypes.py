@@ -31,7 +31,12 @@ _CAST_TO: Mapping[str, str] = {
     "variant": "JSON",
     # Dictionaries: the JDBC driver shows the index in place of the value.
     "enum": "VARCHAR",
+    # Arrow's has nanoseconds, and the export lets them overflow: see ``_cast``.
+    "interval": "INTERVAL",
 }
+_LONGEST_HOURS = (2**63 - 1) // (3600 * 10**9) - 1
+"""So many hours of an interval are a number of nanoseconds, whatever minutes there are besides."""
+
 _PRECISION: Mapping[str, int] = {
     "tinyint": 3,
     "utinyint": 3,
@@ -94,6 +99,12 @@ def _cast(column: str, cast: str | None) -> str:
         return column
     if cast == "JSON":  # else a VARIANT that is NULL becomes the text "null"
         return f"CASE WHEN {column} IS NOT NULL THEN CAST({column} AS JSON) END"
+    if cast == "INTERVAL":
+        return (
+            f"CASE WHEN abs(date_part('hour', {column})) > {_LONGEST_HOURS}"
+            " THEN error('an interval of more than 292 years in hours has no form in Arrow: cast it"
+            f" to VARCHAR') ELSE {column} END"
+        )
     return f"CAST({column} AS {cast})"
 
 
