@@ -97,7 +97,7 @@ class Server(Section):
     allowed_hosts: Annotated[tuple[AllowedHost, ...], Env("ALLOWED_HOSTS")] = Field(
         default=(),
         description="Host names that HTTP answers to, beside IP addresses, localhost and names "
-        "without a dot.",
+        "without a dot. Empty: any, unless demo tokens are given (auth.demo.enabled).",
     )
     trusted_proxies: Annotated[tuple[TrustedNetwork, ...], Env("TRUSTED_PROXIES")] = Field(
         default=(),

@@ -33,10 +33,16 @@ _PREFLIGHT_SECONDS: Final = "600"
 
 
 class HostCheck:
-    """Middleware: refuses requests that were meant for another host."""
+    """Middleware: refuses requests that were meant for another host.
 
-    def __init__(self, allowed: tuple[str, ...]) -> None:
-        self._any = "*" in allowed
+    It keeps out pages that have a browser take this server for their own host (DNS rebinding). They
+    bring no token, since a browser keeps those by host; so they gain nothing where nobody gets in
+    without one. ``tokens_for_strangers``: demo tokens are given. Without them, and without names in
+    ``allowed``, any host will do, and a front needs no setting here.
+    """
+
+    def __init__(self, allowed: tuple[str, ...], *, tokens_for_strangers: bool) -> None:
+        self._any = "*" in allowed or (not allowed and not tokens_for_strangers)
         self._names = frozenset(name for name in allowed if not name.startswith("*"))
         self._suffixes = tuple(name[1:] for name in allowed if name.startswith("*."))
 
@@ -150,6 +156,6 @@ def middleware(configuration: Configuration) -> list[Any]:
     return [
         Cors(configuration.cors_origins),
         Framing(),
-        HostCheck(configuration.allowed_hosts),
+        HostCheck(configuration.allowed_hosts, tokens_for_strangers=configuration.demo),
         Refusals(ClientAddress(configuration.trusted_proxies)),
     ]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from falcon import testing
 
-from pondflight.web.access import ClientAddress
+from pondflight.web.access import ClientAddress, HostCheck
 from tests.stack import Stack
 
 
@@ -35,6 +35,18 @@ def test_host_of_somebody_else_is_421(stack: Stack, host: str) -> None:
     assert answer.status == 421
     assert "ALLOWED_HOSTS" in answer.json["detail"]
     assert host not in answer.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("allowed", "demo", "answered"),
+    [((), False, True), ((), True, False), (("x.example",), False, False), (("*",), True, True)],
+)
+def test_without_names_any_host_will_do_unless_strangers_get_tokens(
+    allowed: tuple[str, ...], *, demo: bool, answered: bool
+) -> None:
+    check = HostCheck(allowed, tokens_for_strangers=demo)
+    assert check._is_ours("query.example.com") == answered
+    assert check._is_ours("localhost")
 
 
 def test_page_of_a_configured_origin_may_call(stack: Stack) -> None:
