@@ -264,9 +264,12 @@ class EngineServer(FlightSqlServer):
         command: c.PreparedStatementQuery,
         upload: Upload,
     ) -> bytes | None:
-        """Bind parameters."""
+        """Bind parameters; without any, those that were bound before stay."""
         handle, _ = self._handle(call, command.prepared_statement_handle)
-        return self._statements.bind(handle, parameters.received(call, upload)).encode()
+        bound = parameters.received(call, upload)
+        if not bound.num_columns:
+            return command.prepared_statement_handle
+        return self._statements.bind(handle, bound).encode()
 
     def do_put_prepared_statement_update(
         self,

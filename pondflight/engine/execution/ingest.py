@@ -99,6 +99,8 @@ class _Source:
 
 
 def _check_names(schema: pa.Schema) -> None:
+    if not schema.names:
+        raise InvalidArgument("the ingest has no columns: send a schema, and rows if there are any")
     for name, number in Counter(schema.names).items():
         if number > 1:
             raise InvalidArgument(
