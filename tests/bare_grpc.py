@@ -15,10 +15,13 @@ _SECONDS = 60
 
 
 class BareClient:
-    """Speaks to one server with one token, with grpcio's default limits."""
+    """Speaks to one server with one token; takes messages of 4 MiB, gRPC's default."""
 
-    def __init__(self, address: str, token: str, **headers: str) -> None:
-        self._channel = grpc.insecure_channel(address.removeprefix("grpc://"))
+    def __init__(
+        self, address: str, token: str, *, max_message: int = 4 << 20, **headers: str
+    ) -> None:
+        limit = [("grpc.max_receive_message_length", max_message)]
+        self._channel = grpc.insecure_channel(address.removeprefix("grpc://"), options=limit)
         named = {"authorization": f"Bearer {token}"} | {
             name.replace("_", "-"): value for name, value in headers.items()
         }
