@@ -202,6 +202,8 @@ class EngineServer(FlightSqlServer):
 
     def do_get_statement(self, call: Call, command: c.StatementTicket) -> Result:
         """The rows behind a ticket of ours."""
+        if command.statement_handle == control.HAS_RUN:
+            return pa.table({})
         handle, session = self._handle(call, command.statement_handle)
         return self._statements.fetch(call, session, handle)
 

@@ -56,7 +56,7 @@ _GONE = "unknown result: it was fetched before, or has expired"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a FlightInfo says: ``ticket`` is None where there is nothing to fetch."""
+    """What a FlightInfo says: ``ticket`` is None where there are no rows."""
 
     schema: pa.Schema
     ticket: Handle | None
