@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Client libraries for integration/ alone: the product and its tests run without them.
 CLIENTS := .venv-integration
+# Tools whose pins fit no other environment.
+TOOLS := .venv-tools
 INSTALL := python -m pip --disable-pip-version-check --quiet --no-input
 PIP := $(BIN)/$(INSTALL)
 # Only wheels, and only those that the lock file has a hash of: no compiler, no surprise.
@@ -36,7 +38,7 @@ test: $(VENV)/dev.stamp ## install what is missing and run the tests, on all cor
 
 # One of them: make integration SUITE=integration/http
 SUITE ?= integration --ignore integration/docker
-integration: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp pages ## run the suites that need real servers and clients
+integration: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp $(TOOLS)/tools.stamp pages ## run the suites that need real servers and clients
 	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/pytest $(SUITE) $(ARGS)
 
 truth: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## ask databases, DuckDB and pondflight the same: ARGS="--statements 5000"
@@ -78,6 +80,7 @@ lock: $(VENV)/dev.stamp ## write requirements/*.txt anew from pyproject.toml
 	$(LOCK) pyproject.toml --group dev $(SAME) --output-file requirements/dev.txt
 	$(LOCK) pyproject.toml --group integration --constraint requirements/dev.txt \
 		--output-file requirements/integration.txt
+	$(LOCK) --group pyproject.toml:tools --output-file requirements/tools.txt
 	$(LOCK) pyproject.toml --extra otel --extra redis $(SAME) --output-file requirements/image.txt
 	$(LOCK) --group pyproject.toml:build $(SAME) --output-file requirements/build.txt
 
@@ -95,7 +98,7 @@ pages: $(VENV)/run.stamp
 	  echo "the pages could not be built (see above); everything else works" >&2
 
 clean: ## remove .venv and everything that a tool left behind
-	rm -rf $(VENV) $(CLIENTS) web/node_modules pondflight/web/static
+	rm -rf $(VENV) $(CLIENTS) $(TOOLS) integration/node/node_modules web/node_modules pondflight/web/static
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -134,4 +137,10 @@ $(CLIENTS)/integration.stamp: requirements/integration.txt requirements/compose.
 	@$(CLIENTS)/bin/$(INSTALL) install --require-hashes --no-build-isolation -r requirements/compose.txt
 	@$(CLIENTS)/bin/$(INSTALL) install --require-hashes --no-deps --no-build-isolation -r requirements/chinook.txt
 	@$(CLIENTS)/bin/$(INSTALL) install --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+$(TOOLS)/tools.stamp: requirements/tools.txt $(VENV)/made.stamp
+	@echo "installing requirements/tools.txt into $(TOOLS)"
+	@$(BIN)/python -m venv --clear $(TOOLS)
+	@$(TOOLS)/bin/$(INSTALL) install --require-hashes --only-binary=:all: -r requirements/tools.txt
 	@touch $@

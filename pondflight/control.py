@@ -34,6 +34,8 @@ second result follows, the FlightInfo that GetFlightInfo would give (``proxy.pro
 KEEPS_NOTHING = b'{"i":"",'
 """How the handle of a prepared statement begins for which the worker keeps nothing: it need not be
 told that the statement was closed."""
+HAS_RUN = b"has run"
+"""The handle in the ticket of a statement that has run and has no rows. Its stream is empty."""
 QUERY_HEADER = "x-pondflight-query-only"
 """Present: the call may run a query and nothing else (``engine.execution.readonly``). The proxy
 passes it on from any client."""

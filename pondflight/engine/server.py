@@ -202,6 +202,8 @@ class EngineServer(FlightSqlServer):
 
     def do_get_statement(self, call: Call, command: c.StatementTicket) -> Result:
         """The rows behind a ticket of ours."""
+        if command.statement_handle == control.HAS_RUN:
+            return pa.table({})
         handle, session = self._handle(call, command.statement_handle)
         return self._statements.fetch(call, session, handle)
 
@@ -264,9 +266,12 @@ class EngineServer(FlightSqlServer):
         command: c.PreparedStatementQuery,
         upload: Upload,
     ) -> bytes | None:
-        """Bind parameters."""
+        """Bind parameters; without any, those that were bound before stay."""
         handle, _ = self._handle(call, command.prepared_statement_handle)
-        return self._statements.bind(handle, parameters.received(call, upload)).encode()
+        bound = parameters.received(call, upload)
+        if not bound.num_columns:
+            return command.prepared_statement_handle
+        return self._statements.bind(handle, bound).encode()
 
     def do_put_prepared_statement_update(
         self,

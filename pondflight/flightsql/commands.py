@@ -278,6 +278,13 @@ METADATA: tuple[type[Command], ...] = (
 )
 """Commands whose result schema is fixed, and whose ticket is the command itself."""
 
+UPLOADS: tuple[type[Command], ...] = (
+    PreparedStatementQuery,
+    PreparedStatementUpdate,
+    StatementIngest,
+)
+"""Commands that come by DoPut with rows."""
+
 
 @dataclass(frozen=True, slots=True)
 class CreatePreparedStatement:

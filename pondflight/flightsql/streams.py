@@ -16,8 +16,12 @@ from pyarrow import flight
 from pondflight.errors import PondflightError
 from pondflight.flightsql.status import to_pyarrow
 
-MAX_BATCH_BYTES = 8 << 20
-"""Largest batch that is sent, in bytes. ADBC takes 16 MiB a message; DuckDB's can be larger."""
+MAX_BATCH_BYTES = (4 << 20) - (1 << 10)
+"""Largest batch that is sent, encoded, in bytes, unless a single row is larger.
+
+gRPC's clients take messages of 4 MiB unless they are told otherwise (Go, Rust, JavaScript, .NET,
+grpcio). What is left is room for the fields around the batch.
+"""
 
 
 class _Batches(Protocol):
@@ -51,9 +55,10 @@ def to_flight_stream(
     if isinstance(result, pa.RecordBatch):
         result = pa.Table.from_batches([result])
     if isinstance(result, pa.Table):
-        if result.nbytes <= MAX_BATCH_BYTES:
+        batches = result.to_batches()
+        if not any(encoded_size(b) > MAX_BATCH_BYTES or _large_dictionaries(b) for b in batches):
             return flight.RecordBatchStream(result)
-        result = ResultStream(result.schema, _pieces(result))
+        result = ResultStream(result.schema, iter(batches))
     schema = result.schema
     return flight.GeneratorStream(
         schema, _guarded(result, leaf, dictionaries=has_dictionaries(schema))
@@ -65,26 +70,62 @@ def _guarded(
 ) -> Iterator[Any]:
     try:
         for batch in result:
-            # A generator stream sends no dictionaries of the batches it yields; a stream
-            # nested in it does.
-            yield pa.Table.from_batches([batch]) if dictionaries else batch
+            if not dictionaries:
+                yield from slices(batch)
+                continue
+            for piece in slices(batch):
+                # A generator stream sends no dictionaries of the batches it yields; a stream
+                # nested in it does.
+                yield from (pa.Table.from_batches([part]) for part in _compact(piece))
     except Exception as error:  # noqa: BLE001  whatever it is, no traceback leaves
         raise to_pyarrow(leaf(error)) from None
 
 
-def _pieces(table: pa.Table) -> Iterator[pa.RecordBatch]:
-    for batch in table.to_batches():
-        yield from slices(batch)
-
-
 def slices(batch: pa.RecordBatch, limit: int = MAX_BATCH_BYTES) -> Iterator[pa.RecordBatch]:
-    """``batch`` in zero-copy pieces of at most ``limit`` bytes each, or of one row."""
-    if batch.nbytes <= limit or batch.num_rows <= 1:
+    """``batch`` in zero-copy pieces of at most ``limit`` bytes each, encoded, or of one row."""
+    size = encoded_size(batch)
+    if size <= limit or batch.num_rows <= 1:
+        yield batch
+        return
+    rows = batch.num_rows // -(-size // limit) or 1
+    for start in range(0, batch.num_rows, rows):
+        yield from slices(batch.slice(start, rows), limit)
+
+
+def encoded_size(batch: pa.RecordBatch) -> int:
+    """The bytes of ``batch`` in a message: buffers, padding and description; no dictionaries."""
+    size: int = pa.ipc.get_record_batch_size(batch)
+    return size
+
+
+def _compact(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """``batch`` in pieces whose dictionaries are messages of at most ``MAX_BATCH_BYTES``, too.
+
+    The dictionary of a slice is that of the whole: so it is reduced to the values that it uses.
+    """
+    large = _large_dictionaries(batch)
+    if not large:
+        yield batch
+        return
+    for i in large:
+        column = batch.column(i)
+        own = column.dictionary_decode().dictionary_encode().cast(column.type)
+        batch = batch.set_column(i, batch.schema.field(i), own)
+    if not _large_dictionaries(batch) or batch.num_rows == 1:
         yield batch
         return
     half = batch.num_rows // 2
-    yield from slices(batch.slice(0, half), limit)
-    yield from slices(batch.slice(half), limit)
+    yield from _compact(batch.slice(0, half))
+    yield from _compact(batch.slice(half))
+
+
+def _large_dictionaries(batch: pa.RecordBatch) -> list[int]:
+    """The columns whose dictionary is larger than a message. Those inside others are left alone."""
+    return [
+        i
+        for i, column in enumerate(batch.columns)
+        if pa.types.is_dictionary(column.type) and column.dictionary.nbytes > MAX_BATCH_BYTES
+    ]
 
 
 def has_dictionaries(schema: pa.Schema) -> bool:

@@ -17,6 +17,8 @@ MOST_FIELDS: Final = 1 << 15
 
 _ABANDONED: Final = b"pondflight: the rest of this upload does not come"
 
+_NO_SCHEMA: Final = "Client never sent a data message"
+
 T = TypeVar("T")
 
 
@@ -41,11 +43,21 @@ class Upload:
     def __init__(self, reader: flight.MetadataRecordBatchReader, *, text: bool = True) -> None:
         self._reader = reader
         self._text = text
+        self._empty = False
 
     @property
     def schema(self) -> pa.Schema:
-        """The schema. It waits for the message that has it, which not all commands send."""
-        schema: pa.Schema = _read(lambda: self._reader.schema)
+        """The schema; one without columns if the client ended its stream without sending any.
+
+        It waits for the message that has it, which not all commands send.
+        """
+        try:
+            schema: pa.Schema = _read(lambda: self._reader.schema)
+        except InvalidArgument as error:
+            if _NO_SCHEMA not in error.message:
+                raise
+            self._empty = True
+            return pa.schema([])
         if _fields(schema) > MOST_FIELDS:
             raise InvalidArgument(
                 f"the upload has over {MOST_FIELDS:,} columns, with the fields inside of them"
@@ -54,6 +66,8 @@ class Upload:
 
     def __iter__(self) -> Iterator[flight.FlightStreamChunk]:
         """The chunks as they come: a batch, ``app_metadata``, or both; what is missing is None."""
+        if not self.schema.names and self._empty:
+            return
         while True:
             try:
                 chunk = _read(self._reader.read_chunk)
@@ -67,8 +81,8 @@ class Upload:
 
     def read_all(self) -> pa.Table:
         """All batches."""
-        batches = [chunk.data for chunk in self if chunk.data is not None]
-        return pa.Table.from_batches(batches, self.schema)
+        schema = self.schema
+        return pa.Table.from_batches([c.data for c in self if c.data is not None], schema)
 
 
 def _read(read: Callable[[], T]) -> T:

@@ -148,13 +148,14 @@ class Relay:
         writer: flight.FlightMetadataWriter,
     ) -> None:
         """DoPut: the client's batches up, the worker's answers down."""
-        # The first message of a StatementUpdate has no schema, and asking for it would wait.
-        schema = _EMPTY if isinstance(command, c.StatementUpdate) else upload.schema
+        # Of a command without rows nothing more may come, and asking for it would wait.
+        has_rows = isinstance(command, c.UPLOADS)
+        schema = upload.schema if has_rows else _EMPTY
         lease, options = self._enter(call)
         with _worker_errors(self._pool, lease, call):
             up, answers = lease.worker.client.do_put(descriptor, schema, options)
             try:
-                if schema is not _EMPTY:
+                if has_rows:
                     _send_rows(call, upload, up)
                 up.done_writing()
                 answer = answers.read()

@@ -55,6 +55,8 @@ _ENDING: dict[str, list[bytes] | None] = {
 They need not start one, and are answered while the server is shutting down.
 """
 
+_HAS_RUN = wire.pack(wire.new("TicketStatementQuery", statement_handle=control.HAS_RUN))
+
 
 class ProxyServer(FlightSqlServer):
     """Relays Flight SQL."""
@@ -122,6 +124,8 @@ class ProxyServer(FlightSqlServer):
                     call, lambda client, options: client.get_flight_info(descriptor, options)
                 )
         tickets = [endpoint.ticket.ticket for endpoint in info.endpoints]
+        if tickets == [_HAS_RUN]:
+            tickets = []
         self._charges.promised(call, tickets)
         statement.has_run(rows_to_come=bool(tickets))
         return info
@@ -157,6 +161,8 @@ class ProxyServer(FlightSqlServer):
     def on_do_get(self, call: Call, command: c.Command, ticket: flight.Ticket) -> Result:
         """The worker's rows."""
         match command:
+            case c.StatementTicket(statement_handle=control.HAS_RUN):
+                return pa.table({})
             case c.GetSqlInfo():
                 return sql_info_table(dialect.SQL_INFO, command.info)
             case c.GetTableTypes():

@@ -148,7 +148,7 @@ class Statement:
         try:
             descriptor = self._descriptor(sql, parameters)
             info = self._step(lambda: self._client.get_flight_info(descriptor, self._options))
-            if not info.endpoints:
+            if not info.schema.names:
                 count = pa.record_batch([[max(0, info.total_records)]], schema=COUNT_SCHEMA)
                 return Rows(COUNT_SCHEMA, (batch for batch in [count]))
             reader = self._step(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from typing import Any
 
+import adbc_driver_manager
 import duckdb
 import pyarrow as pa
 import pytest
@@ -14,6 +16,9 @@ from pondflight.engine.sql.statement import parse
 from pondflight.flightsql import wire
 from tests.engine.conftest import Connect
 from tests.flight import Client
+
+DAY = dt.datetime(2020, 1, 2)  # noqa: DTZ001
+NIGHT = DAY.replace(hour=3)
 
 TABLES = """
     CREATE TABLE t (i INTEGER, s VARCHAR, d DECIMAL(10,2), ts TIMESTAMPTZ, l INTEGER[], u UUID,
@@ -119,3 +124,41 @@ def test_a_null_among_rows_of_parameters_does_not_change_the_type(connect: Conne
         rows = pa.record_batch([pa.array([None, 2**40, None], pa.int64())], names=["0"])
         cursor.execute("SELECT ? AS v", rows)
         assert cursor.fetch_arrow_table().column("v").to_pylist() == [None, 2**40, None]
+
+
+@pytest.mark.parametrize(
+    ("sql", "parameters", "value"),
+    [
+        ("date_trunc('day', ?)", [NIGHT], DAY),
+        ("extract(year FROM ?)", [dt.date(2020, 1, 1)], 2020),
+        ("epoch(?)", [DAY], 1577923200.0),
+        ("datediff('day', ?, ?)", [dt.date(2020, 1, 1), dt.date(2020, 1, 5)], 4),
+        ("octet_length(?)", [b"xy"], 2),
+        ("quantile_cont(x, ?) FROM range(5) r(x)", [0.5], 2.0),
+        ("count(*) FROM repeat(?, ?)", ["x", 3], 3),
+        ("count(*) FROM query(?)", ["SELECT 1"], 1),
+        ("x FROM t WHERE x >= date_trunc('month', ?)", [dt.date(2020, 2, 9)], dt.date(2020, 2, 3)),
+    ],
+)
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_parameter_that_only_its_value_can_type_does_not_fail_the_call(
+    connect: Connect, sql: str, parameters: list[Any], value: object, *, stored: bool
+) -> None:
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE t AS SELECT DATE '2020-02-03' AS x")
+        if stored:
+            cursor.execute(f"CREATE TABLE made AS SELECT {sql}", parameters)
+            cursor.execute("FROM made")
+        else:
+            cursor.execute(f"SELECT {sql}", parameters)
+        assert cursor.fetchall() == [(value,)]
+
+
+def test_what_is_wrong_beside_the_parameters_is_told_when_the_statement_runs(
+    connect: Connect,
+) -> None:
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        with pytest.raises(adbc_driver_manager.ProgrammingError, match="nowhere does not exist"):
+            cursor.execute("SELECT * FROM nowhere WHERE a = ?", [1])
+        with pytest.raises(adbc_driver_manager.ProgrammingError, match="date_trunc"):
+            cursor.execute("SELECT date_trunc('day', NULL)")

@@ -256,3 +256,67 @@ def test_failing_ingests_leave_the_worker_alive(tmp_path: Path) -> None:
     finally:
         worker.kill()
         worker.communicate()
+
+
+@pytest.mark.parametrize("schema", [None, "main"])
+@pytest.mark.parametrize(
+    "beside", ["CREATE TEMP TABLE t (i BIGINT)", "CREATE TEMP VIEW t AS SELECT 1"]
+)
+def test_a_temporary_table_of_the_same_name_is_left_alone(
+    connect: Connect, beside: str, schema: str | None
+) -> None:
+    rows = DATA.select(["i"])
+    with connect("s", autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute(beside)
+        before = count(connection, "temp.t")
+        for mode, expected in (("create", 3), ("append", 6), ("replace", 3), ("create_append", 6)):
+            cursor.adbc_ingest("t", rows, mode=mode, db_schema_name=schema)  # type: ignore[arg-type]
+            assert count(connection, "memory.main.t") == expected
+        assert count(connection, "temp.t") == before
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pa.array([1500, 2000], pa.timestamp("ns", "UTC")),
+        pa.array([(0, 0, 1500), None], pa.month_day_nano_interval()),
+        pa.array([1, 2], pa.duration("ns")),
+        pa.array([[None, 1500], []], pa.list_(pa.timestamp("ns", "UTC"))),
+        pa.array([{"a": 1500}, None], pa.struct([("a", pa.duration("ns"))])),
+        pa.array([[("k", (0, 0, 1))], []], pa.map_(pa.string(), pa.month_day_nano_interval())),
+        pa.array([1500, 2000], pa.timestamp("ns", "UTC")).dictionary_encode(),
+    ],
+    ids=lambda value: str(value.type),
+)
+@pytest.mark.parametrize("way", ["ingest", "executemany"])
+def test_nanoseconds_that_cannot_be_kept_are_refused(
+    connect: Connect, value: pa.Array, way: str
+) -> None:
+    rows = pa.table({"v": value})
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE t (v VARCHAR)")
+        with pytest.raises(adbc_driver_manager.ProgrammingError, match="has nanoseconds"):
+            if way == "ingest":
+                cursor.adbc_ingest("t", rows, mode="append")
+            else:
+                cursor.executemany("INSERT INTO t VALUES (?)", rows)
+        assert count(connection, "t") == 0
+
+
+def test_nanoseconds_that_fit_are_kept(connect: Connect) -> None:
+    rows = pa.table(
+        {
+            "zoned": pa.array([2000, None], pa.timestamp("ns", "UTC")),
+            "plain": pa.array([1500, None], pa.timestamp("ns")),
+            "time": pa.array([1500, None], pa.time64("ns")),
+            "interval": pa.array([(1, 2, 3000), None], pa.month_day_nano_interval()),
+            "sliced": pa.array([1, 2000, None], pa.duration("ns")).slice(1),
+        }
+    )
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.adbc_ingest("t", rows)
+        cursor.execute("SELECT epoch_us(zoned), epoch_ns(plain), time, interval, sliced FROM t")
+        first = cursor.fetch_arrow_table().slice(0, 1)
+        assert [column[0].as_py() for column in first.columns[:2]] == [2, 1500]
+        assert first["time"][0].value == 1500
+        assert first["interval"][0].as_py() == pa.MonthDayNano([1, 2, 3000])

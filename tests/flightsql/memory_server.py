@@ -40,6 +40,7 @@ class MemoryServer(FlightSqlServer):
         self.options: dict[str, c.SessionOptionValue] = {}
         self.cancelled: list[tuple[bytes, ...]] = []
         self.seen: list[str] = []
+        self.streamed = True
         super().__init__("grpc://127.0.0.1:0")
 
     @property
@@ -74,6 +75,8 @@ class MemoryServer(FlightSqlServer):
 
     def do_get_statement(self, call: Call, command: c.StatementTicket) -> Result:
         table = self._table(command.statement_handle.decode())
+        if not self.streamed:
+            return table
 
         def batches() -> Iterator[pa.RecordBatch]:
             yield from table.to_batches()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import duckdb
 import pyarrow as pa
 
-_BATCH_BYTES = 4 << 20
+_BATCH_BYTES = 15 << 18  # with bitmaps, a batch of fixed width goes out whole
 _VECTOR = 2048
 _MAX_BATCH_ROWS = 60 * _VECTOR
 _VARIABLE_BATCH_ROWS = 4 * _VECTOR

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from pyarrow import flight
 
+from pondflight import control
 from pondflight.engine.execution.statements import Plan
 from pondflight.flightsql import PreparedStatement, wire
 
 
 def flight_info(plan: Plan, descriptor: flight.FlightDescriptor) -> flight.FlightInfo:
-    """The FlightInfo of ``plan``; without an endpoint where there is nothing to fetch."""
-    endpoints = []
-    if plan.ticket is not None:
-        ticket = wire.new("TicketStatementQuery", statement_handle=plan.ticket.encode())
-        endpoints.append(flight.FlightEndpoint(wire.pack(ticket), []))
+    """The FlightInfo of ``plan``.
+
+    It always has an endpoint. There are clients that fail without one, and that after an INSERT
+    has run: who tries again then has its rows twice.
+    """
+    handle = control.HAS_RUN if plan.ticket is None else plan.ticket.encode()
+    ticket = wire.pack(wire.new("TicketStatementQuery", statement_handle=handle))
+    endpoints = [flight.FlightEndpoint(ticket, [])]
     return flight.FlightInfo(plan.schema, descriptor, endpoints, plan.total_records, -1)
 
 

@@ -35,7 +35,7 @@ def ingest(
     looks to pyarrow like the end of the stream, so the connection is checked before that end
     is believed.
     """
-    target = _target(command)
+    _check_target(command)
     lent = sessions.lent(call, session, session_state=command.temporary)
     with _Source(call, upload) as source, lent as one, one.cursor.use(call) as cursor:
         if not command.temporary:
@@ -44,7 +44,7 @@ def ingest(
         cursor.register(view, pa.RecordBatchReader.from_batches(source.schema, iter(source)))
         try:
             with one.cursor.atomic():
-                cursor.execute(_statement(cursor, command, target, view, source.schema))
+                cursor.execute(_statement(cursor, command, view, source.schema))
         except duckdb.Error:
             if source.failure is not None:
                 raise source.failure from None
@@ -80,7 +80,11 @@ class _Source:
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         while (data := self._next()) is not None:
-            yield scannable(data)
+            try:
+                yield scannable(data)
+            except InvalidArgument as error:
+                self.failure = error
+                raise
 
     def _next(self) -> pa.RecordBatch | None:
         """The next batch; ``None`` at the end. Raises ``Cancelled`` if the client has gone away."""
@@ -99,6 +103,8 @@ class _Source:
 
 
 def _check_names(schema: pa.Schema) -> None:
+    if not schema.names:
+        raise InvalidArgument("the ingest has no columns: send a schema, and rows if there are any")
     for name, number in Counter(schema.names).items():
         if number > 1:
             raise InvalidArgument(
@@ -106,29 +112,43 @@ def _check_names(schema: pa.Schema) -> None:
             )
 
 
-def _target(command: StatementIngest) -> str:
+def _check_target(command: StatementIngest) -> None:
     if not command.table:
         raise InvalidArgument("the ingest names no table")
+    if command.temporary and (command.catalog or command.schema):
+        raise InvalidArgument(
+            "a temporary table has no catalog and no schema: leave both out of the ingest"
+        )
+
+
+def _target(cursor: duckdb.DuckDBPyConnection, command: StatementIngest) -> str:
+    """The table's whole name: a shorter one may be that of a temporary table or view."""
+    catalog, schema = command.catalog, command.schema
     if command.temporary:
-        if command.catalog or command.schema:
-            raise InvalidArgument(
-                "a temporary table has no catalog and no schema: leave both out of the ingest"
-            )
-        return f"temp.main.{quote(command.table)}"
-    parts = [command.catalog, command.schema, command.table]
-    if command.catalog and not command.schema:
-        parts[1] = "main"
-    return ".".join(quote(part) for part in parts if part)
+        catalog, schema = "temp", "main"
+    elif catalog:
+        schema = schema or "main"
+    else:
+        row = cursor.execute(
+            "SELECT current_catalog(), current_schema(), "
+            "EXISTS (FROM duckdb_databases() WHERE lower(database_name) = lower(?))",
+            [schema or ""],
+        ).fetchone()
+        assert row is not None
+        current_catalog, current_schema, is_catalog = row
+        if not is_catalog:  # to DuckDB a.b is table b of the catalog a, too
+            catalog, schema = current_catalog, schema or current_schema
+    return ".".join(quote(part) for part in (catalog, schema, command.table) if part)
 
 
 def _statement(
     cursor: duckdb.DuckDBPyConnection,
     command: StatementIngest,
-    target: str,
     view: str,
     schema: pa.Schema,
 ) -> str:
     options = command.table_definition_options
+    target = _target(cursor, command)
     create = "CREATE TEMP TABLE" if command.temporary else "CREATE TABLE"
     name = quote(command.table) if command.temporary else target
     if not _exists(cursor, target):

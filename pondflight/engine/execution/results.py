@@ -19,7 +19,6 @@ from pondflight.engine.types.describe import Columns
 from pondflight.errors import Internal, LimitExceeded, PondflightError, Unavailable
 from pondflight.flightsql import Call
 from pondflight.flightsql.status import leaf_of
-from pondflight.flightsql.streams import slices
 
 _CAUSE_TRIES = 5
 _GIVEN_UP = (
@@ -73,7 +72,7 @@ class Result:
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         while (batch := self._source.next_batch(self)) is not None:
             self.sent += batch.num_rows
-            yield from slices(batch)
+            yield batch
 
     def adopt(self, call: Call) -> None:
         """Another call reads these rows, which were set aside."""

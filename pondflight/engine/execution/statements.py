@@ -56,7 +56,7 @@ _GONE = "unknown result: it was fetched before, or has expired"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a FlightInfo says: ``ticket`` is None where there is nothing to fetch."""
+    """What a FlightInfo says: ``ticket`` is None where there are no rows."""
 
     schema: pa.Schema
     ticket: Handle | None
@@ -148,7 +148,7 @@ class Statements:
         if is_update and not has_parameters:
             return Prepared(PreparedStatement(handle.encode(), None, EMPTY_SCHEMA, is_update))
         with self._sessions.lent(call, session) as one, one.cursor.use(call) as cursor:
-            schema = None if is_update else self._schema(cursor, statements, None)
+            schema = None if is_update else self._guess(cursor, statements)
             prepared = PreparedStatement(
                 handle=handle.encode(),
                 dataset_schema=schema if is_update else schema or _NOT_KNOWN_YET,
@@ -186,6 +186,21 @@ class Statements:
             return None
         with self._sessions.lent(call, session) as one, one.cursor.use(call) as cursor:
             return self._schema(cursor, statements, bound)
+
+    def _guess(
+        self, cursor: duckdb.DuckDBPyConnection, statements: list[Statement]
+    ) -> pa.Schema | None:
+        """The schema before parameters are bound; ``None``, too, where only their values tell it.
+
+        ``date_trunc('day', ?)`` has no type until ``?`` has one. What is wrong with the statement
+        beside that shows when it is run.
+        """
+        try:
+            return self._schema(cursor, statements, None)
+        except SqlError:
+            if not any(statement.parameters for statement in statements):
+                raise
+            return None
 
     def _schema(
         self,

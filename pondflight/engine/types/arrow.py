@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from pondflight.engine.types.nanoseconds import require_microseconds
+
 _WIDEST_DECIMAL = 38
 
 
 def scannable(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """``batch`` with the types of ``scannable_schema``; no value changes."""
+    """``batch`` with the types of ``scannable_schema``; no value changes.
+
+    Raises ``InvalidArgument`` for nanoseconds that DuckDB would cut.
+    """
+    for column in batch.columns:
+        require_microseconds(column)
     schema = scannable_schema(batch.schema)
     if schema.equals(batch.schema):
         return batch

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from pondflight.engine.duck import quote
 from pondflight.engine.sql.statement import Statement
+from pondflight.engine.types import nanoseconds
 from pondflight.errors import InvalidArgument
 from pondflight.flightsql import Call, Upload
 
@@ -179,20 +180,20 @@ def _float(scalar: Any) -> float | str:
 def _timestamp_text(scalar: Any) -> str:
     kind = scalar.type
     if kind.tz is not None:
-        kind = pa.timestamp(_no_finer("a timestamp with time zone", scalar), "UTC")
+        kind = pa.timestamp(_no_finer(nanoseconds.TIMESTAMP, scalar), "UTC")
     return str(scalar.cast(kind).cast(pa.string()))
 
 
 def _duration_text(scalar: Any) -> str:
-    _no_finer("an interval", scalar)
+    _no_finer(nanoseconds.INTERVAL, scalar)
     return f"{scalar.cast(pa.duration('us')).value} microseconds"
 
 
 def _interval_text(scalar: Any) -> str:
-    months, days, nanoseconds = scalar.as_py()
-    microseconds, rest = divmod(nanoseconds, 1000)
+    months, days, fine = scalar.as_py()
+    microseconds, rest = divmod(fine, 1000)
     if rest:
-        raise InvalidArgument(_TOO_FINE.format("an interval"))
+        raise nanoseconds.too_fine(nanoseconds.INTERVAL)
     return f"{months} months {days} days {microseconds} microseconds"
 
 
@@ -201,17 +202,11 @@ def _map(scalar: Any) -> dict[str, list[object]]:
     return {"key": [_value(key) for key in keys], "value": [_value(item) for item in items]}
 
 
-_TOO_FINE = (
-    "a parameter has nanoseconds, but {} of DuckDB's has microseconds at the finest: "
-    "round the value, or send a timestamp without time zone"
-)
-
-
 def _no_finer(what: str, scalar: Any) -> str:
     """The unit that ``scalar`` can have in DuckDB without loss: its own, or microseconds."""
     unit: str = scalar.type.unit
     if unit == "ns" and scalar.value % 1000:
-        raise InvalidArgument(_TOO_FINE.format(what))
+        raise nanoseconds.too_fine(what)
     return "us" if unit == "ns" else unit
 
 

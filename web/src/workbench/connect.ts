@@ -16,7 +16,10 @@ const SNIPPETS: Record<string, Snippet> = {
   ADBC: (a, token) => `# pip install adbc-driver-flightsql pyarrow
 from adbc_driver_flightsql import DatabaseOptions, dbapi
 
-options = {DatabaseOptions.AUTHORIZATION_HEADER.value: "Bearer ${token}"}
+options = {
+    DatabaseOptions.AUTHORIZATION_HEADER.value: "Bearer ${token}",
+    DatabaseOptions.WITH_MAX_MSG_SIZE.value: str(2**31 - 1),  # chunks above 16 MiB, both ways
+}
 with dbapi.connect("${grpc(a)}", db_kwargs=options) as connection:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 42 AS answer")
@@ -38,7 +41,10 @@ print(client.do_get(info.endpoints[0].ticket, options).read_all())`,
 import polars
 from adbc_driver_flightsql import DatabaseOptions, dbapi
 
-options = {DatabaseOptions.AUTHORIZATION_HEADER.value: "Bearer ${token}"}
+options = {
+    DatabaseOptions.AUTHORIZATION_HEADER.value: "Bearer ${token}",
+    DatabaseOptions.WITH_MAX_MSG_SIZE.value: str(2**31 - 1),  # chunks above 16 MiB, both ways
+}
 with dbapi.connect("${grpc(a)}", db_kwargs=options) as connection:
     print(polars.read_database("SELECT 42 AS answer", connection))`,
   DBeaver: (a, token) => `Database > Driver Manager > New

@@ -1,0 +1,54 @@
+"""What tools written in Python make of pondflight, in an environment of their own.
+
+Arguments: port, token. Prints a line for each check: its name, then "ok" or what went wrong.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import ibis
+from adbc_driver_flightsql import DatabaseOptions
+from harlequin_adbc import HarlequinAdbcAdapter
+
+PORT, TOKEN = sys.argv[1:3]
+
+
+def ibis_reads_and_writes() -> None:
+    backend = ibis.gizmosql.connect(
+        host="127.0.0.1", port=int(PORT), user="token", password=TOKEN, use_encryption=False
+    )
+    rows = ibis.memtable({"i": [1, 2, 3], "s": ["a", "b", "b"]})
+    backend.create_table("of_ibis", rows)
+    assert "of_ibis" in backend.list_tables()
+    table = backend.table("of_ibis")
+    found = table.group_by("s").agg(n=table.i.sum()).order_by("s").to_pyarrow()
+    assert found.to_pylist() == [{"s": "a", "n": 1}, {"s": "b", "n": 5}], found
+
+
+def harlequin_runs_statements() -> None:
+    adapter = HarlequinAdbcAdapter(
+        conn_str=(f"grpc://127.0.0.1:{PORT}",),
+        driver_type="flightsql",
+        db_kwargs_str=f"{DatabaseOptions.AUTHORIZATION_HEADER.value}=Bearer {TOKEN}",
+    )
+    connection = adapter.connect()
+    connection.execute("CREATE OR REPLACE TABLE of_harlequin (i INTEGER)")
+    cursor = connection.execute("SELECT 42 AS n FROM (SELECT count(*) FROM of_harlequin)")
+    assert [name for name, _ in cursor.columns()] == ["n"]
+    assert cursor.fetchall().to_pylist() == [{"n": 42}]
+
+
+def main() -> None:
+    """Run all checks."""
+    for check in (ibis_reads_and_writes, harlequin_runs_statements):
+        try:
+            check()
+            outcome = "ok"
+        except Exception as error:
+            outcome = f"{type(error).__name__}: {error}".replace("\n", " ")
+        print(f"check {check.__name__}: {outcome}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
