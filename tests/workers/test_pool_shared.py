@@ -147,8 +147,8 @@ def test_worker_that_hangs_since_before_this_proxy_is_replaced(make_pool: MakePo
     with leased(one, "ann") as lease:
         first = lease.worker.handle.id
     os.kill(int(first), signal.SIGSTOP)
-    time.sleep(2.1)
-    two = make_pool(backend=backend, secret=SECRET, start_timeout=2.0, health_interval=60.0)
+    time.sleep(5.1)
+    two = make_pool(backend=backend, secret=SECRET, start_timeout=5.0, health_interval=60.0)
     assert visit(two, "ann") != first
     assert stopped(two, Reason.UNRESPONSIVE) == 1
 
