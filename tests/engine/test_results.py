@@ -140,7 +140,7 @@ def test_rows_that_cannot_be_read_again_are_an_error_and_not_an_end(
             try:
                 for batch in reader:
                     rows += batch.num_rows
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 assert "the rest of this result is lost" in str(error)  # noqa: PT017
             else:
                 assert rows == ROWS  # the second statement came too late to need the room
