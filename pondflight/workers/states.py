@@ -99,7 +99,8 @@ _REASONS = {
     Reason.OUTDATED: "Started with other settings than those in effect, and idle.",
     Reason.SURPLUS: "A warm worker more than `workers.warm`, or one that had to make room.",
     Reason.REQUESTED: "An administrator stopped it.",
-    Reason.SHUTDOWN: "The last proxy that used it ended, and `workers.keep_on_exit` is off or not possible.",
+    Reason.SHUTDOWN: "The last proxy that used it ended, and `workers.keep_on_exit` is off or not "
+    "possible.",
     Reason.CRASHED: "It ended by itself, or was killed or restarted; the log has the exit code.",
     Reason.OUT_OF_MEMORY: "It needed more than `containers.memory_limit`.",
     Reason.UNRESPONSIVE: "It did not answer three health checks in a row.",
