@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import pyarrow as pa
 from pyarrow import flight
@@ -152,7 +152,7 @@ class Relay:
         has_rows = isinstance(command, c.UPLOADS)
         schema = upload.schema if has_rows else _EMPTY
         lease, options = self._enter(call)
-        with _worker_errors(self._pool, lease, call):
+        with _worker_errors(self._pool, lease, call) as errors:
             up, answers = lease.worker.client.do_put(descriptor, schema, options)
             try:
                 if has_rows:
@@ -161,6 +161,7 @@ class Relay:
                 answer = answers.read()
                 meter.answered(call)
                 while answer is not None:
+                    errors.unheard = True
                     writer.write(answer)
                     answer = answers.read()
             except Exception:
@@ -263,9 +264,11 @@ class _worker_errors:  # noqa: N801  reads as a noun where it is used
         self._pool = pool
         self._lease = lease
         self._call = call
+        self.unheard = False
+        """Whether the client may have all that it wants, and hear of no error any more."""
 
-    def __enter__(self) -> None:
-        pass
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if error is None:
@@ -278,7 +281,7 @@ class _worker_errors:  # noqa: N801  reads as a noun where it is used
         if isinstance(leaf, ConnectionLost):
             user, session = _user(self._call), self._call.identity.session
             told = self._pool.lost(self._lease, user)
-            if not isinstance(leaf, NotConnected):
+            if not isinstance(leaf, NotConnected) and not self.unheard:
                 self._pool.told(user, session)  # that is being done
             raise _NeverSent(told.message) if isinstance(leaf, NotConnected) else told from error
         if isinstance(leaf, Unauthenticated):

@@ -6,7 +6,11 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import adbc_driver_manager
 import pyarrow as pa
@@ -273,6 +277,47 @@ def test_what_the_first_call_of_a_connection_kept_is_told_of_as_well(
         cursor.execute("SET VARIABLE x = 1")
         _lose_worker(deployment, user)
         with pytest.raises(Exception, match="this session are gone"):
+            cursor.execute("SELECT getvariable('x')")
+
+
+class BreaksBehindTheAnswer:
+    """A worker's client: its worker is killed when a DoPut is answered, and has yet to end."""
+
+    def __init__(self, client: flight.FlightClient, kill: Callable[[], None]) -> None:
+        self._client = client
+        self._kill = kill
+        self._answered = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def do_put(self, *arguments: Any) -> tuple[flight.FlightStreamWriter, BreaksBehindTheAnswer]:
+        up, self._answers = self._client.do_put(*arguments)
+        return up, self
+
+    def read(self) -> pa.Buffer | None:
+        if not self._answered:
+            self._answered = True
+            answer: pa.Buffer | None = self._answers.read()
+            return answer
+        self._kill()
+        raise flight.FlightUnavailableError("Flight returned unavailable error: gone")
+
+
+def test_a_loss_behind_the_answer_is_left_for_the_next_call_to_tell(
+    make_deployment: MakeDeployment, user: str
+) -> None:
+    """Clients leave an update with its count; what is said behind it, they do not hear."""
+    deployment = make_deployment()
+    with deployment.connect(user, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute("SET VARIABLE x = 1")
+        (worker,) = (connection for _, connection in deployment.pool.connections())
+        kill = partial(_lose_worker, deployment, user)
+        worker.client = BreaksBehindTheAnswer(worker.client, kill)
+        with suppress(adbc_driver_manager.Error):
+            cursor.execute("SET VARIABLE x = 2")
+        wait_until(lambda: deployment.pool.stats()["total_stopped"] and not deployment.proxy.calls)
+        with pytest.raises(adbc_driver_manager.Error, match="this session are gone"):
             cursor.execute("SELECT getvariable('x')")
 
 
