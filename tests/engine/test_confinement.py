@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import resource
 import socket
 import subprocess
@@ -246,6 +248,48 @@ def test_a_missing_wall_is_an_error_only_where_it_is_required(
     confinement.confine(Walls(mode="best_effort"), folders=[], ports=[], listen=0)
     with pytest.raises(confinement.CannotConfine, match="Landlock needs Linux"):
         confinement.confine(Walls(mode="required"), folders=[], ports=[], listen=0)
+
+
+@pytest.mark.parametrize("wall", ["_landlock", "_seccomp"])
+def test_a_wall_that_fails_is_an_error_where_it_is_required_and_logged_where_it_is_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, wall: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+
+    for part in ("_harden", "_landlock", "_seccomp"):
+        monkeypatch.setattr(confinement, part, fail if part == wall else lambda *_: None)
+    expected = f"{wall.strip('_')}.*: Argument list too long"
+    with pytest.raises(confinement.CannotConfine, match=f"(?i){expected}.*confinement: required"):
+        confinement.confine(Walls(mode="required"), folders=[], ports=[], listen=0)
+    assert not caplog.records
+    confinement.confine(Walls(mode="best_effort"), folders=[], ports=[], listen=0)
+    assert re.search(f"(?i){expected}", caplog.text)
+
+
+def test_a_worker_whose_walls_fail_ends_and_says_why(tmp_path: Path) -> None:
+    """The kernel has all of them, and no more than 16 layers of Landlock for one process."""
+    code = (
+        "import sys; from pondflight.control import Walls\n"
+        "from pondflight.engine.guards import confinement\n"
+        "from pondflight.cli import main\n"
+        "for _ in range(16):\n"
+        "    confinement.confine(Walls(mode='required'), folders=[], ports=[], listen=0)\n"
+        "main(sys.argv[1:])\n"
+    )
+    walls = Walls(mode="required").text()
+    options = [f"--credential-sha256={'0' * 64}", f"--scratch={tmp_path}", f"--walls={walls}"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, "worker", *options],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode not in (0, 1)
+    assert "no wall around files and the network (Landlock): Argument list too long" in done.stderr
+    assert "workers.confinement: required" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_walls_pass_through_a_command_line() -> None:

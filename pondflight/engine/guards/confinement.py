@@ -11,6 +11,7 @@ and for those that it starts; so this module imports nothing that starts one.
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import resource
 import struct
@@ -18,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -27,6 +28,8 @@ import pondflight
 from pondflight import memory
 from pondflight.control import Walls
 from pondflight.engine.databases import gate
+
+log = logging.getLogger(__name__)
 
 
 class CannotConfine(Exception):
@@ -63,10 +66,22 @@ def confine(walls: Walls, *, folders: Iterable[Path], ports: Iterable[int], list
     missing = list(missing_walls())
     if missing and walls.mode == "required":
         raise CannotConfine(f"{'; '.join(missing)} (workers.confinement: required)")
-    with suppress(OSError):
+    with _wall(walls, "files and the network (Landlock)"):
         _landlock(walls, folders, ports, listen)
-    with suppress(OSError):
+    with _wall(walls, "system calls (seccomp)"):
         _seccomp(walls)
+
+
+@contextmanager
+def _wall(walls: Walls, around: str) -> Iterator[None]:
+    """A wall is put up. If that fails, ``walls.mode`` decides: no worker, or a line in its log."""
+    try:
+        yield
+    except OSError as error:
+        told = f"no wall around {around}: {error.strerror or error}"
+        if walls.mode == "required":
+            raise CannotConfine(f"{told} (workers.confinement: required)") from error
+        log.warning("%s", told)
 
 
 def missing_walls() -> Iterator[str]:
