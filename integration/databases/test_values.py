@@ -8,6 +8,7 @@ from decimal import Decimal
 from math import inf, isnan
 
 import pytest
+from adbc_driver_manager.dbapi import Error
 
 from integration.conftest import Deploy
 from integration.databases.support import NO_LIMITS, failure, rows
@@ -89,6 +90,30 @@ def test_what_would_be_another_value_is_refused_by_name(
         said = failure(connection, query)
     assert f"the column {column} of odd" in said
     assert "EXPLAIN" not in said
+
+
+@pytest.mark.parametrize(
+    ("query", "column"),
+    [
+        ("INSERT INTO odd.public.amount (id, free) VALUES (?, ?)", "free"),
+        ("INSERT INTO odd_my.amount (id, wide) VALUES (?, ?)", "wide"),
+        ("INSERT INTO odd.public.amount (id, price) VALUES (?, ?)", None),
+    ],
+)
+def test_many_rows_of_parameters_are_written_as_one_is(
+    odd: Deployment, query: str, column: str | None
+) -> None:
+    bound = [(90, Decimal("0.25")), (91, Decimal("98765432.25"))]
+    counted = "SELECT count(*) FROM odd.public.amount WHERE id >= 90"
+    with odd.connect(autocommit=True) as connection, connection.cursor() as cursor:
+        if column is not None:
+            with pytest.raises(Error, match=f"the column {column} of odd"):
+                cursor.executemany(query, bound)
+            assert rows(connection, counted) == [(0,)]
+            return
+        cursor.executemany(query, bound)
+        assert rows(connection, counted) == [(2,)]
+        cursor.execute("DELETE FROM odd.public.amount WHERE id >= 90")
 
 
 @pytest.mark.parametrize(

@@ -381,7 +381,7 @@ class Statements:
             width = len(statement.parameters)
             bulk = bulk_insert(statement.text, width)
             if bulk is not None and bound is not None and bound.num_columns == width:
-                self._push_down(one.cursor, statement, None)
+                self._push_down(one.cursor, statement, parameters.example(statement, bound))
                 return _bulk(connection, bulk, bound)
             several = bound is not None and bound.num_columns and bound.num_rows > 1
             with one.cursor.atomic() if several else nullcontext():
