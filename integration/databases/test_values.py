@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 from math import inf, isnan
 
+import pyarrow as pa
 import pytest
 from adbc_driver_manager.dbapi import Error
 
@@ -135,6 +137,28 @@ def test_what_is_the_same_value_is_read(
 ) -> None:
     with odd.connect(autocommit=True) as connection:
         assert rows(connection, query) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("catalog", "schema", "column"), [("odd", "public", "free"), ("odd_my", "odd", "wide")]
+)
+def test_bulk_loads_write_what_a_double_holds_and_nothing_more(
+    odd: Deployment, catalog: str, schema: str, column: str
+) -> None:
+    table = f"{catalog}.{schema}.amount"
+    ids = pa.array([90], pa.int32())
+    exact = pa.table({"ID": ids, column.upper(): [0.25]})
+    with odd.connect(autocommit=True) as connection, connection.cursor() as cursor:
+        load = partial(
+            cursor.adbc_ingest, "amount", mode="append", catalog_name=catalog, db_schema_name=schema
+        )
+        for wide in (pa.array([Decimal("98765432109876543.21")]), pa.array([2**53 + 1])):
+            loaded = pa.table({"id": ids, column: wide})
+            with pytest.raises(Error, match=f"the column {column} of odd"):
+                load(loaded)
+        assert load(exact) == 1
+        assert rows(connection, f"SELECT count(*) FROM {table} WHERE id = 90") == [(1,)]
+        cursor.execute(f"DELETE FROM {table} WHERE id = 90")
 
 
 def test_nan_and_infinity_are_read_where_double_is_the_type(odd: Deployment) -> None:

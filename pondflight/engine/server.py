@@ -295,7 +295,8 @@ class EngineServer(FlightSqlServer):
             self._storage.writing(call, self._database, adds=True),
             self._journal.during(call, f"INGEST INTO {quote(command.table)}", "INGEST") as entry,
         ):
-            total = ingest(self._sessions, self._pushdown, call, session, command, upload)
+            servers = self._databases.exact_servers
+            total = ingest(self._sessions, self._pushdown, servers, call, session, command, upload)
             entry.rows = lambda: total
             return total
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from pondflight.dsn import MYSQL, POSTGRES
 from pondflight.engine.databases import mysqlcolumns, postgrescolumns
@@ -36,8 +37,10 @@ OFF = f"SET SESSION {TEXT_PROTOCOL} = false"
 _PLANNED = frozenset(
     {"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "COPY", "CREATE", "EXECUTE"}
 )
+_SYSTEMS = {POSTGRES: postgrescolumns, MYSQL: mysqlcolumns}
 _SCANS = {"POSTGRES_SCAN": POSTGRES, "MYSQL_SCAN": MYSQL}
 _PIVOTS = frozenset({"pivot", "pivot_wider"})
+_DOUBLE_HOLDS_BITS = 32
 _VALID_TIMES_LONGER = 100.0
 """An answer that took a second is good for so many."""
 
@@ -100,7 +103,7 @@ class Lossless:
     def _look(
         self, cursor: duckdb.DuckDBPyConnection, server: Server, uses: list[_Use], text: str
     ) -> None:
-        system = postgrescolumns if server.system == POSTGRES else mysqlcolumns
+        system = _SYSTEMS[server.system]
         names = sorted({use.table for use in uses})
         columns = list(system.columns(_rows(cursor, server, system.listed(names))))
         read: list[Column] = []
@@ -109,10 +112,7 @@ class Lossless:
                 if column.table.lower() != use.table.lower():
                     continue
                 if use.writes and column.written_as_double and _may_set(text, column.name):
-                    raise NotSupported(
-                        f"the column {_place(server, column)} is {column.type}, and would be "
-                        f"written as DOUBLE, which has 15 digits{_ADVICE}"
-                    )
+                    raise _written_as_double(server, column)
                 if use.columns is None or column.name in use.columns:
                     read.append(column)
         self._read(cursor, server, read)
@@ -172,6 +172,40 @@ class Lossless:
                 answers[column, doubt] = bool(found)
                 self._answers[server.alias, source, doubt] = (bool(found), until)
         return answers
+
+
+def check_append(
+    cursor: duckdb.DuckDBPyConnection,
+    servers: Sequence[Server],
+    table: Sequence[str],
+    rows: pa.Schema,
+) -> None:
+    """Look at ``rows`` that are about to be loaded into ``table``, the parts of its whole name.
+
+    Raises ``NotSupported`` if they would be written as other values.
+    """
+    wide = {field.name.lower() for field in rows if not _fits_double(field.type)}
+    for server in servers:
+        if server.alias.lower() != table[0].lower():
+            continue
+        system = _SYSTEMS[server.system]
+        for column in system.columns(_rows(cursor, server, system.listed([table[-1]]))):
+            if column.written_as_double and column.name.lower() in wide:
+                raise _written_as_double(server, column)
+
+
+def _fits_double(kind: pa.DataType) -> bool:
+    """Whether a DOUBLE holds all values of an Arrow type."""
+    if pa.types.is_integer(kind):
+        return bool(kind.bit_width <= _DOUBLE_HOLDS_BITS)
+    return bool(pa.types.is_floating(kind) or pa.types.is_null(kind))
+
+
+def _written_as_double(server: Server, column: Column) -> NotSupported:
+    return NotSupported(
+        f"the column {_place(server, column)} is {column.type}, and would be written as DOUBLE, "
+        f"which has 15 digits{_ADVICE}"
+    )
 
 
 def _rows(cursor: duckdb.DuckDBPyConnection, server: Server, query: str) -> list[tuple[Any, ...]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 import duckdb
 import pyarrow as pa
 from pyarrow import flight
 
+from pondflight.engine.databases.lossless import Server, check_append
 from pondflight.engine.databases.pushdown import Pushdown
 from pondflight.engine.duck import quote
 from pondflight.engine.execution.sessions import Sessions
@@ -24,12 +25,15 @@ from pondflight.flightsql.commands import StatementIngest, TableExists, TableNot
 def ingest(
     sessions: Sessions,
     pushdown: Pushdown,
+    servers: Sequence[Server],
     call: Call,
     session: str,
     command: StatementIngest,
     upload: Upload,
 ) -> int:
     """Load the stream into the table that ``command`` names; the number of rows.
+
+    ``servers``: the attached databases whose values must not be changed on their way.
 
     All in one transaction: the session's, if one is open. A client that goes away half way
     looks to pyarrow like the end of the stream, so the connection is checked before that end
@@ -44,7 +48,7 @@ def ingest(
         cursor.register(view, pa.RecordBatchReader.from_batches(source.schema, iter(source)))
         try:
             with one.cursor.atomic():
-                cursor.execute(_statement(cursor, command, view, source.schema))
+                cursor.execute(_statement(cursor, servers, command, view, source.schema))
         except duckdb.Error:
             if source.failure is not None:
                 raise source.failure from None
@@ -121,8 +125,8 @@ def _check_target(command: StatementIngest) -> None:
         )
 
 
-def _target(cursor: duckdb.DuckDBPyConnection, command: StatementIngest) -> str:
-    """The table's whole name: a shorter one may be that of a temporary table or view."""
+def _target(cursor: duckdb.DuckDBPyConnection, command: StatementIngest) -> list[str]:
+    """The parts of the table's whole name: a shorter one may be of a temporary table or view."""
     catalog, schema = command.catalog, command.schema
     if command.temporary:
         catalog, schema = "temp", "main"
@@ -138,17 +142,19 @@ def _target(cursor: duckdb.DuckDBPyConnection, command: StatementIngest) -> str:
         current_catalog, current_schema, is_catalog = row
         if not is_catalog:  # to DuckDB a.b is table b of the catalog a, too
             catalog, schema = current_catalog, schema or current_schema
-    return ".".join(quote(part) for part in (catalog, schema, command.table) if part)
+    return [part for part in (catalog, schema, command.table) if part]
 
 
 def _statement(
     cursor: duckdb.DuckDBPyConnection,
+    servers: Sequence[Server],
     command: StatementIngest,
     view: str,
     schema: pa.Schema,
 ) -> str:
     options = command.table_definition_options
-    target = _target(cursor, command)
+    parts = _target(cursor, command)
+    target = ".".join(map(quote, parts))
     create = "CREATE TEMP TABLE" if command.temporary else "CREATE TABLE"
     name = quote(command.table) if command.temporary else target
     if not _exists(cursor, target):
@@ -159,6 +165,7 @@ def _statement(
         create = create.replace("CREATE", "CREATE OR REPLACE")
         return f"{create} {name} AS SELECT * FROM {quote(view)}"
     if options.if_exists == TableExists.APPEND:
+        check_append(cursor, servers, parts, schema)
         columns = ", ".join(quote(column) for column in schema.names)
         return f"INSERT INTO {target} ({columns}) SELECT * FROM {quote(view)}"
     raise AlreadyExists(
