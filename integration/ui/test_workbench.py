@@ -51,7 +51,7 @@ def test_a_token_opens_the_tree_and_a_wrong_one_is_refused(
     forged = stack.token("ann")[:-4] + "AAAA"
     page.fill("#token", forged)
     page.click("#sign-in-button")
-    expect(page.locator("#welcome-error")).to_contain_text("does not accept this token")
+    expect(page.locator("#welcome-error")).to_contain_text("rejected this token")
     sign_in(page, stack.token("ann"))
     expect(page.locator(".tree")).to_contain_text("sample")
     page.reload()
@@ -225,8 +225,8 @@ def test_a_result_that_breaks_off_is_never_taken_for_a_whole_one(work: Page) -> 
         "SELECT CASE WHEN range = 900000 THEN error('late') ELSE range END AS n "
         "FROM range(1000000)",
     )
-    expect(work.locator(".failure")).to_contain_text("The result broke off")
-    expect(work.locator(".result-status")).to_contain_text("broke off after")
+    expect(work.locator(".failure")).to_contain_text("The result is incomplete")
+    expect(work.locator(".result-status")).to_contain_text("incomplete after")
     expect(work.locator(".grid-row").first).to_be_visible()  # what has come can still be read
     expect(work.get_by_role("button", name="CSV", exact=True)).to_be_disabled()
 
@@ -386,7 +386,7 @@ def test_snippets_can_be_copied(work: Page, stack: Stack) -> None:
         work.get_by_role("tab", name=name).click()
         expect(work.locator("#snippet")).to_contain_text("YOUR_TOKEN")
     work.get_by_role("tab", name="pyarrow").click()
-    work.get_by_label("Put my token into it").check()
+    work.get_by_label("Include my token").check()
     work.click("#copy-snippet")
     copied: Any = work.evaluate("navigator.clipboard.readText()")
     assert "eyJ" in copied

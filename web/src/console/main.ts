@@ -60,7 +60,7 @@ async function signIn(): Promise<void> {
   } catch (error) {
     const refused = error instanceof Problem && error.status === 401;
     byId("welcome-error").textContent = refused
-      ? "The server does not accept this token: it is wrong, or has expired."
+      ? "The server rejected this token. It is invalid or has expired."
       : (error as Error).message;
     field.focus();
   }
@@ -94,7 +94,7 @@ async function refresh(): Promise<void> {
     drawStatements();
   } catch (error) {
     if (error instanceof Problem && (error.status === 401 || error.status === 403)) {
-      welcome(document.body.dataset.view === "work" ? "Your session has ended: sign in again." : "");
+      welcome(document.body.dataset.view === "work" ? "Your session has ended. Sign in again." : "");
       return;
     }
     byId("pulse").textContent = "no connection";
@@ -126,7 +126,7 @@ function drawWorkers(now: Status): void {
   byId("workers-count").textContent = plural(now.workers.length, "worker");
   const rows = now.workers.map((worker) => {
     const history = histories.get(worker.id);
-    const user = worker.user ?? "nobody yet";
+    const user = worker.user ?? "unclaimed";
     const button = h(
       "button",
       {
@@ -153,7 +153,7 @@ function drawWorkers(now: Status): void {
     );
     return { key: worker.id, row };
   });
-  if (rows.length === 0) rows.push({ key: "", row: none(8, "No worker runs. The next statement of a user starts theirs.") });
+  if (rows.length === 0) rows.push({ key: "", row: none(8, "No workers are running. A user's next statement starts one.") });
   reconcile(byId("workers"), rows);
 }
 
@@ -165,9 +165,9 @@ function drawStatements(): void {
   if (status === null) return;
   const wanted = byId<HTMLInputElement>("filter").value.trim().toLowerCase();
   const notes = {
-    masked: "values are shown as ?",
+    masked: "values are masked as ?",
     full: "",
-    none: "their text is switched off (console.statement_text)",
+    none: "text is hidden (console.statement_text)",
   };
   byId("statements-note").textContent = notes[status.statement_text];
   const found = status.statements.filter(
@@ -206,7 +206,7 @@ function drawStatements(): void {
     );
     return { key: statement.id, row };
   });
-  if (rows.length === 0) rows.push({ key: "", row: none(7, "No such statement in the workers that run now.") });
+  if (rows.length === 0) rows.push({ key: "", row: none(7, "No matching statements on the running workers.") });
   reconcile(byId("statements"), rows);
 }
 
@@ -239,9 +239,9 @@ async function act(path: string, body: unknown, done: string): Promise<void> {
 }
 
 async function stopWorker(worker: Worker): Promise<void> {
-  const text = "Its statements end, and what it holds in memory is gone. The user's next statement starts a new one.";
-  if (!(await confirmed(`Stop the worker of ${worker.user ?? "nobody"}?`, text, "Stop the worker"))) return;
-  await act("/console/workers/stop", { worker: worker.id }, `The worker of ${worker.user ?? "nobody"} has stopped`);
+  const text = "Its statements are cancelled and its in-memory data is lost. The user's next statement starts a new one.";
+  if (!(await confirmed(`Stop the worker of ${worker.user ?? "no user"}?`, text, "Stop the worker"))) return;
+  await act("/console/workers/stop", { worker: worker.id }, `The worker of ${worker.user ?? "no user"} has stopped`);
 }
 
 async function cancelStatement(statement: Statement): Promise<void> {

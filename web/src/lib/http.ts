@@ -25,7 +25,7 @@ export async function call(path: string, init: RequestInit = {}): Promise<Respon
     response = await fetch(path, { credentials: "same-origin", redirect: "error", ...init });
   } catch (error) {
     if (init.signal?.aborted) throw error;
-    throw new Problem(0, "No connection", "the server cannot be reached: is it running?");
+    throw new Problem(0, "No connection", "the server cannot be reached; is it running?");
   }
   if (!response.ok) throw await problemOf(response);
   return response;

@@ -46,7 +46,7 @@ export class Chart {
   /** Why there is no chart of this result; null if there is one. */
   static refuses(store: Store): string | null {
     if (store.rows === 0) return "no rows";
-    return store.columns.some((c) => c.numeric) ? null : "no column of numbers";
+    return store.columns.some((c) => c.numeric) ? null : "no numeric column";
   }
 
   show(store: Store): void {
@@ -82,8 +82,8 @@ export class Chart {
       return [h("label", { class: "check" }, box, column.name)];
     });
     this.controls.replaceChildren(
-      h("label", { class: "field" }, "Along the bottom", x),
-      h("fieldset", { class: "chart-series" }, h("legend", {}, "Upwards"), ...toggles.slice(0, 12)),
+      h("label", { class: "field" }, "X axis", x),
+      h("fieldset", { class: "chart-series" }, h("legend", {}, "Y axis"), ...toggles.slice(0, 12)),
     );
   }
 
@@ -166,8 +166,8 @@ function lines(store: Store, x: number, y: number[]): Data {
     if (Number.isFinite(at)) points.push([at, row]);
   }
   points.sort((a, b) => a[0] - b[0]);
-  let note = step > 1 ? `Every ${count(step)}th of ${count(store.rows)} rows is drawn.` : "";
-  if (points.length === 0) note = `${store.columns[x]?.name} has no value that can be drawn.`;
+  let note = step > 1 ? `Every ${count(step)}th of ${count(store.rows)} rows is shown.` : "";
+  if (points.length === 0) note = `${store.columns[x]?.name} has no values to plot.`;
   return {
     x: points.map(([at]) => at),
     labels: null,
@@ -191,10 +191,10 @@ function bars(store: Store, x: number, y: number[]): Data {
     }
   }
   let entries = [...groups];
-  const notes = repeated ? ["Rows with the same label are added up."] : [];
+  const notes = repeated ? ["Rows with the same label are summed."] : [];
   if (entries.length > MOST_BARS) {
     entries = entries.sort((a, b) => (b[1][0] ?? 0) - (a[1][0] ?? 0)).slice(0, MOST_BARS);
-    notes.push(`The ${MOST_BARS} largest of ${count(groups.size)} are drawn.`);
+    notes.push(`The ${MOST_BARS} largest of ${count(groups.size)} are shown.`);
   }
   return {
     x: entries.map((_, i) => i),

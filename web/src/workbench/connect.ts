@@ -100,14 +100,14 @@ export function showConnect(session: Session, address: Address): void {
   const dialog = h(
     "dialog",
     { class: "dialog wide", "aria-labelledby": "connect-title" },
-    h("h2", { id: "connect-title" }, "Connect from elsewhere"),
-    h("p", { class: "muted" }, "The same worker, the same tables: whatever connects with your token is you."),
+    h("h2", { id: "connect-title" }, "Connect from another program"),
+    h("p", { class: "muted" }, "Programs that connect with your token use the same worker and see the same tables as you do here."),
     h("div", { class: "tabs", role: "tablist", "aria-label": "Client" }, ...tabs),
     code,
     h(
       "form",
       { method: "dialog", class: "dialog-actions" },
-      h("label", { class: "check grow" }, withToken, "Put my token into it"),
+      h("label", { class: "check grow" }, withToken, "Include my token"),
       h("button", { type: "button", class: "button", id: "copy-snippet", onclick: () => void copy() }, "Copy"),
       h("button", { class: "button primary" }, "Close"),
     ),

@@ -48,7 +48,7 @@ function welcome(message = ""): void {
 async function signIn(text: string): Promise<void> {
   const found = sessions.read(text);
   if (found === null) {
-    welcome("That is not a token: a token has three parts, with dots between them.");
+    welcome("This is not a token. A token has three parts, separated by dots.");
     return;
   }
   await enter(found);
@@ -90,7 +90,7 @@ async function enter(found: Session): Promise<void> {
   } catch (error) {
     sessions.forget();
     const refused = error instanceof Problem && error.status === 401;
-    welcome(refused ? "The server does not accept this token: it is wrong, or has expired." : (error as Error).message);
+    welcome(refused ? "The server rejected this token. It is invalid or has expired." : (error as Error).message);
   } finally {
     submit.disabled = false;
   }
@@ -134,7 +134,7 @@ function workbench(
       editor.mark(problem.message, problem.position, base);
       if (problem.status === 401) {
         sessions.forget();
-        toast("Your token has expired: sign in again.", "error");
+        toast("Your token has expired. Sign in again.", "error");
         welcome("Your token has expired.");
       }
     },
@@ -173,7 +173,7 @@ function workbench(
     }
   };
   byId("refresh").replaceChildren(icon("refresh"));
-  byId("refresh").addEventListener("click", () => void refresh().then(() => toast("Databases read again")));
+  byId("refresh").addEventListener("click", () => void refresh().then(() => toast("Refreshed")));
   byId("connect").replaceChildren(icon("plug"), h("span", {}, "Connect"));
   byId("connect").addEventListener("click", () => {
     const tls = location.protocol === "https:";
@@ -225,7 +225,7 @@ function askBar(editor: Editor, run: () => void): void {
     callJson<Written>("/ai/sql", postJson({ question }, headers))
       .then((written) => {
         editor.set(`-- ${question.replaceAll(/\s+/g, " ")}\n${written.sql.trim()}\n`);
-        note.textContent = `Written by ${written.model}${written.repaired ? ", at the second try" : ""}, and checked in your worker. Read it before you rely on it.`;
+        note.textContent = `Written by ${written.model}${written.repaired ? ", on the second attempt" : ""}, and checked in your worker. Read it before you rely on it.`;
         run();
       })
       .catch((error: unknown) => {

@@ -50,7 +50,7 @@ export function asProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;
   const detail = error instanceof Error ? error.message : String(error);
   if (/network|terminated|aborted|reset|expected to read/i.test(detail)) {
-    return new Problem(0, "The result broke off", "what is shown is not all of it: run it again");
+    return new Problem(0, "The result is incomplete", "some rows are missing; run the query again");
   }
-  return new Problem(0, "The result cannot be read", `what came is no result of this server (${detail})`);
+  return new Problem(0, "The result cannot be read", `the response is not a result of this server (${detail})`);
 }

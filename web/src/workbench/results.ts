@@ -11,7 +11,7 @@ import type { Session } from "./session";
 import { MAX_BYTES, Store } from "./store";
 
 const PROGRESS_MS = 100;
-const AGAIN = "an export runs the query again, on a connection that can only read and has no temporary tables";
+const AGAIN = "an export runs the query again, on a read-only connection without temporary tables";
 
 export class Results {
   private readonly grid = new Grid();
@@ -33,7 +33,7 @@ export class Results {
     this.exports = (Object.keys(FORMATS) as Format[]).map((format) =>
       h(
         "button",
-        { type: "button", class: "button small", disabled: true, title: `Run again, and save all rows as ${FORMATS[format].name}`, onclick: () => void this.export(format) },
+        { type: "button", class: "button small", disabled: true, title: `Run the query again and save all rows as ${FORMATS[format].name}`, onclick: () => void this.export(format) },
         FORMATS[format].name,
       ),
     );
@@ -135,21 +135,21 @@ export class Results {
     if (store.isCount) {
       const changed = store.number(0, 0);
       this.status.textContent = `${changed === 0 ? "No rows" : plural(changed, "row")} changed · ${duration(seconds)}`;
-      this.message("Done", changed === 0 ? "The statement has run." : `${plural(changed, "row")} changed.`);
+      this.message("Done", changed === 0 ? "The statement finished." : `${plural(changed, "row")} changed.`);
       return;
     }
     this.status.textContent = `${plural(store.rows, "row")} · ${duration(seconds)} · ${bytes(store.bytes)}`;
-    if (store.rows === 0) this.view.append(h("p", { class: "no-rows" }, "The query gives no rows."));
+    if (store.rows === 0) this.view.append(h("p", { class: "no-rows" }, "The query returned no rows."));
     if (store.full) {
-      this.status.textContent = `The first ${count(store.rows)} rows: a tab holds ${bytes(MAX_BYTES)}. Export has all of them.`;
+      this.status.textContent = `The first ${count(store.rows)} rows. A tab holds at most ${bytes(MAX_BYTES)}; export to get all rows.`;
     }
     this.setActions(store.columns.length > 0);
   }
 
   private cancelled(seconds: number): void {
     const rows = this.store?.rows ?? 0;
-    this.status.textContent = `Cancelled after ${duration(seconds)}${rows > 0 ? `: ${plural(rows, "row")} had come` : ""}`;
-    if (rows === 0) this.message("Cancelled", "The statement was ended in your worker.");
+    this.status.textContent = `Cancelled after ${duration(seconds)}${rows > 0 ? `, ${plural(rows, "row")} received` : ""}`;
+    if (rows === 0) this.message("Cancelled", "Your worker stopped the statement.");
     else this.setActions(true);
   }
 
@@ -169,7 +169,7 @@ export class Results {
   }
 
   private empty(): void {
-    this.message("Nothing has run yet", "Write SQL above, or choose a table on the left. Ctrl + Enter runs it.");
+    this.message("No results yet", "Write SQL above, or choose a table on the left. Ctrl + Enter runs it.");
   }
 
   private message(title: string, text: string): void {

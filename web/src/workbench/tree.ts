@@ -98,7 +98,7 @@ export class Tree {
       if (wanted !== "" && tables.length === 0) continue;
       items.push(this.database(database, tables, wanted !== "", open));
     }
-    const none = h("li", { class: "tree-empty", role: "none" }, "Nothing has that name.");
+    const none = h("li", { class: "tree-empty", role: "none" }, "No matches.");
     this.element.replaceChildren(...(items.length > 0 ? items : [none]));
     const first = this.element.querySelector<HTMLElement>("[role=treeitem]");
     if (first !== null) first.tabIndex = 0;
