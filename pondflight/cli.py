@@ -1,7 +1,7 @@
 """The command line: ``serve``, ``token``, ``check``, ``probe``, ``workers``, ``doctor`` and more.
 
-Thin, and light to import: a command imports what it runs when it runs. ``worker`` is started once
-per user and its start is waited for; it must not pay for what only ``serve`` needs.
+Keep this module light to import: each command imports what it needs when it runs. ``worker`` starts
+once per user, and the user waits for it, so it must not import what only ``serve`` needs.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from pondflight.settings import Settings
 
 BAD_USAGE = 2
-"""Exit code where the command line or the configuration is wrong."""
+"""Exit code for a mistake in the command line or the configuration."""
 
 HOW_TO_SIGN = (
     "JWT_SECRET is not set: set it to at least 32 random characters, such as\n"
     '  export JWT_SECRET="$(openssl rand -base64 32)"\n'
     "or\n"
     "  export JWT_SECRET=\"$(python3 -c 'import secrets; print(secrets.token_urlsafe(32))')\"\n"
-    "or set JWT_SECRET_FILE to the name of a file with it"
+    "or set JWT_SECRET_FILE to the name of a file that contains it"
 )
 
 
@@ -86,7 +86,7 @@ class _Walls(click.ParamType[Walls]):
 
 
 class _Group(click.Group):
-    """Shows our own errors as what they are: sentences for a person, one a line."""
+    """A group that prints our own errors as one line each on stderr, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -101,7 +101,7 @@ class _Group(click.Group):
 
 
 class _WithVariables(click.Command):
-    """A command whose help ends with the environment variables that the settings have."""
+    """A command whose help ends with the environment variables of the settings."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from pondflight.settings.schema import ROOT
@@ -112,7 +112,7 @@ class _WithVariables(click.Command):
             for key in ROOT.leaves()
             if key.env is not None
         ]
-        with formatter.section("Environment variables (before the file)"):
+        with formatter.section("Environment variables (they override the file)"):
             formatter.write_dl(rows)
 
 
@@ -125,8 +125,8 @@ CONFIG = click.option(
     "config",
     type=_FILE,
     metavar="FILE",
-    help="YAML file with the settings; config.example.yaml has every key. Without it, /config.yaml "
-    "or /etc/pondflight/config.yaml is read where it exists.",
+    help="YAML file with the settings; config.example.yaml has every key. Default: /config.yaml "
+    "or /etc/pondflight/config.yaml, if it exists.",
 )
 
 LOG_LEVEL = click.option(
@@ -134,7 +134,7 @@ LOG_LEVEL = click.option(
     type=click.Choice(["debug", "info", "warn", "error"]),
     default="info",
     show_default=True,
-    help="Least level of the lines that are logged to stderr.",
+    help="Minimum log level. Logs go to stderr.",
 )
 
 
@@ -151,24 +151,26 @@ def main() -> None:
     "--caddy/--no-caddy",
     "with_caddy",
     default=None,
-    help="Start Caddy in front, for TLS; without either, only in the demonstration.",
+    help="Start Caddy in front, for TLS. Default: only in the demonstration.",
 )
 @click.option(
     "--demo",
     is_flag=True,
-    help="Start the demonstration; of the environment, only addresses and ports count.",
+    help="Start the demonstration. It reads only addresses and ports from the environment.",
 )
 def serve(config: Path | None, log_level: str, *, with_caddy: bool | None, demo: bool) -> None:
-    """Start the proxy: Flight SQL, HTTP and health, and a worker for each user who comes.
+    """Start the proxy: it serves Flight SQL, HTTP and health, and starts a worker for each user.
 
-    Without --config and without JWT_SECRET it starts a demonstration: with a secret that is
-    generated for this run, and a small sample database. With either of them, or with containers for
-    workers, it is the real thing, and refuses to start without JWT_SECRET.
+    Without a configuration file and without JWT_SECRET, it starts a demonstration with a generated
+    secret and a small sample database. With either of them, or with workers in containers, it
+    starts a real deployment, and refuses to do so without JWT_SECRET.
 
-    With --caddy, and in the demonstration, Caddy stands in front, with TLS on caddy.port for Flight
-    SQL, HTTP and health alike. Its authority is made for the run; clients have to trust it.
+    With --caddy, and in the demonstration, Caddy runs in front and serves Flight SQL, HTTP and
+    health with TLS on caddy.port. Caddy's certificate authority is created for this run, and
+    clients have to trust it.
 
-    Ctrl-C or SIGTERM ends it, and all workers with it.
+    Ctrl-C or SIGTERM stops the proxy. Workers stop with it, unless workers.keep_on_exit leaves
+    containers running.
     """
     from pondflight.settings import find_file, read
     from pondflight.telemetry import logs
@@ -194,13 +196,13 @@ def serve(config: Path | None, log_level: str, *, with_caddy: bool | None, demo:
     sys.exit(run(loaded, zero_config=zero_config, with_caddy=with_caddy))
 
 
-@main.command(short_help="Run the DuckDB of one user (what a backend starts).")
+@main.command(short_help="Run one user's DuckDB (started by a backend).")
 @click.option(
     "--listen",
     default="grpc://127.0.0.1:0",
     show_default=True,
     metavar="URI",
-    help="Where to listen; port 0 is any that is free.",
+    help="Where to listen; port 0 picks a free port.",
 )
 @click.option(
     "--credential-sha256",
@@ -230,7 +232,7 @@ def serve(config: Path | None, log_level: str, *, with_caddy: bool | None, demo:
     type=click.Path(file_okay=False, path_type=Path),
     required=True,
     metavar="DIR",
-    help="Directory for what does not fit into memory.",
+    help="Directory for data that does not fit into memory.",
 )
 @click.option(
     "--storage",
@@ -243,19 +245,19 @@ def serve(config: Path | None, log_level: str, *, with_caddy: bool | None, demo:
     type=_Walls(),
     default="{}",
     metavar="JSON",
-    help="What the worker may reach beside its directories; without it, there are no walls.",
+    help="What the worker may reach besides its directories. Default: it is not confined.",
 )
 @click.option(
     "--lifeline",
     is_flag=True,
-    help="End when standard input does: what started this holds the other end.",
+    help="Stop when standard input is closed. The starting process holds the other end.",
 )
 @click.option(
     "--orphan-timeout",
     type=_Duration(),
     default="0s",
     metavar="DURATION",
-    help="End when no proxy has said anything for so long; 0s: never.",
+    help="Stop when no proxy has called for this long; 0s: never.",
 )
 @LOG_LEVEL
 def worker(  # noqa: PLR0913 - one for each option
@@ -271,7 +273,7 @@ def worker(  # noqa: PLR0913 - one for each option
     orphan_timeout: timedelta,
     log_level: str,
 ) -> None:
-    """Run the private DuckDB of one user. A backend starts this, not a person."""
+    """Run one user's private DuckDB. Backends start this command; you need not."""
     from pondflight.telemetry import logs
 
     logs.configure(log_level)
@@ -299,22 +301,22 @@ def worker(  # noqa: PLR0913 - one for each option
 
 
 @main.command(short_help="Print a token for a user.")
-@click.option("--sub", required=True, metavar="NAME", help="The user whom the token is for.")
+@click.option("--sub", required=True, metavar="NAME", help="The user the token is for.")
 @click.option(
     "--ttl",
     type=_Duration(),
     default="1h",
     show_default=True,
     metavar="DURATION",
-    help="How long it is valid.",
+    help="How long the token is valid.",
 )
-@click.option("--admin", is_flag=True, help="Let it do what only an administrator may.")
+@click.option("--admin", is_flag=True, help="Make it an administrator's token.")
 def token(sub: str, ttl: timedelta, *, admin: bool) -> None:
-    """Print a token (a JWT) for a user, made with JWT_SECRET or JWT_SECRET_FILE."""
+    """Print a token (a JWT) for a user, signed with JWT_SECRET or JWT_SECRET_FILE."""
     from pondflight.auth.tokens import Tokens
     from pondflight.settings import load
 
-    # Of the environment the secret alone: no other setting, or mistake in one, matters here.
+    # Read only the secret from the environment: other settings, or mistakes in them, do not matter.
     names = ("JWT_SECRET", "JWT_SECRET_FILE")
     secret = load(
         environ={name: os.environ[name] for name in names if name in os.environ}
@@ -330,9 +332,9 @@ def token(sub: str, ttl: timedelta, *, admin: bool) -> None:
     "--service",
     default="",
     metavar="NAME",
-    help="Service to ask for, such as arrow.flight.protocol.FlightService; all of it without.",
+    help="Service to ask about, such as arrow.flight.protocol.FlightService. Default: the server.",
 )
-@click.option("--watch", is_flag=True, help="Print the status, and each change of it.")
+@click.option("--watch", is_flag=True, help="Print the status, and again whenever it changes.")
 @click.option(
     "--timeout",
     type=_Duration(),
@@ -341,10 +343,10 @@ def token(sub: str, ttl: timedelta, *, admin: bool) -> None:
     metavar="DURATION",
     help="How long to wait for an answer.",
 )
-@click.option("--ca", type=_FILE, metavar="FILE", help="Authority that signed the server's name.")
-@click.option("--cert", type=_FILE, metavar="FILE", help="Certificate of this client.")
-@click.option("--key", type=_FILE, metavar="FILE", help="Key of that certificate.")
-@click.option("--server-name", metavar="NAME", help="Name in the server's certificate.")
+@click.option("--ca", type=_FILE, metavar="FILE", help="CA that signed the server's certificate.")
+@click.option("--cert", type=_FILE, metavar="FILE", help="Client certificate.")
+@click.option("--key", type=_FILE, metavar="FILE", help="Key of the client certificate.")
+@click.option("--server-name", metavar="NAME", help="Name expected in the server's certificate.")
 def probe(
     *,
     address: str | None,
@@ -356,11 +358,11 @@ def probe(
     key: Path | None,
     server_name: str | None,
 ) -> None:
-    """Ask the gRPC health service at ADDRESS and print what it says.
+    """Ask the gRPC health service at ADDRESS and print its status.
 
-    ADDRESS is host:port or grpc://host:port, or grpc+tls://host:port for TLS; without it, this
-    machine's own: 127.0.0.1 and HEALTH_PORT. The exit code is 0 if the answer is SERVING and 1
-    otherwise, as a HEALTHCHECK wants it.
+    ADDRESS is host:port or grpc://host:port, or grpc+tls://host:port for TLS. The default is
+    127.0.0.1 and HEALTH_PORT. The exit code is 0 if the status is SERVING and 1 otherwise, as
+    Docker's HEALTHCHECK expects.
     """
     from pondflight.ops import probe as client
     from pondflight.settings import load
@@ -382,9 +384,9 @@ def probe(
 @main.command(short_help="Validate the settings and print them.")
 @CONFIG
 def check(config: Path | None) -> None:
-    """Validate the settings and print those that are in effect, with secrets masked.
+    """Validate the settings and print the effective ones, with secrets masked.
 
-    Ends with exit code 2 and a list of all mistakes if there are any.
+    If there are mistakes, it lists all of them and exits with code 2.
     """
     import yaml
 
@@ -401,16 +403,16 @@ def check(config: Path | None) -> None:
         click.echo(f"warning: {warning}", err=True)
 
 
-@main.command(short_help="Find out what is wrong.")
+@main.command(short_help="Diagnose problems.")
 @CONFIG
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def doctor(config: Path | None, *, as_json: bool) -> None:
     """Find out what keeps pondflight from working here, and say what to do about it.
 
-    Asks about the ports, the memory, Docker (its socket, the daemon, the image, the network), a
-    worker's start, and each attached database, from this host and from inside a worker.
+    It checks the ports, the memory, Docker (its socket, the daemon, the image, the network),
+    starting a worker, and each attached database, both from this host and from inside a worker.
 
-    Ends with exit code 1 if anything fails, and with 2 if the configuration itself is wrong.
+    The exit code is 1 if anything fails, and 2 if the configuration is wrong.
     """
     from pondflight.settings import find_file, load
 

@@ -130,7 +130,7 @@ def test_workers_are_listed_shown_and_stopped_from_the_command_line(
 
     busy = pondflight("workers", "stop", "ann", **by_secret)
     assert busy.returncode == 1
-    assert "the worker runs 1 statement(s)" in busy.stderr
+    assert "a statement is running on the worker" in busy.stderr
     assert pondflight("workers", "stop", "ann", "--force", **by_secret).returncode == 0
     with pytest.raises(flight.FlightUnavailableError):
         for _ in reader:

@@ -25,7 +25,7 @@ _WIDEST = 40
 
 _HOW_TO_SIGN = (
     "no token: give --token (`pondflight token --sub NAME --admin` prints one), or set JWT_SECRET "
-    "to that of the proxy"
+    "to the same value as the proxy"
 )
 _HEADER = ("ID", "USER", "STATE", "AGE", "IDLE", "MEMORY", "CPU", "STATEMENTS")
 
@@ -33,7 +33,7 @@ Options = Callable[[Callable[..., None]], Callable[..., None]]
 
 
 def _connection(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that all commands have."""
+    """Add the options that all the commands have."""
     options: Sequence[Options] = (
         click.option(
             "--url",
@@ -48,13 +48,13 @@ def _connection(command: Callable[..., None]) -> Callable[..., None]:
             envvar="PONDFLIGHT_TOKEN",
             show_envvar=True,
             metavar="JWT",
-            help="Token of an administrator. Without it one is made with JWT_SECRET.",
+            help="An administrator's token. Default: one made with JWT_SECRET.",
         ),
         click.option(
             "--tls-ca",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
             metavar="FILE",
-            help="Certificates to trust, in place of the system's.",
+            help="Certificates to trust, instead of the system's.",
         ),
         click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs."),
     )
@@ -71,7 +71,7 @@ def workers() -> None:
 @workers.command("list", short_help="List all workers.")
 @_connection
 def list_workers(*, url: str, token: str | None, tls_ca: Path | None, as_json: bool) -> None:
-    """List all workers, the oldest first."""
+    """List all workers, oldest first."""
     found = _client(url, token, tls_ca).workers()
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -83,11 +83,11 @@ def list_workers(*, url: str, token: str | None, tls_ca: Path | None, as_json: b
         click.echo("  ".join(cells).rstrip())
 
 
-@workers.command(short_help="Show one worker, and its last log lines.")
+@workers.command(short_help="Show one worker and its last log lines.")
 @click.argument("worker")
 @_connection
 def show(*, worker: str, url: str, token: str | None, tls_ca: Path | None, as_json: bool) -> None:
-    """Show one worker (by id, name or user), and the last lines that it wrote."""
+    """Show one worker (by id, name or user) and its last log lines."""
     found = _client(url, token, tls_ca).worker(worker)
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -101,7 +101,7 @@ def show(*, worker: str, url: str, token: str | None, tls_ca: Path | None, as_js
 
 @workers.command(short_help="Stop one worker.")
 @click.argument("worker")
-@click.option("--force", is_flag=True, help="Stop it even if a statement runs on it.")
+@click.option("--force", is_flag=True, help="Stop it even if a statement is running.")
 @_connection
 def stop(
     *,
@@ -112,7 +112,7 @@ def stop(
     tls_ca: Path | None,
     as_json: bool,
 ) -> None:
-    """Stop one worker (by id, name or user). What it holds in memory is gone."""
+    """Stop one worker (by id, name or user). Its in-memory data is lost."""
     was = _client(url, token, tls_ca).stop(worker, force=force)
     if as_json:
         click.echo(json.dumps(was, indent=2))
@@ -127,11 +127,11 @@ def _client(url: str, token: str | None, tls_ca: Path | None) -> AdminClient:
 
 
 def _own_tokens() -> Callable[[str], str]:
-    """Signs a token for each action, with the secret that this machine has."""
+    """Return a function that signs a token for an action with this machine's secret."""
     from pondflight.auth.tokens import Tokens  # noqa: PLC0415
     from pondflight.settings import load  # noqa: PLC0415
 
-    # Of the environment the secret alone: no other setting, or mistake in one, matters here.
+    # Read only the secret from the environment: other settings, or mistakes in them, do not matter.
     names = ("JWT_SECRET", "JWT_SECRET_FILE")
     environ = {name: os.environ[name] for name in names if name in os.environ}
     secret = load(environ=environ).security.jwt_secret
@@ -156,7 +156,7 @@ def _row(worker: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _user(worker: dict[str, Any]) -> str:
-    """The user; in parentheses what stands for one who is not known, or not there yet."""
+    """Return the user, or ``(key)`` if the name is unknown, or ``(warm)`` if unclaimed."""
     if worker["user"]:
         return _printable(worker["user"])
     return f"({worker['key'][:_ID]})" if worker["key"] else "(warm)"
@@ -167,7 +167,7 @@ def _clipped(text: str) -> str:
 
 
 def _span(seconds: float) -> str:
-    """A time span in its two largest units: ``3h12m``."""
+    """Format a time span in its two largest units, such as ``3h12m``."""
     whole = int(seconds)
     if whole < _MINUTE:
         return f"{whole}s"
@@ -179,5 +179,5 @@ def _span(seconds: float) -> str:
 
 
 def _printable(text: str) -> str:
-    """``text`` for a terminal: what would move its cursor or turn its reading is escaped."""
+    """Escape control and invisible characters, which could disturb a terminal."""
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)

@@ -179,7 +179,7 @@ class AttachedDatabase(Section):
     """One database that workers attach."""
 
     alias: Alias = Field(description="Name of the database in SQL: alias.schema.table.")
-    type: Type = Field(description="System that the database runs on; mysql is MariaDB too.")
+    type: Type = Field(description="Database system; mysql also means MariaDB.")
     connection_string: Annotated[
         ConnectionString,
         Accepts(
@@ -187,28 +187,30 @@ class AttachedDatabase(Section):
             " absolute path of a sqlite or duckdb file",
             secret=True,
         ),
-    ] = Field(description="Where it is and how to log in. Take the password from ${NAME}.")
-    read_only: Flag = Field(default=True, description="Refuse every write to it.")
+    ] = Field(
+        description="Where the database is and how to log in. Take the password from ${NAME}."
+    )
+    read_only: Flag = Field(default=True, description="Refuse all writes to the database.")
     exact: Flag = Field(
         default=True,
-        description="Refuse statements that DuckDB would read or write other values for than the"
-        " server has: decimals as DOUBLE, NaN as 0. For postgres and mysql.",
+        description="Refuse statements for which DuckDB would read or write values that differ from"
+        " the server's, such as decimals as DOUBLE or NaN as 0. For postgres and mysql.",
     )
     on_invalid: Invalid = Field(
         default=None,
-        description="What becomes of a cell that cannot be read as its column's type: an error of"
-        " the statement, NULL, or text. Left out: text for sqlite, null for mysql, else error.",
+        description="How to read a cell that does not fit its column's type: error (the statement"
+        " fails), null or text. Default: text for sqlite, null for mysql, otherwise error.",
     )
     allow: Claims = Field(
         default=None,
-        description="Who sees it: whose token has one of these values in one of these claims."
-        " Everybody, if it is left out.",
+        description="Who may see it: users whose token has one of these values in one of these"
+        " claims. Default: everybody.",
     )
-    demo: Flag = Field(default=False, description="Show it to users of demo tokens, too.")
+    demo: Flag = Field(default=False, description="Show it to demo users as well.")
     max_connections: Count = Field(
         default=16,
-        description="Connections to its server that a user's worker may have at once. Each open"
-        " transaction holds one.",
+        description="Maximum number of connections from one worker to the database server. Each"
+        " open transaction holds one.",
     )
 
     @field_validator("on_invalid")

@@ -64,14 +64,15 @@ OUR_IMAGE = f"pondflight:{__version__}"
 
 
 class TLS(Section):
-    """TLS on the port of Flight SQL, where nothing in front has it. HTTP and health stay plain."""
+    """TLS on the Flight SQL port, for use without a reverse proxy. HTTP and health stay plain."""
 
     cert: Annotated[File, Env("TLS_CERT")] = Field(
         default=None,
-        description="Certificate chain in PEM, the server's own first. Read once, at the start.",
+        description="Certificate chain in PEM, the server's own certificate first. Read once, at "
+        "the start.",
     )
     key: Annotated[File, Env("TLS_KEY")] = Field(
-        default=None, description="Key of the certificate, in PEM, without a password."
+        default=None, description="Private key of the certificate, in PEM, without a password."
     )
 
 
@@ -96,17 +97,17 @@ class Server(Section):
     tls: TLS = TLS()
     allowed_hosts: Annotated[tuple[AllowedHost, ...], Env("ALLOWED_HOSTS")] = Field(
         default=(),
-        description="Host names that HTTP answers to, beside IP addresses, localhost and names "
-        "without a dot. Empty: any, unless demo tokens are given (auth.demo.enabled).",
+        description="Host names that HTTP answers to. IP addresses, localhost and names without a "
+        "dot are always allowed. If empty, any name is allowed, unless demo tokens are given "
+        "(auth.demo.enabled).",
     )
     trusted_proxies: Annotated[tuple[TrustedNetwork, ...], Env("TRUSTED_PROXIES")] = Field(
         default=(),
-        description="Reverse proxies whose X-Forwarded-For is believed. It says which address a "
-        "request came from.",
+        description="Trusted reverse proxies. Their X-Forwarded-For gives the client's address.",
     )
     cors_origins: Annotated[tuple[Origin, ...], Env("CORS_ORIGINS")] = Field(
         default=(),
-        description="Web pages of these origins may call HTTP from a browser.",
+        description="Origins whose web pages may call HTTP from a browser.",
     )
 
     @model_validator(mode="after")
@@ -123,7 +124,8 @@ class Caddy(Section):
     """The Caddy that `pondflight serve --caddy` starts: TLS with an authority of its own."""
 
     host: Annotated[Host, Env("CADDY_HOST")] = Field(
-        default="localhost", description="Name that its certificate is for, beside 127.0.0.1."
+        default="localhost",
+        description="Host name in its certificate, which is also for 127.0.0.1.",
     )
     port: Annotated[Port, Env("CADDY_PORT")] = Field(
         default=8443, description="Port of Flight SQL, HTTP and health, all with TLS."
@@ -135,56 +137,59 @@ class Workers(Section):
 
     backend: Annotated[Backend, Env("WORKER_BACKEND")] = Field(
         default="auto",
-        description="How workers run: process (a subprocess of the proxy), docker (a container), "
-        "or auto: docker where a setting is given that only containers have (such as "
-        "containers.network), or where pondflight itself runs in a container that was given a "
-        "Docker engine (its socket, or DOCKER_HOST); else process. The log says which, and why.",
+        description="How workers run: process (a subprocess of the proxy), docker (a container) or "
+        "auto. auto means docker if a setting is given that applies only to containers (such as "
+        "containers.network), or if pondflight itself runs in a container that was given a "
+        "Docker engine (its socket, or DOCKER_HOST); otherwise process. The log says which was "
+        "chosen, and why.",
     )
     warm: Annotated[CountOrNone, Env("WORKER_WARM")] = Field(
         default=0,
-        description="Workers kept started for users who come: their first statement is not slower "
-        "than others. They count towards containers.max_per_host.",
+        description="Workers to keep started for new users, so that a user's first statement is "
+        "as fast as the next ones. They count towards containers.max_per_host.",
     )
     start_timeout: Duration = Field(
         default=timedelta(seconds=30),
-        description="A worker that is not ready after this long has failed to start.",
+        description="How long a worker may take to become ready; then its start has failed.",
     )
     queue_size: CountOrNone = Field(
         default=100,
         description="Users who may wait for a worker when containers.max_per_host are busy.",
     )
     queue_timeout: Duration = Field(
-        default=timedelta(seconds=30), description="How long they may wait."
+        default=timedelta(seconds=30),
+        description="How long a user may wait for a worker before the call fails.",
     )
     confinement: Confinement = Field(
         default="best_effort",
-        description="Walls of the operating system around each worker, while duckdb.sandbox is on: "
-        "required (no worker starts without all of them), best_effort (those that there are) or "
-        "off.",
+        description="Operating-system restrictions on each worker, while duckdb.sandbox is on: "
+        "required (no worker starts unless all are available), best_effort (those that are "
+        "available) or off.",
     )
     readable: tuple[Readable, ...] = Field(
         default=(),
-        description="Files and folders that duckdb.init_sql reads, beside those of the databases.",
+        description="Files and folders that duckdb.init_sql reads, apart from database files.",
     )
     keep_on_exit: Flag = Field(
         default=True,
-        description="Leave workers running when the proxy ends, for the next one to adopt, with "
-        "all that users have in them. Without one they end by themselves after a while. If false, "
-        "they end with the last proxy that uses them. Workers of the backend process always end.",
+        description="Leave workers running when the proxy ends. The next proxy adopts them with "
+        "everything users have in them; if none comes, they end by themselves after a while. If "
+        "false, workers end with the last proxy that uses them. Workers of the backend process "
+        "always end.",
     )
     instance: Annotated[Instance, Env("WORKER_INSTANCE")] = Field(
         default="",
-        description="Name of the deployment, where several with the same JWT_SECRET use one engine "
-        "and are not to share workers.",
+        description="Name of the deployment. Set it if several deployments with the same "
+        "JWT_SECRET use one Docker engine but must not share workers.",
     )
 
 
 class Containers(Section):
-    """Each worker, whatever the backend runs it in."""
+    """Limits and surroundings of each worker, for every backend."""
 
     engine: Annotated[Engine, Env("CONTAINER_ENGINE")] = Field(
         default="pondflight",
-        description="What runs in the image: our own worker, or a GizmoSQL or SQLFlite.",
+        description="What the image runs: our own worker, GizmoSQL or SQLFlite.",
     )
     image: Annotated[Image, Env("CONTAINER_IMAGE")] = Field(
         default=OUR_IMAGE,
@@ -196,53 +201,55 @@ class Containers(Section):
     )
     max_lifetime: Patience = Field(
         default=timedelta(),
-        description="A worker stops after this long when it is idle, however recently it was used.",
+        description="A worker older than this stops as soon as it is idle, however recently it was "
+        "used.",
     )
     memory_limit: Annotated[Memory, Env("CONTAINER_MEMORY_LIMIT")] = Field(
-        default=512 << 20, description="Memory of a worker."
+        default=512 << 20, description="Memory limit of a worker."
     )
     cpu_limit: Annotated[Cores, Env("CONTAINER_CPU_LIMIT")] = Field(
-        default=0.5, description="Cores of a worker."
+        default=0.5, description="CPU limit of a worker, in cores."
     )
     scratch: Scratch = Field(
         default="memory",
-        description="Where a worker has its scratch directory: memory (a part of memory_limit) or "
-        "disk (of the Docker host, in a volume that goes with the container; "
-        "duckdb.scratch_limit is for what is spilled there). Unused by the backend process, which "
-        "has it on the disk.",
+        description="Where a worker's scratch directory is: memory (a part of memory_limit) or "
+        "disk (a volume on the Docker host that is removed with the container; "
+        "duckdb.scratch_limit limits what is spilled there). Unused by the backend process, which "
+        "always uses the disk.",
     )
     scratch_size: Memory = Field(
         default=64 << 20,
-        description="Part of memory_limit that is left to the scratch directory, or to what is on "
-        "its way to the disk; at most a quarter of it. Unused by the backend process.",
+        description="Part of memory_limit reserved for the scratch directory, or for data on its "
+        "way to the disk; at most a quarter of memory_limit. Unused by the backend process.",
     )
     pids_limit: Processes = Field(
         default=512,
-        description="Processes and threads of a worker. Unused by the backend process.",
+        description="Maximum number of processes and threads of a worker. Unused by the backend "
+        "process.",
     )
     max_per_host: Annotated[Count, Env("CONTAINER_MAX_PER_HOST")] = Field(
-        default=100, description="Workers that may run at once."
+        default=100, description="Maximum number of workers that run at once."
     )
     network: Annotated[Network, Env("CONTAINER_NETWORK")] = Field(
         default="bridge",
-        description="Network of the workers; made, with no traffic between containers, if there is "
-        "none of that name. Unused by the backend process.",
+        description="Network of the workers. If there is none of that name, it is created without "
+        "traffic between containers. Unused by the backend process.",
     )
     publish: Flag = Field(
         default=False,
-        description="Reach workers by a free port of 127.0.0.1, where the addresses of containers "
-        "cannot be reached, as with Docker Desktop. Unused by the backend process.",
+        description="Reach each worker through a free port on 127.0.0.1, for hosts that cannot "
+        "reach the addresses of containers, such as Docker Desktop. Unused by the backend process.",
     )
     docker_host: Annotated[DockerHost, Env("DOCKER_HOST")] = Field(
         default="unix:///var/run/docker.sock",
-        description="The Docker engine. DOCKER_TLS_VERIFY and DOCKER_CERT_PATH are heeded. Unused "
-        "by the backend process.",
+        description="Address of the Docker engine. DOCKER_TLS_VERIFY and DOCKER_CERT_PATH are "
+        "respected. Unused by the backend process.",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _engine_follows_image(cls, data: Any) -> Any:
-        """An image with the name of an engine in it is one of that engine's."""
+        """Fill in the engine, if it is not set, from the name of an engine in the image's name."""
         if isinstance(data, dict) and "engine" not in data:
             image = str(data.get("image", "")).lower()
             for engine in ("gizmosql", "sqlflite"):
@@ -258,7 +265,7 @@ class Containers(Section):
 
 
 class Sessions(Section):
-    """Sessions: temporary tables, SET, USE and transactions of one connection."""
+    """Sessions, which hold one connection's temporary tables, SET, USE and transactions."""
 
     idle_timeout: Duration = Field(
         default=timedelta(minutes=30),
@@ -268,41 +275,42 @@ class Sessions(Section):
 
 
 class DuckDB(Section):
-    """What every worker's DuckDB has."""
+    """DuckDB in every worker."""
 
     extensions: tuple[Extension, ...] = Field(
         default=("arrow", "postgres", "mysql"),
-        description="Extensions to load. Those that an attached database needs are loaded anyway.",
+        description="Extensions to load. Extensions that an attached database needs are always "
+        "loaded.",
     )
     attached_databases: tuple[AttachedDatabase, ...] = Field(
         default=(), description="Databases that workers attach."
     )
     require_all: Flag = Field(
         default=False,
-        description="Start no worker as long as one of its databases cannot be reached.",
+        description="Refuse to start a worker while one of its databases cannot be reached.",
     )
     init_sql: Sql = Field(
         default=None,
         description="SQL that every worker runs when it starts, after its databases are attached"
-        " and before its user comes.",
+        " and before its user's first statement.",
     )
     storage: Storage = Field(
         default="memory",
-        description="Where users' own tables are: memory (until the worker stops) or persistent"
-        " (in a file of each user's own).",
+        description="Where users' own tables are kept: memory (until the worker stops) or"
+        " persistent (in a separate file for each user).",
     )
     storage_directory: Folder = Field(
         default=None,
-        description="Directory for the files of persistent storage. The backend docker has volumes"
+        description="Directory for the files of persistent storage. The backend docker uses volumes"
         " instead.",
     )
     storage_limit: Memory = Field(
-        default=1 << 30, description="Size that the persistent storage of a user may have."
+        default=1 << 30, description="Maximum size of a user's persistent storage."
     )
     scratch_limit: Memory = Field(
         default=10 << 30,
-        description="Disk that a worker may use for what does not fit into its memory; less, where"
-        " there is less.",
+        description="Disk space that a worker may use for what does not fit into its memory; less"
+        " if less is available.",
     )
     sandbox: Flag = Field(
         default=True,
@@ -361,14 +369,18 @@ class Demo(Section):
 
     enabled: Annotated[Flag, Env("DEMO_ENABLED")] = Field(
         default=False,
-        description="Give a token for one hour to everyone who asks. It lets strangers in.",
+        description="Give a token for one hour to anyone who asks. This lets strangers in.",
     )
     tokens_per_hour: Count = Field(
-        default=10, description="Demo tokens that one address may have in an hour."
+        default=10, description="Demo tokens that one address may get in an hour."
     )
     rate_limit: DemoRateLimit = DemoRateLimit()
-    memory_limit: Memory = Field(default=256 << 20, description="Memory of a demo user's worker.")
-    cpu_limit: Cores = Field(default=0.25, description="Cores of a demo user's worker.")
+    memory_limit: Memory = Field(
+        default=256 << 20, description="Memory limit of a demo user's worker."
+    )
+    cpu_limit: Cores = Field(
+        default=0.25, description="CPU limit of a demo user's worker, in cores."
+    )
     statement_timeout: Duration = Field(
         default=timedelta(seconds=30),
         description="A demo user's statement is cancelled after this long.",
@@ -381,21 +393,21 @@ class Auth(Section):
 
     jwks_url: Annotated[JwksUrl, Env("AUTH_JWKS_URL")] = Field(
         default="",
-        description="Where the provider publishes its keys. They may change at any time.",
+        description="URL where the provider publishes its keys. They may change at any time.",
     )
     public_key: Annotated[PublicKey, Env("AUTH_PUBLIC_KEY")] = Field(
-        default="", description="The provider's key, where it has just the one."
+        default="", description="The provider's public key, if it has only one."
     )
     issuer: Annotated[Issuer, Env("AUTH_ISSUER")] = Field(
-        default="", description="What iss must be in a token that pondflight did not make."
+        default="", description="Required iss of tokens issued elsewhere."
     )
     audience: Annotated[tuple[Audience, ...], Env("AUTH_AUDIENCE")] = Field(
         default=(),
-        description="One of these must be in aud of a token that pondflight did not make.",
+        description="Accepted audiences: aud of tokens issued elsewhere must contain one of them.",
     )
     user_claim: Annotated[Claim, Env("AUTH_USER_CLAIM")] = Field(
         default="sub",
-        description="Claim that names the user in a token that pondflight did not make.",
+        description="Claim that names the user in tokens issued elsewhere.",
     )
     demo: Demo = Demo()
 
@@ -410,7 +422,8 @@ class Metrics(Section):
     """GET /metrics, for Prometheus."""
 
     public: Annotated[Flag, Env("METRICS_PUBLIC")] = Field(
-        default=True, description="Answer without a token; else it takes an administrator's."
+        default=True,
+        description="Answer without a token. If false, an administrator's token is required.",
     )
 
 
@@ -418,16 +431,18 @@ class Tracing(Section):
     """Traces for OpenTelemetry: pip install 'pondflight[otel]'."""
 
     endpoint: Annotated[Collector, Env("OTEL_EXPORTER_OTLP_ENDPOINT")] = Field(
-        default="", description="Collector that traces go to, by OTLP over HTTP. Empty: no traces."
+        default="",
+        description="Collector to send traces to, by OTLP over HTTP. Empty: no traces.",
     )
 
 
 class Security(Section):
-    """Who may do what, how often."""
+    """The signing secret and rate limits."""
 
     jwt_secret: Annotated[JwtSecret, Env("JWT_SECRET", only=True)] = Field(
         default=None,
-        description="Signs and verifies every token (HS256). JWT_SECRET_FILE names a file with it.",
+        description="Secret that signs and verifies tokens (HS256). JWT_SECRET_FILE names a file "
+        "that contains it.",
     )
     rate_limit: RateLimit = RateLimit()
 
@@ -442,24 +457,24 @@ class AI(Section):
         default=None, description="API key for OpenAI models. Take it from ${NAME}."
     )
     default_model: Annotated[Model, Env("AI_DEFAULT_MODEL")] = Field(
-        default="claude-sonnet-4-20250514", description="Model of a request that names none."
+        default="claude-sonnet-4-20250514", description="Model for requests that name none."
     )
     claude_base_url: Annotated[BaseUrl, Env("CLAUDE_BASE_URL")] = Field(
-        default=None, description="Server for Claude models, where it is not Anthropic's own."
+        default=None, description="Server for Claude models, if not Anthropic's own."
     )
     openai_base_url: Annotated[BaseUrl, Env("OPENAI_BASE_URL")] = Field(
         default=None,
-        description="Server for all other models, where it is not OpenAI's own: any that speaks"
-        " its wire format, with its path up to /v1. One on your own machine needs a key too, but"
-        " any will do.",
+        description="Server for all other models, if not OpenAI's own: the URL, up to /v1, of any"
+        " server that speaks OpenAI's wire format. A server on your own machine needs a key too,"
+        " but any key will do.",
     )
     timeout: Duration = Field(
         default=timedelta(seconds=60),
-        description="How long a model may take for the first word, or for the next.",
+        description="How long to wait for a model's first word, or for its next one.",
     )
     max_tokens: Count = Field(
         default=4096,
-        description="Longest answer of a model, in tokens. A request may ask for less.",
+        description="Maximum length of a model's answer, in tokens. A request may ask for less.",
     )
     requests_per_minute: Count = Field(
         default=30, description="Questions that a user may ask models in a minute."
@@ -471,8 +486,8 @@ class Console(Section):
 
     statement_text: StatementText = Field(
         default="masked",
-        description="What operators see of the SQL that users run: masked (each value in it is"
-        " shown as ?), full, or none.",
+        description="How much of users' SQL operators see: masked (each value is shown as ?), full"
+        " or none.",
     )
 
 

@@ -50,7 +50,7 @@ _PROBE_SECONDS = 1.0
 _INQUEST_SECONDS = 1.2
 _KILLED = 137
 _CLOSING_THREADS = 16
-_BUSY = "the worker runs {} statement(s): wait, or stop it by force"
+_BUSY = "a statement is running on the worker: wait, or use --force"
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,15 +245,15 @@ class Pool:
             try:
                 running = worker.ask().running or 0
             except PondflightError as error:
-                raise Unavailable("the worker does not answer: stop it by force") from error
+                raise Unavailable("the worker does not answer: use --force") from error
         if running and not force:
-            raise InvalidArgument(_BUSY.format(running))
+            raise InvalidArgument(_BUSY)
         with self._roster.changed:
             view = self._view(worker)
             running = worker.in_flight if not force else 0
             retired = not running and self._roster.retire(worker, Reason.REQUESTED)
         if running:
-            raise InvalidArgument(_BUSY.format(running))
+            raise InvalidArgument(_BUSY)
         if not retired:
             raise InvalidArgument(f"the worker is {worker.state}: it cannot be stopped now")
         return view

@@ -419,7 +419,7 @@ def test_worker_that_does_not_answer_is_stopped_by_force_only(make_pool: MakePoo
     pool = make_pool(health_interval=60.0)
     first = visit(pool, "ann")
     os.kill(int(first), signal.SIGSTOP)
-    with pytest.raises(Unavailable, match="does not answer: stop it by force"):
+    with pytest.raises(Unavailable, match="does not answer: use --force"):
         pool.stop_worker("ann")
     pool.stop_worker("ann", force=True)
     wait_until(lambda: pool.workers() == [], 10)
