@@ -136,12 +136,12 @@ class Walls:
     heap: bool = False
 
     def text(self) -> str:
-        """For a command line."""
+        """Return the walls as JSON for a command line."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """From ``text()``. Raises ``ValueError`` or ``TypeError``."""
+        """Read the walls from ``text()``. Raises ``ValueError`` or ``TypeError``."""
         fields: dict[str, Any] = json.loads(text)
         lists = {name: tuple(v) for name, v in fields.items() if isinstance(v, list)}
         return cls(**{**fields, **lists})

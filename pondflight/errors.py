@@ -109,7 +109,7 @@ class Unauthenticated(PondflightError):
 
 
 class PermissionDenied(PondflightError):
-    """A valid token, but not for this."""
+    """The token is valid, but does not permit this."""
 
     flight = FlightStatus.PERMISSION_DENIED
     http = 403

@@ -38,7 +38,7 @@ _MAX_MODELS = 100
 
 
 class Claude:
-    """``Provider``: Anthropic's messages."""
+    """Anthropic's Messages API as a ``Provider``."""
 
     name = "claude"
 
@@ -53,7 +53,7 @@ class Claude:
         )
 
     async def ask(self, question: Question) -> ClaudeAnswer:
-        """Messages, streamed."""
+        """Send the question to the Messages API and return its streamed answer."""
         if (form := question.options.get("response_format")) is not None:
             raise InvalidArgument(
                 f"'response_format': Claude has no {form.get('type')}: give it a tool instead"
@@ -79,23 +79,23 @@ class Claude:
         return ClaudeAnswer(stream)
 
     async def embed(self, inputs: Inputs, model: str, dimensions: int | None) -> Embeddings:
-        """Anthropic has no embeddings."""
+        """Raise ``InvalidArgument``: Anthropic has no embeddings."""
         raise InvalidArgument(
             "Claude has no embeddings: name a model such as text-embedding-3-small"
         )
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to the provider."""
         await self._client.close()
 
     async def models(self) -> list[str]:
-        """The models of the key."""
+        """Return the names of the models that the key gives access to."""
         with provider_errors(anthropic, NAME, _SETTING):
             return [model.id for model in (await self._client.models.list(limit=_MAX_MODELS)).data]
 
 
 class ClaudeAnswer:
-    """``Answer`` from the events of a message."""
+    """An ``Answer`` read from the events of a streamed message."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -130,7 +130,7 @@ class ClaudeAnswer:
         raise cut_off(NAME)
 
     async def close(self) -> None:
-        """Break off, if it has not ended."""
+        """Close the stream; this aborts an unfinished answer."""
         await self._stream.close()
 
 

@@ -74,7 +74,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that the provider counted."""
+    """Numbers of tokens, as the provider counted them."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -134,7 +134,7 @@ class Embeddings:
 
 
 class Provider(Protocol):
-    """Somebody who runs models."""
+    """A service that runs models."""
 
     name: str
 
@@ -142,10 +142,10 @@ class Provider(Protocol):
         """Send the question; returns when the provider has accepted it."""
 
     async def embed(self, inputs: Inputs, model: str, dimensions: int | None) -> Embeddings:
-        """Turn texts into vectors."""
+        """Return one vector for each input."""
 
     async def models(self) -> list[str]:
         """Names of the models that the key gives access to."""
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to the provider."""

@@ -68,7 +68,7 @@ def provider_errors(
 
 
 def cut_off(name: str) -> PondflightError:
-    """The answer ended before its end."""
+    """Return the error for an answer that ended early."""
     return Unavailable(
         f"the answer of {name} broke off: what came of it is not all of it",
         retry_after=_RETRY_SECONDS,

@@ -27,7 +27,7 @@ _MAX_MODELS = 100
 
 
 class Gpt:
-    """``Provider``: OpenAI's chat completions."""
+    """OpenAI's Chat Completions API as a ``Provider``."""
 
     name = "openai"
 
@@ -42,7 +42,7 @@ class Gpt:
         )
 
     async def ask(self, question: Question) -> GptAnswer:
-        """Chat completions, streamed."""
+        """Send the question to the Chat Completions API and return its streamed answer."""
         wanted: dict[str, Any] = {
             "model": question.model,
             "messages": [_message(message) for message in question.messages],
@@ -61,7 +61,7 @@ class Gpt:
         return GptAnswer(stream)
 
     async def embed(self, inputs: Inputs, model: str, dimensions: int | None) -> Embeddings:
-        """Embeddings, as numbers."""
+        """Return one vector of floats for each input, in order."""
         given: dict[str, Any] = {} if dimensions is None else {"dimensions": dimensions}
         with provider_errors(openai, NAME, _SETTING):
             answer = await self._client.embeddings.create(
@@ -72,17 +72,17 @@ class Gpt:
         return Embeddings(numbers, answer.model, Usage(_prompt_tokens(answer)))
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to the provider."""
         await self._client.close()
 
     async def models(self) -> list[str]:
-        """The models of the key."""
+        """Return the names of the models that the key gives access to."""
         with provider_errors(openai, NAME, _SETTING):
             return [model.id for model in (await self._client.models.list()).data[:_MAX_MODELS]]
 
 
 class GptAnswer:
-    """``Answer`` from the chunks of a completion."""
+    """An ``Answer`` read from the chunks of a streamed completion."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -108,7 +108,7 @@ class GptAnswer:
             raise cut_off(NAME)
 
     async def close(self) -> None:
-        """Break off, if it has not ended."""
+        """Close the stream; this aborts an unfinished answer."""
         await self._stream.close()
 
 
@@ -165,5 +165,5 @@ def _piece(call: Any) -> CallPiece:
 
 
 def _prompt_tokens(answer: Any) -> int:
-    """Local servers leave the usage out."""
+    """Return the number of prompt tokens; 0 for local servers that do not report usage."""
     return answer.usage.prompt_tokens if answer.usage is not None else 0

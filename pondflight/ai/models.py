@@ -63,7 +63,7 @@ class Models:
 
     @property
     def ready(self) -> bool:
-        """Whether the default model can be asked."""
+        """Whether there is a key for the default model."""
         return self.configured["claude" if _is_claude(self.settings.default_model) else "openai"]
 
     def provider(self, model: str) -> Provider:
@@ -74,7 +74,7 @@ class Models:
         return self._provider("claude" if _is_claude(model) else "openai")
 
     async def names(self) -> list[tuple[str, str]]:
-        """Models and who runs them, the default first; as the providers list them.
+        """Return the models and their providers, the default first, as the providers list them.
 
         A provider that cannot be asked now is left out, but for the default model.
         """
@@ -99,7 +99,7 @@ class Models:
         return found
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close the connections to all providers."""
         providers, self._providers = self._providers, {}
         for provider in providers.values():
             await provider.close()

@@ -55,7 +55,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A query that the check has passed."""
+    """A query that has passed the check."""
 
     sql: str
     repaired: bool

@@ -133,7 +133,7 @@ class JwksKeys:
             self._changed.wait_for(lambda: not self._fetching, 2 * _TIMEOUT)
 
     def _load(self) -> None:
-        """Fetch. For whoever has begun."""
+        """Fetch the keys, keep the old ones if that fails, and wake the threads that wait."""
         try:
             keys = _read(self._get(self._url))
         except Exception as error:  # noqa: BLE001 - whatever it is, the old keys stay

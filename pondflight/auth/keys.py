@@ -62,17 +62,17 @@ class Keys(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FixedKeys:
-    """Keys that never change."""
+    """A fixed set of keys."""
 
     keys: tuple[Key, ...] = ()
     generation: int = 0
 
     def find(self, kid: object, algorithm: object) -> Sequence[Key]:
-        """Those for the algorithm; with the ``kid``, where a key has one."""
+        """Return the keys for the algorithm whose id is ``kid``, or which have no id."""
         return [key for key in self.keys if key.algorithm == algorithm and key.id in (None, kid)]
 
     def holds(self, fingerprint: str) -> bool:
-        """Whether it is one of them."""
+        """Return whether a key with this fingerprint is in the set."""
         return any(key.fingerprint == fingerprint for key in self.keys)
 
 

@@ -73,7 +73,7 @@ class CaddyProcess:
         self._popen.stdin.flush()
 
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Return whether the process is running."""
         return self._popen.poll() is None
 
     def wait_until_listening(self) -> None:

@@ -10,5 +10,5 @@ TABLE_TYPES = ("TABLE", "VIEW")
 
 
 def table_types() -> pa.Table:
-    """``schemas.TABLE_TYPES``."""
+    """Return the table types as a table with the schema ``schemas.TABLE_TYPES``."""
     return pa.table([pa.array(TABLE_TYPES)], schema=SCHEMA)

@@ -27,12 +27,12 @@ class PreparedStatement:
 
 
 def packed(name: str, **fields: Any) -> bytes:
-    """A message of Flight SQL, wrapped in an Any."""
+    """Return a packed Flight SQL message, wrapped in an ``Any``."""
     return wire.pack(wire.new(name, **fields))
 
 
 def bare(name: str, **fields: Any) -> bytes:
-    """A message as it is."""
+    """Return the packed message, without an ``Any`` around it."""
     data: bytes = wire.new(name, **fields).SerializeToString()
     return data
 
@@ -42,7 +42,7 @@ def _schema_bytes(schema: pa.Schema | None) -> bytes:
 
 
 def prepared(statement: PreparedStatement) -> bytes:
-    """The answer to CreatePreparedStatement."""
+    """Return the packed answer to CreatePreparedStatement."""
     return packed(
         "ActionCreatePreparedStatementResult",
         prepared_statement_handle=statement.handle,
@@ -53,7 +53,7 @@ def prepared(statement: PreparedStatement) -> bytes:
 
 
 def option_errors(errors: Mapping[str, c.SessionOptionError]) -> bytes:
-    """The answer to SetSessionOptions."""
+    """Return the packed answer to SetSessionOptions."""
     msg = wire.new("SetSessionOptionsResult")
     for name, error in errors.items():
         msg.errors[name].value = error
@@ -62,7 +62,7 @@ def option_errors(errors: Mapping[str, c.SessionOptionError]) -> bytes:
 
 
 def options(options: Mapping[str, c.SessionOptionValue]) -> bytes:
-    """The answer to GetSessionOptions."""
+    """Return the packed answer to GetSessionOptions."""
     msg = wire.new("GetSessionOptionsResult")
     for name, value in options.items():
         entry = msg.session_options[name]

@@ -50,7 +50,7 @@ class MemoryStorage(Storage, MovingWindowSupport):
 
     @property
     def base_exceptions(self) -> type[Exception]:
-        """What it raises: nothing."""
+        """Return no exception types: counting in memory does not fail."""
         return ValueError
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
@@ -66,7 +66,7 @@ class MemoryStorage(Storage, MovingWindowSupport):
             return True
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """When the window's oldest hit was, and how many there are in it."""
+        """Return when the window's oldest hit was, and the number of hits in it."""
         now = self.clock()
         with self._lock:
             window = self._windows.get(key)
@@ -76,7 +76,7 @@ class MemoryStorage(Storage, MovingWindowSupport):
             return (window.hits[0] if window.hits else now), len(window.hits)
 
     def incr(self, key: str, expiry: float, amount: int = 1) -> int:
-        """Add to a counter that is forgotten ``expiry`` seconds after its first hit."""
+        """Add to a counter that expires ``expiry`` seconds after its first hit; return the count."""
         now = self.clock()
         with self._lock:
             count, until = self._counters.get(key, (0, 0.0))
@@ -88,22 +88,22 @@ class MemoryStorage(Storage, MovingWindowSupport):
             return count + amount
 
     def get(self, key: str) -> int:
-        """The value of a counter."""
+        """Return the value of a counter, or 0 if it has expired."""
         with self._lock:
             count, until = self._counters.get(key, (0, 0.0))
             return count if until > self.clock() else 0
 
     def get_expiry(self, key: str) -> float:
-        """When a counter is forgotten."""
+        """Return the clock time at which a counter expires."""
         with self._lock:
             return self._counters.get(key, (0, self.clock()))[1]
 
     def check(self) -> bool:
-        """It is always there."""
+        """Return True: memory is always available."""
         return True
 
     def reset(self) -> int | None:
-        """Forget everything."""
+        """Forget all windows and counters; return how many there were."""
         with self._lock:
             forgotten = len(self._windows) + len(self._counters)
             self._windows.clear()
@@ -111,7 +111,7 @@ class MemoryStorage(Storage, MovingWindowSupport):
             return forgotten
 
     def clear(self, key: str) -> None:
-        """Forget one key."""
+        """Forget the window and the counter of ``key``."""
         with self._lock:
             self._windows.pop(key, None)
             self._counters.pop(key, None)

@@ -53,7 +53,7 @@ class Rate:
 
     @property
     def item(self) -> RateLimitItem:
-        """For the library."""
+        """Return the rate as the limits library expects it."""
         return RateLimitItemPerSecond(
             self.amount, self.seconds, namespace=f"pondflight/{self.name}"
         )
@@ -81,7 +81,7 @@ class Counter:
         return self._with_storage(lambda limiter: limiter.storage.incr(key, seconds))
 
     def value(self, name: str, user: str) -> int:
-        """The value of a plain counter."""
+        """Return the current value of a plain counter."""
         key = f"pondflight/{name}/{_key(user)}"
         return self._with_storage(lambda limiter: limiter.storage.get(key))
 

@@ -34,16 +34,16 @@ class AdminClient:
         self._client = open_client(url, tls=roots)
 
     def workers(self) -> list[dict[str, Any]]:
-        """``control.WORKERS``."""
+        """Return all workers, as in the answer to ``control.WORKERS``."""
         workers: list[dict[str, Any]] = self._act(control.WORKERS, b"")["workers"]
         return workers
 
     def worker(self, wanted: str) -> dict[str, Any]:
-        """``control.WORKER``; ``wanted`` is an id, a name, or a user."""
+        """Return one worker and its log (``control.WORKER``) by its id, name or user."""
         return self._act(control.WORKER, wanted.encode())
 
     def stop(self, wanted: str, *, force: bool) -> dict[str, Any]:
-        """``control.STOP_WORKER``; the worker as it was."""
+        """Stop a worker (``control.STOP_WORKER``) and return its state from before."""
         body = json.dumps({"worker": wanted, "force": force}).encode()
         worker: dict[str, Any] = self._act(control.STOP_WORKER, body)["worker"]
         return worker

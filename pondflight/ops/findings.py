@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """How bad it is."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
@@ -19,7 +19,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The answer to one question. ``advice`` says what to do, where something is to be done."""
+    """The answer to one question. ``advice`` says what to do, if anything."""
 
     check: str
     verdict: Verdict
@@ -28,37 +28,37 @@ class Finding:
 
 
 def ok(check: str, message: str) -> Finding:
-    """All is well."""
+    """Return a finding that everything is in order."""
     return Finding(check, Verdict.OK, message)
 
 
 def warning(check: str, message: str, advice: str = "") -> Finding:
-    """It will do, but somebody should know."""
+    """Return a finding that does not stop pondflight, but that operators should know."""
     return Finding(check, Verdict.WARNING, message, advice)
 
 
 def failure(check: str, message: str, advice: str = "") -> Finding:
-    """It will not work."""
+    """Return a finding that keeps pondflight from working."""
     return Finding(check, Verdict.FAILURE, message, advice)
 
 
 def skipped(check: str, message: str) -> Finding:
-    """Not looked at, and why."""
+    """Return a finding for a check that was skipped, with the reason."""
     return Finding(check, Verdict.SKIPPED, message)
 
 
 def as_text(finding: Finding) -> str:
-    """One finding, for a person."""
+    """Format one finding as text for a terminal."""
     text = f"{finding.verdict:<8} {finding.check}: {finding.message}"
     return f"{text}\n         -> {finding.advice}" if finding.advice else text
 
 
 def as_json(findings: Iterable[Finding]) -> str:
-    """All findings, for a program."""
+    """Format all findings as JSON."""
     rows = [asdict(finding) for finding in findings]
     return json.dumps({"ok": all_well(findings), "checks": rows}, indent=2)
 
 
 def all_well(findings: Iterable[Finding]) -> bool:
-    """Whether nothing failed."""
+    """Return whether no finding is a failure."""
     return all(finding.verdict is not Verdict.FAILURE for finding in findings)

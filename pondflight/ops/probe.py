@@ -90,7 +90,7 @@ class Target:
                 raise ConfigError([problem]) from None
 
     def channel(self) -> grpc.Channel:
-        """Open a channel; nothing is sent yet."""
+        """Open a channel to the target. Nothing is sent yet."""
         if not self.tls:
             return grpc.insecure_channel(self.address, [_DIRECT])
         credentials = grpc.ssl_channel_credentials(

@@ -39,11 +39,11 @@ class Administration:
         self._calls = ThreadPoolExecutor(16, thread_name_prefix="administration")
 
     def close(self) -> None:
-        """Let go of the threads."""
+        """Shut down the threads without waiting for them."""
         self._calls.shutdown(wait=False, cancel_futures=True)
 
     def answer(self, kind: str, body: bytes) -> dict[str, Any]:
-        """The answer to an action."""
+        """Run an administrator's action and return its answer as a JSON object."""
         if kind == control.WORKER:
             view, lines = self._pool.worker_log(_text(body))
             return {"worker": asdict(view), "log": lines}

@@ -47,7 +47,7 @@ class Caller:
 
     @property
     def user(self) -> User:
-        """Whose worker the call goes to."""
+        """The user whose worker gets the call."""
         return User(self.identity.sub, self.identity.claims, self.identity.demo)
 
 

@@ -36,7 +36,7 @@ class Database:
     connection_string: str = field(repr=False)
 
     def reachable(self) -> bool:
-        """Whether something is there."""
+        """Return whether the file is readable, or one of the servers accepts connections."""
         if self.type not in dsn.SCHEMES:
             return os.access(self.connection_string, os.R_OK)
         try:
@@ -70,7 +70,7 @@ class Databases:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="databases")
 
     def close(self) -> None:
-        """Let go of the threads."""
+        """Shut down the threads without waiting for them."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def status(self) -> list[dict[str, Any]]:

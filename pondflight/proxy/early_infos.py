@@ -78,7 +78,7 @@ class Promises:
 
 
 def _handle(data: bytes) -> bytes | None:
-    """The handle that a FlightInfo is about."""
+    """Return the prepared statement's handle in a FlightInfo; None if there is none."""
     try:
         command = decode_command(flight.FlightInfo.deserialize(data).descriptor.command)
     except (PondflightError, ValueError, TypeError):  # TypeError: a path has no command

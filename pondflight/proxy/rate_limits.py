@@ -35,12 +35,12 @@ class Limits:
     burst_size: int
 
     def rate(self, name: str) -> Rate:
-        """As the counter takes it."""
+        """Return these limits as a rate for the counter."""
         return Rate.of(name, self.requests_per_minute, self.burst_size)
 
 
 class Charges:
-    """Counts what users run, and refuses what is too much."""
+    """Counts users' statements, and refuses those over the limit."""
 
     def __init__(
         self, counter: Counter, everyone: Limits, demo: Limits, origins: Origins | None = None
@@ -58,15 +58,15 @@ class Charges:
         self._seldom = Seldom()
 
     def run(self, call: Call) -> None:
-        """The call runs a statement."""
+        """Count one statement for the caller. Raises if the limit is reached."""
         self._take(call, self._statements, "statement", 1)
 
     def look(self, call: Call) -> None:
-        """The call looks at the catalog, or at a statement without running it."""
+        """Count a call that reads the catalog, or describes a statement without running it."""
         self._take(call, self._catalog, "catalog", _CHEAPER)
 
     def promised(self, call: Call, tickets: list[bytes]) -> None:
-        """A statement was run, and these tickets are its result: one fetch of each is paid."""
+        """Record the tickets of a counted statement, so that fetching each once is free."""
         for ticket in tickets:
             self._counter.add(f"paid/{_digest(ticket)}", _user(call), _PAID_SECONDS)
 
@@ -100,22 +100,22 @@ class Charges:
 
 
 class _Free(Charges):
-    """Counts nothing, and refuses nobody."""
+    """Charges without limits: counts nothing and refuses nobody."""
 
     def __init__(self) -> None:
-        """No limits."""
+        """Create it without a counter."""
 
     def run(self, call: Call) -> None:
-        """Nothing."""
+        """Do nothing: statements are not counted."""
 
     def look(self, call: Call) -> None:
-        """Nothing."""
+        """Do nothing: catalog calls are not counted."""
 
     def promised(self, call: Call, tickets: list[bytes]) -> None:
-        """Nothing."""
+        """Do nothing: fetches are free anyway."""
 
     def fetch(self, call: Call, ticket: bytes) -> None:
-        """Nothing."""
+        """Do nothing: fetches are not counted."""
 
 
 FREE: Final = _Free()

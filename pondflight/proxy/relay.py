@@ -52,11 +52,11 @@ class Relay:
         self._aside = ThreadPoolExecutor(4, thread_name_prefix="relay-aside")
 
     def close(self) -> None:
-        """Let go of the threads."""
+        """Shut down the threads without waiting for them."""
         self._aside.shutdown(wait=False, cancel_futures=True)
 
     def key(self, call: Call) -> str:
-        """Of the caller's worker: the same for all calls that go to it."""
+        """Return the key of the caller's worker."""
         return self._pool.key(_user(call))
 
     def unary(
@@ -79,7 +79,7 @@ class Relay:
         body: bytes,
         headers: Mapping[str, str] = _NO_MORE,
     ) -> list[bytes]:
-        """DoAction."""
+        """Relay a DoAction call to the caller's worker and return the bodies of its results."""
         return self.unary(
             call,
             lambda client, options: [

@@ -59,7 +59,7 @@ _HAS_RUN = wire.pack(wire.new("TicketStatementQuery", statement_handle=control.H
 
 
 class ProxyServer(FlightSqlServer):
-    """Relays Flight SQL."""
+    """A Flight SQL server that relays each call to its user's worker."""
 
     reads_values = False
 
@@ -90,20 +90,20 @@ class ProxyServer(FlightSqlServer):
         super().__init__(location, authenticator=CallerCheck(tokens), **options)
 
     def close(self) -> None:
-        """Stop listening; wait for running calls."""
+        """Stop listening, and wait for running calls."""
         super().close()
         self._relay.close()
         self._administration.close()
         self._databases.close()
 
     def on_call(self, call: Call) -> None:
-        """See what holds for every call."""
+        """Trace the call, and apply the time limit of demo users."""
         tracing.watch(call)
         if self._demo_seconds is not None and call.identity.identity.demo:
             call.limit(self._demo_seconds)
 
     def on_error(self, call: Call, error: PondflightError) -> None:
-        """Say in a trailer, too, when to try again."""
+        """Add the trailer ``retry-after`` if the error says when to retry."""
         if isinstance(error, Unavailable) and error.retry_after is not None and call.context:
             call.context.add_trailer("retry-after", str(math.ceil(error.retry_after)))
 
@@ -149,7 +149,7 @@ class ProxyServer(FlightSqlServer):
     def on_get_schema(
         self, call: Call, command: c.Command, descriptor: flight.FlightDescriptor
     ) -> pa.Schema:
-        """As GetFlightInfo."""
+        """Return the schema from the worker, or of a metadata command."""
         self._refuse_if_draining()
         if isinstance(command, c.METADATA):
             return super().on_get_schema(call, command, descriptor)

@@ -69,12 +69,12 @@ def sent(batch: pa.RecordBatch) -> None:
 
 
 def received(batch: pa.RecordBatch | None) -> None:
-    """A batch has come from a client."""
+    """Count a batch that a client has sent."""
     if batch is not None:
         metrics.INGEST_ROWS.inc(batch.num_rows)
         metrics.INGEST_BYTES.inc(batch.nbytes)
 
 
 def by_rpc(calls: Iterable[Call]) -> dict[str, int]:
-    """Running calls, by RPC."""
+    """Return the number of running calls for each RPC."""
     return dict(Counter(call.method for call in calls))

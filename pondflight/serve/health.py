@@ -35,11 +35,11 @@ class HealthServer:
         self._server.start()
 
     def set_serving(self, *, serving: bool) -> None:
-        """Tell everyone who asks or watches, if it is news."""
+        """Set the status; watchers are told if it has changed."""
         self._servicer.set_serving(serving=serving)
 
     def close(self) -> None:
-        """Stop answering; watchers are cut off."""
+        """Stop the server. Watchers get NOT_SERVING first."""
         self.set_serving(serving=False)
         self._server.stop(grace=0.5).wait()
         self._servicer.close()

@@ -50,7 +50,7 @@ def choose(values: Mapping[str, Any], *, signed: bool) -> Choice:
 
 
 def without_effect(values: Mapping[str, Any], backend: str) -> list[str]:
-    """The configured settings (dotted) that ``backend`` ignores."""
+    """Return the configured settings (dotted) that ``backend`` ignores."""
     if backend == "process":
         return [f"containers.{key}" for key in _changed(values, ONLY_CONTAINERS)]
     duckdb = values.get("duckdb")

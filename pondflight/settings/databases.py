@@ -46,7 +46,7 @@ _OTHER_NAMES = {
 
 
 class DatabaseType(StrEnum):
-    """The systems that a worker can attach."""
+    """The database systems that a worker can attach."""
 
     POSTGRES = "postgres"
     MYSQL = "mysql"
@@ -55,7 +55,7 @@ class DatabaseType(StrEnum):
 
 
 class OnInvalid(StrEnum):
-    """What becomes of a cell that cannot be read as its column's type."""
+    """How to read a cell that does not fit its column's type."""
 
     ERROR = "error"
     NULL = "null"
@@ -176,7 +176,7 @@ Claims = Annotated[
 
 
 class AttachedDatabase(Section):
-    """One database that workers attach."""
+    """A database that workers attach."""
 
     alias: Alias = Field(description="Name of the database in SQL: alias.schema.table.")
     type: Type = Field(description="Database system; mysql also means MariaDB.")

@@ -84,7 +84,7 @@ FILES: Final = (Path("/config.yaml"), Path("/etc/pondflight/config.yaml"))
 
 
 def find_file() -> Path | None:
-    """The first of ``FILES`` that exists."""
+    """Return the first of ``FILES`` that exists, or None."""
     return next((path for path in FILES if path.is_file()), None)
 
 
@@ -346,7 +346,7 @@ def _whole_item(at: At) -> At:
 
 
 def _without(value: Any, places: set[At]) -> Any:
-    """Copy ``value`` without what stands at ``places``."""
+    """Return a copy of ``value`` without the values at ``places``."""
     if isinstance(value, dict):
         items = value.items()
     elif isinstance(value, list):

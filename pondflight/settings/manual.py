@@ -25,7 +25,7 @@ and the file before the default. `${NAME}` in a value of the file is replaced fr
 
 
 def page() -> str:
-    """Write ``docs/configuration.md``."""
+    """Return the text of ``docs/configuration.md``."""
     return _HEAD + "".join(_section(ROOT))
 
 

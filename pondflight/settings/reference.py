@@ -42,7 +42,7 @@ _DATABASES = """\
 
 
 def example() -> str:
-    """Write ``config.example.yaml``."""
+    """Return the text of ``config.example.yaml``."""
     return _HEAD + "".join(_section(ROOT, ""))
 
 
@@ -84,7 +84,7 @@ def _wrapped(text: str, indent: str, hang: str = "") -> Iterator[str]:
 
 
 def _plain(value: object) -> str:
-    """Write a default on one line."""
+    """Format a default value on one line."""
     text = yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True)
     return text.removesuffix("...\n").strip()
 

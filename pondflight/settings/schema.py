@@ -18,7 +18,7 @@ from pondflight.settings.tree import Settings
 
 
 class Shape(Enum):
-    """What stands under a key."""
+    """What a key can hold."""
 
     VALUE = auto()
     VALUES = auto()
@@ -50,7 +50,7 @@ class Key:
 
     @property
     def is_list(self) -> bool:
-        """Whether a list stands under it."""
+        """Whether the key holds a list."""
         return self.shape in {Shape.VALUES, Shape.SECTIONS}
 
     @property

@@ -76,21 +76,21 @@ class Event(StrEnum):
 
 
 class Logger:
-    """Takes events only, and any fields."""
+    """Writes events with any fields."""
 
     def __init__(self, fields: Mapping[str, object]) -> None:
         self._fields = fields
 
     def bind(self, **fields: object) -> Logger:
-        """Give a logger that has ``fields`` in each of its lines."""
+        """Return a logger that adds ``fields`` to each of its lines."""
         return Logger({**self._fields, **fields})
 
     def debug(self, event: Event, /, **fields: object) -> None:
-        """Log what helps to find a fault."""
+        """Log an event that helps to find a fault."""
         self._log(logging.DEBUG, event, fields)
 
     def info(self, event: Event, /, **fields: object) -> None:
-        """Log what happened as it should."""
+        """Log an event of normal operation."""
         self._log(logging.INFO, event, fields)
 
     def warning(self, event: Event, /, **fields: object) -> None:
@@ -98,7 +98,7 @@ class Logger:
         self._log(logging.WARNING, event, fields)
 
     def error(self, event: Event, /, **fields: object) -> None:
-        """Log what went wrong."""
+        """Log a failure."""
         self._log(logging.ERROR, event, fields)
 
     def exception(self, event: Event, /, **fields: object) -> None:

@@ -116,7 +116,7 @@ class Gauges(Collector):
         self._calls = calls
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Called for each scrape."""
+        """Yield the current gauges. Prometheus's client calls this for each scrape."""
         workers = GaugeMetricFamily("pondflight_workers", "Workers, by state.", labels=["state"])
         counts = self._workers()
         for state, number in counts["states"].items():
@@ -135,7 +135,7 @@ class Gauges(Collector):
 
 
 def expose(gauges: Gauges) -> bytes:
-    """All metrics in Prometheus's text form."""
+    """Return all metrics in Prometheus's text format."""
     live = CollectorRegistry()
     live.register(gauges)
     return generate_latest(REGISTRY) + generate_latest(live)

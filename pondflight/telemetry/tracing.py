@@ -25,14 +25,14 @@ class Span(Protocol):
     """A piece of work that is being traced."""
 
     def headers(self) -> Mapping[str, str]:
-        """What to send along, so that the work done for it elsewhere is found below it."""
+        """Return the headers to send along, so that work done elsewhere joins this trace."""
 
     def end(self, error: Exception | None = None) -> None:
-        """The work is done. Once."""
+        """End the span, with its error if it failed. Call it once."""
 
 
 class Call(Protocol):
-    """What of a Flight call matters here. ``trace`` is its span."""
+    """The parts of a Flight call that tracing needs. ``trace`` is its span."""
 
     method: str
     headers: Mapping[str, list[str]]
@@ -43,7 +43,7 @@ class Call(Protocol):
 
 
 class _Passed:
-    """Somebody else's trace, or none."""
+    """A span without recording: it passes on the incoming trace headers, if any."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = headers
@@ -56,7 +56,7 @@ class _Passed:
 
 
 class _Recorded:
-    """A span of our own."""
+    """A span that is recorded and exported."""
 
     def __init__(self, span: Any) -> None:
         self._span = span

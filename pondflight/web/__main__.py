@@ -34,7 +34,7 @@ class Server(BaseApplication):
         super().__init__()
 
     def load_config(self) -> None:
-        """What gunicorn needs to know."""
+        """Set gunicorn's configuration."""
         options = {
             "bind": json.loads(self._configuration)["bind"],
             "workers": 1,

@@ -143,7 +143,7 @@ class Refusals:
     async def process_response(
         self, req: Request, resp: Response, resource: Any, req_succeeded: object
     ) -> None:
-        """Log it."""
+        """Log the response if its status is one of those that are logged."""
         event = self._EVENTS.get(str(resp.status))
         if event is not None:
             address = self._address.of(req)

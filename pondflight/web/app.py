@@ -35,7 +35,7 @@ _HEADERS: Final = {
 
 
 def create_app(configuration: Configuration) -> Exchanges:
-    """The app that gunicorn runs."""
+    """Return the app that gunicorn runs."""
     if configuration.collector:
         tracing.configure(configuration.collector, "pondflight-http")
     tokens = configuration.tokens()
@@ -87,7 +87,7 @@ class Traces:
     """Middleware: a span for each request, from its head to the end of its answer."""
 
     async def process_request(self, req: Request, resp: Response) -> None:
-        """Begin it."""
+        """Start the request's span."""
         headers = {name.lower(): value for name, value in req.headers.items()}
         req.context.span = tracing.start(
             f"HTTP {req.method}", headers, **{"http.request.method": req.method}
@@ -98,7 +98,7 @@ class Traces:
     async def process_response(
         self, req: Request, resp: Response, resource: Any, req_succeeded: object
     ) -> None:
-        """Remember whether it failed."""
+        """Record a failure (status 500 or above) for the span."""
         if resp.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             req.context.failure = Internal(str(resp.status))
 

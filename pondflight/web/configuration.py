@@ -71,7 +71,7 @@ class Configuration:
 
     @classmethod
     def of(cls, settings: Settings, secret: str) -> Configuration:
-        """What ``settings`` say."""
+        """Take the HTTP process's configuration from ``settings``."""
         server, auth = settings.server, settings.auth
         scheme = "grpc" if server.tls.cert is None else "grpc+tls"
         return cls(
@@ -106,12 +106,12 @@ class Configuration:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where this machine reaches it."""
+        """The host and port at which this machine reaches the HTTP process."""
         host, _, port = self.bind.rpartition(":")
         return reachable(host.strip("[]")), int(port)
 
     def tokens(self) -> Tokens:
-        """Tokens as these settings have them."""
+        """Return a verifier of tokens for these settings."""
         keys: Keys = NO_KEYS
         if self.jwks_url:
             keys = JwksKeys(self.jwks_url)
@@ -120,16 +120,16 @@ class Configuration:
         return Tokens(self.secret, Provider(self.issuer, self.audience, self.user_claim), keys)
 
     def certificate(self) -> Certificate | None:
-        """Read the certificate, if there is one."""
+        """Return the proxy's certificate, or None without TLS."""
         return load(Path(self.cert), Path(self.key)) if self.cert else None
 
     def to_json(self) -> bytes:
-        """One line."""
+        """Return the configuration as one line of JSON."""
         return json.dumps(asdict(self)).encode() + b"\n"
 
     @classmethod
     def from_json(cls, line: bytes) -> Configuration:
-        """The opposite of ``to_json``."""
+        """Read a configuration from a line that ``to_json`` wrote."""
         values: dict[str, Any] = json.loads(line)
         for name, value in values.items():
             if isinstance(value, list):

@@ -61,7 +61,7 @@ class Connection(H11Protocol):
             self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timers."""
+        """Stop the timers when the connection has ended."""
         super().connection_lost(exc)
         for timer in (self._timer, self._stall):
             if timer is not None:
@@ -107,7 +107,7 @@ class Connection(H11Protocol):
         self._watch_progress()
 
     def resume_writing(self) -> None:
-        """Stop watching: the client reads again."""
+        """Stop the write timer: the client is reading again."""
         super().resume_writing()
         if self._stall is not None:
             self._stall.cancel()

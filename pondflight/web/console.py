@@ -35,7 +35,7 @@ _JSON: Final = "application/json"
 
 
 class Operators:
-    """Who may use the console."""
+    """Checks who may use the console."""
 
     def __init__(self, tokens: Tokens, secret: str) -> None:
         self._tokens = tokens
@@ -55,7 +55,7 @@ class Operators:
         return cookie, int(ttl.total_seconds())
 
     def check(self, req: Request) -> Identity:
-        """The operator who sends the request."""
+        """Return the operator who sent the request. Raises ``Unauthenticated`` for anyone else."""
         cookies = req.get_cookie_values(COOKIE) or []
         if len(cookies) != 1:
             raise Unauthenticated
@@ -164,7 +164,7 @@ class Change:
         self._fields = fields
 
     async def on_post(self, req: Request, resp: Response) -> None:
-        """Have the proxy do it."""
+        """Tell the proxy to make the change."""
         self._operators.check_change(req)
         body = await Body.of(req)
         wanted: dict[str, Any] = {name: body.need(name, text) for name in self._fields}

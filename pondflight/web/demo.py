@@ -51,8 +51,8 @@ class DemoToken:
 
 
 class NoDemoToken:
-    """The same where it is switched off."""
+    """``POST /auth/demo-token`` while demo tokens are switched off."""
 
     async def on_post(self, req: Request, resp: Response) -> None:
-        """404, and what to do."""
+        """Raise ``NotFound`` with the name of the setting."""
         raise NotFound("demo tokens are switched off here (auth.demo.enabled)")

@@ -75,7 +75,7 @@ class Exchange:
         self._at_end.append(close)
 
     async def run(self, app: FalconApp, scope: Scope) -> None:
-        """Let ``app`` answer, and clean up."""
+        """Run ``app`` for this request, and clean up afterwards."""
         try:
             await app(scope, _first, self._pass_on)
         except BaseException as error:

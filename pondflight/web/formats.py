@@ -129,7 +129,7 @@ class _Flat:
         self.schema = pa.schema(fields)
 
     def batch(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """``batch`` with this schema."""
+        """Convert the columns of ``batch`` to this schema."""
         if not any(self._as_text):
             return batch
         columns = [

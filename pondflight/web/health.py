@@ -17,7 +17,7 @@ class Health:
     """``GET /health``: this process answers. Public."""
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Always healthy: whoever is not cannot answer."""
+        """Answer that the process is healthy; it could not answer otherwise."""
         resp.media = {"status": "healthy"}
 
 
@@ -25,7 +25,7 @@ class Live:
     """``GET /live``: this process answers; a restart would not help. Public."""
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Always alive."""
+        """Answer that the process is alive; it could not answer otherwise."""
         resp.media = {"live": True}
 
 
@@ -36,7 +36,7 @@ class Ready:
         self._upstream = upstream
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Ask the proxy."""
+        """Answer whether the proxy is ready: 200 or 503."""
         ready = await threads.call(threads.SHORT, self._upstream.ready)
         resp.media = {"ready": ready}
         resp.status = falcon.HTTP_200 if ready else falcon.HTTP_503

@@ -56,7 +56,7 @@ class Metrics:
         self._public = public
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """All metrics, as text."""
+        """Answer with the metrics of both processes in Prometheus's text format."""
         if not self._public and not (await callers.identify(self._tokens, req)).admin:
             raise PermissionDenied("metrics are for administrators (metrics.public)")
         try:
@@ -72,7 +72,7 @@ class Watch:
     """Middleware: counts requests."""
 
     async def process_request(self, req: Request, resp: Response) -> None:
-        """Remember when it began."""
+        """Record when the request began."""
         req.context.started = time.monotonic()
 
     async def process_response(

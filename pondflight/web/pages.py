@@ -92,7 +92,7 @@ class Assets:
         self._folder = folder / "assets"
 
     async def on_get(self, req: Request, resp: Response, name: str) -> None:
-        """A file of the bundle, packed if the client takes that."""
+        """Answer with the asset."""
         kind = _TYPES.get(Path(name).suffix)
         if kind is None or not _ASSET.fullmatch(name):
             raise falcon.HTTPNotFound(description="there is no such file")

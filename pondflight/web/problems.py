@@ -83,12 +83,12 @@ def headers_of(document: dict[str, Any]) -> dict[str, str]:
 
 
 def encode(document: dict[str, Any]) -> bytes:
-    """The document as it is sent."""
+    """Encode a problem document as JSON."""
     return json.dumps(document).encode()
 
 
 def phrase(status: int) -> str:
-    """The reason phrase of a status."""
+    """Return the reason phrase of a status."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:

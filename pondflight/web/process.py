@@ -31,7 +31,7 @@ _FAMILIES = ("LC_", "PYTHON", "ARROW_", "ACERO_", "MALLOC_", "GRPC_", "OTEL_")
 
 
 class WebProcess:
-    """``python -m pondflight.web``."""
+    """The HTTP process: ``python -m pondflight.web``."""
 
     def __init__(self, configuration: Configuration) -> None:
         self._address = configuration.address
@@ -47,15 +47,15 @@ class WebProcess:
 
     @property
     def pid(self) -> int:
-        """Of gunicorn's arbiter."""
+        """The process id of gunicorn's arbiter."""
         return self._popen.pid
 
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Return whether the process is running."""
         return self._popen.poll() is None
 
     def wait_until_listening(self) -> None:
-        """Wait until it accepts connections."""
+        """Wait until the process accepts connections."""
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline and self.alive():
             with contextlib.suppress(OSError), socket.create_connection(self._address, 1):

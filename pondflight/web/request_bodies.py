@@ -32,7 +32,7 @@ the response."""
 
 
 class RequestBodies:
-    """The bodies that are being read."""
+    """All request bodies that are being received."""
 
     def __init__(self) -> None:
         self._reading: set[_Body] = set()

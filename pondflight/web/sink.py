@@ -26,11 +26,11 @@ class Sink:
         self._least = sys.maxsize if reuses_buffers else _SMALL
 
     def file(self) -> pa.PythonFile:
-        """For a writer."""
+        """Return a pyarrow file that writes into this sink."""
         return pa.PythonFile(self, mode="w")
 
     def write(self, data: Any) -> int:
-        """Called by a writer."""
+        """Append ``data`` and return its length in bytes. Writers call this."""
         if len(data) < self._least:
             self._small += data
         else:
@@ -39,27 +39,27 @@ class Sink:
         return len(data)
 
     def take(self) -> list[Any]:
-        """What was written since the last time."""
+        """Return the pieces written since the last call, in order."""
         self._flush()
         pieces, self._pieces = self._pieces, []
         return pieces
 
     def flush(self) -> None:
-        """Nothing to do; a file has it."""
+        """Do nothing: data is already in memory. File objects need this method."""
 
     def close(self) -> None:
-        """Nothing to do; a file has it."""
+        """Do nothing: there is nothing to release. File objects need this method."""
 
     def writable(self) -> bool:
-        """It is."""
+        """Return True: writers may write to the sink."""
         return True
 
     def readable(self) -> bool:
-        """It is not."""
+        """Return False: use ``take`` to read."""
         return False
 
     def seekable(self) -> bool:
-        """It is not."""
+        """Return False: data can only be appended."""
         return False
 
     def _flush(self) -> None:

@@ -52,7 +52,7 @@ class Upstream:
         self._cancels = ThreadPoolExecutor(4, thread_name_prefix="cancel")
 
     def ready(self) -> bool:
-        """Whether the proxy takes statements."""
+        """Return whether the proxy accepts statements; False if it does not answer."""
         try:
             return bool(self.pool_status()["ready"])
         except PondflightError:
@@ -109,7 +109,7 @@ class Rows:
         self._first = next(batches, None)
 
     def close(self) -> None:
-        """No more of them are wanted."""
+        """Cancel the statement: no more rows are wanted."""
         self._batches.close()
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:

@@ -88,11 +88,11 @@ class Admission:
         self._thread.start()
 
     def __len__(self) -> int:
-        """How many wait."""
+        """Return the number of users waiting for a worker."""
         return len(self._queue)
 
     def has_room(self) -> bool:
-        """Whether another worker may be started at once. Call it under the lock."""
+        """Return whether another worker may start now. Call it under the lock."""
         return self._roster.occupied() + len(self._queue) < self._settings.max_workers
 
     def enter(self, worker: Worker, user: User) -> None:

@@ -34,11 +34,11 @@ class Circuit:
 
     @property
     def closed(self) -> bool:
-        """Whether calls go through."""
+        """Whether the circuit is closed: calls go through."""
         return self._failures < self._threshold
 
     def admits(self) -> bool:
-        """Whether a call may be tried now. If so, ``succeeded`` or ``failed`` has to follow."""
+        """Return whether to try a call now. If so, call ``succeeded`` or ``failed`` after it."""
         with self._lock:
             if self.closed:
                 return True
@@ -48,14 +48,14 @@ class Circuit:
             return True
 
     def succeeded(self) -> None:
-        """The call was answered, whatever the answer."""
+        """Record that a call was answered, even with an error."""
         with self._lock:
             self._failures = 0
             self._wait = self._first
             self._probing = False
 
     def failed(self) -> None:
-        """The call was not answered."""
+        """Record that a call was not answered."""
         with self._lock:
             was_open = not self.closed
             self._failures += 1

@@ -97,23 +97,23 @@ class Connection(Protocol):
         """Run ``SELECT 1``."""
 
     def status(self, *, timeout: float = STATUS_SECONDS, last: bool = False) -> WorkerStatus:
-        """What it says of itself. ``last``: this proxy is about to end."""
+        """Return what the worker reports about itself. ``last``: this proxy is about to end."""
 
     def cancel(self, call_id: str) -> None:
-        """Cancel a running call."""
+        """Cancel the running call with this id."""
 
     def statements(self, text: str, *, timeout: float) -> list[dict[str, Any]]:
-        """What it runs and ran last: ``control.STATEMENTS``; nothing, if it cannot say."""
+        """Return its running and recent statements (``control.STATEMENTS``); empty if unknown."""
 
     def cancel_statement(self, statement: str, *, timeout: float) -> bool:
-        """Cancel one of these; whether it ran."""
+        """Cancel a statement by its id; return whether it was running."""
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
 
 
 class ControlConnection:
-    """To a worker of ours: ``pondflight.control`` beside Flight SQL, one bearer credential."""
+    """A connection to a worker of ours: Flight SQL and ``pondflight.control``, one credential."""
 
     def __init__(self, location: str, credential: str) -> None:
         self.kept = KeptSessions()
@@ -129,7 +129,7 @@ class ControlConnection:
         timeout: float | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
     ) -> flight.FlightCallOptions:
-        """The credential, and whose session and which call it is."""
+        """Return call options with the credential, the session and the id of the call."""
         more = [(name.encode(), value.encode()) for name, value in headers.items()]
         session_header = (control.SESSION_HEADER.encode(), session.encode())
         pairs = [self._authorization, session_header, *more]
@@ -140,7 +140,7 @@ class ControlConnection:
         return flight.FlightCallOptions(timeout=timeout, headers=pairs)
 
     def configure(self, configuration: dict[str, Any], *, owner: str, timeout: float) -> None:
-        """``control.CONFIGURE``."""
+        """Send ``control.CONFIGURE``."""
         body = {**configuration, "owner": owner}
         self._act(control.CONFIGURE, json.dumps(body).encode(), timeout)
 
@@ -149,7 +149,7 @@ class ControlConnection:
         run_sql(self.client, "SELECT 1", self.options(timeout=timeout))
 
     def status(self, *, timeout: float = STATUS_SECONDS, last: bool = False) -> WorkerStatus:
-        """``control.STATUS``."""
+        """Ask for ``control.STATUS`` and return it."""
         body = f"-{PROXY}" if last else PROXY
         answer = self._act(control.STATUS, body.encode(), timeout)
         return WorkerStatus(
@@ -162,17 +162,17 @@ class ControlConnection:
         )
 
     def cancel(self, call_id: str) -> None:
-        """``control.CANCEL``."""
+        """Send ``control.CANCEL`` for the call with this id."""
         self._act(control.CANCEL, call_id.encode(), _CANCEL_SECONDS)
 
     def statements(self, text: str, *, timeout: float) -> list[dict[str, Any]]:
-        """``control.STATEMENTS``."""
+        """Return the statements in the answer to ``control.STATEMENTS``."""
         answer = self._act(control.STATEMENTS, json.dumps({"text": text}).encode(), timeout)
         found: list[dict[str, Any]] = answer["statements"]
         return found
 
     def cancel_statement(self, statement: str, *, timeout: float) -> bool:
-        """``control.CANCEL_STATEMENT``."""
+        """Send ``control.CANCEL_STATEMENT``; return whether the statement was running."""
         body = json.dumps({"statement": statement}).encode()
         return bool(self._act(control.CANCEL_STATEMENT, body, timeout)["cancelled"])
 

@@ -19,15 +19,15 @@ NOWHERE = "/nonexistent"
 
 
 class Engine(Protocol):
-    """A kind of worker image."""
+    """A kind of worker image: how to start it and how to connect to it."""
 
     @property
     def name(self) -> str:
-        """As in the settings."""
+        """The engine's name in ``containers.engine``."""
 
     @property
     def port(self) -> int:
-        """Where it listens, inside."""
+        """The port that it listens on inside the container."""
 
     @property
     def knows_its_user(self) -> bool:
@@ -44,10 +44,10 @@ class Engine(Protocol):
         """
 
     def environment(self, spec: WorkerSpec, *, scratch: str) -> dict[str, str]:
-        """Environment variables."""
+        """Return the container's environment variables."""
 
     def connect(self, location: str, credential: str) -> Connection:
-        """A connection; nothing is sent yet."""
+        """Return a connection to the worker at ``location``. Nothing is sent yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class PondflightEngine:
     knows_its_user: bool = True
 
     def arguments(self, spec: WorkerSpec, *, scratch: str, memory: int) -> list[str] | None:
-        """``pondflight worker``, which learns only the SHA-256 of its credential."""
+        """Return the arguments of ``pondflight worker``; the credential goes as its SHA-256."""
         return [
             "worker",
             f"--listen=grpc://0.0.0.0:{self.port}",
@@ -78,11 +78,11 @@ class PondflightEngine:
         ]
 
     def environment(self, spec: WorkerSpec, *, scratch: str) -> dict[str, str]:
-        """Where libraries may write."""
+        """Return the directories that libraries may write to."""
         return {"HOME": NOWHERE, "TMPDIR": scratch}
 
     def connect(self, location: str, credential: str) -> Connection:
-        """With the control channel."""
+        """Return a connection that uses the control channel."""
         return ControlConnection(location, credential)
 
 
@@ -99,11 +99,11 @@ class LoginEngine:
     knows_its_user: bool = False
 
     def arguments(self, spec: WorkerSpec, *, scratch: str, memory: int) -> list[str] | None:
-        """The image starts its server by itself."""
+        """Return None: the image's entry point starts the server without arguments."""
         return None
 
     def environment(self, spec: WorkerSpec, *, scratch: str) -> dict[str, str]:
-        """What these images go by. They can be given a password in no other way."""
+        """Return the image's settings. It takes the password only from the environment."""
         prefix = self.name.upper()
         return {
             f"{prefix}_USERNAME": USERNAME,
@@ -117,7 +117,7 @@ class LoginEngine:
         }
 
     def connect(self, location: str, credential: str) -> Connection:
-        """With a login."""
+        """Return a connection that logs in with user name and password."""
         return LoginConnection(location, credential)
 
 

@@ -20,7 +20,7 @@ _SHORTEST_ORPHAN_SECONDS = 600.0
 
 
 def create_backend(settings: Settings, secret: str) -> Backend:
-    """The backend that the settings name."""
+    """Return the backend that the settings name."""
     if settings.workers.backend == "process":
         directory = settings.duckdb.storage_directory
         return ProcessBackend(Path(directory) if directory else None)
@@ -34,7 +34,7 @@ def create_backend(settings: Settings, secret: str) -> Backend:
 
 
 def pool_settings(settings: Settings, secret: str) -> PoolSettings:
-    """What the pool needs to know."""
+    """Return the settings that the pool needs."""
     workers, containers = settings.workers, settings.containers
     provision = Provision(settings)
     return PoolSettings(
@@ -58,7 +58,7 @@ def pool_settings(settings: Settings, secret: str) -> PoolSettings:
 
 
 def layout_of(settings: Settings) -> Layout:
-    """What all containers have in common."""
+    """Return what all worker containers have in common."""
     containers = settings.containers
     return Layout(
         image=containers.image,
@@ -73,7 +73,7 @@ def layout_of(settings: Settings) -> Layout:
 
 
 def engine_of(settings: Settings) -> Engine:
-    """What runs in the image."""
+    """Return the engine that runs in the worker image."""
     match settings.containers.engine:
         case "gizmosql":
             return GIZMOSQL

@@ -73,7 +73,7 @@ class LoginConnection:
         return flight.FlightCallOptions(timeout=timeout, headers=[self._login(timeout)])
 
     def configure(self, configuration: dict[str, Any], *, owner: str, timeout: float) -> None:
-        """Attach the databases."""
+        """Attach the databases to the worker."""
         self._databases = configuration.get("databases", [])
         self._attach(timeout)
 
@@ -103,19 +103,19 @@ class LoginConnection:
             run_sql(self.client, "SELECT 1", self.options(timeout=timeout))
 
     def status(self, *, timeout: float = STATUS_SECONDS, last: bool = False) -> WorkerStatus:
-        """That it answers; it cannot say more."""
+        """Ping the worker and return an empty status: it reports nothing more."""
         self.ping(timeout=timeout)
         return WorkerStatus()
 
     def cancel(self, call_id: str) -> None:
-        """Nothing: it knows no calls. It notices that its client is gone."""
+        """Do nothing: the worker notices by itself that its client is gone."""
 
     def statements(self, text: str, *, timeout: float) -> list[dict[str, Any]]:
-        """None: it keeps no account of them."""
+        """Return an empty list: the worker does not list its statements."""
         return []
 
     def cancel_statement(self, statement: str, *, timeout: float) -> bool:
-        """It has none."""
+        """Return False: the worker cannot cancel a statement by its id."""
         return False
 
     def close(self) -> None:
@@ -152,13 +152,13 @@ class _CommandClient:
     def get_flight_info(
         self, descriptor: flight.FlightDescriptor, options: flight.FlightCallOptions
     ) -> flight.FlightInfo:
-        """GetFlightInfo."""
+        """Call GetFlightInfo with the descriptor's SQL as a statement query."""
         return self._client.get_flight_info(_spoken(descriptor), options)
 
     def get_schema(
         self, descriptor: flight.FlightDescriptor, options: flight.FlightCallOptions
     ) -> flight.SchemaResult:
-        """GetSchema."""
+        """Call GetSchema with the descriptor's SQL as a statement query."""
         return self._client.get_schema(_spoken(descriptor), options)
 
 

@@ -40,18 +40,18 @@ class Pulse:
         self._thread = threading.Thread(target=self._loop, name="worker-pulse", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop asking."""
+        """Stop the health checks."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def check(self, worker: Worker) -> None:
-        """One check of one worker, and what follows from it."""
+        """Check one worker, and end it after too many failures."""
         try:
             worker.ask(timeout=self._interval * 0.75)
         except (Unavailable, DeadlineExceeded):

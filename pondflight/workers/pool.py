@@ -136,11 +136,11 @@ class Pool:
                     return
 
     def key(self, user: User) -> str:
-        """Of the worker of ``user``."""
+        """Return the key of the worker that serves ``user``; stable across restarts."""
         return self.key_of(user.subject, self.settings.access(user))
 
     def key_of(self, subject: str, access: str = "") -> str:
-        """The name that a token's ``sub`` has everywhere else: see ``Naming.key``."""
+        """Return the worker key of a token's ``sub``: see ``Naming.key``."""
         return self._naming.key(subject, access)
 
     def lost(self, lease: Lease, user: User) -> Unavailable:
@@ -187,7 +187,7 @@ class Pool:
 
     @property
     def started(self) -> int:
-        """Workers started since the proxy began."""
+        """Return the number of workers started since the proxy began."""
         return self._roster.started
 
     def stats(self) -> dict[str, int]:
@@ -211,13 +211,13 @@ class Pool:
             }
 
     def workers(self) -> list[WorkerView]:
-        """All workers, the oldest first."""
+        """Return a view of every worker, oldest first."""
         with self._roster.changed:
             views = [self._view(worker) for worker in self._roster.all()]
         return sorted(views, key=lambda view: -view.age)
 
     def connections(self) -> list[tuple[WorkerView, Connection]]:
-        """The workers that can be spoken to."""
+        """Return the workers that calls can be sent to."""
         with self._roster.changed:
             usable = self._roster.usable()
             return [(self._view(worker), worker.connection) for worker in usable]

@@ -22,18 +22,18 @@ _BESIDE = ("-journal", "-shm", "-wal", ".wal")
 
 
 class Provision:
-    """By ``settings``."""
+    """What each worker gets according to ``settings``: limits, databases, storage."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def access(self, user: User) -> str:
-        """What tells a worker of the user from another one that may see other databases."""
+        """Return a fingerprint of the databases that the user may see."""
         databases = self._settings.duckdb.attached_databases
         return access.fingerprint(databases, user.claims, demo=user.demo)
 
     def shape(self, user: User | None) -> Shape:
-        """What the worker is started with; without a user, a warm one."""
+        """Return what the worker is started with; without a user, that of a warm worker."""
         containers, demo = self._settings.containers, self._settings.auth.demo
         is_demo = user is not None and user.demo
         return Shape(
@@ -45,13 +45,13 @@ class Provision:
         )
 
     def preparation(self) -> dict[str, Any]:
-        """What a warm worker can be told before it has a user."""
+        """Return the configuration for a warm worker, which has no user yet."""
         databases = self._settings.duckdb.attached_databases
         types = {database.type.value for database in databases} - {"duckdb"}
         return {"extensions": sorted(types.union(self._extensions()))}
 
     def configuration(self, user: User) -> dict[str, Any]:
-        """What the user's worker is told after its start (``control.CONFIGURE``)."""
+        """Return the configuration of the user's worker (``control.CONFIGURE``)."""
         settings, duckdb = self._settings, self._settings.duckdb
         return {
             "extensions": self._extensions(),
@@ -96,7 +96,7 @@ class Provision:
 
 
 def entry_of(database: AttachedDatabase) -> dict[str, Any]:
-    """A database as ``control.CONFIGURE`` has it."""
+    """Return a database's entry in ``control.CONFIGURE``."""
     return {
         "alias": database.alias,
         "type": database.type.value,
@@ -109,7 +109,7 @@ def entry_of(database: AttachedDatabase) -> dict[str, Any]:
 
 
 def files_of(databases: Iterable[AttachedDatabase]) -> tuple[BoundFile, ...]:
-    """The files among databases."""
+    """Return those of the databases that are files."""
     return tuple(
         BoundFile(database.connection_string.get_secret_value(), database.read_only)
         for database in databases

@@ -39,7 +39,7 @@ class Readiness:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop looking."""
+        """Stop checking."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()

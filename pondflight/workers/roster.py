@@ -46,12 +46,12 @@ class Roster:
     # -- looking ------------------------------------------------------------------------------
 
     def all(self) -> list[Worker]:
-        """All workers, in whatever state."""
+        """Return all workers, in every state."""
         with self.changed:
             return [*self.users.values(), *self.spares]
 
     def usable(self) -> list[Worker]:
-        """Those that can be spoken to."""
+        """Return the workers that calls can be sent to."""
         return [worker for worker in self.all() if worker.state.usable]
 
     def occupied(self) -> int:
@@ -72,7 +72,7 @@ class Roster:
         return Lease(worker, self.changed)
 
     def ready(self, worker: Worker) -> None:
-        """The start of a worker has succeeded."""
+        """Mark a worker as ready, and wake those who wait for it."""
         with self.changed:
             worker.move(State.READY)
             worker.settled.set()
@@ -88,7 +88,7 @@ class Roster:
             self.changed.notify_all()
 
     def forget(self, spare: Worker) -> None:
-        """A warm worker has become somebody's."""
+        """Remove a warm worker's entry after a user has claimed the worker."""
         with self.changed:
             spare.move(State.GONE)
             self._remove(spare)
@@ -124,7 +124,7 @@ class Roster:
         return True
 
     def count_stop(self, reason: Reason) -> None:
-        """A worker has ended."""
+        """Count a worker that has ended, by reason."""
         with self.changed:
             self.stopped[reason] += 1
         metrics.WORKER_STOPS.labels(reason.value).inc()

@@ -78,7 +78,7 @@ class Backoff:
             raise error.with_traceback(None)  # it is raised again and again
 
     def failed(self, key: str, error: PondflightError) -> None:
-        """Another attempt has failed."""
+        """Record a failed attempt and double the wait before the next."""
         now = time.monotonic()
         _, seconds, _ = self._failed.get(key, (0.0, _FIRST_BACKOFF / 2, error))
         seconds = min(_LONGEST_BACKOFF, seconds * 2)
@@ -87,7 +87,7 @@ class Backoff:
             self._failed.pop(old, None)
 
     def succeeded(self, key: str) -> None:
-        """All is well again."""
+        """Forget earlier failures: a start has succeeded."""
         self._failed.pop(key, None)
 
 

@@ -80,7 +80,7 @@ class Worker:
         self._born = self.since - max(0.0, time.time() - handle.created if age is None else age)
 
     def detach(self) -> None:
-        """Another has taken over handle and connection."""
+        """Give up the handle and the connection, which another worker has taken over."""
         self._handle = self._connection = None
 
     @property
@@ -90,12 +90,12 @@ class Worker:
 
     @property
     def started(self) -> bool:
-        """Whether there is something to talk to."""
+        """Whether the backend has created the worker, so that it has a handle."""
         return self._handle is not None
 
     @property
     def handle(self) -> WorkerHandle:
-        """What the backend knows it by; there is one from READY on."""
+        """The backend's handle of the worker; available from READY on."""
         assert self._handle is not None
         return self._handle
 
@@ -107,7 +107,7 @@ class Worker:
 
     @property
     def client(self) -> flight.FlightClient:
-        """For calls of its user."""
+        """The Flight client for calls of its user."""
         return self.connection.client
 
     @property
@@ -151,7 +151,7 @@ class Worker:
         return status
 
     def answers(self, *, timeout: float) -> bool:
-        """Whether it says anything, whatever it says."""
+        """Return whether the worker answers at all, even with an error."""
         try:
             self.ask(timeout=timeout)
         except (Unavailable, DeadlineExceeded):

@@ -31,20 +31,20 @@ class Form(Protocol):
     """How the parts of an answer are written as server-sent events."""
 
     def text(self, text: str) -> bytes:
-        """A piece of the answer."""
+        """Encode a piece of the answer's text."""
 
     def call(self, piece: CallPiece) -> bytes:
-        """A piece of a call of one of the caller's tools."""
+        """Encode a piece of a call of one of the caller's tools."""
 
     def end(self, end: End) -> bytes:
-        """The end of a whole one."""
+        """Encode the end of a complete answer."""
 
     def error(self, error: PondflightError) -> bytes:
-        """What ended it early."""
+        """Encode the error that ended an answer early."""
 
 
 class Counted:
-    """``Answer``: another one, accounted for."""
+    """An ``Answer`` that passes another one on and counts it in the metrics."""
 
     def __init__(self, answer: Answer, provider: str) -> None:
         self._answer = answer
@@ -67,7 +67,7 @@ class Counted:
             raise
 
     async def close(self) -> None:
-        """Break off, if it has not ended."""
+        """Close the answer; this aborts it if it is unfinished."""
         await self._answer.close()
 
 
@@ -128,6 +128,6 @@ def send(resp: Response, answer: Answer, form: Form) -> None:
 
 
 def event(data: Any, name: str = "") -> bytes:
-    """One server-sent event."""
+    """Encode one server-sent event."""
     head = f"event: {name}\n" if name else ""
     return f"{head}data: {json.dumps(data)}\n\n".encode()

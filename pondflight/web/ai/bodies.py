@@ -53,41 +53,41 @@ class Body:
 
     @classmethod
     async def of(cls, req: Request) -> Body:
-        """That of a request."""
+        """Read the body of a request."""
         return cls(await Exchange.of(req).body())
 
     def take(self, name: str, read: Callable[[str, Any], T], default: T) -> T:
-        """The field, or ``default`` where it is absent or null. ``read`` raises for a bad one."""
+        """Return the field, or ``default`` if absent or null. ``read`` raises for bad values."""
         self._read.add(name)
         value = self._fields.get(name)
         return default if value is None else read(name, value)
 
     def need(self, name: str, read: Callable[[str, Any], T]) -> T:
-        """The field, which must be there."""
+        """Return a required field. Raises ``InvalidArgument`` if it is absent or null."""
         self._read.add(name)
         if self._fields.get(name) is None:
             raise InvalidArgument(f"the field {name!r} is missing")
         return read(name, self._fields[name])
 
     def ignore(self, *names: str) -> None:
-        """These may be there, and change nothing."""
+        """Accept these fields without using them."""
         self._read.update(names)
 
     def done(self) -> None:
-        """Refuse what is left: a field that is silently ignored is a wrong answer."""
+        """Refuse unknown fields: silently ignoring one would give a wrong answer."""
         for name in self._fields.keys() - self._read:
             raise InvalidArgument(f"unknown field {name[:64]!r}")
 
 
 def flag(name: str, value: Any) -> bool:
-    """A truth value."""
+    """Return a boolean field. Raises ``InvalidArgument`` for anything else."""
     if not isinstance(value, bool):
         raise InvalidArgument(f"{name!r} must be true or false")
     return value
 
 
 def text(name: str, value: Any) -> str:
-    """Text that is not blank."""
+    """Return a text field that is not blank. Raises ``InvalidArgument`` for anything else."""
     if not isinstance(value, str) or _BLANK.fullmatch(value):
         raise InvalidArgument(f"{name!r} must be text that is not empty")
     return _encodable(name, value)

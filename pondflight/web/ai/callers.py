@@ -56,7 +56,7 @@ class Asker:
 
 
 class Askers:
-    """Lets in who may use models."""
+    """Decides who may use models, and counts their requests."""
 
     def __init__(
         self, tokens: Tokens, counter: Counter, places: Shares, per_minute: int, *, demo: bool
@@ -89,7 +89,7 @@ class Askers:
 
 
 def account(provider: str, usage: Usage) -> None:
-    """An answer is complete."""
+    """Count a completed answer and its tokens in the metrics."""
     REQUESTS.labels(provider, "ok").inc()
     TOKENS.labels(provider, "input").inc(usage.input_tokens)
     TOKENS.labels(provider, "output").inc(usage.output_tokens)

@@ -62,7 +62,7 @@ class Chat:
 
 
 class _Events:
-    """``Form``: ours."""
+    """The ``Form`` of /ai/chat: server-sent events."""
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -92,7 +92,7 @@ class Embed:
         self._askers = askers
 
     async def on_post(self, req: Request, resp: Response) -> None:
-        """Turn texts into vectors."""
+        """Answer with one vector for each text."""
         await self._askers.admit(req)
         body = await bodies.Body.of(req)
         inputs = body.need("input", bodies.inputs)

@@ -30,14 +30,14 @@ _LONGEST_WORDS: Final = 300
 
 @dataclass(slots=True)
 class _Answer:
-    """What the library sends."""
+    """The response of the MCP library, collected in memory."""
 
     status: int = 500
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: bytearray = field(default_factory=bytearray)
 
     async def send(self, message: dict[str, Any]) -> None:
-        """ASGI's ``send``."""
+        """Collect one ASGI message of the response."""
         if message["type"] == "http.response.start":
             self.status, self.headers = message["status"], message.get("headers", [])
         else:
@@ -53,7 +53,7 @@ class Mcp:
         self._upstream = upstream
 
     async def on_post(self, req: Request, resp: Response) -> None:
-        """One message of the protocol."""
+        """Answer one message of the protocol."""
         exchange = Exchange.of(req)
         identity = await callers.identify(self._tokens, req)
         body = await exchange.body()

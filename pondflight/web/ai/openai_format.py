@@ -41,14 +41,14 @@ _OWNERS: Final = {"claude": "anthropic", "openai": "openai"}
 
 
 class _Resource:
-    """Errors in OpenAI's form."""
+    """A resource that reports errors in OpenAI's format."""
 
     def __init__(self, models: Models, askers: Askers) -> None:
         self._models = models
         self._askers = askers
 
     def fail(self, resp: Response, error: PondflightError) -> None:
-        """Answer with the error."""
+        """Answer with the error in OpenAI's format."""
         document = problems.of_error(error)
         resp.status = falcon.code_to_http_status(document["status"])
         resp.set_headers(problems.headers_of(document))
@@ -59,7 +59,7 @@ class ChatCompletions(_Resource):
     """``POST /v1/chat/completions``."""
 
     async def on_post(self, req: Request, resp: Response) -> None:
-        """Continue a conversation."""
+        """Answer a conversation, streamed or as one document."""
         try:
             await self._complete(req, resp)
         except PondflightError as error:
@@ -109,7 +109,7 @@ class Embeddings(_Resource):
     """``POST /v1/embeddings``."""
 
     async def on_post(self, req: Request, resp: Response) -> None:
-        """Turn texts into vectors."""
+        """Answer with one vector for each input."""
         try:
             resp.media = await self._embed(req)
         except PondflightError as error:
@@ -145,7 +145,7 @@ class ModelList(_Resource):
     """``GET /v1/models``."""
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """The models that can be asked."""
+        """Answer with the list of available models."""
         try:
             await self._askers.identify(req)
             data = [_model(name, provider) for name, provider in await self._models.names()]
@@ -158,7 +158,7 @@ class OneModel(_Resource):
     """``GET /v1/models/{name}``."""
 
     async def on_get(self, req: Request, resp: Response, name: str) -> None:
-        """One of the models."""
+        """Answer with one model, or 404 if it is unknown."""
         try:
             await self._askers.identify(req)
             owner = dict(await self._models.names()).get(name)
@@ -170,7 +170,7 @@ class OneModel(_Resource):
 
 
 class _Chunks:
-    """``Form``: OpenAI's."""
+    """The ``Form`` of /v1/chat/completions: OpenAI's chunks."""
 
     def __init__(self, head: dict[str, Any], *, with_usage: bool) -> None:
         self._head = head

@@ -33,7 +33,7 @@ class Reader:
         return statement
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
-        """All rows of a small query."""
+        """Run a query with a small result and return all its rows."""
         found = self.statement().run(sql, None)
         try:
             return [row for batch in found for row in batch.to_pylist()]

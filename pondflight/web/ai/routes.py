@@ -17,7 +17,7 @@ from pondflight.web.upstream import Upstream
 
 
 def models_of(configuration: Configuration) -> Models:
-    """The models that this deployment may ask."""
+    """Return the models that are configured for this deployment."""
     return Models(AISettings.of(configuration.ai))
 
 
@@ -27,7 +27,7 @@ def routes(
     tokens: Tokens,
     upstream: Upstream,
 ) -> dict[str, Any]:
-    """Path: resource."""
+    """Return the resources for models, by URL path."""
     shares = places()
     askers = Askers(
         tokens,

@@ -33,7 +33,7 @@ def databases_of(reader: Reader) -> list[dict[str, Any]]:
 
 
 def tables_of(reader: Reader) -> list[Table]:
-    """All tables and views, with their columns."""
+    """Return all tables and views with their columns."""
     columns: dict[str, list[str]] = {}
     for row in reader.rows(_COLUMNS):
         name = path_of(row["database_name"], row["schema_name"], row["table_name"])

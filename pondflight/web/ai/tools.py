@@ -83,12 +83,12 @@ class Tools:
     """The tools, over the worker of whoever calls."""
 
     def list_databases(self, reader: Reader, arguments: dict[str, Any]) -> dict[str, Any]:
-        """All databases."""
+        """Return the databases that the user can query."""
         _only(arguments)
         return {"databases": tables.databases_of(reader)}
 
     def describe_tables(self, reader: Reader, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Tables, or those whose name has a text in it."""
+        """Return all tables, or those whose name contains a text."""
         _only(arguments, "matching")
         matching = arguments.get("matching", "")
         if not isinstance(matching, str):
@@ -101,7 +101,7 @@ class Tools:
         return {"tables": found[:_MOST_TABLES], "truncated": len(found) > _MOST_TABLES}
 
     def query(self, reader: Reader, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The rows of one query."""
+        """Run one query and return its rows."""
         _only(arguments, "sql", "limit")
         sql, limit = arguments.get("sql"), arguments.get("limit", _ROWS)
         if not isinstance(sql, str) or not sql.strip():

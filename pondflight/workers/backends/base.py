@@ -125,7 +125,7 @@ class NoRoom(BackendError):
 
 
 class NoSuchWorker(BackendError):
-    """The worker is not there any more."""
+    """The worker no longer exists."""
 
 
 class BackendUnreachable(BackendError):
@@ -192,10 +192,10 @@ class Backend(Protocol):
 
     @property
     def reachable(self) -> bool:
-        """Whether it has answered of late."""
+        """Whether the backend has answered recently."""
 
     def close(self) -> None:
-        """Let go of everything; end the workers if they cannot outlive this process."""
+        """Release everything; end the workers if they cannot outlive this process."""
 
 
 def last_lines(text: str) -> list[str]:

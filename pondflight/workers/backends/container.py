@@ -66,7 +66,7 @@ def labels(spec: WorkerSpec) -> dict[str, str]:
 
 
 def configuration(spec: WorkerSpec, layout: Layout) -> dict[str, Any]:
-    """The body of Docker's "create a container"."""
+    """Return the body of Docker's "create a container" call."""
     scratch = layout.scratch_of(spec.memory_limit)
     port = f"{layout.engine.port}/tcp"
     config: dict[str, Any] = {

@@ -69,11 +69,11 @@ class DockerBackend:
 
     @property
     def reachable(self) -> bool:
-        """Whether Docker has answered of late."""
+        """Whether Docker has answered recently."""
         return self._api.reachable
 
     def on_exit(self, callback: ExitCallback) -> None:
-        """Docker is asked, not listened to."""
+        """Do nothing: ends are found by asking Docker, not reported by it."""
 
     # -- starting and ending ------------------------------------------------------------------
 
@@ -166,7 +166,7 @@ class DockerBackend:
         return self._inspected(found)
 
     def exit_of(self, handle: WorkerHandle) -> WorkerExit | None:
-        """How the container ended."""
+        """Return how the container ended."""
         found = self._look(handle.id)
         if found is None:
             return WorkerExit()
@@ -436,5 +436,5 @@ def _seconds(label: str | None) -> float:
 
 
 def _words(error: APIError) -> str:
-    """Docker's own explanation, in one line."""
+    """Return Docker's explanation of the error in one line."""
     return " ".join(str(error.explanation or error).split())

@@ -154,7 +154,7 @@ class _DirectClient(docker.APIClient):
 
     @property
     def trust_env(self) -> bool:
-        """False, whatever ``requests`` sets."""
+        """Always False: ``requests`` must not take proxies from the environment."""
         return False
 
     @trust_env.setter

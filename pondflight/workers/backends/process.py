@@ -67,15 +67,15 @@ class ProcessBackend:
 
     @property
     def reachable(self) -> bool:
-        """Always: there is nobody to ask."""
+        """Always True: processes need no service."""
         return True
 
     def on_exit(self, callback: ExitCallback) -> None:
-        """Whom to tell when a worker ends unasked."""
+        """Set the function to call when a worker ends unasked."""
         self._on_exit = callback
 
     def check(self) -> list[Problem]:
-        """Nothing: what runs this runs a worker."""
+        """Return no problems: a machine that runs the proxy can run workers."""
         return []
 
     def start(self, spec: WorkerSpec) -> WorkerHandle:
@@ -108,7 +108,7 @@ class ProcessBackend:
                 self._names.discard(process.name)
 
     def rename(self, handle: WorkerHandle, name: str) -> WorkerHandle:
-        """Give a process another name, here."""
+        """Give a worker another name in this process's table."""
         with self._lock:
             process = self._running.get(handle.id)
             if process is None:
@@ -126,7 +126,7 @@ class ProcessBackend:
             return [process.handle() for process in self._running.values()]
 
     def find(self, name: str) -> WorkerHandle | None:
-        """The process that has ``name``."""
+        """Return the worker that has ``name``."""
         return next((h for h in self.list_workers() if h.name == name), None)
 
     def logs(self, handle: WorkerHandle) -> list[str]:
@@ -136,13 +136,13 @@ class ProcessBackend:
         return list(process.log) if process else []
 
     def exit_of(self, handle: WorkerHandle) -> WorkerExit | None:
-        """How the process ended."""
+        """Return how the process ended."""
         with self._lock:
             process = self._running.get(handle.id)
         return WorkerExit() if process is None else process.exit()
 
     def close(self) -> None:
-        """End all processes, side by side."""
+        """End all workers in parallel."""
         with self._lock:
             processes, self._running = list(self._running.values()), {}
         threads = [threading.Thread(target=process.stop) for process in processes]
