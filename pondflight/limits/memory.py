@@ -76,7 +76,7 @@ class MemoryStorage(Storage, MovingWindowSupport):
             return (window.hits[0] if window.hits else now), len(window.hits)
 
     def incr(self, key: str, expiry: float, amount: int = 1) -> int:
-        """Add to a counter that expires ``expiry`` seconds after its first hit; return the count."""
+        """Add to a counter and return it; it expires ``expiry`` seconds after its first hit."""
         now = self.clock()
         with self._lock:
             count, until = self._counters.get(key, (0, 0.0))
