@@ -112,7 +112,7 @@ class EngineServer(FlightSqlServer):
 
     @property
     def last_heard(self) -> float:
-        """When a proxy last said anything; monotonic."""
+        """The monotonic time at which a proxy last made a call."""
         return self._check.last_heard
 
     def on_call(self, call: Call) -> None:
@@ -130,7 +130,7 @@ class EngineServer(FlightSqlServer):
         tracing.watch(call)
 
     def close(self) -> None:
-        """Interrupt what runs and stop."""
+        """Interrupt running statements, and stop."""
         self._stop.set()
         for call in self.calls.running():
             call.cancel(Unavailable("your worker was stopped while this call was running"))
@@ -144,7 +144,7 @@ class EngineServer(FlightSqlServer):
     def on_get_flight_info(
         self, call: Call, command: c.Command, descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo:
-        """GetFlightInfo, by message."""
+        """Handle GetFlightInfo for one kind of message."""
         try:
             if not call.identity.query_only or isinstance(command, c.METADATA):
                 return super().on_get_flight_info(call, command, descriptor)
@@ -157,7 +157,7 @@ class EngineServer(FlightSqlServer):
             raise
 
     def on_do_get(self, call: Call, command: c.Command, ticket: flight.Ticket) -> Result:
-        """DoGet, by message."""
+        """Handle DoGet for one kind of message."""
         if not call.identity.query_only or isinstance(command, c.METADATA):
             return super().on_do_get(call, command, ticket)
         if not isinstance(command, c.StatementTicket):
@@ -196,19 +196,19 @@ class EngineServer(FlightSqlServer):
         return flight_info(plan, descriptor)
 
     def get_schema_statement(self, call: Call, command: c.StatementQuery) -> pa.Schema:
-        """The result schema, without running anything."""
+        """Return the result schema of a statement without running it."""
         session = self._session(call, command.transaction_id)
         return self._statements.schema(call, session, command.query)
 
     def do_get_statement(self, call: Call, command: c.StatementTicket) -> Result:
-        """The rows behind a ticket of ours."""
+        """Return the rows of the result that a ticket stands for."""
         if command.statement_handle == control.HAS_RUN:
             return pa.table({})
         handle, session = self._handle(call, command.statement_handle)
         return self._statements.fetch(call, session, handle)
 
     def do_put_statement_update(self, call: Call, command: c.StatementUpdate) -> int:
-        """Run for effect."""
+        """Run a statement for its effect and return the number of changed rows."""
         session = self._session(call, command.transaction_id)
         return self._statements.update(call, session, command.query, None)
 
@@ -217,7 +217,7 @@ class EngineServer(FlightSqlServer):
     def create_prepared_statement(
         self, call: Call, request: c.CreatePreparedStatement
     ) -> PreparedStatement:
-        """Parse and describe; nothing is kept."""
+        """Parse and describe a statement; the handle contains everything."""
         return self._prepare(call, request).statement
 
     def _prepare(self, call: Call, request: c.CreatePreparedStatement) -> Prepared:
@@ -234,7 +234,7 @@ class EngineServer(FlightSqlServer):
             yield promise(prepared.statement, prepared.plan())
 
     def close_prepared_statement(self, call: Call, request: c.ClosePreparedStatement) -> None:
-        """Forget large parameters, if there are any."""
+        """Forget large parameters that are kept for the handle."""
         try:
             handle, _ = self._handle(call, request.prepared_statement_handle)
         except (NotFound, InvalidArgument):
@@ -255,7 +255,7 @@ class EngineServer(FlightSqlServer):
     def get_schema_prepared_statement(
         self, call: Call, command: c.PreparedStatementQuery
     ) -> pa.Schema:
-        """The result schema, without running anything."""
+        """Return the result schema of the handle's statement without running it."""
         handle, session = self._handle(call, command.prepared_statement_handle)
         bound = self._statements.bound(handle)
         return self._statements.schema(call, session, handle.query, bound)
@@ -266,7 +266,7 @@ class EngineServer(FlightSqlServer):
         command: c.PreparedStatementQuery,
         upload: Upload,
     ) -> bytes | None:
-        """Bind parameters; without any, those that were bound before stay."""
+        """Bind parameters to the handle's query."""
         handle, _ = self._handle(call, command.prepared_statement_handle)
         bound = parameters.received(call, upload)
         if not bound.num_columns:
@@ -303,7 +303,7 @@ class EngineServer(FlightSqlServer):
     # -- transactions and sessions ------------------------------------------------------------
 
     def begin_transaction(self, call: Call, request: c.BeginTransaction) -> bytes:
-        """Begin, in the caller's session."""
+        """Begin a transaction in the caller's session, and return its id."""
         return self._sessions.begin(self._session(call, None))
 
     def end_transaction(self, call: Call, request: c.EndTransaction) -> None:
@@ -314,7 +314,7 @@ class EngineServer(FlightSqlServer):
         self._sessions.end(call, request.transaction_id, commit=commit)
 
     def cancel(self, call: Call, request: c.CancelQuery | c.CancelFlightInfo) -> c.CancelStatus:
-        """Cancel what the tickets stand for."""
+        """Cancel the statements that the tickets stand for."""
         found = [self._ticket(call, ticket) for ticket in request.tickets]
         if not found:
             raise InvalidArgument("the FlightInfo has no endpoint: there is nothing to cancel")
@@ -345,7 +345,7 @@ class EngineServer(FlightSqlServer):
     def get_session_options(
         self, call: Call, request: c.GetSessionOptions
     ) -> Mapping[str, c.SessionOptionValue]:
-        """The same."""
+        """Return all options of the caller's session."""
         session_id = self._session(call, None)
         with self._sessions.lent(call, session_id) as one, one.cursor.use(call) as cursor:
             return options.get_options(cursor, self._sessions.timeout_of(session_id))
@@ -359,21 +359,21 @@ class EngineServer(FlightSqlServer):
     # -- metadata -----------------------------------------------------------------------------
 
     def do_get_sql_info(self, call: Call, command: c.GetSqlInfo) -> Result:
-        """What this server can do."""
+        """Return what this server supports."""
         return sql_info_table(dialect.SQL_INFO, command.info)
 
     def do_get_catalogs(self, call: Call, command: c.GetCatalogs) -> Result:
-        """The catalogs."""
+        """Return the catalogs."""
         return self._metadata(call, tables.catalogs)
 
     def do_get_db_schemas(self, call: Call, command: c.GetDbSchemas) -> Result:
-        """The schemas."""
+        """Return the schemas."""
         return self._metadata(
             call, lambda cursor: tables.db_schemas(cursor, command), command.catalog
         )
 
     def do_get_tables(self, call: Call, command: c.GetTables) -> Result:
-        """The tables and views."""
+        """Return the tables and views."""
         return self._metadata(
             call,
             lambda cursor: tables.tables(
@@ -383,15 +383,15 @@ class EngineServer(FlightSqlServer):
         )
 
     def do_get_table_types(self, call: Call, command: c.GetTableTypes) -> Result:
-        """The kinds of table."""
+        """Return the table types."""
         return dialect.table_types()
 
     def do_get_xdbc_type_info(self, call: Call, command: c.GetXdbcTypeInfo) -> Result:
-        """The types, in ODBC's terms."""
+        """Return the types in ODBC's terms."""
         return dialect.xdbc_type_info(command.data_type)
 
     def do_get_primary_keys(self, call: Call, command: c.GetPrimaryKeys) -> Result:
-        """The primary key of a table."""
+        """Return the primary key of a table."""
         of_sqlite = self._databases.of_sqlite
         return self._metadata(
             call, lambda cursor: keys.primary_keys(cursor, command, of_sqlite), command.catalog
@@ -404,7 +404,7 @@ class EngineServer(FlightSqlServer):
         )
 
     def do_get_imported_keys(self, call: Call, command: c.GetImportedKeys) -> Result:
-        """The foreign keys of a table."""
+        """Return the foreign keys of a table."""
         return self._metadata(
             call, lambda cursor: keys.imported_keys(cursor, command), command.catalog
         )

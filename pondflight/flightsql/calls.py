@@ -80,7 +80,7 @@ class Call:
         self._on_done: list[Callable[[PondflightError | None], None]] = []
 
     def header(self, name: str) -> str | None:
-        """The first value of a request header."""
+        """Return the first value of a request header."""
         values = self.headers.get(name)
         return values[0] if values else None
 
@@ -181,7 +181,7 @@ class CallTable:
         return len(self._calls)
 
     def running(self) -> list[Call]:
-        """The calls that are running now."""
+        """Return the calls that are running now."""
         with self._lock:
             return list(self._calls)
 

@@ -77,7 +77,7 @@ def leaves() -> list[type[PondflightError]]:
 
 
 def page() -> str:
-    """The text of docs/errors.md."""
+    """Return the text of docs/errors.md."""
     rows = []
     for kind in leaves():
         seen = CLIENTS[kind.flight]

@@ -254,7 +254,7 @@ class FlightSqlServer(flight.FlightServerBase):
         _unsupported(command.message)
 
     def do_get_statement(self, call: Call, command: c.StatementTicket) -> Result:
-        """The rows that a FlightInfo promised."""
+        """Return the rows that a FlightInfo promised."""
         _unsupported(command.message)
 
     def get_flight_info_prepared_statement(
@@ -266,7 +266,7 @@ class FlightSqlServer(flight.FlightServerBase):
     def get_schema_prepared_statement(
         self, call: Call, command: c.PreparedStatementQuery
     ) -> pa.Schema:
-        """The result schema of a prepared statement."""
+        """Return the result schema of a prepared statement."""
         _unsupported(command.message)
 
     def do_put_prepared_statement_query(
@@ -298,49 +298,49 @@ class FlightSqlServer(flight.FlightServerBase):
         _unsupported(command.message)
 
     def do_get_sql_info(self, call: Call, command: c.GetSqlInfo) -> Result:
-        """Rows of ``schemas.SQL_INFO``."""
+        """Return rows of ``schemas.SQL_INFO``."""
         _unsupported(command.message)
 
     def do_get_xdbc_type_info(self, call: Call, command: c.GetXdbcTypeInfo) -> Result:
-        """Rows of ``schemas.XDBC_TYPE_INFO``."""
+        """Return rows of ``schemas.XDBC_TYPE_INFO``."""
         _unsupported(command.message)
 
     def do_get_catalogs(self, call: Call, command: c.GetCatalogs) -> Result:
-        """Rows of ``schemas.CATALOGS``."""
+        """Return rows of ``schemas.CATALOGS``."""
         _unsupported(command.message)
 
     def do_get_db_schemas(self, call: Call, command: c.GetDbSchemas) -> Result:
-        """Rows of ``schemas.DB_SCHEMAS``."""
+        """Return rows of ``schemas.DB_SCHEMAS``."""
         _unsupported(command.message)
 
     def do_get_tables(self, call: Call, command: c.GetTables) -> Result:
-        """Rows of ``schemas.TABLES``, or of ``TABLES_WITH_SCHEMA``."""
+        """Return rows of ``schemas.TABLES``, or of ``TABLES_WITH_SCHEMA``."""
         _unsupported(command.message)
 
     def do_get_table_types(self, call: Call, command: c.GetTableTypes) -> Result:
-        """Rows of ``schemas.TABLE_TYPES``."""
+        """Return rows of ``schemas.TABLE_TYPES``."""
         _unsupported(command.message)
 
     def do_get_primary_keys(self, call: Call, command: c.GetPrimaryKeys) -> Result:
-        """Rows of ``schemas.PRIMARY_KEYS``."""
+        """Return rows of ``schemas.PRIMARY_KEYS``."""
         _unsupported(command.message)
 
     def do_get_exported_keys(self, call: Call, command: c.GetExportedKeys) -> Result:
-        """Rows of ``schemas.FOREIGN_KEYS``."""
+        """Return rows of ``schemas.FOREIGN_KEYS``: keys that refer to a table."""
         _unsupported(command.message)
 
     def do_get_imported_keys(self, call: Call, command: c.GetImportedKeys) -> Result:
-        """Rows of ``schemas.FOREIGN_KEYS``."""
+        """Return rows of ``schemas.FOREIGN_KEYS``: keys of a table."""
         _unsupported(command.message)
 
     def do_get_cross_reference(self, call: Call, command: c.GetCrossReference) -> Result:
-        """Rows of ``schemas.FOREIGN_KEYS``."""
+        """Return rows of ``schemas.FOREIGN_KEYS``: keys from one table to another."""
         _unsupported(command.message)
 
     def create_prepared_statement(
         self, call: Call, request: c.CreatePreparedStatement
     ) -> PreparedStatement:
-        """Prepare a SQL string."""
+        """Prepare a SQL string and return its handle and schemas."""
         _unsupported("CreatePreparedStatement")
 
     def close_prepared_statement(self, call: Call, request: c.ClosePreparedStatement) -> None:
@@ -348,7 +348,7 @@ class FlightSqlServer(flight.FlightServerBase):
         _unsupported("ClosePreparedStatement")
 
     def begin_transaction(self, call: Call, request: c.BeginTransaction) -> bytes:
-        """Open a transaction; its id."""
+        """Begin a transaction and return its id."""
         _unsupported("BeginTransaction")
 
     def end_transaction(self, call: Call, request: c.EndTransaction) -> None:
@@ -356,7 +356,7 @@ class FlightSqlServer(flight.FlightServerBase):
         _unsupported("EndTransaction")
 
     def begin_savepoint(self, call: Call, request: c.BeginSavepoint) -> bytes:
-        """Set a savepoint; its id."""
+        """Set a savepoint and return its id."""
         _unsupported("A savepoint")
 
     def end_savepoint(self, call: Call, request: c.EndSavepoint) -> None:
@@ -380,7 +380,7 @@ class FlightSqlServer(flight.FlightServerBase):
     def get_session_options(
         self, call: Call, request: c.GetSessionOptions
     ) -> Mapping[str, c.SessionOptionValue]:
-        """All options of the caller's session."""
+        """Return all options of the caller's session."""
         _unsupported("GetSessionOptions")
 
     def close_session(self, call: Call, request: c.CloseSession) -> c.CloseSessionStatus:
@@ -408,7 +408,7 @@ class FlightSqlServer(flight.FlightServerBase):
             raise to_pyarrow(leaf, in_get_schema=in_get_schema) from None
 
     def on_call(self, call: Call) -> None:
-        """See a call before it is handled."""
+        """Called before each call is handled; subclasses override it."""
 
     def on_error(self, call: Call, error: PondflightError) -> None:
         """See the error of a call before it is sent; response trailers can still be set."""

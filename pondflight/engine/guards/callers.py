@@ -49,7 +49,7 @@ class CredentialCheck:
         )
 
     def response_headers(self, method: str, headers: Headers, identity: Any) -> Mapping[str, str]:
-        """Nothing to tell."""
+        """Return no headers: a worker's only client is the proxy."""
         return {}
 
 

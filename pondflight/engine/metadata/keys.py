@@ -90,7 +90,7 @@ def exported_keys(cursor: duckdb.DuckDBPyConnection, command: c.GetExportedKeys)
 
 
 def imported_keys(cursor: duckdb.DuckDBPyConnection, command: c.GetImportedKeys) -> pa.Table:
-    """``schemas.FOREIGN_KEYS`` of a table's own keys."""
+    """Return rows of ``schemas.FOREIGN_KEYS``: a table's own keys."""
     return _foreign_keys(
         cursor,
         "pk_catalog, pk_schema, pk_table, pk_name, fk_name, key_sequence",

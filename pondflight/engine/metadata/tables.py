@@ -34,13 +34,13 @@ _CATALOGS = """
 
 
 def catalogs(cursor: duckdb.DuckDBPyConnection) -> pa.Table:
-    """``schemas.CATALOGS``."""
+    """Return rows of ``schemas.CATALOGS``."""
     rows = cursor.execute(f"SELECT database_name FROM ({_CATALOGS}) ORDER BY 1").fetchall()
     return table(schemas.CATALOGS, rows)
 
 
 def db_schemas(cursor: duckdb.DuckDBPyConnection, command: c.GetDbSchemas) -> pa.Table:
-    """``schemas.DB_SCHEMAS``."""
+    """Return rows of ``schemas.DB_SCHEMAS``."""
     where, values = filters(
         ("database_name = ?", command.catalog),
         ("schema_name LIKE ? ESCAPE '\\'", command.db_schema_filter_pattern),

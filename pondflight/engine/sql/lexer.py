@@ -64,7 +64,7 @@ def _plain(word: str) -> str:
 
 
 def tokenize(text: str) -> Iterator[Token]:
-    """All tokens of ``text``."""
+    """Return all tokens of ``text``."""
     data = text.encode()
     raw = duckdb.tokenize(text)
     depth = 0
