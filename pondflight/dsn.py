@@ -126,7 +126,7 @@ def parse(system: str, text: str) -> Dsn:
 
 
 def _addresses(system: str, host: str, port: str, hosts: str) -> tuple[Address, ...]:
-    """From the options ``host`` and ``port`` if they are there; else from behind the ``@``."""
+    """Return the addresses in the options ``host`` and ``port``, or else those after the ``@``."""
     default = str(_DEFAULT_PORT[system])
     if host:
         names = host.split(",")

@@ -33,7 +33,7 @@ class AISettings:
 
     @classmethod
     def of(cls, plain: dict[str, Any] | None) -> AISettings:
-        """From plain data, as the HTTP process is told them; None: no models."""
+        """Read the settings from plain data, as the HTTP process receives them; None: no models."""
         if plain is None:
             return cls(ProviderSettings(None), ProviderSettings(None), "claude", 60.0, 1)
         return cls(

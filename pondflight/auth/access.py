@@ -19,7 +19,7 @@ _DEMO = ":demo"  # no alias has a colon
 def visible(
     databases: Sequence[AttachedDatabase], claims: Mapping[str, Any], *, demo: bool
 ) -> list[AttachedDatabase]:
-    """Those that a token with ``claims`` shows. ``demo``: it is a demo token."""
+    """Return the databases that a token with ``claims`` may see. ``demo``: a demo token."""
     if demo:
         return [database for database in databases if database.demo]
     return [database for database in databases if _allows(database.allow, claims)]

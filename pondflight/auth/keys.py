@@ -38,7 +38,7 @@ class Key:
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same key, whatever it is called."""
+        """A digest that is the same for the same key, whatever its id."""
         der = self.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         return hashlib.sha256(der).hexdigest()[:32]
 

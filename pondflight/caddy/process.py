@@ -111,7 +111,7 @@ class CaddyProcess:
 
 
 def _caddyfile() -> Path:
-    """Of the package where it is installed, of the checkout where it is not."""
+    """Return the installed package's Caddyfile, or that of the checkout."""
     installed = Path(__file__).parent / "files" / "Caddyfile"
     return installed if installed.exists() else Path(__file__).parents[2] / "caddy" / "Caddyfile"
 

@@ -48,7 +48,7 @@ class Rate:
         return cls(name, max(burst, per_minute // 60) if seconds == 1 else burst, seconds)
 
     def times(self, factor: int, name: str) -> Rate:
-        """The same for something that is cheaper by ``factor``."""
+        """Return a rate ``factor`` times as high, for something that is cheaper."""
         return Rate(name, self.amount * factor, self.seconds)
 
     @property

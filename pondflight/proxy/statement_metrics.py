@@ -39,7 +39,7 @@ class Statement:
         call.on_done(self._ended)
 
     def has_run(self, *, rows_to_come: bool) -> None:
-        """It was sent as a query, as any may be: one that has no rows is an update."""
+        """Record that a statement sent as a query has run: without rows, it is an update."""
         self._goes_on = rows_to_come
         if not rows_to_come:
             self._kind = "update"

@@ -60,7 +60,7 @@ def without_effect(values: Mapping[str, Any], backend: str) -> list[str]:
 
 
 def _changed(values: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
-    """Those ``keys`` of ``containers`` that were given another value than their default."""
+    """Return those ``keys`` of ``containers`` whose value is not the default."""
     given = values.get("containers")
     if not isinstance(given, Mapping):
         return []

@@ -98,7 +98,7 @@ for _kind in ("statement", "catalog"):
 
 
 def worker_start(outcome: str, seconds: float, reason: str = "") -> None:
-    """A wish for a worker was fulfilled, or was not."""
+    """Count an attempt to get a worker and observe its duration in seconds."""
     WORKER_STARTS.labels(outcome, reason).inc()
     WORKER_START_SECONDS.labels(outcome).observe(seconds)
 

@@ -152,7 +152,7 @@ class Refusals:
 
 
 def middleware(configuration: Configuration) -> list[Any]:
-    """In the order in which they see a request."""
+    """Return the middleware, in the order in which it sees a request."""
     return [
         Cors(configuration.cors_origins),
         Framing(),

@@ -63,7 +63,7 @@ class Exchange:
         return await self._bodies.read(self._receive_body)
 
     def cancel_on_disconnect(self) -> None:
-        """From now on, cancel this request's task if the client disconnects.
+        """Cancel this request's task if the client disconnects from now on.
 
         Call it after the body was read: both take what the client sends.
         """

@@ -49,7 +49,7 @@ def distinct(names: Sequence[str]) -> list[str]:
 
 
 def _texts(array: pa.Array) -> list[str]:  # noqa: PLR0911 - one for each family of types
-    """As ``column``, but anything where a value is null."""
+    """Like ``column``, but with any text where a value is null."""
     kind, types = array.type, pa.types
     if isinstance(kind, pa.BaseExtensionType):
         return column(array.storage)

@@ -124,7 +124,7 @@ class Site:
         }
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """The same for everyone."""
+        """Answer with the same document for everyone."""
         resp.media = self._media
 
 

@@ -27,7 +27,7 @@ _FLAG_LETTERS: Final = frozenset(map(chr, range(0x1F1E6, 0x1F200)))
 
 
 def position_of(message: str, sql: str) -> dict[str, int] | None:
-    """Where ``message`` points in ``sql``: ``line`` and ``column`` from 1, ``offset`` from 0.
+    """Return the position that ``message`` has: ``line``, ``column`` from 1, ``offset`` from 0.
 
     Column and offset count characters (code points). None where the message points nowhere, or
     at a text that is not ``sql``.

@@ -200,7 +200,7 @@ class Pool:
             }
 
     def counts(self) -> dict[str, Any]:
-        """For metrics: workers by state, ends by reason, users in the queue, warm workers."""
+        """Return figures for metrics: workers by state, ends by reason, queued users, warm ones."""
         with self._roster.changed:
             states = Counter(worker.state for worker in self._roster.all())
             return {

@@ -130,7 +130,7 @@ class Roster:
         metrics.WORKER_STOPS.labels(reason.value).inc()
 
     def retry_stops(self) -> None:
-        """Once more for those whose end was asked for in vain."""
+        """Try again to stop the workers whose stop has failed."""
         with self.changed:
             failed = [worker for worker in self.all() if worker.stop_failed]
             for worker in failed:

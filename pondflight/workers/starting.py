@@ -287,7 +287,7 @@ class Starter:
         worker.attach(handle, connection)
 
     def _connect(self, handle: WorkerHandle) -> Connection:
-        """To a worker that was just started, if it has not ended at once."""
+        """Connect to a worker that was just started, unless it has ended already."""
         if handle.phase is Phase.ENDED:
             self._raise_if_ended(handle)
         try:

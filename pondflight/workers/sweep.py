@@ -135,7 +135,7 @@ class Sweeper:
                     self._roster.retire(worker, reason)
 
     def _due(self, worker: Worker) -> tuple[Reason, float]:
-        """For what reason it is the first to end, and after how many seconds of quiet."""
+        """Return the reason to stop the worker soonest, and the idle seconds needed for it."""
         settings = self._settings
         if self._too_old(worker):
             return Reason.MAX_LIFETIME, min(settings.idle_timeout, _OLD_SECONDS)

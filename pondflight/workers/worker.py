@@ -112,7 +112,7 @@ class Worker:
 
     @property
     def name(self) -> str:
-        """For the log: the user if known, else the user's key."""
+        """The name for the log: the user if known, else the user's key."""
         return self.subject or self.key
 
     def options(

@@ -75,7 +75,7 @@ class Askers:
         return Asker(identity, bearer(req.auth))
 
     async def admit(self, req: Request) -> Asker:
-        """The same; count the request, and give it a place."""
+        """Identify the caller, count the request, and take a place for it."""
         asker = await self.identify(req)
         user = asker.identity.sub
         wait = await threads.call(threads.SHORT, lambda: self._counter.take(self._rate, user))

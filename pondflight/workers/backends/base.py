@@ -185,7 +185,7 @@ class Backend(Protocol):
         """How the worker ended; None while it runs."""
 
     def on_exit(self, callback: ExitCallback) -> None:
-        """Whom to tell of an end unasked, where the backend is told. Called once, first."""
+        """Set the function to call when a worker ends unasked. Called once, first."""
 
     def check(self) -> list[Problem]:
         """What keeps workers from starting, as far as can be seen without starting one."""

@@ -208,7 +208,7 @@ class _Process:
         return str(self._popen.pid)
 
     def _await_port(self, pipe: IO[bytes]) -> int:
-        """Where the process listens, which it says in its first line."""
+        """Return the port that the process names in its first line."""
         said, _, _ = select.select([pipe], [], [], _PORT_SECONDS)
         line = pipe.readline(LOG_LINE_LENGTH) if said else b""
         try:
