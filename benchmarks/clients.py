@@ -27,7 +27,7 @@ def main() -> None:
         with proxy.connect(autocommit=True) as one, direct.connect(autocommit=True) as other:
             show(
                 "ADBC execute and fetchall of `SELECT 42`, ms",
-                ("call", "straight p50", "through the proxy p50", "added"),
+                ("call", "direct p50", "through the proxy p50", "added"),
                 [_row("all four", other, one), *_rpcs(direct, proxy)],
             )
             show(

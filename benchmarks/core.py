@@ -27,14 +27,14 @@ def main() -> None:
             straight_ms, through_ms = latencies(_RUNS, _select(straight), _select(through))
             rows = [
                 (name, percentile(times, 0.5), percentile(times, 0.99))
-                for name, times in (("straight", straight_ms), ("through the proxy", through_ms))
+                for name, times in (("direct", straight_ms), ("through the proxy", through_ms))
             ]
             show("`SELECT 42`, ADBC execute and fetchall, ms", ("path", "p50", "p99"), rows)
             rates = [(_rate(straight), _rate(through)) for _ in range(5)]
             best = [max(column) for column in zip(*rates, strict=True)]
             show(
                 f"{_ROWS:,} rows of 4 int64, best of 5, GB/s",
-                ("straight", "through the proxy", "share"),
+                ("direct", "through the proxy", "share"),
                 [(*best, best[1] / best[0])],
             )
         firsts = sorted(_first(partial(proxy.connect, f"new-{n}")) for n in range(_NEW_USERS))

@@ -88,7 +88,7 @@ def main() -> None:
         source = stack.enter_context(_server("source"))
         relay = stack.enter_context(_server("relay", source))
         ways = {
-            "straight": (source, b""),
+            "direct": (source, b""),
             "RecordBatchStream": (relay, b"reader"),
             "generator": (relay, b"generator"),
         }
