@@ -35,8 +35,8 @@ class CannotConfine(Exception):
 
 def enclose(
     walls: Walls, listen: str, scratch: Path, storage: Path | None, memory_limit: int
-) -> None:
-    """Do all that a worker does for its walls, before anything else.
+) -> list[str]:
+    """Do all that a worker does for its walls, before anything else; those missing, in words.
 
     ``listen`` is the URI that it will listen on. Raises ``CannotConfine``.
     """
@@ -45,28 +45,39 @@ def enclose(
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folders = [folder for folder in (scratch, storage) if folder is not None]
     ports = gate.reserve(walls.gates)
-    confine(walls, folders=folders, ports=ports, listen=urlsplit(listen).port or 0)
+    missing = confine(walls, folders=folders, ports=ports, listen=urlsplit(listen).port or 0)
     if walls.heap and walls.mode != "off":
         limit_heap(memory_limit)
         threading.Thread(target=_watch_heap, args=(memory_limit,), daemon=True).start()
+    return missing
 
 
-def confine(walls: Walls, *, folders: Iterable[Path], ports: Iterable[int], listen: int) -> None:
-    """Put the walls up. Raises ``CannotConfine`` if one cannot be, and ``walls.mode`` requires it.
+def confine(
+    walls: Walls, *, folders: Iterable[Path], ports: Iterable[int], listen: int
+) -> list[str]:
+    """Put the walls up; those missing, in words.
+
+    Raises ``CannotConfine`` if one cannot be put up, and ``walls.mode`` requires it.
 
     ``folders`` are those that the worker writes to, ``ports`` its gates', ``listen`` the port that
     it listens on (0: any).
     """
     _harden()
     if walls.mode == "off":
-        return
+        return []
     missing = list(missing_walls())
+    # The kernel may have what something in between, such as a container's own filter, refuses.
+    try:
+        _landlock(walls, folders, ports, listen)
+    except OSError as error:
+        missing.append(f"no wall around files and the network: Landlock: {error.strerror}")
+    try:
+        _seccomp(walls)
+    except OSError as error:
+        missing.append(f"no wall around system calls: seccomp: {error.strerror}")
     if missing and walls.mode == "required":
         raise CannotConfine(f"{'; '.join(missing)} (workers.confinement: required)")
-    with suppress(OSError):
-        _landlock(walls, folders, ports, listen)
-    with suppress(OSError):
-        _seccomp(walls)
+    return missing
 
 
 def missing_walls() -> Iterator[str]:
