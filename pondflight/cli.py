@@ -280,7 +280,7 @@ def worker(  # noqa: PLR0913 - one for each option
     from pondflight.engine.guards.confinement import CannotConfine, enclose
 
     try:
-        enclose(walls, listen, scratch, storage, memory_limit)
+        missing = enclose(walls, listen, scratch, storage, memory_limit)
     except CannotConfine as error:
         raise ConfigError([str(error)]) from None
     # What is imported here starts threads, for which the walls must be up.
@@ -296,6 +296,7 @@ def worker(  # noqa: PLR0913 - one for each option
             storage=storage,
             lifeline=lifeline,
             orphan_timeout=orphan_timeout.total_seconds(),
+            missing_walls=missing,
         )
     )
 

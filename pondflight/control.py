@@ -68,8 +68,9 @@ first message, nor any unary call."""
 STATUS = "pondflight.status"
 """The body is the id of the proxy that asks; with a minus before it, it asks for the last time.
 Answers ``{"owner": key, "running": n, "idle_seconds": s, "sessions": n, "rss_bytes": n,
-"cpu_seconds": s, "other_proxies": n}``; ``owner`` is empty while the worker is nobody's, and other
-proxies are those that asked within 30 s."""
+"cpu_seconds": s, "other_proxies": n, "missing_walls": [text]}``; ``owner`` is empty while the
+worker is nobody's, other proxies are those that asked within 30 s, and walls are those of the
+operating system (``engine.guards.confinement``)."""
 
 POOL_STATUS = "pondflight.pool_status"
 """To the proxy, by an administrator. Answers ``{"ready": bool, "active": n, "total_spawned": n,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,21 @@ class DockerDeployment(Deployment):
     def inspect(self, container: str, what: str) -> str:
         """A field of ``docker inspect``."""
         return self.engine.docker("inspect", "--format", what, container)
+
+
+@contextmanager
+def restarted_with(engine: Engine, *options: str) -> Iterator[None]:
+    """Start the engine anew, with options of dockerd."""
+    engine.stop()
+    engine.start(*options)
+    try:
+        yield
+    finally:
+        if engine.answers():
+            left = engine.docker("ps", "--all", "--quiet").split()
+            engine.docker("rm", "--force", *left)
+            engine.stop()
+        engine.start()
 
 
 MakeDeployment = Callable[..., DockerDeployment]

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import flight
 
-from integration.docker.conftest import DockerDeployment, Log, MakeDeployment
+from integration.docker.conftest import DockerDeployment, Log, MakeDeployment, restarted_with
 from integration.docker.engine import BASE_IMAGE, Engine
 from pondflight.workers.backends.base import WorkerSpec
 from pondflight.workers.backends.docker_api import DockerApi
@@ -278,20 +278,6 @@ def test_worker_that_hangs_since_before_the_proxy_was_started_is_replaced(
 
 
 # the engine
-
-
-@contextmanager
-def restarted_with(engine: Engine, *options: str) -> Iterator[None]:
-    engine.stop()
-    engine.start(*options)
-    try:
-        yield
-    finally:
-        if engine.answers():
-            left = engine.docker("ps", "--all", "--quiet").split()
-            engine.docker("rm", "--force", *left)
-            engine.stop()
-        engine.start()
 
 
 def test_f6_engine_that_restarts_and_takes_the_containers_along(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,9 @@ from pyarrow import flight
 
 from integration.docker.conftest import DockerDeployment, MakeDeployment
 from integration.docker.engine import IMAGE, Engine
+from pondflight.control import Walls
+from pondflight.engine.guards.confinement import missing_walls
+from pondflight.workers.policy import Shape
 from tests.waiting import wait_until
 
 SCRATCH = 64 << 20
@@ -114,17 +118,39 @@ def test_the_process_inside_has_nothing_to_gain(deploy: MakeDeployment) -> None:
 def test_no_secret_is_in_the_environment_or_the_command_line(deploy: MakeDeployment) -> None:
     deployment = deploy()
     deployment.client("ann").rows("SELECT 1")
-    code = (
-        "import glob; print([open(f, 'rb').read() for f in glob.glob('/proc/[0-9]*/environ')"
-        " + glob.glob('/proc/[0-9]*/cmdline')])"
+    container = deployment.container("ann")
+    pids = deployment.engine.docker("top", container, "-eo", "pid").split()[1:]
+    seen = "".join(
+        Path(f"/proc/{pid}/{what}").read_text() for pid in pids for what in ("environ", "cmdline")
     )
-    seen = inside(deployment, "ann", code)
-    generation = deployment.inspect(
-        deployment.container("ann"), '{{index .Config.Labels "pondflight.generation"}}'
-    )
+    generation = deployment.inspect(container, '{{index .Config.Labels "pondflight.generation"}}')
     assert "credential-sha256" in seen
     assert deployment.pool._naming.credential(generation) not in seen
     assert deployment.secret not in seen
+
+
+def test_the_worker_is_not_looked_into_by_its_own_account(deploy: MakeDeployment) -> None:
+    deployment = deploy()
+    deployment.client("ann").rows("SELECT 1")
+    code = (
+        "from pathlib import Path\n"
+        "for process in Path('/proc').glob('[0-9]*'):\n"
+        "    words = (process / 'cmdline').read_bytes().split(b'\\0')\n"
+        "    if words[2:3] == [b'worker']:\n"
+        "        (process / 'environ').read_bytes()\n"
+    )
+    with pytest.raises(RuntimeError, match="PermissionError"):
+        inside(deployment, "ann", code)
+
+
+@pytest.mark.skipif(bool(list(missing_walls())), reason="this kernel has not all walls")
+def test_all_walls_hold_in_a_container(deploy: MakeDeployment) -> None:
+    shape = Shape(512 << 20, 2.0, walls=Walls(mode="required"))
+    client = deploy(shape=lambda _: shape).client("ann")
+    assert client.rows("SELECT 42") == [(42,)]
+    for sql in ("FROM read_text('/etc/hostname')", "FROM read_text('/proc/1/cmdline')"):
+        with pytest.raises(pa.ArrowException, match="Permission denied"):
+            client.rows(sql)
 
 
 CONNECT = """

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from pyarrow import flight
 
-from integration.docker.conftest import Log, MakeDeployment
+from integration.docker.conftest import Log, MakeDeployment, restarted_with
 from integration.docker.engine import IMAGE, Engine
 from integration.docker.socket_proxy import SocketProxy, socket_proxy
 from pondflight.auth.tokens import Tokens
@@ -392,6 +392,29 @@ def test_doctor_tells_that_workers_do_not_start_and_leaves_none(
     assert why in found["worker on a container"]["message"]
     assert found["worker on a container"]["advice"] == "what it wrote"
     assert engine.docker("ps", "--all", "--quiet") == ""
+
+
+def test_walls_that_the_engine_refuses_are_told_and_workers_go_on_without(
+    engine: Engine, start: Start, tmp_path: Path
+) -> None:
+    profile = tmp_path / "seccomp.json"
+    rule = {"names": ["landlock_restrict_self"], "action": "SCMP_ACT_ERRNO", "args": []}
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
+    environ = {"JWT_SECRET": SECRET, "DOCKER_HOST": engine.host, "WORKER_BACKEND": "docker"}
+    with restarted_with(engine, "--seccomp-profile", str(profile)):
+        assert client(start(), "ann").rows("SELECT 42") == [(42,)]
+        done = pondflight("doctor", "--json", **environ)
+        found = {row["check"]: row for row in json.loads(done.stdout)["checks"]}
+        assert found["confinement on a container"]["verdict"] == "warning"
+        assert "no wall around files" in found["confinement on a container"]["message"]
+        assert "seccomp profile" in found["confinement on a container"]["advice"]
+
+        required = tmp_path / "required.yaml"
+        required.write_text("workers: {confinement: required}")
+        done = pondflight("doctor", "--config", str(required), "--json", **environ)
+        found = {row["check"]: row for row in json.loads(done.stdout)["checks"]}
+        assert found["worker on a container"]["verdict"] == "failure"
+        assert "no wall around files" in found["worker on a container"]["advice"]
 
 
 def test_doctor_tells_that_the_socket_may_not_be_used(engine: Engine) -> None:

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from pondflight import control, memory
@@ -25,7 +26,7 @@ SET_ASIDE_SHARE = 16
 _LAST_WORDS_SECONDS = 0.5
 
 
-def run(
+def run(  # noqa: PLR0913 - one for each option
     *,
     listen: str,
     credential_sha256: str,
@@ -35,6 +36,7 @@ def run(
     storage: Path | None,
     lifeline: bool,
     orphan_timeout: float,
+    missing_walls: Sequence[str] = (),
 ) -> int:
     """Serve until told to stop; the exit code.
 
@@ -43,6 +45,7 @@ def run(
     ``{"port": n}``. With ``lifeline``, the end of standard input is the end of the worker: the
     process that started it holds the other end, and is gone. ``orphan_timeout`` (seconds; 0: never)
     is for what may outlive its proxy: it ends when none has said anything for so long.
+    ``missing_walls`` is what to answer where it is asked which are.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     os.environ["TZ"] = "UTC"  # DuckDB's default, to which RESET TimeZone returns
@@ -65,6 +68,7 @@ def run(
         scratch=scratch,
         storage=store,
         set_aside_memory=memory_limit // SET_ASIDE_SHARE,
+        missing_walls=missing_walls,
     )
     server.breakdown.on_break = stopping.set
     sys.stdout.write(json.dumps({"port": server.port}) + "\n")

@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -72,7 +72,9 @@ class EngineServer(FlightSqlServer):
         scratch: Path,
         storage: Storage | None = None,
         set_aside_memory: int = MEMORY,
+        missing_walls: Sequence[str] = (),
     ) -> None:
+        self._missing_walls = list(missing_walls)
         self._database = database
         self._scratch = scratch
         self._storage = storage or Storage()
@@ -499,6 +501,7 @@ class EngineServer(FlightSqlServer):
             "rss_bytes": memory.resident(),
             "cpu_seconds": time.process_time(),
             "other_proxies": self._proxies.hear(proxy),
+            "missing_walls": self._missing_walls,
         }
 
     def explain(self, error: PondflightError) -> PondflightError:

@@ -49,6 +49,7 @@ from pondflight.workers.provision import entry_of, files_of, walls_of
 _SECONDS = 3.0
 _ATTACH_SECONDS = 30.0
 _POLL_SECONDS = 0.05
+_CONFINE = "let the engine's seccomp profile permit Landlock and seccomp, as that of Docker 23 does"
 _FORWARD_PROXY = {"http_proxy", "https_proxy", "all_proxy", "grpc_proxy"}
 
 
@@ -175,7 +176,7 @@ def _memory(settings: Settings) -> Finding:
 
 
 def _confinement(settings: Settings) -> Finding:
-    """Which walls this host can put around workers; containers share its kernel."""
+    """Which walls this host can put around workers. A container may have fewer."""
     mode, check = settings.workers.confinement, "confinement"
     if mode == "off" or not settings.duckdb.sandbox:
         key = "workers.confinement" if mode == "off" else "duckdb.sandbox"
@@ -222,8 +223,11 @@ def _attached(settings: Settings, trial: Trial) -> Iterator[Finding]:
     """A worker gets ready; and another one for each database can attach it."""
     databases, place = settings.duckdb.attached_databases, trial.place
     try:
-        with _worker(settings, trial) as (_, seconds):
+        with _worker(settings, trial) as (connection, seconds):
             yield ok(f"worker on {place}", f"ready after {seconds:.1f} s")
+            missing = connection.status().missing_walls
+            if set(missing) - set(missing_walls()):  # what the kernel lacks has been said
+                yield warning(f"confinement on {place}", "; ".join(missing), _CONFINE)
     except (BackendError, PondflightError) as error:
         lines = error.log if isinstance(error, StartFailed) else []
         yield failure(

@@ -53,6 +53,7 @@ class WorkerStatus:
     ``memory``        resident, in bytes
     ``cpu_seconds``   since its start
     ``other_proxies`` that have asked for its status within 30 s
+    ``missing_walls`` of the operating system around it, in words
     """
 
     owner: str | None = None
@@ -61,6 +62,7 @@ class WorkerStatus:
     memory: int | None = None
     cpu_seconds: float | None = None
     other_proxies: int = 0
+    missing_walls: tuple[str, ...] = ()
 
 
 class Connection(Protocol):
@@ -159,6 +161,7 @@ class ControlConnection:
             memory=answer["rss_bytes"],
             cpu_seconds=answer["cpu_seconds"],
             other_proxies=answer.get("other_proxies", 0),
+            missing_walls=tuple(answer.get("missing_walls", ())),
         )
 
     def cancel(self, call_id: str) -> None:

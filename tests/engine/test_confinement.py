@@ -292,6 +292,31 @@ def test_a_worker_whose_walls_fail_ends_and_says_why(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("call", "wall"),
+    [((446, 446), "files and the network"), ((157, 167), "system calls")],
+    ids=["landlock_restrict_self", "prctl"],
+)
+def test_a_wall_that_something_else_refuses_is_told_and_may_be_required(
+    call: tuple[int, int], wall: str
+) -> None:
+    """A container's own filter may forbid what the kernel can do."""
+    code = (
+        "from pondflight.control import Walls\n"
+        "from pondflight.engine.guards import confinement\n"
+        "confinement._harden()\n"
+        f"confinement._REFUSED = {{'it': {call}}}\n"
+        "confinement._seccomp(Walls())\n"
+        "confinement._harden = lambda: None\n"
+        "missing = confinement.confine(Walls(mode='best_effort'), folders=[], ports=[], listen=0)\n"
+        "print(missing)\n"
+        "confinement.confine(Walls(mode='required'), folders=[], ports=[], listen=0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert f"no wall around {wall}" in done.stdout
+    assert "CannotConfine: no wall around" in done.stderr
+
+
 def test_walls_pass_through_a_command_line() -> None:
     walls = Walls(mode="required", readable=("/a b", "/ü"), ports=None, gates=4)
     assert Walls.of(walls.text()) == walls

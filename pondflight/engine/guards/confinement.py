@@ -38,8 +38,8 @@ class CannotConfine(Exception):
 
 def enclose(
     walls: Walls, listen: str, scratch: Path, storage: Path | None, memory_limit: int
-) -> None:
-    """Do all that a worker does for its walls, before anything else.
+) -> list[str]:
+    """Do all that a worker does for its walls, before anything else; those missing, in words.
 
     ``listen`` is the URI that it will listen on. Raises ``CannotConfine``.
     """
@@ -48,40 +48,46 @@ def enclose(
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folders = [folder for folder in (scratch, storage) if folder is not None]
     ports = gate.reserve(walls.gates)
-    confine(walls, folders=folders, ports=ports, listen=urlsplit(listen).port or 0)
+    missing = confine(walls, folders=folders, ports=ports, listen=urlsplit(listen).port or 0)
     if walls.heap and walls.mode != "off":
         limit_heap(memory_limit)
         threading.Thread(target=_watch_heap, args=(memory_limit,), daemon=True).start()
+    return missing
 
 
-def confine(walls: Walls, *, folders: Iterable[Path], ports: Iterable[int], listen: int) -> None:
-    """Put the walls up. Raises ``CannotConfine`` if one cannot be, and ``walls.mode`` requires it.
+def confine(
+    walls: Walls, *, folders: Iterable[Path], ports: Iterable[int], listen: int
+) -> list[str]:
+    """Put the walls up; those missing, in words.
+
+    Raises ``CannotConfine`` if one cannot be put up, and ``walls.mode`` requires it.
 
     ``folders`` are those that the worker writes to, ``ports`` its gates', ``listen`` the port that
     it listens on (0: any).
     """
     _harden()
     if walls.mode == "off":
-        return
+        return []
     missing = list(missing_walls())
+    # The kernel may have what something in between, such as a container's own filter, refuses.
+    with _told(missing, "files and the network (Landlock)"):
+        _landlock(walls, folders, ports, listen)
+    with _told(missing, "system calls (seccomp)"):
+        _seccomp(walls)
     if missing and walls.mode == "required":
         raise CannotConfine(f"{'; '.join(missing)} (workers.confinement: required)")
-    with _wall(walls, "files and the network (Landlock)"):
-        _landlock(walls, folders, ports, listen)
-    with _wall(walls, "system calls (seccomp)"):
-        _seccomp(walls)
+    for told in missing:
+        log.warning("%s", told)
+    return missing
 
 
 @contextmanager
-def _wall(walls: Walls, around: str) -> Iterator[None]:
-    """A wall is put up. If that fails, ``walls.mode`` decides: no worker, or a line in its log."""
+def _told(missing: list[str], around: str) -> Iterator[None]:
+    """Add to ``missing`` what keeps a wall from being put up."""
     try:
         yield
     except OSError as error:
-        told = f"no wall around {around}: {error.strerror or error}"
-        if walls.mode == "required":
-            raise CannotConfine(f"{told} (workers.confinement: required)") from error
-        log.warning("%s", told)
+        missing.append(f"no wall around {around}: {error.strerror or error}")
 
 
 def missing_walls() -> Iterator[str]:
@@ -98,6 +104,9 @@ def missing_walls() -> Iterator[str]:
 def limit_heap(memory_limit: int) -> None:
     """Let allocations fail above ``memory_limit`` (bytes) and what stacks of threads reserve."""
     most = memory_limit + _STACKS_BYTES
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard != resource.RLIM_INFINITY:  # the service's own: it cannot be raised
+        most = min(most, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
