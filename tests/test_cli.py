@@ -282,6 +282,7 @@ def test_worker_is_started_with_its_options(started: dict[str, Any]) -> None:
         "scratch": Path("scratch"),
         "storage": None,
         "lifeline": False,
+        "missing_walls": [],
         "orphan_timeout": 0.0,
         "level": "info",
     }

@@ -22,7 +22,9 @@ class Chunk:
     def __init__(self, data): self.data = data
 
 class Reader:
-    def __init__(self, path): self._reader = pa.ipc.open_stream(pa.OSFile(path))
+    def __init__(self, path):
+        self._reader = pa.ipc.open_stream(pa.OSFile(path))
+        self.schema = self._reader.schema
     def read_chunk(self): return Chunk(self._reader.read_next_batch())
 
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
