@@ -75,12 +75,19 @@ class Pond:
         except (Error, UnicodeDecodeError) as error:
             return Result(error=" ".join(str(error).split()))
 
+    def _post(self, sql: str) -> http.client.HTTPResponse:
+        headers = self._headers | {"Content-Type": "application/sql"}
+        self._http.request("POST", "/query", sql.encode(), headers)
+        return self._http.getresponse()
+
     def http(self, sql: str, types: Sequence[pa.DataType]) -> Result:
         """By POST /query, as JSON lines, which are read as the given types."""
-        headers = self._headers | {"Content-Type": "application/sql"}
         try:
-            self._http.request("POST", "/query", sql.encode(), headers)
-            response = self._http.getresponse()
+            try:
+                response = self._post(sql)
+            except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected):
+                self._http.close()  # it was idle for too long
+                response = self._post(sql)
             text = response.read().decode()
         except (OSError, http.client.HTTPException) as error:
             self._http.close()

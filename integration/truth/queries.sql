@@ -93,7 +93,7 @@ SELECT billing_country, sum(total) AS total FROM invoice GROUP BY billing_countr
 -- dear invoices
 SELECT invoice_id, total FROM invoice WHERE total BETWEEN 10 AND 20 ORDER BY total DESC, invoice_id
 -- best customers
-SELECT c.customer_id, c.last_name, sum(i.total) AS total FROM customer c JOIN invoice i ON i.customer_id = c.customer_id GROUP BY c.customer_id, c.last_name ORDER BY total DESC, c.customer_id LIMIT 10
+SELECT c.customer_id, c.last_name, round(sum(i.total), 2) AS total FROM customer c JOIN invoice i ON i.customer_id = c.customer_id GROUP BY c.customer_id, c.last_name ORDER BY total DESC, c.customer_id LIMIT 10
 -- best artists
 SELECT ar.name, sum(il.quantity) AS sold FROM invoice_line il JOIN track t ON t.track_id = il.track_id JOIN album al ON al.album_id = t.album_id JOIN artist ar ON ar.artist_id = al.artist_id GROUP BY ar.name ORDER BY sold DESC, ar.name LIMIT 15
 -- tracks never sold

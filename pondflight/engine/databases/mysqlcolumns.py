@@ -13,8 +13,9 @@ _COLUMNS = """
     SELECT table_schema AS s, table_name AS r, column_name AS a, column_type AS f,
            CAST(numeric_precision AS SIGNED) AS p
     FROM information_schema.columns
-    WHERE table_schema = database() AND data_type = 'decimal'
-      AND numeric_precision > {widest} AND table_name IN ({names})
+    WHERE table_schema = database() AND table_name IN ({names})
+      AND (data_type = 'decimal' AND numeric_precision > {widest}
+           OR data_type IN ('geometrycollection', 'geomcollection'))
 """
 
 
@@ -27,17 +28,21 @@ def listed(tables: Sequence[str]) -> str:
 
 def columns(rows: Iterable[Sequence[Any]]) -> Iterator[Column]:
     """The columns that the answer to ``listed`` tells of."""
-    for schema, table, name, shown, _ in rows:
+    for schema, table, name, shown, precision in rows:
         column = _quoted(name)
-        digits = f"CAST(CAST({column} AS DOUBLE) AS DECIMAL(65, 30)) <> {column}"
+        if precision is None:
+            doubt = Doubt(f"{column} IS NOT NULL", "geometries that DuckDB takes for text")
+        else:
+            digits = f"CAST(CAST({column} AS DOUBLE) AS DECIMAL(65, 30)) <> {column}"
+            doubt = Doubt(digits, "values of more than 15 digits, which are not exact as DOUBLE")
         yield Column(
             schema=schema,
             table=table,
             name=name,
             type=shown,
             source=f"{_quoted(schema)}.{_quoted(table)}",
-            doubts=(Doubt(digits, "values of more than 15 digits, which are not exact as DOUBLE"),),
-            written_as_double=True,
+            doubts=(doubt,),
+            written_as_double=precision is not None,
         )
 
 
