@@ -33,9 +33,10 @@ def _run(deployment: Deployment, *queries: str) -> list[tuple[object, ...]]:
 
 
 def _copies(log: str) -> list[str]:
-    """What was read from tables of users, beside our own look at the catalog."""
+    """What was read from tables of users, beside our own questions about them."""
     copies: list[str] = re.findall(r"statement:\s+(COPY .*?TO STDOUT)", log, re.DOTALL)
-    return [copy for copy in copies if "pg_catalog" not in copy]
+    own = ("pg_catalog", "max(CASE WHEN")
+    return [copy for copy in copies if not any(sign in copy for sign in own)]
 
 
 def test_postgresql_is_asked_for_the_columns_and_rows_that_are_needed(
