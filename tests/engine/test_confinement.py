@@ -335,3 +335,26 @@ def test_the_walls_cost_no_more_than_some_milliseconds() -> None:
         float(subprocess.check_output([sys.executable, "-c", code], text=True)) for _ in range(3)
     )
     assert best < 0.010
+
+
+def test_a_worker_of_the_smallest_memory_has_room_for_its_threads() -> None:
+    """One for each call and each attempt to attach a database: their stacks count as memory."""
+    code = (
+        "import threading\n"
+        "from pondflight.engine.guards import confinement\n"
+        "confinement.limit_heap(64 << 20)\n"
+        "end = threading.Event()\n"
+        "threads = [threading.Thread(target=end.wait) for _ in range(200)]\n"
+        "[thread.start() for thread in threads]\n"
+        "end.set()\n"
+        "import duckdb\n"
+        "deep = '(' * 900 + '1' + ' + 1)' * 900\n"
+        "found = []\n"
+        "ask = lambda: found.append(duckdb.connect().execute(f'SELECT {deep}').fetchone())\n"
+        "asking = threading.Thread(target=ask)\n"
+        "asking.start()\n"
+        "asking.join()\n"
+        "print(found)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "[(901,)]\n"), done.stderr

@@ -103,11 +103,25 @@ def missing_walls() -> Iterator[str]:
 
 def limit_heap(memory_limit: int) -> None:
     """Let allocations fail above ``memory_limit`` (bytes) and what stacks of threads reserve."""
+    _small_stacks()
     most = memory_limit + _STACKS_BYTES
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard != resource.RLIM_INFINITY:  # the service's own: it cannot be raised
         most = min(most, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def _small_stacks() -> None:
+    """Give threads that start from now on a stack of 2 MB in place of 8, where glibc lets us."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    attributes = ctypes.create_string_buffer(128)
+    try:
+        libc.pthread_attr_init(attributes)
+        libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(_STACK_BYTES))
+        libc.pthread_setattr_default_np(attributes)
+        libc.pthread_attr_destroy(attributes)
+    except AttributeError:  # another C library, whose stacks are smaller anyway
+        return
 
 
 def _watch_heap(memory_limit: int) -> None:
@@ -125,8 +139,9 @@ def _watch_heap(memory_limit: int) -> None:
 
 # -- the process itself -----------------------------------------------------------------------
 
-_STACKS_BYTES = 384 << 20
-"""Address space of the stacks of some fifty threads. It counts, although it is hardly used."""
+_STACK_BYTES = 2 << 20
+_STACKS_BYTES = 256 * _STACK_BYTES
+"""Address space of the stacks of 256 threads. It counts, although it is hardly used."""
 _WATCH_SECONDS = 0.1
 _KILLED = 137
 """As of a process that the kernel has ended for its memory."""
