@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from pyarrow import flight
 
@@ -24,35 +24,40 @@ log = logging.getLogger(__name__)
 Headers = Mapping[str, list[str]]
 """Request headers: lower-case names, each with all its values."""
 
+Identity = TypeVar("Identity")
+"""What an authenticator makes of a call's headers."""
+Identity_co = TypeVar("Identity_co", covariant=True)
+
 POLL_SECONDS = 0.05
 
 
-class Authenticator(Protocol):
+class Authenticator(Protocol[Identity]):
     """Who is calling, and what the response headers tell them."""
 
-    def authenticate(self, method: str, headers: Headers) -> Any:
+    def authenticate(self, method: str, headers: Headers) -> Identity:
         """The identity behind ``headers``; raises ``Unauthenticated`` or another leaf.
 
         ``method`` is pyarrow's name of the RPC in lower case (``do_get``, ``handshake``).
         """
 
-    def response_headers(self, method: str, headers: Headers, identity: Any) -> Mapping[str, str]:
+    def response_headers(
+        self, method: str, headers: Headers, identity: Identity, /
+    ) -> Mapping[str, str]:
         """Headers to send back before the call's first byte."""
 
 
 class Anonymous:
     """Lets everyone in. For tests and for servers behind something that authenticates."""
 
-    def authenticate(self, method: str, headers: Headers) -> Any:
-        """No identity."""
-        return None
+    def authenticate(self, method: str, headers: Headers) -> None:
+        """Return no identity, whatever the headers say."""
 
-    def response_headers(self, method: str, headers: Headers, identity: Any) -> Mapping[str, str]:
-        """No headers."""
+    def response_headers(self, method: str, headers: Headers, identity: None) -> Mapping[str, str]:
+        """Return no headers."""
         return {}
 
 
-class Call:
+class Call(Generic[Identity_co]):
     """One RPC.
 
     ``identity`` is what the authenticator made of ``headers``. Handlers register what has to
@@ -62,7 +67,7 @@ class Call:
 
     trace: Any = None
 
-    def __init__(self, method: str, headers: Headers, identity: Any) -> None:
+    def __init__(self, method: str, headers: Headers, identity: Identity_co) -> None:
         self.method = method
         self.headers = headers
         self.identity = identity
@@ -167,11 +172,11 @@ class Call:
             _guarded(callback, error)
 
 
-class CallTable:
+class CallTable(Generic[Identity]):
     """The running calls of one server, and the thread that sees their clients go away."""
 
     def __init__(self) -> None:
-        self._calls: set[Call] = set()
+        self._calls: set[Call[Identity]] = set()
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="call-watcher", daemon=True)
@@ -180,18 +185,18 @@ class CallTable:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def running(self) -> list[Call]:
+    def running(self) -> list[Call[Identity]]:
         """Return the calls that are running now."""
         with self._lock:
             return list(self._calls)
 
-    def enter(self, call: Call, context: flight.ServerCallContext) -> None:
+    def enter(self, call: Call[Identity], context: flight.ServerCallContext) -> None:
         """Watch ``call`` from now on, until ``leave``."""
         call.context = context
         with self._lock:
             self._calls.add(call)
 
-    def leave(self, call: Call) -> None:
+    def leave(self, call: Call[Identity]) -> None:
         """Never touch the call's context again.
 
         Of a stream it is asked a last time: to pyarrow one whose client went away has ended well.
@@ -230,10 +235,12 @@ def _guarded(callback: Callable[..., None], *arguments: object) -> None:
         log.exception("a callback of a call failed")
 
 
-class CallMiddleware(flight.ServerMiddleware):
+class CallMiddleware(flight.ServerMiddleware, Generic[Identity]):
     """Carries the ``Call`` through pyarrow's layers and sees it end."""
 
-    def __init__(self, call: Call, table: CallTable, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, call: Call[Identity], table: CallTable[Identity], headers: Mapping[str, str]
+    ) -> None:
         super().__init__()
         self.call = call
         self._table = table
@@ -251,15 +258,17 @@ class CallMiddleware(flight.ServerMiddleware):
         self.call.finish(known or (None if exception is None else leaf_of(exception)))
 
 
-class CallMiddlewareFactory(flight.ServerMiddlewareFactory):
+class CallMiddlewareFactory(flight.ServerMiddlewareFactory, Generic[Identity]):
     """Authenticates each RPC before anything else looks at it."""
 
-    def __init__(self, table: CallTable, authenticator: Authenticator) -> None:
+    def __init__(self, table: CallTable[Identity], authenticator: Authenticator[Identity]) -> None:
         super().__init__()
         self._table = table
         self._authenticator = authenticator
 
-    def start_call(self, info: flight.CallInfo, headers: dict[str, list[Any]]) -> CallMiddleware:
+    def start_call(
+        self, info: flight.CallInfo, headers: dict[str, list[str | bytes]]
+    ) -> CallMiddleware[Identity]:
         """Refuse the call, or give it its ``Call``. Values of binary headers are left out."""
         method = info.method.name.lower()
         lowered = {

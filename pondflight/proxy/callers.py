@@ -14,10 +14,12 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from http.cookies import CookieError, SimpleCookie
+from typing import TypeAlias
 
 from pondflight.auth.tokens import LONGEST_TOKEN, Identity, Tokens, bearer
 from pondflight.control import SESSION_COOKIE
 from pondflight.errors import Unauthenticated
+from pondflight.flightsql import calls
 from pondflight.flightsql.calls import Headers
 from pondflight.telemetry import metrics
 from pondflight.workers.pool import User
@@ -49,6 +51,9 @@ class Caller:
     def user(self) -> User:
         """The user whose worker gets the call."""
         return User(self.identity.sub, self.identity.claims, self.identity.demo)
+
+
+Call: TypeAlias = calls.Call[Caller]
 
 
 class CallerCheck:

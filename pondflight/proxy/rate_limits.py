@@ -14,9 +14,8 @@ from typing import Final
 
 from pondflight.addresses import Origins
 from pondflight.errors import LimitExceeded
-from pondflight.flightsql import Call
 from pondflight.limits.rates import Counter, Rate
-from pondflight.proxy.callers import Caller
+from pondflight.proxy.callers import Call
 from pondflight.telemetry import metrics
 from pondflight.telemetry.logs import Event, Seldom, get_logger
 
@@ -79,7 +78,7 @@ class Charges:
             self.run(call)
 
     def _take(self, call: Call, rates: dict[bool, Rate], kind: str, factor: int) -> None:
-        caller: Caller = call.identity
+        caller = call.identity
         demo, user = caller.identity.demo, caller.identity.sub
         wait = self._counter.take(rates[demo], user)
         if wait is None:
@@ -122,7 +121,7 @@ FREE: Final = _Free()
 
 
 def _user(call: Call) -> str:
-    caller: Caller = call.identity
+    caller = call.identity
     return caller.identity.sub
 
 

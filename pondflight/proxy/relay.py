@@ -27,12 +27,12 @@ from pondflight.errors import (
     Unauthenticated,
     Unavailable,
 )
-from pondflight.flightsql import Call, ResultStream, Upload, validity
+from pondflight.flightsql import ResultStream, Upload, validity
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.status import ConnectionLost, NotConnected, from_pyarrow
 from pondflight.flightsql.uploads import abandon
 from pondflight.proxy import statement_metrics as meter
-from pondflight.proxy.callers import Caller
+from pondflight.proxy.callers import Call
 from pondflight.workers.pool import Pool, User
 from pondflight.workers.worker import Lease
 
@@ -188,7 +188,7 @@ class Relay:
     def _enter(
         self, call: Call, headers: Mapping[str, str] = _NO_MORE
     ) -> tuple[Lease, flight.FlightCallOptions]:
-        caller: Caller = call.identity
+        caller = call.identity
         lease = self._pool.lease(_user(call), call.raise_if_cancelled)
         call.on_done(lambda _: lease.release())
         told = self._pool.told(_user(call), caller.session)
@@ -249,7 +249,7 @@ def _check(batch: pa.RecordBatch) -> None:
 
 
 def _user(call: Call) -> User:
-    caller: Caller = call.identity
+    caller = call.identity
     return caller.user
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyarrow import flight
 
 from pondflight import control, dialect
-from pondflight.auth.tokens import Identity, Tokens
+from pondflight.auth.tokens import Tokens
 from pondflight.errors import (
     NotFound,
     NotSupported,
@@ -25,14 +25,15 @@ from pondflight.errors import (
     PondflightError,
     Unavailable,
 )
-from pondflight.flightsql import Call, FlightSqlServer, Upload, wire
+from pondflight.flightsql import FlightSqlServer, Upload, dispatch, wire
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.decoding import decode_action
+from pondflight.flightsql.schemas import schema_of
 from pondflight.flightsql.sqlinfo import sql_info_table
 from pondflight.flightsql.streams import Result
 from pondflight.proxy import statement_metrics as meter
 from pondflight.proxy.administration import ACTIONS, Administration
-from pondflight.proxy.callers import Caller, CallerCheck
+from pondflight.proxy.callers import Call, Caller, CallerCheck
 from pondflight.proxy.databases import NO_DATABASES, Databases
 from pondflight.proxy.early_infos import Promises
 from pondflight.proxy.rate_limits import FREE, Charges
@@ -58,7 +59,7 @@ They need not start one, and are answered while the server is shutting down.
 _HAS_RUN = wire.pack(wire.new("TicketStatementQuery", statement_handle=control.HAS_RUN))
 
 
-class ProxyServer(FlightSqlServer):
+class ProxyServer(FlightSqlServer[Caller]):
     """A Flight SQL server that relays each call to its user's worker."""
 
     reads_values = False
@@ -84,7 +85,7 @@ class ProxyServer(FlightSqlServer):
         self._started = time.monotonic()
         self._gauges = metrics.Gauges(pool.counts, lambda: meter.by_rpc(self.calls.running()))
         self.draining = False
-        options = {}
+        options: dict[str, Any] = {}
         if certificate is not None:
             options["tls_certificates"] = [(certificate.chain, certificate.key)]
         super().__init__(location, authenticator=CallerCheck(tokens), **options)
@@ -114,7 +115,7 @@ class ProxyServer(FlightSqlServer):
         self._refuse_if_draining()
         if isinstance(command, c.METADATA):
             self._pool.prestart(call.identity.user)
-            return self.metadata_info(command, descriptor)
+            return dispatch.metadata_info(command, descriptor)
         statement = meter.Statement(call, command)
         self._charges.run(call)
         info = self._promised(call, command)
@@ -152,7 +153,7 @@ class ProxyServer(FlightSqlServer):
         """Return the schema from the worker, or of a metadata command."""
         self._refuse_if_draining()
         if isinstance(command, c.METADATA):
-            return super().on_get_schema(call, command, descriptor)
+            return schema_of(command)
         self._charges.look(call)
         return self._relay.unary(
             call, lambda client, options: client.get_schema(descriptor, options).schema
@@ -195,7 +196,7 @@ class ProxyServer(FlightSqlServer):
 
     def on_do_action(self, call: Call, kind: str, body: bytes) -> Iterable[bytes]:
         """Flight SQL's actions to the worker; the control channel stays closed to users."""
-        caller: Caller = call.identity
+        caller = call.identity
         if caller.identity.action not in (None, kind):
             raise PermissionDenied("this token is for one action, and not for this one")
         if kind not in c.ACTIONS:
@@ -227,7 +228,7 @@ class ProxyServer(FlightSqlServer):
             return self._cancel(call, body)
         if kind not in ACTIONS and kind not in {control.METRICS, control.POOL_STATUS}:
             raise NotSupported(f"unknown action {kind[:64]!r}; ListActions has those there are")
-        identity: Identity = call.identity.identity
+        identity = call.identity.identity
         if not identity.admin and identity.action != kind:
             raise PermissionDenied("this is for administrators: use a token with the claim 'admin'")
         match kind:

@@ -14,8 +14,8 @@ from typing import Final
 import pyarrow as pa
 
 from pondflight.errors import Cancelled, PondflightError
-from pondflight.flightsql import Call
 from pondflight.flightsql import commands as c
+from pondflight.proxy.callers import Call
 from pondflight.telemetry import metrics
 
 _KINDS: Final[dict[type, str]] = {

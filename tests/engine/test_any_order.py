@@ -35,7 +35,7 @@ from pondflight.engine.execution.room import Room, Shelf
 from pondflight.engine.execution.sessions import Session, SessionLimits, Sessions
 from pondflight.engine.execution.states import CursorState, ResultState
 from pondflight.engine.execution.tickets import Tickets
-from pondflight.engine.guards.callers import WorkerCall
+from pondflight.engine.guards.callers import Call, WorkerCall
 from pondflight.engine.types.describe import Columns
 from pondflight.errors import (
     Cancelled,
@@ -46,7 +46,6 @@ from pondflight.errors import (
     SqlError,
     Unavailable,
 )
-from pondflight.flightsql import Call
 
 STEPS = int(os.environ.get("ANY_ORDER_STEPS", "1000"))
 STEPS_AT_A_TIME = 50

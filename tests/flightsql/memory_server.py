@@ -12,12 +12,14 @@ from pondflight.errors import AlreadyExists, InvalidArgument, NotFound, SqlError
 from pondflight.flightsql import (
     Call,
     FlightSqlServer,
+    Handler,
     PreparedStatement,
     ResultStream,
     Upload,
     wire,
 )
 from pondflight.flightsql import commands as c
+from pondflight.flightsql.calls import Anonymous
 from pondflight.flightsql.schemas import (
     CATALOGS,
     DB_SCHEMAS,
@@ -28,8 +30,10 @@ from pondflight.flightsql.schemas import (
 from pondflight.flightsql.sqlinfo import Bitmask, sql_info_table
 from pondflight.flightsql.streams import Result
 
+Anyone = Call[None]
 
-class MemoryServer(FlightSqlServer):
+
+class MemoryServer(Handler[None], FlightSqlServer[None]):
     """Understands ``SELECT <table>``, ``DELETE <table>``, and a few words that go wrong."""
 
     def __init__(self) -> None:
@@ -41,7 +45,7 @@ class MemoryServer(FlightSqlServer):
         self.cancelled: list[tuple[bytes, ...]] = []
         self.seen: list[str] = []
         self.streamed = True
-        super().__init__("grpc://127.0.0.1:0")
+        super().__init__("grpc://127.0.0.1:0", authenticator=Anonymous(), handler=self)
 
     @property
     def uri(self) -> str:
@@ -66,14 +70,14 @@ class MemoryServer(FlightSqlServer):
         return flight.FlightInfo(schema, descriptor, [flight.FlightEndpoint(ticket, [])], rows, -1)
 
     def get_flight_info_statement(
-        self, call: Call, command: c.StatementQuery, descriptor: flight.FlightDescriptor
+        self, call: Anyone, command: c.StatementQuery, descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo:
         return self._info(command.query, descriptor)
 
-    def get_schema_statement(self, call: Call, command: c.StatementQuery) -> pa.Schema:
+    def get_schema_statement(self, call: Anyone, command: c.StatementQuery) -> pa.Schema:
         return self._table(command.query).schema
 
-    def do_get_statement(self, call: Call, command: c.StatementTicket) -> Result:
+    def do_get_statement(self, call: Anyone, command: c.StatementTicket) -> Result:
         table = self._table(command.statement_handle.decode())
         if not self.streamed:
             return table
@@ -85,7 +89,7 @@ class MemoryServer(FlightSqlServer):
 
         return ResultStream(table.schema, batches())
 
-    def do_put_statement_update(self, call: Call, command: c.StatementUpdate) -> int:
+    def do_put_statement_update(self, call: Anyone, command: c.StatementUpdate) -> int:
         return self._delete(command.query)
 
     def _delete(self, query: str) -> int:
@@ -95,7 +99,7 @@ class MemoryServer(FlightSqlServer):
         return int(self.tables.pop(name).num_rows)
 
     def create_prepared_statement(
-        self, call: Call, request: c.CreatePreparedStatement
+        self, call: Anyone, request: c.CreatePreparedStatement
     ) -> PreparedStatement:
         handle = secrets.token_bytes(8)
         self.prepared[handle] = request.query
@@ -103,7 +107,7 @@ class MemoryServer(FlightSqlServer):
         schema = None if is_update else self._table(request.query).schema
         return PreparedStatement(handle, schema, pa.schema([("1", pa.string())]), is_update)
 
-    def close_prepared_statement(self, call: Call, request: c.ClosePreparedStatement) -> None:
+    def close_prepared_statement(self, call: Anyone, request: c.ClosePreparedStatement) -> None:
         self.prepared.pop(request.prepared_statement_handle, None)
 
     def _prepared(self, handle: bytes) -> str:
@@ -112,18 +116,21 @@ class MemoryServer(FlightSqlServer):
         return self.prepared[handle]
 
     def get_flight_info_prepared_statement(
-        self, call: Call, command: c.PreparedStatementQuery, descriptor: flight.FlightDescriptor
+        self,
+        call: Anyone,
+        command: c.PreparedStatementQuery,
+        descriptor: flight.FlightDescriptor,
     ) -> flight.FlightInfo:
         return self._info(self._prepared(command.prepared_statement_handle), descriptor)
 
     def get_schema_prepared_statement(
-        self, call: Call, command: c.PreparedStatementQuery
+        self, call: Anyone, command: c.PreparedStatementQuery
     ) -> pa.Schema:
         return self._table(self._prepared(command.prepared_statement_handle)).schema
 
     def do_put_prepared_statement_query(
         self,
-        call: Call,
+        call: Anyone,
         command: c.PreparedStatementQuery,
         upload: Upload,
     ) -> bytes | None:
@@ -134,14 +141,14 @@ class MemoryServer(FlightSqlServer):
 
     def do_put_prepared_statement_update(
         self,
-        call: Call,
+        call: Anyone,
         command: c.PreparedStatementUpdate,
         upload: Upload,
     ) -> int:
         return self._delete(self._prepared(command.prepared_statement_handle))
 
     def do_put_statement_ingest(
-        self, call: Call, command: c.StatementIngest, upload: Upload
+        self, call: Anyone, command: c.StatementIngest, upload: Upload
     ) -> int:
         table = upload.read_all()
         exists = command.table in self.tables
@@ -156,25 +163,25 @@ class MemoryServer(FlightSqlServer):
             self.tables[command.table] = table
         return int(table.num_rows)
 
-    def begin_transaction(self, call: Call, request: c.BeginTransaction) -> bytes:
+    def begin_transaction(self, call: Anyone, request: c.BeginTransaction) -> bytes:
         transaction = secrets.token_bytes(8)
         self.transactions[transaction] = dict(self.tables)
         return transaction
 
-    def end_transaction(self, call: Call, request: c.EndTransaction) -> None:
+    def end_transaction(self, call: Anyone, request: c.EndTransaction) -> None:
         before = self.transactions.pop(request.transaction_id)
         if request.action == c.EndTransactionAction.ROLLBACK:
             self.tables = before
 
-    def cancel(self, call: Call, request: c.CancelQuery | c.CancelFlightInfo) -> c.CancelStatus:
+    def cancel(self, call: Anyone, request: c.CancelQuery | c.CancelFlightInfo) -> c.CancelStatus:
         self.cancelled.append(request.tickets)
         return c.CancelStatus.CANCELLED
 
-    def renew_flight_endpoint(self, call: Call, request: c.RenewFlightEndpoint) -> bytes:
+    def renew_flight_endpoint(self, call: Anyone, request: c.RenewFlightEndpoint) -> bytes:
         return request.serialized
 
     def set_session_options(
-        self, call: Call, request: c.SetSessionOptions
+        self, call: Anyone, request: c.SetSessionOptions
     ) -> Mapping[str, c.SessionOptionError]:
         errors = {}
         for name, value in request.session_options.items():
@@ -185,24 +192,24 @@ class MemoryServer(FlightSqlServer):
         return errors
 
     def get_session_options(
-        self, call: Call, request: c.GetSessionOptions
+        self, call: Anyone, request: c.GetSessionOptions
     ) -> Mapping[str, c.SessionOptionValue]:
         return self.options
 
-    def close_session(self, call: Call, request: c.CloseSession) -> c.CloseSessionStatus:
+    def close_session(self, call: Anyone, request: c.CloseSession) -> c.CloseSessionStatus:
         self.seen.append("CloseSession")
         return c.CloseSessionStatus.CLOSED
 
-    def do_get_sql_info(self, call: Call, command: c.GetSqlInfo) -> Result:
+    def do_get_sql_info(self, call: Anyone, command: c.GetSqlInfo) -> Result:
         return sql_info_table({0: "memory", 1: "1.0", 2: "26", 8: Bitmask(1)}, command.info)
 
-    def do_get_catalogs(self, call: Call, command: c.GetCatalogs) -> Result:
+    def do_get_catalogs(self, call: Anyone, command: c.GetCatalogs) -> Result:
         return pa.table({"catalog_name": ["memory"]}, schema=CATALOGS)
 
-    def do_get_db_schemas(self, call: Call, command: c.GetDbSchemas) -> Result:
+    def do_get_db_schemas(self, call: Anyone, command: c.GetDbSchemas) -> Result:
         return pa.table({"catalog_name": ["memory"], "db_schema_name": ["main"]}, schema=DB_SCHEMAS)
 
-    def do_get_tables(self, call: Call, command: c.GetTables) -> Result:
+    def do_get_tables(self, call: Anyone, command: c.GetTables) -> Result:
         pattern = command.table_name_filter_pattern
         names = [n for n in sorted(self.tables) if pattern in (None, "%", n)]
         columns: dict[str, list[object]] = {
@@ -216,7 +223,7 @@ class MemoryServer(FlightSqlServer):
         columns["table_schema"] = [self.tables[n].schema.serialize().to_pybytes() for n in names]
         return pa.table(columns, schema=TABLES_WITH_SCHEMA)
 
-    def do_get_table_types(self, call: Call, command: c.GetTableTypes) -> Result:
+    def do_get_table_types(self, call: Anyone, command: c.GetTableTypes) -> Result:
         if not self.tables:
             raise InvalidArgument("no tables")
         return pa.table({"table_type": ["TABLE"]}, schema=TABLE_TYPES)

@@ -12,7 +12,7 @@ import pytest
 from pyarrow import flight
 
 from pondflight.errors import PondflightError, Unauthenticated
-from pondflight.flightsql import Call, FlightSqlServer, ResultStream, wire
+from pondflight.flightsql import Call, FlightSqlServer, Handler, ResultStream, wire
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.calls import CallTable, Headers
 from pondflight.flightsql.streams import Result
@@ -29,26 +29,26 @@ class Door:
             raise Unauthenticated
         return "guest"
 
-    def response_headers(self, method: str, headers: Headers, identity: Any) -> Mapping[str, str]:
+    def response_headers(self, method: str, headers: Headers, identity: str) -> Mapping[str, str]:
         return {"x-greeting": f"hello {identity}"}
 
 
-class Waiting(FlightSqlServer):
+class Waiting(Handler[str], FlightSqlServer[str]):
     """Sends a batch, then waits until the call is cancelled."""
 
     def __init__(self) -> None:
         self.cancelled = threading.Event()
         self.outcome: list[PondflightError | None] = []
         self.done = threading.Event()
-        self.identity: Any = None
-        super().__init__("grpc://127.0.0.1:0", authenticator=Door())
+        self.identity: str | None = None
+        super().__init__("grpc://127.0.0.1:0", authenticator=Door(), handler=self)
 
     def _end(self, error: PondflightError | None) -> None:
         self.outcome.append(error)
         self.done.set()
 
     def get_flight_info_statement(
-        self, call: Call, command: c.StatementQuery, descriptor: flight.FlightDescriptor
+        self, call: Call[str], command: c.StatementQuery, descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo:
         call.on_cancel(self.cancelled.set)
         call.on_done(self._end)
@@ -56,7 +56,7 @@ class Waiting(FlightSqlServer):
         call.raise_if_cancelled()
         raise AssertionError("nobody cancelled")
 
-    def do_get_statement(self, call: Call, command: c.StatementTicket) -> Result:
+    def do_get_statement(self, call: Call[str], command: c.StatementTicket) -> Result:
         self.identity = call.identity
         call.on_cancel(self.cancelled.set)
         call.on_done(self._end)
@@ -182,7 +182,7 @@ def test_a_callback_that_raises_stops_neither_the_others_nor_the_watcher(
     def fail(*_: object) -> None:
         raise RuntimeError("a mistake")
 
-    table = CallTable()
+    table = CallTable[None]()
     for _ in range(2):  # the second needs the watcher to have survived the first
         call, told, done = Call("do_get", {}, None), threading.Event(), threading.Event()
         call.on_cancel(fail)

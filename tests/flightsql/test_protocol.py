@@ -16,6 +16,7 @@ from pyarrow import flight
 from pondflight.errors import InvalidArgument, NotSupported
 from pondflight.flightsql import FlightSqlServer, decoding, wire
 from pondflight.flightsql import commands as c
+from pondflight.flightsql.calls import Anonymous
 from tests.flightsql.memory_server import MemoryServer
 
 
@@ -168,7 +169,7 @@ def test_an_unknown_end_of_a_transaction_is_an_invalid_argument(
 
 
 def test_a_bare_server_implements_nothing() -> None:
-    server = FlightSqlServer("grpc://127.0.0.1:0")
+    server = FlightSqlServer("grpc://127.0.0.1:0", authenticator=Anonymous())
     try:
         with flight.connect(f"grpc://127.0.0.1:{server.port}") as client:
             for name in ("CommandGetTables", "CommandStatementQuery", "CommandGetSqlInfo"):

@@ -12,8 +12,9 @@ from adbc_driver_flightsql import dbapi
 from pyarrow import flight
 
 from pondflight.errors import FlightStatus, PondflightError, Unauthenticated
-from pondflight.flightsql import Call, FlightSqlServer, PreparedStatement
+from pondflight.flightsql import Call, FlightSqlServer, Handler, PreparedStatement
 from pondflight.flightsql import commands as c
+from pondflight.flightsql.calls import Anonymous
 from pondflight.flightsql.reference import CLIENTS, leaves, page
 
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
@@ -25,23 +26,23 @@ def failure(name: str) -> PondflightError:
     return kind() if kind is Unauthenticated else kind(f"this is {name}")
 
 
-class Failing(FlightSqlServer):
+class Failing(Handler[None]):
     """Raises the error that the SQL text names."""
 
     def get_flight_info_statement(
-        self, call: Call, command: c.StatementQuery, descriptor: flight.FlightDescriptor
+        self, call: Call[None], command: c.StatementQuery, descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo:
         raise failure(command.query)
 
     def create_prepared_statement(
-        self, call: Call, request: c.CreatePreparedStatement
+        self, call: Call[None], request: c.CreatePreparedStatement
     ) -> PreparedStatement:
         raise failure(request.query)
 
 
 @pytest.fixture(name="uri", scope="module")
 def fixture_uri() -> Iterator[str]:
-    server = Failing("grpc://127.0.0.1:0")
+    server = FlightSqlServer("grpc://127.0.0.1:0", authenticator=Anonymous(), handler=Failing())
     yield f"grpc://127.0.0.1:{server.port}"
     server.close()
 

@@ -19,10 +19,9 @@ import duckdb
 from pyarrow import flight
 
 from pondflight.engine import extensions, server
-from pondflight.engine.guards.callers import WorkerCall
+from pondflight.engine.guards.callers import Call, WorkerCall
 from pondflight.engine.server import EngineServer
 from pondflight.errors import InvalidArgument, NotSupported, Unauthenticated
-from pondflight.flightsql import Call
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.calls import Headers
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from pondflight.engine.databases.attached import Databases
-from pondflight.flightsql import Call
+from pondflight.engine.guards.callers import Call
 
 STUCK_SECONDS = 0.3
 """How long after its cancellation a statement may go on before its connections are cut."""

@@ -24,9 +24,9 @@ from pondflight.engine.execution import timeouts
 from pondflight.engine.execution.results import Result
 from pondflight.engine.execution.room import Room
 from pondflight.engine.execution.states import CURSOR_STEPS, CursorState, step
+from pondflight.engine.guards.callers import Call
 from pondflight.engine.types.describe import Columns
 from pondflight.errors import Cancelled, InvalidArgument, PondflightError, Unavailable
-from pondflight.flightsql import Call
 
 _WAIT_SECONDS = 0.05
 _CLOSED = "the session was closed before this call could run: try again"

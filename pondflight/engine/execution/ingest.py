@@ -12,50 +12,74 @@ import duckdb
 import pyarrow as pa
 from pyarrow import flight
 
+from pondflight.engine.databases.attached import Databases
 from pondflight.engine.databases.lossless import Server, check_append
 from pondflight.engine.databases.pushdown import Pushdown
 from pondflight.engine.duck import quote
 from pondflight.engine.execution.sessions import Sessions
+from pondflight.engine.guards.callers import Call
+from pondflight.engine.guards.journal import Journal
+from pondflight.engine.guards.storage import Storage
 from pondflight.engine.types.arrow import scannable, scannable_schema
 from pondflight.errors import AlreadyExists, Cancelled, InvalidArgument, NotFound, PondflightError
-from pondflight.flightsql import Call, Upload
+from pondflight.flightsql import Upload
 from pondflight.flightsql.commands import StatementIngest, TableExists, TableNotExist
 
 
-def ingest(
-    sessions: Sessions,
-    pushdown: Pushdown,
-    servers: Sequence[Server],
-    call: Call,
-    session: str,
-    command: StatementIngest,
-    upload: Upload,
-) -> int:
-    """Load the stream into the table that ``command`` names; the number of rows.
+class Ingest:
+    """Loads uploads into tables."""
 
-    ``servers``: the attached databases whose values must not be changed on their way.
+    def __init__(
+        self,
+        database: duckdb.DuckDBPyConnection,
+        *,
+        sessions: Sessions,
+        databases: Databases,
+        storage: Storage,
+        journal: Journal,
+        pushdown: Pushdown,
+    ) -> None:
+        self._database = database
+        self._sessions = sessions
+        self._databases = databases
+        self._storage = storage
+        self._journal = journal
+        self._pushdown = pushdown
 
-    All in one transaction: the session's, if one is open. A client that goes away half way
-    looks to pyarrow like the end of the stream, so the connection is checked before that end
-    is believed.
-    """
-    _check_target(command)
-    lent = sessions.lent(call, session, session_state=command.temporary)
-    with _Source(call, upload) as source, lent as one, one.cursor.use(call) as cursor:
-        if not command.temporary:
-            pushdown.check_insert(cursor, command.catalog or None, source.schema.names)
-        view = f"pondflight_ingest_{secrets.token_hex(8)}"
-        cursor.register(view, pa.RecordBatchReader.from_batches(source.schema, iter(source)))
-        try:
-            with one.cursor.atomic():
-                cursor.execute(_statement(cursor, servers, command, view, source.schema))
-        except duckdb.Error:
-            if source.failure is not None:
-                raise source.failure from None
-            raise
-        finally:
-            cursor.unregister(view)
-    return source.rows
+    def load(self, call: Call, session: str, command: StatementIngest, upload: Upload) -> int:
+        """Load ``upload`` into the table that ``command`` names; return the number of rows.
+
+        All in one transaction: the session's, if one is open. A client that goes away half way
+        looks to pyarrow like the end of the stream, so the connection is checked before that end
+        is believed.
+        """
+        with (
+            self._storage.writing(call, self._database, adds=True),
+            self._journal.during(call, f"INGEST INTO {quote(command.table)}", "INGEST") as entry,
+        ):
+            total = self._load(call, session, command, upload)
+            entry.rows = lambda: total
+            return total
+
+    def _load(self, call: Call, session: str, command: StatementIngest, upload: Upload) -> int:
+        _check_target(command)
+        servers = self._databases.exact_servers
+        lent = self._sessions.lent(call, session, session_state=command.temporary)
+        with _Source(call, upload) as source, lent as one, one.cursor.use(call) as cursor:
+            if not command.temporary:
+                self._pushdown.check_insert(cursor, command.catalog or None, source.schema.names)
+            view = f"pondflight_ingest_{secrets.token_hex(8)}"
+            cursor.register(view, pa.RecordBatchReader.from_batches(source.schema, iter(source)))
+            try:
+                with one.cursor.atomic():
+                    cursor.execute(_statement(cursor, servers, command, view, source.schema))
+            except duckdb.Error:
+                if source.failure is not None:
+                    raise source.failure from None
+                raise
+            finally:
+                cursor.unregister(view)
+        return source.rows
 
 
 class _Source:

@@ -23,12 +23,13 @@ from pondflight.engine.duck import sql_errors
 from pondflight.engine.execution.handles import Handle
 from pondflight.engine.execution.sessions import Session, Sessions
 from pondflight.engine.execution.statements import Plan, Statements
+from pondflight.engine.guards.callers import Call
 from pondflight.engine.guards.functions import SCANS, BuiltIn, may_query
 from pondflight.engine.guards.journal import Journal
 from pondflight.engine.sql.statement import Statement
 from pondflight.engine.types.describe import Columns, Describer
 from pondflight.errors import InvalidArgument, PermissionDenied
-from pondflight.flightsql import Call, ResultStream
+from pondflight.flightsql import ResultStream
 from pondflight.flightsql.status import leaf_of
 
 _CHECKED_BY_PLAN = frozenset({"query"})

@@ -15,9 +15,9 @@ import pyarrow as pa
 from pondflight.engine.duck import is_interrupt, sql_error
 from pondflight.engine.execution.room import Room, Shelf
 from pondflight.engine.execution.states import RESULT_STEPS, ResultState, step
+from pondflight.engine.guards.callers import Call
 from pondflight.engine.types.describe import Columns
 from pondflight.errors import Internal, LimitExceeded, PondflightError, Unavailable
-from pondflight.flightsql import Call
 from pondflight.flightsql.status import leaf_of
 
 _CAUSE_TRIES = 5

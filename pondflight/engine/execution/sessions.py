@@ -20,8 +20,8 @@ import duckdb
 from pondflight import control
 from pondflight.engine.execution.cursors import Cursor
 from pondflight.engine.execution.room import Room
+from pondflight.engine.guards.callers import Call
 from pondflight.errors import InvalidArgument, LimitExceeded, NotFound
-from pondflight.flightsql import Call
 
 DEFAULT = ""
 """The session of clients that keep neither the token nor the cookie they were given."""

@@ -28,6 +28,7 @@ from pondflight.engine.execution.handles import Handle
 from pondflight.engine.execution.results import Result
 from pondflight.engine.execution.sessions import Sessions
 from pondflight.engine.execution.tickets import Tickets
+from pondflight.engine.guards.callers import Call
 from pondflight.engine.guards.journal import Journal
 from pondflight.engine.guards.sandbox import Sandbox
 from pondflight.engine.guards.storage import Storage
@@ -41,7 +42,7 @@ from pondflight.engine.types.datatypes import sent_as
 from pondflight.engine.types.describe import Columns, Describer
 from pondflight.engine.types.parameters import Values
 from pondflight.errors import InvalidArgument, NotFound, SqlError
-from pondflight.flightsql import Call, PreparedStatement, ResultStream
+from pondflight.flightsql import PreparedStatement, ResultStream
 from pondflight.flightsql.commands import CancelStatus
 from pondflight.flightsql.status import leaf_of
 from pondflight.flightsql.streams import Result as Sent

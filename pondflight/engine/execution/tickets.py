@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from pondflight.engine.execution.results import Result
+from pondflight.engine.guards.callers import Call
 from pondflight.errors import Cancelled, NotFound, PondflightError
-from pondflight.flightsql import Call
 from pondflight.flightsql.commands import CancelStatus
 
 _CANCELLED = "the statement was cancelled"

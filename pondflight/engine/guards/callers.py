@@ -7,10 +7,11 @@ import hmac
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 from pondflight import control
 from pondflight.errors import Unauthenticated
+from pondflight.flightsql import calls
 from pondflight.flightsql.calls import Headers
 
 
@@ -23,6 +24,9 @@ class WorkerCall:
     call_id: str | None
     query_only: bool = False
     wants_promise: bool = False
+
+
+Call: TypeAlias = calls.Call[WorkerCall]
 
 
 class CredentialCheck:
@@ -48,7 +52,9 @@ class CredentialCheck:
             wants_promise=control.PROMISE_HEADER in headers,
         )
 
-    def response_headers(self, method: str, headers: Headers, identity: Any) -> Mapping[str, str]:
+    def response_headers(
+        self, method: str, headers: Headers, identity: WorkerCall
+    ) -> Mapping[str, str]:
         """Return no headers: a worker's only client is the proxy."""
         return {}
 

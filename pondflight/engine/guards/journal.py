@@ -18,8 +18,8 @@ from typing import Any
 
 import duckdb
 
+from pondflight.engine.guards.callers import Call
 from pondflight.errors import Cancelled, Internal, PondflightError, SqlError, clip
-from pondflight.flightsql import Call
 
 KEPT = 100
 LONGEST_TEXT = 4000

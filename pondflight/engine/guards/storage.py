@@ -17,8 +17,8 @@ from pathlib import Path
 
 import duckdb
 
+from pondflight.engine.guards.callers import Call
 from pondflight.errors import LimitExceeded
-from pondflight.flightsql import Call
 from pondflight.units import format_size
 
 log = logging.getLogger(__name__)

@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pondflight.engine.duck import quote
+from pondflight.engine.guards.callers import Call
 from pondflight.engine.sql.statement import Statement
 from pondflight.engine.types import nanoseconds
 from pondflight.errors import InvalidArgument
-from pondflight.flightsql import Call, Upload
+from pondflight.flightsql import Upload
 
 Values = list[object] | dict[str, object] | None
 """Values for one run of one statement, as DuckDB takes them."""
