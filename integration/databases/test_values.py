@@ -168,6 +168,54 @@ def test_nan_and_infinity_are_read_where_double_is_the_type(odd: Deployment) -> 
     assert second == (inf,)
 
 
+@pytest.mark.parametrize(
+    ("where", "seen"),
+    [
+        ("id = 2", [(Decimal("1.00"),)]),
+        ("id IN (2, 7)", [(Decimal("1.00"),)]),
+        ("id BETWEEN 2 AND 9", [(Decimal("1.00"),)]),
+        ("id = 1", None),
+        ("id = 2 OR price > 0", None),
+        ("price = 0", None),
+        ("price < 5 AND id < 3", None),
+    ],
+)
+def test_only_rows_that_are_read_are_a_reason_to_refuse(
+    odd: Deployment, where: str, seen: list[tuple[Decimal]] | None
+) -> None:
+    query = f"SELECT price FROM odd.public.special WHERE {where}"
+    with odd.connect(autocommit=True) as connection:
+        if seen is None:
+            assert "the column price of odd" in failure(connection, query)
+        else:
+            assert rows(connection, query) == seen
+
+
+def test_a_value_that_came_since_the_last_statement_is_seen(
+    odd: Deployment, postgres: Postgres
+) -> None:
+    query = "SELECT price FROM odd.public.amount WHERE id < 90"
+    with odd.connect(autocommit=True) as connection:
+        for _ in range(3):
+            assert rows(connection, query) == [(Decimal("1.25"),)]
+            postgres.run("INSERT INTO amount (id, price) VALUES (89, 'NaN')", "odd")
+            assert "the column price of odd" in failure(connection, query)
+            postgres.run("DELETE FROM amount WHERE id = 89", "odd")
+
+
+def test_a_transaction_sees_the_values_that_it_began_with(
+    odd: Deployment, postgres: Postgres
+) -> None:
+    query = "SELECT price FROM odd.public.amount WHERE id < 90"
+    with odd.connect(autocommit=False) as connection:
+        assert rows(connection, query) == [(Decimal("1.25"),)]
+        postgres.run("INSERT INTO amount (id, price) VALUES (88, 'NaN')", "odd")
+        assert rows(connection, query) == [(Decimal("1.25"),)]
+        connection.commit()
+        assert "the column price of odd" in failure(connection, query)
+    postgres.run("DELETE FROM amount WHERE id = 88", "odd")
+
+
 def test_a_column_of_another_type_than_before_is_read_by_it(
     odd: Deployment, postgres: Postgres
 ) -> None:

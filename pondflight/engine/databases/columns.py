@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pondflight.engine.databases.conditions import Literal
+
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
@@ -23,7 +25,9 @@ class Column:
     """A column of a table. ``source`` is the table in the server's SQL, ``type`` in its words.
 
     ``written_as_double``: whatever is written there has become a DOUBLE before. ``plain``: its
-    values are read right where the server sends text.
+    values are read right where the server sends text. ``literal`` writes a constant that the server
+    compares with its values as DuckDB does; ``None``: there is none. ``state`` is another one as
+    soon as the table may have other rows; ``None``: nobody knows.
     """
 
     schema: str
@@ -34,3 +38,5 @@ class Column:
     doubts: tuple[Doubt, ...] = ()
     written_as_double: bool = False
     plain: bool = True
+    literal: Literal | None = None
+    state: str | None = None

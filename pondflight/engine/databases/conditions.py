@@ -1,9 +1,9 @@
-"""Conditions of DuckDB's, as far as MySQL is known to mean the same by them.
+"""Conditions of DuckDB's, as far as a server is known to mean the same by them.
 
 DuckDB says in a plan which rows of a table it needs. What compares a number or a date with a
-constant is written anew here, for MySQL, from the constant's digits; all else is left out. So a
-condition may let more rows through than DuckDB's own, which is still applied, and never fewer; and
-nothing of a text gets into it.
+constant is written anew here, for the server, from the constant's digits; all else is left out. So
+a condition may let more rows through than DuckDB's own, which is still applied, and never fewer;
+and nothing of a text gets into it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 Literal = Callable[[str], str | None]
-"""Writes a constant, as DuckDB prints it, for MySQL; ``None``: it cannot be compared there."""
+"""Writes a constant, as DuckDB prints it, for a server; ``None``: it cannot be compared there."""
 
 _TOKEN = re.compile(
     r"""
@@ -77,9 +77,34 @@ which 99 is 1999; tinyint(1), which has other numbers than 0 and 1; TIMESTAMP, i
 hour may come twice."""
 
 
+_UUID = re.compile(r"'([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})'(?:::UUID)?")
+
+_POSTGRES_LITERALS: Mapping[str, Literal] = {
+    **dict.fromkeys(("int2", "int4", "int8"), _integer),
+    "date": _quoted(_DATE),
+    "uuid": _quoted(_UUID),
+}
+"""By PostgreSQL's type."""
+
+
 def literal_for(system: str, kind: str) -> Literal | None:
     """How constants are written for a column of that type of MySQL's and of DuckDB's, if at all."""
     return _LITERALS.get((system.lower(), kind.partition("(")[0]))
+
+
+def literal_for_postgres(type_: str) -> Literal | None:
+    """How constants are written for a column of that type of PostgreSQL's, if at all."""
+    return _POSTGRES_LITERALS.get(type_)
+
+
+def backticks(name: str) -> str:
+    """A plain name as MySQL has it."""
+    return f"`{name}`"
+
+
+def double_quotes(name: str) -> str:
+    """A plain name as PostgreSQL has it."""
+    return f'"{name}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +122,32 @@ class Condition:
 
 
 def condition(
-    expression: str, columns: Mapping[str, Literal], *, lower_only: bool = False
+    expression: str,
+    columns: Mapping[str, Literal],
+    *,
+    lower_only: bool = False,
+    quoted: Callable[[str], str] = backticks,
 ) -> Condition | None:
-    """What MySQL may be asked for, of an ``expression`` in a plan; ``None``: all rows.
+    """What a server may be asked for, of an ``expression`` in a plan; ``None``: all rows.
 
     ``columns``: how constants are written for those that may be compared; the table has columns of
-    plain names only (``plain``). ``lower_only``: take only what says that a column is larger.
+    plain names only (``plain``), and ``quoted`` writes them. ``lower_only``: take only what says
+    that a column is larger.
     """
-    return _Parser(expression, columns, lower_only=lower_only).parse()
+    return _Parser(expression, columns, quoted, lower_only=lower_only).parse()
+
+
+def pushed_condition(
+    filters: str, columns: Mapping[str, Literal], *, quoted: Callable[[str], str]
+) -> Condition | None:
+    """The same of the ``filters`` of a scan, which stand one behind the other in a plan."""
+    parser = _Parser(filters, columns, quoted, lower_only=False)
+    return parser.parse_pushed()
+
+
+def both(one: Condition | None, other: Condition | None) -> Condition | None:
+    """A condition that lets through what both do; ``None``: all rows."""
+    return _all([one, other])
 
 
 def plain(name: str) -> bool:
@@ -115,13 +158,58 @@ def plain(name: str) -> bool:
 class _Parser:
     """Over the text of a bound expression, in which everything is in parentheses."""
 
-    def __init__(self, text: str, columns: Mapping[str, Literal], *, lower_only: bool) -> None:
+    def __init__(
+        self,
+        text: str,
+        columns: Mapping[str, Literal],
+        quoted: Callable[[str], str],
+        *,
+        lower_only: bool,
+    ) -> None:
         self._tokens = list(_tokens(text))
         self._columns = columns
+        self._quoted = quoted
         self._lower_only = lower_only
 
     def parse(self) -> Condition | None:
         return self._condition(0, len(self._tokens))
+
+    def parse_pushed(self) -> Condition | None:
+        """Of filters without parentheses, all of which have to be understood."""
+        found: list[Condition | None] = []
+        start = 0
+        for end in [*self._ends_of_filters(), len(self._tokens)]:
+            is_optional = self._tokens[start:end][:2] == [("name", "optional"), ("mark", ":")]
+            parts = list(self._split(start + 2 * is_optional, end))
+            if not all(self._is_simple(*part) for part in parts):
+                return None
+            words = {self._word(last) for _, last in parts[:-1]}
+            if words <= {"AND"} and not is_optional:
+                found += [self._comparison(*part) for part in parts]
+            start = end
+        return _all(found)
+
+    def _ends_of_filters(self) -> Iterator[int]:
+        """Where the next filter begins: at a name behind what can only be the end of one."""
+        for position in range(1, len(self._tokens)):
+            before, here = self._tokens[position - 1], self._tokens[position]
+            is_end = before[0] == "constant" or before[1] in (")", "NULL")
+            is_name = here[0] in ("name", "quoted") and here[1] not in ("AND", "OR")
+            if is_end and is_name:
+                yield position
+
+    def _is_simple(self, start: int, end: int) -> bool:
+        """Whether the tokens compare a column with constants or NULL."""
+        if start >= end or self._name(start) is None:
+            return False
+        match self._tokens[start + 1 : end]:
+            case [("mark", operator), ("constant", _)]:
+                return operator in _OPERATORS
+            case [("name", "IS"), ("name", "NULL")]:
+                return True
+            case [("name", "IS"), ("name", "NOT"), ("name", "NULL")]:
+                return True
+        return False
 
     def _condition(self, start: int, end: int) -> Condition | None:
         """Of the tokens from ``start`` to before ``end``."""
@@ -136,11 +224,11 @@ class _Parser:
         return {"AND": _all, "OR": _any}[words.pop()](found) if len(words) == 1 else None
 
     def _comparison(self, start: int, end: int) -> Condition | None:
-        name = self._name(start)
+        name = self._name(start) if start < end else None
         write = self._columns.get(name) if name is not None else None
-        if write is None:
+        if name is None or write is None:
             return None
-        column = f"`{name}`"
+        column = self._quoted(name)
         match self._tokens[start + 1 : end]:
             case [("mark", operator), ("constant", value)] if operator in _OPERATORS:
                 return self._compared(column, operator, write(value))

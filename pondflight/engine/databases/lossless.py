@@ -3,18 +3,17 @@
 They read a PostgreSQL numeric that has no precision as DOUBLE, its NaN as 0, and a timestamp
 beyond DuckDB's last one as one long before Christ; MySQL's wide decimals go through DOUBLE as well,
 and so does what is written to such columns. So each statement's plan is asked which columns it
-reads, and the server whether a value in them would be changed. If so, the statement is refused, and
-told why.
+reads of which rows, and the server whether a value among them would be changed. If so, the
+statement is refused, and told why.
 
-What was asked is remembered for as long as the answer took, many times over: a small table is asked
-each time, a large one seldom.
+The server answers in the transaction in which the statement runs, so that no value can come between
+the two. Its answer is used again while the server's snapshot is the same: nothing was written there
+since.
 """
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +21,21 @@ import duckdb
 import pyarrow as pa
 
 from pondflight.dsn import MYSQL, POSTGRES
-from pondflight.engine.databases import mysqlcolumns, postgrescolumns
+from pondflight.engine.databases import mysql_columns, postgres_columns
 from pondflight.engine.databases.columns import Column, Doubt
+from pondflight.engine.databases.conditions import (
+    Condition,
+    any_of,
+    both,
+    condition,
+    plain,
+    pushed_condition,
+)
 from pondflight.engine.databases.fixed import TEXT_PROTOCOL
+from pondflight.engine.databases.queryplan import QueryPlan, Scan
 from pondflight.engine.duck import literal
 from pondflight.engine.sql.lexer import tokenize
 from pondflight.engine.sql.statement import Statement
-from pondflight.engine.types.parameters import Values
 from pondflight.errors import NotSupported
 
 OFF = f"SET SESSION {TEXT_PROTOCOL} = false"
@@ -37,12 +44,9 @@ OFF = f"SET SESSION {TEXT_PROTOCOL} = false"
 _PLANNED = frozenset(
     {"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "COPY", "CREATE", "EXECUTE"}
 )
-_SYSTEMS = {POSTGRES: postgrescolumns, MYSQL: mysqlcolumns}
-_SCANS = {"POSTGRES_SCAN": POSTGRES, "MYSQL_SCAN": MYSQL}
-_PIVOTS = frozenset({"pivot", "pivot_wider"})
+_SYSTEMS = {POSTGRES: postgres_columns, MYSQL: mysql_columns}
 _DOUBLE_HOLDS_BITS = 32
-_VALID_TIMES_LONGER = 100.0
-"""An answer that took a second is good for so many."""
+_MOST_ANSWERS = 4096
 
 _ADVICE = (
     "; the administrator can give the column a precision and scale, or let it be read and written "
@@ -62,20 +66,22 @@ class Server:
 class _Use:
     """What a statement does with the tables of one system that have that name.
 
-    ``columns``: the names of those that it reads; ``None``: nobody knows.
+    ``columns``: the names of those that it reads; ``None``: nobody knows. ``scan`` says which rows;
+    ``None``: any.
     """
 
     system: str
     table: str
     columns: frozenset[str] | None
     writes: bool
+    scan: Scan | None = None
 
 
 class Lossless:
     """Looks at each statement of one worker."""
 
     def __init__(self) -> None:
-        self._answers: dict[tuple[str, str, Doubt], tuple[bool, float]] = {}
+        self._answers: dict[tuple[str, str, str], tuple[str, bool]] = {}
 
     def concerns(self, statement: Statement) -> bool:
         """Whether such a statement can read or write anything at a server."""
@@ -85,57 +91,68 @@ class Lossless:
         self,
         cursor: duckdb.DuckDBPyConnection,
         statement: Statement,
-        values: Values,
+        plan: QueryPlan,
         servers: Sequence[Server],
-    ) -> None:
-        """Look at ``statement``, which is about to run on ``cursor``.
+        *,
+        may_have_written: bool,
+    ) -> frozenset[str]:
+        """Look at ``statement``, which is about to run on ``cursor``, in the transaction there.
 
-        ``servers``: the databases that are attached now. Whatever comes of it, ``OFF`` has to be
-        run before anything else runs there. Raises ``NotSupported`` if it would read or write a
-        value as another one.
+        ``servers``: the databases that are attached now. ``may_have_written``: that transaction has
+        run other statements. Whatever comes of it, ``OFF`` has to be run before anything else runs
+        there. Returns the systems of which the statement must read in that transaction. Raises
+        ``NotSupported`` if it would read or write a value as another one.
         """
-        uses = list(_uses(cursor, statement, values))
+        uses = list(_uses(plan, statement))
+        bound: set[str] = set()
         for server in servers:
             mine = [use for use in uses if use.system == server.system]
             if mine:
-                self._look(cursor, server, mine, statement.text)
+                read = self._look(cursor, server, mine, statement.text)
+                self._read(cursor, server, read, reuse=not may_have_written)
+                bound.update([server.system] if read else [])
+        return frozenset(bound)
 
     def _look(
         self, cursor: duckdb.DuckDBPyConnection, server: Server, uses: list[_Use], text: str
-    ) -> None:
+    ) -> list[tuple[Column, Condition | None]]:
+        """The columns that are read, and of which rows at most; ``None``: of all."""
         system = _SYSTEMS[server.system]
         names = sorted({use.table for use in uses})
-        columns = list(system.columns(_rows(cursor, server, system.listed(names))))
-        read: list[Column] = []
-        for use in uses:
+        tables: dict[str, list[Column]] = {}
+        for column in system.columns(_rows(cursor, server, system.listed(names))):
+            tables.setdefault(column.source, []).append(column)
+        found: list[tuple[Column, Condition | None]] = []
+        for columns in tables.values():
+            mine = [use for use in uses if use.table.lower() == columns[0].table.lower()]
+            rows = any_of([_needed(use, columns, system.quoted) for use in mine if not use.writes])
             for column in columns:
-                if column.table.lower() != use.table.lower():
-                    continue
-                if use.writes and column.written_as_double and _may_set(text, column.name):
+                writes = any(use.writes for use in mine)
+                if writes and column.written_as_double and _may_set(text, column.name):
                     raise _written_as_double(server, column)
-                if use.columns is None or column.name in use.columns:
-                    read.append(column)
-        self._read(cursor, server, read)
+                if any(use.columns is None or column.name in use.columns for use in mine):
+                    found.append((column, rows))
+        return found
 
     def _read(
-        self, cursor: duckdb.DuckDBPyConnection, server: Server, columns: list[Column]
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        server: Server,
+        read: list[tuple[Column, Condition | None]],
+        *,
+        reuse: bool,
     ) -> None:
         as_text: Column | None = None
-        doubted = {column: column.doubts for column in columns if column.doubts}
-        answers = self._ask(cursor, server, doubted)
-        for column, doubts in doubted.items():
-            for doubt in doubts:
-                if not answers[column, doubt]:
-                    continue
-                if not doubt.text_helps:
-                    raise NotSupported(
-                        f"the column {_place(server, column)} is {column.type}, and has "
-                        f"{doubt.reason}{_ADVICE}"
-                    )
-                as_text = column
+        for column, doubt in self._found(cursor, server, read, reuse=reuse):
+            if not doubt.text_helps:
+                raise NotSupported(
+                    f"the column {_place(server, column)} is {column.type}, and has "
+                    f"{doubt.reason}{_ADVICE}"
+                )
+            as_text = column
         if as_text is None:
             return
-        unfit = [column for column in columns if not column.plain]
+        unfit = [column for column, _ in read if not column.plain]
         if unfit:
             raise NotSupported(
                 f"the column {_place(server, as_text)} is {as_text.type}, and has values that can "
@@ -143,35 +160,59 @@ class Lossless:
             )
         cursor.execute(f"SET SESSION {TEXT_PROTOCOL} = true")
 
-    def _ask(
+    def _found(
         self,
         cursor: duckdb.DuckDBPyConnection,
         server: Server,
-        doubted: Mapping[Column, Sequence[Doubt]],
-    ) -> dict[tuple[Column, Doubt], bool]:
-        """Whether there are such values."""
-        now = time.monotonic()
+        read: list[tuple[Column, Condition | None]],
+        *,
+        reuse: bool,
+    ) -> Iterator[tuple[Column, Doubt]]:
+        """The columns that have doubtful values among the rows that are read, and which kind."""
         answers: dict[tuple[Column, Doubt], bool] = {}
         asked: dict[str, list[tuple[Column, Doubt]]] = {}
-        for column, doubts in doubted.items():
-            for doubt in doubts:
-                known = self._answers.get((server.alias, column.source, doubt))
-                if known is not None and known[1] > now:
-                    answers[column, doubt] = known[0]
+        for column, rows in read:
+            where = f"{column.source} WHERE {rows.sql}" if rows else column.source
+            for doubt in column.doubts:
+                known = self._answers.get((server.alias, where, doubt.sql)) if reuse else None
+                if known is not None and known[0] == column.state:
+                    answers[column, doubt] = known[1]
                 else:
-                    asked.setdefault(column.source, []).append((column, doubt))
-        for source, pairs in asked.items():
+                    asked.setdefault(where, []).append((column, doubt))
+        for where, pairs in asked.items():
             terms = ", ".join(
                 f"max(CASE WHEN {d.sql} THEN 1 END) AS c{i}" for i, (_, d) in enumerate(pairs)
             )
-            begin = time.monotonic()
-            (row,) = _rows(cursor, server, f"SELECT {terms} FROM {source}")
-            end = time.monotonic()
-            until = end + (end - begin) * _VALID_TIMES_LONGER
-            for (column, doubt), found in zip(pairs, row, strict=True):
-                answers[column, doubt] = bool(found)
-                self._answers[server.alias, source, doubt] = (bool(found), until)
-        return answers
+            (row,) = _rows(cursor, server, f"SELECT {terms} FROM {where}")
+            for (column, doubt), found in zip(pairs, map(bool, row), strict=True):
+                answers[column, doubt] = found
+                if reuse and column.state is not None:
+                    self._remember((server.alias, where, doubt.sql), (column.state, found))
+        for column, _ in read:
+            yield from ((column, doubt) for doubt in column.doubts if answers[column, doubt])
+
+    def _remember(self, question: tuple[str, str, str], answer: tuple[str, bool]) -> None:
+        if len(self._answers) >= _MOST_ANSWERS:
+            self._answers.clear()
+        self._answers[question] = answer
+
+
+def _needed(use: _Use, columns: Sequence[Column], quoted: Callable[[str], str]) -> Condition | None:
+    """Which rows a statement reads of a table with those columns; ``None``: all.
+
+    A filter on a doubtful column lets other rows through there than here.
+    """
+    if use.scan is None or not all(plain(column.name) for column in columns):
+        return None
+    literals = {
+        column.name: column.literal
+        for column in columns
+        if column.literal is not None and not column.doubts
+    }
+    return both(
+        pushed_condition(use.scan.pushed, literals, quoted=quoted),
+        condition(use.scan.filter, literals, quoted=quoted),
+    )
 
 
 def check_append(
@@ -216,35 +257,23 @@ def _rows(cursor: duckdb.DuckDBPyConnection, server: Server, query: str) -> list
     ).fetchall()
 
 
-def _uses(
-    cursor: duckdb.DuckDBPyConnection, statement: Statement, values: Values
-) -> Iterator[_Use]:
-    plan = _plan(cursor, statement, values)
-    if plan is None:
+def _uses(plan: QueryPlan, statement: Statement) -> Iterator[_Use]:
+    if not plan.is_whole:
         names = _names(statement.planned)
         for system in (POSTGRES, MYSQL):
             yield from (_Use(system, name, None, writes=False) for name in names)
         return
-    nodes = list(_nodes(plan))
+    nodes = list(plan.nodes())
     merges = any(node["name"] == "MERGE_INTO" for node in nodes)
+    for scan in plan.scans():
+        yield _Use(scan.system, scan.table, scan.columns, writes=False, scan=scan)
+        if merges:
+            yield _Use(scan.system, scan.table, frozenset(), writes=True)
     for node in nodes:
         name, details = node["name"], node["extra_info"]
-        if name in _SCANS:
-            yield _Use(_SCANS[name], details["Table"], _projected(details), writes=merges)
-        elif "Table Name" in details and name != "PG_CREATE_TABLE_AS":
+        if "Table Name" in details and name != "PG_CREATE_TABLE_AS":
             for system in (POSTGRES, MYSQL):
                 yield _Use(system, details["Table Name"], frozenset(), writes="DELETE" not in name)
-
-
-def _plan(cursor: duckdb.DuckDBPyConnection, statement: Statement, values: Values) -> Any:
-    """The plan; ``None`` where there is none to be seen, or not all of it."""
-    if not _PIVOTS.isdisjoint(token.text for token in tokenize(statement.planned)):
-        return None  # it runs as several statements
-    try:
-        row = cursor.execute(f"EXPLAIN (FORMAT json) {statement.planned}", values).fetchone()
-        return json.loads(row[1]) if row else None
-    except (duckdb.Error, ValueError):  # what is wrong with it will be said when it runs
-        return None
 
 
 def _names(text: str) -> set[str]:
@@ -252,19 +281,6 @@ def _names(text: str) -> set[str]:
     data = text.encode()
     words = {data[token.start : token.end].decode() for token in tokenize(text)}
     return {_name(word) for word in words if word.isidentifier() or word.startswith('"')}
-
-
-def _projected(details: Mapping[str, Any]) -> frozenset[str] | None:
-    """The columns of a scan; ``None`` if what comes back is computed at the server."""
-    names = details.get("Projections", "")
-    names = [names] if isinstance(names, str) else names
-    return None if any(name.startswith("_agg_") for name in names) else frozenset(names)
-
-
-def _nodes(plan: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for node in plan:
-        yield node
-        yield from _nodes(node["children"])
 
 
 def _may_set(text: str, column: str) -> bool:

@@ -9,23 +9,21 @@ understood stays as it is, and DuckDB reads whole tables.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import duckdb
 
+from pondflight.dsn import MYSQL
 from pondflight.engine.databases.conditions import Condition, any_of, condition
 from pondflight.engine.databases.mysql_columns import Columns, MysqlColumns, Table
+from pondflight.engine.databases.queryplan import Node, QueryPlan
 from pondflight.engine.duck import literal, quote
 from pondflight.engine.sql.lexer import Token, tokenize
 from pondflight.engine.sql.statement import Statement
 
-Node = Mapping[str, Any]
-"""Of a plan, or of a parsed query."""
-
-_SCAN = "MYSQL_SCAN"
 _QUERY_WORDS = frozenset({"select", "with", "from"})
 _OF_THE_MOMENT = frozenset(
     {
@@ -86,7 +84,7 @@ class Narrowing:
         self,
         cursor: duckdb.DuckDBPyConnection,
         statement: Statement,
-        plan: list[Node],
+        plan: QueryPlan,
         *,
         in_transaction: bool,
     ) -> str:
@@ -95,7 +93,7 @@ class Narrowing:
         It may fail where that would not, with a ``duckdb.BinderException``.
         """
         text = statement.text
-        scans = list(_scans(plan))
+        scans = list(plan.scans(MYSQL))
         start = _query_start(statement) if any(one.filter for one in scans) else None
         query = None if start is None else _parsed(cursor, text, start)
         if start is None or query is None:
@@ -157,14 +155,6 @@ class Narrowing:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Scan:
-    """A scan of MySQL in a plan: the table, and the filter right above; maybe empty."""
-
-    table: str
-    filter: str
-
-
 def _attached(cursor: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str]]:
     """The databases by their names in lower case: their names, and whose they are."""
     found = cursor.execute(
@@ -190,28 +180,13 @@ def _is_whole_table(cursor: duckdb.DuckDBPyConnection, node: Node) -> bool:
     with suppress(duckdb.BinderException, duckdb.CatalogException):
         row = cursor.execute(f"EXPLAIN (FORMAT json) FROM {name}").fetchone()
         plan: list[Node] = json.loads(row[1]) if row else []
-        names = [scan["name"].strip() for scan in plan]
+        names = [node["name"].strip() for node in plan]
         return names == ["SEQ_SCAN"] and "Filters" not in plan[0]["extra_info"]
     return False
 
 
 def _words(text: str) -> set[str]:
     return {token.text.strip('"') for token in tokenize(text)}
-
-
-def _scans(plan: list[Node], above: str = "") -> Iterator[_Scan]:
-    for node in plan:
-        expression = ""
-        if node["name"] == "FILTER" and len(node["children"]) == 1:
-            expression = whole(node["extra_info"].get("Expression", ""))
-        if node["name"] == _SCAN:
-            yield _Scan(whole(node["extra_info"].get("Table", "")), above)
-        yield from _scans(node["children"], expression)
-
-
-def whole(value: str | list[str]) -> str:
-    """What DuckDB splits at line ends."""
-    return value if isinstance(value, str) else "\n".join(value)
 
 
 def _query_start(statement: Statement) -> int | None:

@@ -48,6 +48,7 @@ class Cursor:
         self.undo: str | None = None
         """What has to be run before the next statement: it could not be behind the last one,
         whose rows may still stream."""
+        self._holds = False
         self._room = room
         self._turn = threading.Lock()
         self._guard = threading.Lock()
@@ -70,7 +71,10 @@ class Cursor:
                 with self._interruptible(call):
                     self._prepare()
                     yield self.connection
+                    if self._result is None or not self._result.streams():
+                        self.release()
             except BaseException as error:
+                self._give_up()
                 if self._result is not None:  # nobody will ever read it
                     self._result.fail(error)
                     self._result = None
@@ -100,7 +104,10 @@ class Cursor:
                 try:
                     with self._interruptible(result.call):
                         batch = result.next_streamed()
+                        if batch is None:
+                            self._let_read()
                 except BaseException as error:
+                    self._give_up()
                     result.fail(error)
                     self.forget(result)
                     raise
@@ -191,9 +198,44 @@ class Cursor:
             raise
         self.end(commit=True)
 
+    def hold(self) -> None:
+        """Begin a transaction for the next statement and what is asked on its behalf.
+
+        To be called inside ``use``. It ends with the last of the statement's rows, or with
+        ``release``. Nothing happens if a transaction is open already.
+        """
+        self._let_read()
+        if not self.in_transaction:
+            self.connection.execute("BEGIN TRANSACTION")
+            self._holds = True
+
+    def release(self) -> None:
+        """Commit what ``hold`` began, if it did; to be called inside ``use``."""
+        if self._holds:
+            self._holds = False
+            self.connection.execute("COMMIT")
+
     # -- inside -------------------------------------------------------------------------------
 
+    def _let_read(self) -> None:
+        """Commit what ``hold`` began for a statement that has only read."""
+        try:
+            self.release()
+        except duckdb.Error:
+            self._roll_back()
+
+    def _give_up(self) -> None:
+        """Roll back what ``hold`` began."""
+        if self._holds:
+            self._holds = False
+            self._roll_back()
+
+    def _roll_back(self) -> None:
+        with suppress(duckdb.Error):  # aborted, or its server is gone: it is over in any case
+            self.connection.execute("ROLLBACK")
+
     def _prepare(self) -> None:
+        self._let_read()
         if self.undo is not None:
             with suppress(duckdb.TransactionException):  # aborted: not before its end
                 self.connection.execute(self.undo)

@@ -16,10 +16,12 @@ from itertools import chain, islice
 import duckdb
 import pyarrow as pa
 
+from pondflight.dsn import MYSQL
 from pondflight.engine.databases import lossless
 from pondflight.engine.databases.attached import Databases
 from pondflight.engine.databases.lossless import Lossless
 from pondflight.engine.databases.pushdown import OFF, Pushdown
+from pondflight.engine.databases.queryplan import read_plan
 from pondflight.engine.duck import quote, sql_errors
 from pondflight.engine.execution import timeouts
 from pondflight.engine.execution.batches import reader_of
@@ -485,14 +487,27 @@ class Statements:
     def _push_down(self, cursor: Cursor, statement: Statement, values: Values) -> str:
         """The text to run in place of the statement's; the cursor is made ready for it."""
         servers = self._databases.exact_servers
-        if servers and self._lossless.concerns(statement):
-            cursor.undo = lossless.OFF
-            self._lossless.begin(cursor.connection, statement, values, servers)
-        if not self._pushdown.concerns(statement):
+        exact = bool(servers) and self._lossless.concerns(statement)
+        if not exact and not self._pushdown.concerns(statement):
             return statement.text
-        cursor.undo = "; ".join(filter(None, [cursor.undo, OFF]))
+        connection = cursor.connection
+        self._pushdown.check(connection, statement, values)
+        if statement.kind == "PREPARE":
+            return statement.text
+        cursor.undo = f"{lossless.OFF}; {OFF}"
+        cursor.hold()
+        plan = read_plan(connection, statement, values)
+        if not plan.is_whole:
+            cursor.hold()  # what came of it may have aborted the transaction
+        bound: frozenset[str] = frozenset()
+        if exact:
+            bound = self._lossless.begin(
+                connection, statement, plan, servers, may_have_written=cursor.in_transaction
+            )
+        if not bound:
+            cursor.release()
         return self._pushdown.begin(
-            cursor.connection, statement, values, in_transaction=cursor.in_transaction
+            connection, statement, plan, in_transaction=cursor.in_transaction or MYSQL in bound
         )
 
 

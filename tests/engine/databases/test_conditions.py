@@ -1,10 +1,17 @@
-"""What MySQL is asked for, of the filters that are in plans."""
+"""What servers are asked for, of the filters that are in plans."""
 
 from __future__ import annotations
 
 import pytest
 
-from pondflight.engine.databases.conditions import condition, literal_for, plain
+from pondflight.engine.databases.conditions import (
+    condition,
+    double_quotes,
+    literal_for,
+    literal_for_postgres,
+    plain,
+    pushed_condition,
+)
 
 _TYPES = {
     "id": ("int", "INTEGER"),
@@ -121,3 +128,41 @@ def test_plain_names_are_known(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "a b", "a`b", "a'b", "1a", "ä-", "a\nb", "a)"])
 def test_names_that_are_not_plain_are_known(name: str) -> None:
     assert not plain(name)
+
+
+_OF_POSTGRES = {
+    name: write
+    for name, type_ in (("id", "int4"), ("day", "date"), ("key", "uuid"), ("name", "text"))
+    if (write := literal_for_postgres(type_)) is not None
+}
+_KEY = "00000000-0000-0000-0000-000000000001"
+
+
+@pytest.mark.parametrize(
+    ("filters", "sql"),
+    [
+        ("id=1", '"id" = 1'),
+        (
+            "id>=1 AND id<=5\nday>='2024-01-01'::DATE",
+            '"id" >= 1 AND "id" <= 5 AND "day" >= \'2024-01-01\'',
+        ),
+        ("id>=1 AND id<=5", '"id" >= 1 AND "id" <= 5'),
+        ("name='x'\nid=-3", '"id" = -3'),
+        ("name='a\nid=7\n'\nid=3", '"id" = 3'),
+        ("name='it''s id=7' AND id=3", '"id" = 3'),
+        (f"key='{_KEY}'::UUID", f"\"key\" = '{_KEY}'"),
+        ("name IS NOT NULL\nid<9", '"id" < 9'),
+        ("optional: id=1 OR id=3", None),
+        ("id=1 OR id=3", None),
+        ("id=1 OR id=3\nid<9", '"id" < 9'),
+        ("CASE WHEN name='a' AND id=2 THEN 1 ELSE 0 END=1", None),
+        ("id=3\nCASE WHEN id=2 THEN 1 ELSE 0 END=1", None),
+        ("id=1 IS NULL OR Dynamic Filter (id)", None),
+        ("", None),
+    ],
+)
+def test_filters_that_stand_behind_each_other_are_all_understood_or_none(
+    filters: str, sql: str | None
+) -> None:
+    found = pushed_condition(filters, _OF_POSTGRES, quoted=double_quotes)
+    assert (None if found is None else found.sql) == sql

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pondflight.engine.databases.columns import Column, Doubt
+from pondflight.engine.databases.conditions import double_quotes, literal_for_postgres
 
 _WIDEST = 38
 _MODIFIER_OFFSET = 4
@@ -23,7 +24,8 @@ _COLUMNS = """
     SELECT n.nspname::text AS s, c.relname::text AS r, a.attname::text AS a,
            t.typname::text AS t, a.atttypmod::int AS m,
            pg_catalog.format_type(a.atttypid, a.atttypmod)::text AS f,
-           pg_catalog.current_setting('server_version_num')::int AS v
+           pg_catalog.current_setting('server_version_num')::int AS v,
+           CASE WHEN {settled} THEN pg_catalog.txid_current_snapshot()::text END AS x
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
@@ -33,6 +35,16 @@ _COLUMNS = """
       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
       AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')
 """
+
+_SETTLED = """
+    c.relkind IN ('r', 'm', 'p') AND NOT c.relrowsecurity AND NOT pg_catalog.pg_is_in_recovery()
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_class AS f WHERE f.relkind = 'f')
+"""
+"""Whether a table has the same rows in the same snapshot. Not so foreign tables, those that have
+them as parts, and views and policies, which may ask the clock; and on a standby the text of a
+snapshot does not say all that belongs to it."""
+
+quoted = double_quotes
 
 _SPECIAL = "({0} = 'NaN' OR {0}::text LIKE '%Infinity')"
 _INEXACT = (
@@ -50,12 +62,12 @@ def listed(tables: Sequence[str]) -> str:
         f"pg_catalog.convert_from(pg_catalog.decode('{name.encode().hex()}', 'hex'), 'UTF8')"
         for name in {table.lower() for table in tables}
     )
-    return _COLUMNS.format(names=names)
+    return _COLUMNS.format(names=names, settled=_SETTLED)
 
 
 def columns(rows: Iterable[Sequence[Any]]) -> Iterator[Column]:
     """The columns that the answer to ``listed`` tells of."""
-    for schema, table, name, type_, modifier, shown, version in rows:
+    for schema, table, name, type_, modifier, shown, version, state in rows:
         column = _quoted(name)
         as_double = type_.removeprefix("_") == "numeric" and _is_double(modifier)
         yield Column(
@@ -67,6 +79,8 @@ def columns(rows: Iterable[Sequence[Any]]) -> Iterator[Column]:
             doubts=tuple(_doubts(column, type_, as_double=as_double)),
             written_as_double=as_double,
             plain=type_ in _PLAIN or (type_ in _FLOATS and version >= _FLOATS_AS_TEXT_SINCE),
+            literal=literal_for_postgres(type_),
+            state=state,
         )
 
 
