@@ -146,6 +146,8 @@ def _announce_start(loaded: Loaded) -> None:
     log.info(Event.STARTING, **fields)
     for key in loaded.ignored:
         log.warning(Event.NO_EFFECT, setting=key, backend=settings.workers.backend)
+    for doubt in loaded.doubts:
+        log.warning(Event.DOUBTFUL, hint=doubt)
     if not settings.duckdb.sandbox:
         log.warning(Event.SANDBOX_OFF, hint="user SQL reaches files and the network")
 

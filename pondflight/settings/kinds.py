@@ -277,7 +277,24 @@ def _secret(value: object) -> SecretStr:
     if not text:
         empty = "is empty"
         raise Refused(empty)
+    _refuse_unseen(text)
     return SecretStr(text)
+
+
+def _refuse_unseen(secret: str) -> None:
+    """Refuse characters that no secret has, and that no editor shows: files bring them along."""
+    if "\ufeff" in secret:
+        raise Refused("has a byte order mark in it: save it as UTF-8 without one")
+    if "\n" in secret or "\r" in secret:
+        raise Refused("has a line break in it (written by Windows, or copied with its line?)")
+    if not secret.isprintable():
+        raise Refused("has a control character in it")
+
+
+def _statements(value: object) -> SecretStr | None:
+    if value is None or isinstance(value, SecretStr):
+        return value
+    return SecretStr(text) if (text := _text(value)) else _secret(text)
 
 
 def _optional_secret(value: object) -> SecretStr | None:
@@ -292,6 +309,8 @@ def _jwt_secret(value: object) -> SecretStr | None:
     # Not stripped: each character counts, also for whoever else signs tokens with it.
     if not isinstance(value, str):
         raise Refused
+    if value.strip():
+        _refuse_unseen(value)
     why = weakness(value)
     if why is not None:
         raise Refused(why)
@@ -394,7 +413,7 @@ Readable = Annotated[
 ]
 Sql = Annotated[
     SecretStr | None,
-    BeforeValidator(_optional_secret),
+    BeforeValidator(_statements),
     _shown_secret,
     Accepts("SQL statements, with ';' between them", secret=True),
 ]

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from pondflight.errors import ConfigError
-from pondflight.settings import preflight, wording
+from pondflight.settings import doubts, preflight, strays, wording
 from pondflight.settings.backend import AUTO, Choice, choose, without_effect
 from pondflight.settings.databases import Surroundings
 from pondflight.settings.files import read_yaml
@@ -65,18 +65,26 @@ class Loaded:
     ``backend``  why ``workers.backend`` is what it is; None where it was configured
     ``ignored``  configured settings (dotted) that have no effect with that backend
     ``file``     the YAML file that was read, if any
+    ``strays``   a sentence for each environment variable that looks like a setting and is none
     """
 
     settings: Settings
     backend: Choice | None = None
     ignored: tuple[str, ...] = ()
     file: Path | None = None
+    strays: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> list[str]:
-        """A sentence for each setting that does nothing."""
+        """A sentence for each setting that does nothing, or probably not what was meant."""
         backend = self.settings.workers.backend
-        return [f"{key} has no effect with workers.backend {backend}" for key in self.ignored]
+        ignored = [f"{key} has no effect with workers.backend {backend}" for key in self.ignored]
+        return [*ignored, *self.doubts]
+
+    @property
+    def doubts(self) -> list[str]:
+        """A sentence for each variable or setting that is probably not what was meant."""
+        return [*self.strays, *doubts.warnings(self.settings)]
 
 
 FILES: Final = (Path("/config.yaml"), Path("/etc/pondflight/config.yaml"))
@@ -99,7 +107,8 @@ def read(
     draft.add_secret_file()
     choice = draft.choose_backend(configured=path is not None)
     settings = draft.settings(look=look)
-    return Loaded(settings, choice, tuple(draft.ignored(settings.workers.backend)), path)
+    ignored = tuple(draft.ignored(settings.workers.backend))
+    return Loaded(settings, choice, ignored, path, tuple(draft.strays()))
 
 
 class _Draft:
@@ -110,6 +119,7 @@ class _Draft:
         self._values: dict[str, Any] = {}
         self._origins: dict[At, str] = {}
         self._problems: list[str] = []
+        self._replaced: set[str] = set()
 
     def add_file(self, path: Path) -> None:
         try:
@@ -172,6 +182,10 @@ class _Draft:
     def ignored(self, backend: str) -> list[str]:
         """Configured settings that have no effect with ``backend``."""
         return without_effect(self._values, backend)
+
+    def strays(self) -> list[str]:
+        """A sentence for each variable that looks like a setting and is none."""
+        return strays.warnings(self._environ, self._replaced)
 
     def settings(self, *, look: bool) -> Settings:
         """Read the values, again and again without those that are refused, until none is."""
@@ -280,6 +294,7 @@ class _Draft:
                 problems.append(
                     f"{wording.dotted(at)}: the environment variable {name} is not set ({origin})"
                 )
+            self._replaced.add(name)
             names.append(f"${{{name}}}")
             return self._environ.get(name, "")
 

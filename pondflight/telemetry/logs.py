@@ -62,6 +62,7 @@ class Event(StrEnum):
     INTERNAL_ERROR = "Internal error"
     SANDBOX_OFF = "Sandbox is switched off"
     NO_EFFECT = "Setting has no effect"
+    DOUBTFUL = "Setting may not be what was meant"
     KEYS_FETCHED = "Identity provider keys fetched"
     KEYS_NOT_FETCHED = "Identity provider keys not fetched"
     HTTP_ENDED = "HTTP process ended unasked"

@@ -112,6 +112,11 @@ LINES: dict[Event, tuple[str, dict[str, object], str]] = {
         {"setting": "containers.network", "backend": "process"},
         'level=warn msg="Setting has no effect" setting=containers.network backend=process',
     ),
+    Event.DOUBTFUL: (
+        "warning",
+        {"hint": "containers.memory_limit is 32m"},
+        'level=warn msg="Setting may not be what was meant" hint="containers.memory_limit is 32m"',
+    ),
     Event.SANDBOX_OFF: (
         "warning",
         {"hint": "user SQL reaches files and the network"},

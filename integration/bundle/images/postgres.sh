@@ -12,6 +12,7 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
   export PGPASSWORD="$POSTGRES_PASSWORD"
   runuser -u postgres -- psql -q -c "CREATE DATABASE \"$POSTGRES_DB\""
   for file in /docker-entrypoint-initdb.d/*.sql; do
+    [ -e "$file" ] || continue
     runuser -u postgres -- psql -q -v ON_ERROR_STOP=1 -d "$POSTGRES_DB" -f "$file"
   done
   runuser -u postgres -- pg_ctl -w stop >/dev/null
