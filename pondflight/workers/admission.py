@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
-import threading
-import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pondflight.errors import Cancelled, PondflightError, Unavailable
@@ -22,6 +18,7 @@ from pondflight.flightsql.status import leaf_of
 from pondflight.workers.backends.base import BackendError
 from pondflight.workers.policy import PoolSettings, User
 from pondflight.workers.roster import Roster
+from pondflight.workers.runtime import Runtime
 from pondflight.workers.states import Reason, State
 from pondflight.workers.worker import Worker
 
@@ -65,12 +62,14 @@ class Admission:
         self,
         roster: Roster,
         settings: PoolSettings,
+        runtime: Runtime,
         *,
         fulfil: Callable[[Ticket], None],
         exists: Callable[[str], bool],
     ) -> None:
         self._roster = roster
         self._settings = settings
+        self._runtime = runtime
         self._fulfil = fulfil
         self._exists = exists
         self._queue: deque[Ticket] = deque()
@@ -78,10 +77,8 @@ class Admission:
         self._making_room = False
         self._warm_after = 0.0
         self._closed = False
-        self._executor = ThreadPoolExecutor(
-            settings.concurrent_starts + 1, thread_name_prefix="worker-start"
-        )
-        self._thread = threading.Thread(target=self._loop, name="worker-admission", daemon=True)
+        self._executor = runtime.executor(settings.concurrent_starts + 1, "worker-start")
+        self._thread = runtime.thread(self._loop, "worker-admission")
 
     def start(self) -> None:
         """Begin. What exists already has to be known by then, or too much is started."""
@@ -122,12 +119,12 @@ class Admission:
 
     def _loop(self) -> None:
         with self._roster.changed:
-            looked, full = time.monotonic(), False
+            looked, full = self._runtime.monotonic(), False
             while not self._closed:
                 try:
                     was_full, full = full, self._admit()
                     self._warm()
-                    before, looked = looked, time.monotonic()
+                    before, looked = looked, self._runtime.monotonic()
                     if was_full and full:
                         self._expire(looked - before)
                 except Exception:
@@ -172,14 +169,14 @@ class Admission:
 
     def _warm(self) -> None:
         settings = self._settings
-        if self._queue or time.monotonic() < self._warm_after:
+        if self._queue or self._runtime.monotonic() < self._warm_after:
             return
         while (
             sum(not spare.claimed for spare in self._roster.spares) < settings.warm
             and self._running < settings.concurrent_starts
             and self._below_limit()
         ):
-            worker = Worker("", generation=secrets.token_hex(8))
+            worker = Worker(self._runtime, "", generation=self._runtime.token())
             self._roster.spares.add(worker)
             self._run(Ticket(worker, None))
 
@@ -204,7 +201,7 @@ class Admission:
 
     def _run(self, ticket: Ticket) -> None:
         ticket.worker.queued = False
-        ticket.worker.since = time.monotonic()
+        ticket.worker.since = self._runtime.monotonic()
         try:
             self._executor.submit(self._run_start, ticket)
         except Exception as error:  # no thread can be started
@@ -227,12 +224,12 @@ class Admission:
                 if crowded:
                     self._again(ticket)
                 elif ticket.user is None and ticket.worker.state is State.GONE:
-                    self._warm_after = time.monotonic() + _WARM_RETRY_SECONDS
+                    self._warm_after = self._runtime.monotonic() + _WARM_RETRY_SECONDS
                 self._roster.changed.notify_all()
 
     def _again(self, ticket: Ticket) -> None:
         if ticket.user is None:
-            self._warm_after = time.monotonic() + _WARM_RETRY_SECONDS
+            self._warm_after = self._runtime.monotonic() + _WARM_RETRY_SECONDS
             self._roster.give_up(ticket.worker, None)
         elif self._closed:
             self._roster.give_up(ticket.worker, Unavailable("the server is shutting down"))
@@ -265,7 +262,10 @@ class Admission:
         finally:
             with self._roster.changed:
                 self._making_room = False
-                self._roster.changed.notify_all()
+                if ticket.exempt:
+                    self._roster.changed.notify_all()
+                # Else the end of a worker is told of, and if none ends, the next look is in time:
+                # to look again at once would keep a core busy for as long as all workers are.
 
     def _evict_one(self) -> None:
         with self._roster.changed:
@@ -276,7 +276,7 @@ class Admission:
         if any(self._roster.retire(spare, Reason.SURPLUS) for spare in spares):
             return
         with self._roster.changed:
-            quiet_since = time.monotonic() - QUIET_SECONDS
+            quiet_since = self._runtime.monotonic() - QUIET_SECONDS
             idle = [
                 worker
                 for worker in self._roster.users.values()

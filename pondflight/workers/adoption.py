@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Container
 
 from pondflight.errors import PondflightError
@@ -13,6 +12,7 @@ from pondflight.workers.connection import Connection, WorkerStatus
 from pondflight.workers.naming import Naming
 from pondflight.workers.policy import PoolSettings
 from pondflight.workers.roster import Roster
+from pondflight.workers.runtime import Runtime
 from pondflight.workers.states import Reason, State
 from pondflight.workers.worker import Worker
 
@@ -29,12 +29,18 @@ class Adoption:
     """
 
     def __init__(
-        self, roster: Roster, backend: Backend, settings: PoolSettings, naming: Naming
+        self,
+        roster: Roster,
+        backend: Backend,
+        settings: PoolSettings,
+        naming: Naming,
+        runtime: Runtime,
     ) -> None:
         self._roster = roster
         self._backend = backend
         self._settings = settings
         self._naming = naming
+        self._runtime = runtime
         self._seen_since: dict[str, float] = {}
         self._odd_since: dict[str, float] = {}
 
@@ -53,9 +59,9 @@ class Adoption:
 
         The clock may have been set back since, or that of another host may be ahead.
         """
-        now = time.monotonic()
+        now = self._runtime.monotonic()
         seen = self._seen_since.setdefault(handle.generation, now)
-        return max(now - seen, time.time() - handle.created)
+        return max(now - seen, self._runtime.time() - handle.created)
 
     def forget_all_but(self, generations: Container[str]) -> None:
         """Forget when workers that are gone were first seen."""
@@ -95,11 +101,11 @@ class Adoption:
             if not young and self._is_odd_for_long(handle):
                 self._remove(handle)
             return
-        worker = Worker(handle.user)
+        worker = Worker(self._runtime, handle.user)
         worker.attach(handle, connection)
         worker.status = status
-        worker.last_heard = time.monotonic()
-        worker.last_used = time.monotonic() - (status.idle_seconds or 0.0)
+        worker.last_heard = self._runtime.monotonic()
+        worker.last_used = self._runtime.monotonic() - (status.idle_seconds or 0.0)
         if self._enroll(worker):
             events.info(
                 Event.CONTAINER_ADOPTED, user_id=worker.name or None, container_id=handle.id
@@ -119,7 +125,7 @@ class Adoption:
 
         A warm worker is told its user first and renamed then: another proxy may do so right now.
         """
-        now = time.monotonic()
+        now = self._runtime.monotonic()
         return now - self._odd_since.setdefault(handle.generation, now) >= (
             self._settings.start_timeout
         )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 
 from pondflight.errors import DeadlineExceeded, PondflightError, Unavailable
 from pondflight.workers.backends.base import Backend, BackendError
 from pondflight.workers.roster import Roster, end_of
+from pondflight.workers.runtime import Runtime
 from pondflight.workers.states import Reason
 from pondflight.workers.worker import Worker
 
@@ -30,14 +28,15 @@ class Pulse:
     are shown.
     """
 
-    def __init__(self, roster: Roster, backend: Backend, interval: float) -> None:
+    def __init__(self, roster: Roster, backend: Backend, interval: float, runtime: Runtime) -> None:
         self._roster = roster
         self._backend = backend
         self._interval = interval
-        self._stop = threading.Event()
+        self._runtime = runtime
+        self._stop = runtime.event()
         self._asking: set[Worker] = set()
-        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="worker-pulse")
-        self._thread = threading.Thread(target=self._loop, name="worker-pulse", daemon=True)
+        self._executor = runtime.executor(_THREADS, "worker-pulse")
+        self._thread = runtime.thread(self._loop, "worker-pulse")
 
     def start(self) -> None:
         """Start the thread."""
@@ -57,7 +56,7 @@ class Pulse:
         except (Unavailable, DeadlineExceeded):
             self._failed(worker)
         except PondflightError as error:
-            worker.last_heard = time.monotonic()  # it speaks, if strangely
+            worker.last_heard = self._runtime.monotonic()  # it speaks, if strangely
             log.debug("a worker refused a health check: %s", error)
 
     def _failed(self, worker: Worker) -> None:

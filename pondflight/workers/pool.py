@@ -7,10 +7,8 @@ in the modules beside this one; docs/workers.md tells how they fit together.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +33,7 @@ from pondflight.workers.naming import Naming
 from pondflight.workers.policy import PoolSettings, Shape, User
 from pondflight.workers.readiness import Readiness
 from pondflight.workers.roster import Roster, end_of, reason_of
+from pondflight.workers.runtime import MACHINE, Runtime
 from pondflight.workers.starting import Starter
 from pondflight.workers.states import Reason, State
 from pondflight.workers.sweep import Sweeper
@@ -77,20 +76,27 @@ class WorkerView:
 class Pool:
     """All workers of this proxy."""
 
-    def __init__(self, backend: Backend, settings: PoolSettings) -> None:
+    def __init__(
+        self, backend: Backend, settings: PoolSettings, runtime: Runtime = MACHINE
+    ) -> None:
         self.backend = backend
         self.settings = settings
+        self._runtime = runtime
         self._closing = False
         self._naming = Naming(settings.secret, settings.instance)
-        self._roster = Roster(backend)
-        adoption = Adoption(self._roster, backend, settings, self._naming)
-        self._starter = Starter(self._roster, backend, settings, self._naming, adoption)
+        self._roster = Roster(backend, runtime)
+        adoption = Adoption(self._roster, backend, settings, self._naming, runtime)
+        self._starter = Starter(self._roster, backend, settings, self._naming, adoption, runtime)
         self._admission = Admission(
-            self._roster, settings, fulfil=self._starter.fulfil, exists=self._starter.exists
+            self._roster,
+            settings,
+            runtime,
+            fulfil=self._starter.fulfil,
+            exists=self._starter.exists,
         )
-        self._sweeper = Sweeper(self._roster, backend, settings, adoption)
-        self._pulse = Pulse(self._roster, backend, settings.health_interval)
-        self._readiness = Readiness(backend)
+        self._sweeper = Sweeper(self._roster, backend, settings, adoption, runtime)
+        self._pulse = Pulse(self._roster, backend, settings.health_interval, runtime)
+        self._readiness = Readiness(backend, runtime)
         backend.on_exit(self._exited)
         self._readiness.start()
         self._sweeper.start()
@@ -277,7 +283,7 @@ class Pool:
 
     def _retire_own(self) -> None:
         """End the workers that no other proxy uses."""
-        with ThreadPoolExecutor(_CLOSING_THREADS, "worker-close") as executor:
+        with self._runtime.executor(_CLOSING_THREADS, "worker-close") as executor:
             for worker in self._roster.all():
                 executor.submit(self._retire_if_own, worker)
 
@@ -296,7 +302,7 @@ class Pool:
         if self._closing:
             raise Unavailable("the server is shutting down")
         self._starter.backoff.check(key)
-        worker = Worker(key, user.subject)
+        worker = Worker(self._runtime, key, user.subject)
         self._admission.enter(worker, user)
         self._roster.users[key] = worker
         return worker
@@ -332,7 +338,7 @@ class Pool:
     def _is_there(self, lease: Lease) -> bool:
         """Whether the worker has not died while nobody looked; if it has, it is cleared away."""
         worker = lease.worker
-        if time.monotonic() - worker.last_heard < _FRESH_SECONDS:
+        if self._runtime.monotonic() - worker.last_heard < _FRESH_SECONDS:
             return True
         if worker.answers(timeout=_PROBE_SECONDS):
             return True
@@ -348,7 +354,7 @@ class Pool:
 
     def _inquest(self, worker: Worker) -> tuple[Reason, WorkerExit] | None:
         """Why a worker ended to which the connection broke; None if it has not, or nobody knows."""
-        deadline = time.monotonic() + _INQUEST_SECONDS
+        deadline = self._runtime.monotonic() + _INQUEST_SECONDS
         while True:
             if worker.ended is not None:
                 return worker.ended
@@ -356,9 +362,9 @@ class Pool:
                 ended = end_of(worker, self.backend)
                 if ended is not None:
                     return ended
-            if time.monotonic() > deadline or worker.answers(timeout=_PROBE_SECONDS / 2):
+            if self._runtime.monotonic() > deadline or worker.answers(timeout=_PROBE_SECONDS / 2):
                 return None
-            time.sleep(_WAIT_SECONDS)
+            self._runtime.sleep(_WAIT_SECONDS)
 
     def _exited(self, handle: WorkerHandle, end: WorkerExit) -> None:
         for worker in self._roster.usable():
@@ -378,7 +384,7 @@ class Pool:
 
     def _view(self, worker: Worker) -> WorkerView:
         handle = worker.handle if worker.started else None
-        now = time.monotonic()
+        now = self._runtime.monotonic()
         return WorkerView(
             id=handle.id if handle else "",
             name=handle.name if handle else self._naming.of(worker.key, worker.generation),

@@ -7,10 +7,10 @@ nothing of it. So the answer is no part of liveness: a restart would mend nothin
 from __future__ import annotations
 
 import logging
-import threading
 
 from pondflight.telemetry.logs import Event, get_logger
 from pondflight.workers.backends.base import Backend, Problem
+from pondflight.workers.runtime import Runtime
 
 log = logging.getLogger(__name__)
 events = get_logger()
@@ -22,11 +22,11 @@ _ILL_SECONDS = 3.0
 class Readiness:
     """Looks every 15 seconds, and every 3 while something is wrong."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, runtime: Runtime) -> None:
         self._backend = backend
         self._problems: tuple[Problem, ...] = ()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="worker-readiness", daemon=True)
+        self._stop = runtime.event()
+        self._thread = runtime.thread(self._loop, "worker-readiness")
 
     @property
     def problems(self) -> tuple[Problem, ...]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 
 from pondflight.errors import PermissionDenied, PondflightError
 from pondflight.telemetry import metrics
 from pondflight.telemetry.logs import Event, get_logger
 from pondflight.workers.backends.base import Backend, BackendError, WorkerExit
 from pondflight.workers.losses import UNASKED, Losses
+from pondflight.workers.runtime import Runtime
 from pondflight.workers.states import Reason, State
 from pondflight.workers.worker import Lease, Worker
 
@@ -32,8 +31,8 @@ class Roster:
     stopped keeps its place until it is gone, so that nothing is started beside it.
     """
 
-    def __init__(self, backend: Backend) -> None:
-        self.changed = threading.Condition()
+    def __init__(self, backend: Backend, runtime: Runtime) -> None:
+        self.changed = runtime.condition()
         self.users: dict[str, Worker] = {}
         self.spares: set[Worker] = set()
         self.started = 0
@@ -41,7 +40,7 @@ class Roster:
         self.losses = Losses()
         """The sessions that are still to be told of the end of their worker."""
         self._backend = backend
-        self._stops = ThreadPoolExecutor(_CONCURRENT_STOPS, thread_name_prefix="worker-stop")
+        self._stops = runtime.executor(_CONCURRENT_STOPS, "worker-stop")
 
     # -- looking ------------------------------------------------------------------------------
 

@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import random
-import secrets
-import time
 
 from pondflight.errors import (
     DeadlineExceeded,
@@ -41,6 +38,7 @@ from pondflight.workers.connection import Connection
 from pondflight.workers.naming import Naming
 from pondflight.workers.policy import PoolSettings, User
 from pondflight.workers.roster import Roster
+from pondflight.workers.runtime import Runtime
 from pondflight.workers.states import Reason
 from pondflight.workers.worker import Worker
 
@@ -68,18 +66,19 @@ _FORGET = 60.0
 class Backoff:
     """Remembers the failed starts of users: the same error for a while, twice as long each time."""
 
-    def __init__(self) -> None:
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._failed: dict[str, tuple[float, float, PondflightError]] = {}
 
     def check(self, key: str) -> None:
         """Raise the error of the last attempt if it is too early for another."""
         until, _, error = self._failed.get(key, (0.0, 0.0, None))
-        if error is not None and time.monotonic() < until:
+        if error is not None and self._runtime.monotonic() < until:
             raise error.with_traceback(None)  # it is raised again and again
 
     def failed(self, key: str, error: PondflightError) -> None:
         """Record a failed attempt and double the wait before the next."""
-        now = time.monotonic()
+        now = self._runtime.monotonic()
         _, seconds, _ = self._failed.get(key, (0.0, _FIRST_BACKOFF / 2, error))
         seconds = min(_LONGEST_BACKOFF, seconds * 2)
         self._failed[key] = now + seconds, seconds, error
@@ -101,13 +100,15 @@ class Starter:
         settings: PoolSettings,
         naming: Naming,
         adoption: Adoption,
+        runtime: Runtime,
     ) -> None:
-        self.backoff = Backoff()
+        self.backoff = Backoff(runtime)
         self._roster = roster
         self._backend = backend
         self._settings = settings
         self._naming = naming
         self._adoption = adoption
+        self._runtime = runtime
 
     def exists(self, key: str) -> bool:
         """Whether the engine has a running worker for a user."""
@@ -116,7 +117,7 @@ class Starter:
 
     def fulfil(self, ticket: Ticket) -> None:
         """Settle the worker of a ticket, or raise ``Crowded``."""
-        worker, began = ticket.worker, time.monotonic()
+        worker, began = ticket.worker, self._runtime.monotonic()
         try:
             if ticket.user is None:
                 how = self._start_spare(worker)
@@ -125,10 +126,10 @@ class Starter:
         except Crowded:
             raise
         except Exception as error:  # noqa: BLE001  waiters must be told, whatever it is
-            metrics.worker_start("failed", time.monotonic() - began, type(error).__name__)
+            metrics.worker_start("failed", self._runtime.monotonic() - began, type(error).__name__)
             self._roster.give_up(worker, self._failed(worker, error))
             return
-        metrics.worker_start(_OUTCOMES[how], time.monotonic() - began)
+        metrics.worker_start(_OUTCOMES[how], self._runtime.monotonic() - began)
         self.backoff.succeeded(worker.key)
         self._roster.ready(worker)
         events.info(how, user_id=worker.name or None, container_id=worker.handle.id)
@@ -149,7 +150,7 @@ class Starter:
             else:
                 return Event.CONTAINER_SPAWNED
             # What had the name has been removed, or is nothing of ours.
-            now = time.monotonic()
+            now = self._runtime.monotonic()
             taken_since = taken_since or now
             if now - taken_since > _TAKEN_SECONDS:
                 name = self._naming.of_user(worker.key)
@@ -158,7 +159,7 @@ class Starter:
                     "deployment, or is not removed: look for it, and remove it",
                     [],
                 )
-            time.sleep(_NAME_SECONDS)
+            self._runtime.sleep(_NAME_SECONDS)
 
     def _claim(self, spare: Worker, worker: Worker, user: User, deadline: float) -> bool:
         connection = spare.connection
@@ -187,7 +188,7 @@ class Starter:
 
         One that has ended, that was left half started or that hangs is removed.
         """
-        name, began = self._naming.of_user(worker.key), time.monotonic()
+        name, began = self._naming.of_user(worker.key), self._runtime.monotonic()
         patience = min(_HANGS_SECONDS, self._settings.start_timeout / 2)
         while True:
             handle = self._backend.find(name)
@@ -196,15 +197,15 @@ class Starter:
             if handle.phase is Phase.RUNNING and self._try_adopt(worker, user, handle, deadline):
                 return True
             old = self._adoption.age(handle) > self._settings.start_timeout
-            hangs = handle.phase is Phase.RUNNING and time.monotonic() - began > patience
+            hangs = handle.phase is Phase.RUNNING and self._runtime.monotonic() - began > patience
             if handle.phase is Phase.ENDED or (old and (hangs or handle.phase is Phase.CREATED)):
                 self._backend.stop(handle)
                 if handle.phase is not Phase.ENDED:  # else another proxy may be ending it
                     self._roster.count_stop(Reason.UNRESPONSIVE if hangs else Reason.LEFTOVER)
                 return False
-            if time.monotonic() >= deadline:
+            if self._runtime.monotonic() >= deadline:
                 raise StartFailed("the worker that exists does not answer", [])
-            time.sleep(_NAME_SECONDS)
+            self._runtime.sleep(_NAME_SECONDS)
 
     def _try_adopt(self, worker: Worker, user: User, handle: WorkerHandle, deadline: float) -> bool:
         try:
@@ -214,7 +215,7 @@ class Starter:
         try:
             connection.status()  # one that hangs is found sooner than by its configuration
             self._configure(connection, worker.key, user, deadline)
-            connection.ping(timeout=_left(deadline))
+            connection.ping(timeout=self._left(deadline))
         except (ConnectionLost, DeadlineExceeded):
             connection.close()
             return False
@@ -225,13 +226,17 @@ class Starter:
         return True
 
     def _start_one(self, worker: Worker, user: User) -> None:
-        worker.generation = secrets.token_hex(8)
+        worker.generation = self._runtime.token()
         deadline = self._deadline()
         handle = self._launch(worker, user)
         self._make_ready(worker, user, handle, deadline)
 
     def _deadline(self) -> float:
-        return time.monotonic() + self._settings.start_timeout
+        return self._runtime.monotonic() + self._settings.start_timeout
+
+    def _left(self, deadline: float) -> float:
+        """Seconds until ``deadline``, and a little more than none."""
+        return max(0.1, deadline - self._runtime.monotonic())
 
     def _start_spare(self, worker: Worker) -> Event:
         deadline = self._deadline()
@@ -263,7 +268,7 @@ class Starter:
             for other in self._backend.list_workers():
                 self._adoption.adopt_unknown(other)
             # Whoever else found no room is to come at another moment.
-            time.sleep(random.uniform(*_NO_ROOM_SECONDS))  # noqa: S311
+            self._runtime.sleep(self._runtime.uniform(*_NO_ROOM_SECONDS))
             raise Crowded from None
         with self._roster.changed:
             self._roster.started += 1
@@ -278,7 +283,7 @@ class Starter:
             raise self._cleared(handle, error) from error
         try:
             self._configure_when_up(connection, worker.key, user, handle, deadline)
-            connection.ping(timeout=_left(deadline))
+            connection.ping(timeout=self._left(deadline))
         except BaseException as error:
             connection.close()
             if isinstance(error, PermissionDenied) and not worker.key:
@@ -304,18 +309,18 @@ class Starter:
         handle: WorkerHandle,
         deadline: float,
     ) -> None:
-        looked = time.monotonic()
+        looked = self._runtime.monotonic()
         while True:
             try:
                 self._configure(connection, key, user, deadline)
             except ConnectionLost:
-                now = time.monotonic()
+                now = self._runtime.monotonic()
                 if now >= deadline:
                     raise self._not_in_time() from None
                 if now - looked > _LIFE_SIGN_SECONDS:
                     looked = now
                     self._raise_if_ended(handle)
-                time.sleep(_RETRY_SECONDS)  # not listening yet
+                self._runtime.sleep(_RETRY_SECONDS)  # not listening yet
             except DeadlineExceeded:
                 raise self._not_in_time() from None
             else:
@@ -326,7 +331,7 @@ class Starter:
     ) -> None:
         settings = self._settings
         configuration = dict(settings.preparation) if user is None else settings.configuration(user)
-        connection.configure(configuration, owner=key, timeout=_left(deadline))
+        connection.configure(configuration, owner=key, timeout=self._left(deadline))
 
     def _raise_if_ended(self, handle: WorkerHandle) -> None:
         end = self._backend.exit_of(handle)
@@ -358,7 +363,7 @@ class Starter:
 
     def _failed(self, worker: Worker, error: Exception) -> PondflightError:
         """Tell the operator everything, the caller enough, and remember it for a while."""
-        reference = secrets.token_hex(4)
+        reference = self._runtime.token()[:8]
         user_id = worker.name or None
         events.error(
             Event.CONTAINER_SPAWN_FAILED, user_id=user_id, error=str(error), reference=reference
@@ -382,8 +387,3 @@ class Starter:
         )
         self.backoff.failed(worker.key, leaf)
         return leaf
-
-
-def _left(deadline: float) -> float:
-    """Seconds until ``deadline``, and a little more than none."""
-    return max(0.1, deadline - time.monotonic())

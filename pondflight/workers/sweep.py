@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 
 from pondflight.errors import PondflightError
 from pondflight.telemetry.logs import Event, get_logger
@@ -18,6 +15,7 @@ from pondflight.workers.adoption import Adoption
 from pondflight.workers.backends.base import Backend, BackendUnreachable, Phase, WorkerHandle
 from pondflight.workers.policy import PoolSettings
 from pondflight.workers.roster import Roster, reason_of
+from pondflight.workers.runtime import Runtime
 from pondflight.workers.states import Reason, State
 from pondflight.workers.worker import Worker
 
@@ -35,16 +33,22 @@ class Sweeper:
     """Sweeps every so often, on a thread of its own."""
 
     def __init__(
-        self, roster: Roster, backend: Backend, settings: PoolSettings, adoption: Adoption
+        self,
+        roster: Roster,
+        backend: Backend,
+        settings: PoolSettings,
+        adoption: Adoption,
+        runtime: Runtime,
     ) -> None:
         self._roster = roster
         self._backend = backend
         self._settings = settings
         self._adoption = adoption
+        self._runtime = runtime
         self._reachable = True
-        self._stop = threading.Event()
-        self._one_at_a_time = threading.Lock()
-        self._thread = threading.Thread(target=self._loop, name="worker-sweep", daemon=True)
+        self._stop = runtime.event()
+        self._one_at_a_time = runtime.lock()
+        self._thread = runtime.thread(self._loop, "worker-sweep")
 
     def start(self) -> None:
         """Sweep once, so that what is there is known, and go on in the background."""
@@ -91,7 +95,7 @@ class Sweeper:
     # -- what is there ------------------------------------------------------------------------
 
     def _reconcile(self) -> None:
-        began = time.monotonic()
+        began = self._runtime.monotonic()
         listed = {handle.generation: handle for handle in self._backend.list_workers()}
         known = {w.generation: w for w in self._roster.all() if w.generation}
         for generation, worker in list(known.items()):
@@ -114,7 +118,7 @@ class Sweeper:
     def _adopt(self, unknown: list[WorkerHandle]) -> None:
         if not unknown:
             return
-        with ThreadPoolExecutor(_CONCURRENT_ADOPTIONS, "worker-adopt") as executor:
+        with self._runtime.executor(_CONCURRENT_ADOPTIONS, "worker-adopt") as executor:
             for handle, future in [
                 (h, executor.submit(self._adoption.adopt_unknown, h)) for h in unknown
             ]:
@@ -151,7 +155,7 @@ class Sweeper:
         """Whether nobody has used it for so long: no caller of this proxy, nor of another."""
 
         def quiet() -> bool:
-            return not worker.in_flight and time.monotonic() - worker.last_used > seconds
+            return not worker.in_flight and self._runtime.monotonic() - worker.last_used > seconds
 
         if not quiet():
             return False

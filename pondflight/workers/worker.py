@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import threading
-import time
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -15,6 +13,7 @@ from pondflight.errors import DeadlineExceeded, PondflightError, Unauthenticated
 from pondflight.flightsql.status import ConnectionLost
 from pondflight.workers.backends.base import WorkerExit, WorkerHandle
 from pondflight.workers.connection import PROXY, STATUS_SECONDS, Connection, WorkerStatus
+from pondflight.workers.runtime import Condition, Runtime
 from pondflight.workers.states import Reason, State, step
 
 # Ids of calls are unique among the proxies that share a worker; nobody else can use them.
@@ -29,12 +28,13 @@ class Worker:
     it from every other worker there ever was. All fields belong to the roster's lock.
     """
 
-    def __init__(self, key: str, subject: str = "", generation: str = "") -> None:
+    def __init__(self, runtime: Runtime, key: str, subject: str = "", generation: str = "") -> None:
+        self._runtime = runtime
         self.key = key
         self.subject = subject
         self.generation = generation
         self.state = State.STARTING
-        self.since = time.monotonic()
+        self.since = self._runtime.monotonic()
         """When it was wished for; once it exists: when that was known here."""
         self.queued = False
         """It waits for its turn to be started."""
@@ -43,7 +43,7 @@ class Worker:
         self.claimed = False
         """A warm worker that is about to become somebody's."""
         self.in_flight = 0
-        self.last_used = time.monotonic()
+        self.last_used = self._runtime.monotonic()
         self.last_heard = 0.0
         """When it last said anything; monotonic."""
         self.failures = 0
@@ -54,7 +54,7 @@ class Worker:
         """Why it is ended, and how it ended if it did so by itself."""
         self.stop_failed = False
         """Its end was asked for, and what runs it did not answer."""
-        self.settled = threading.Event()
+        self.settled = runtime.event()
         """Set when the start has succeeded or failed."""
         self.error: PondflightError | None = None
         self.status = WorkerStatus()
@@ -76,8 +76,10 @@ class Worker:
         self._handle = handle
         self._connection = connection
         self.generation = handle.generation
-        self.since = time.monotonic()
-        self._born = self.since - max(0.0, time.time() - handle.created if age is None else age)
+        self.since = self._runtime.monotonic()
+        self._born = self.since - max(
+            0.0, self._runtime.time() - handle.created if age is None else age
+        )
 
     def detach(self) -> None:
         """Give up the handle and the connection, which another worker has taken over."""
@@ -86,7 +88,7 @@ class Worker:
     @property
     def age(self) -> float:
         """Seconds since it was created, whatever happens to the clock once it is attached."""
-        return time.monotonic() - self._born
+        return self._runtime.monotonic() - self._born
 
     @property
     def started(self) -> bool:
@@ -139,7 +141,7 @@ class Worker:
         if self.key and status.owner == "":
             self.replaced = True
             raise ConnectionLost("the worker was started anew")
-        now = time.monotonic()
+        now = self._runtime.monotonic()
         before, elapsed = self.status.cpu_seconds, now - self._sampled
         if status.cpu_seconds is not None and before is not None and elapsed > 0:
             self.cpu = max(0.0, (status.cpu_seconds - before) / elapsed)
@@ -160,6 +162,14 @@ class Worker:
             return True
         return True
 
+    def heard(self) -> None:
+        """It has said something just now."""
+        self.last_heard = self._runtime.monotonic()
+
+    def used(self) -> None:
+        """A call of it has just ended."""
+        self.last_used = self._runtime.monotonic()
+
     def close(self) -> None:
         """Close the connection."""
         if self._connection is not None:
@@ -169,7 +179,7 @@ class Worker:
 class Lease:
     """The right to use a worker for one call. A leased worker is never stopped for idleness."""
 
-    def __init__(self, worker: Worker, changed: threading.Condition) -> None:
+    def __init__(self, worker: Worker, changed: Condition) -> None:
         self.worker = worker
         self.call_id = f"{PROXY}-{next(_calls)}"
         self._changed = changed
@@ -177,7 +187,7 @@ class Lease:
 
     def heard(self) -> None:
         """The worker has answered: for a moment nobody needs to ask whether it is there."""
-        self.worker.last_heard = time.monotonic()
+        self.worker.heard()
 
     def release(self) -> None:
         """The call is over. May be called twice."""
@@ -187,7 +197,7 @@ class Lease:
             self._open = False
             worker = self.worker
             worker.in_flight -= 1
-            worker.last_used = time.monotonic()
+            worker.used()
             if not worker.in_flight and worker.state is State.BUSY:
                 worker.move(State.IDLE)
 

@@ -1,0 +1,150 @@
+"""What the pool takes from the machine: time, threads, locks and chance.
+
+A parameter of the pool. In a server it is the machine itself; in ``tests/simulation`` it is a clock
+and threads that a seed decides over, so that hours pass in seconds and every run can be repeated.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+
+class Condition(AbstractContextManager[Any], Protocol):
+    """The part of ``threading.Condition`` that the pool uses. Its lock may be taken twice."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for ``notify_all``, at most ``timeout`` seconds; the lock is free meanwhile."""
+
+    def notify_all(self) -> None:
+        """Wake everyone who waits."""
+
+
+class Event(Protocol):
+    """The part of ``threading.Event`` that the pool uses."""
+
+    def is_set(self) -> bool:
+        """Return whether it has been set."""
+
+    def set(self) -> None:
+        """Set it, and wake everyone who waits."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, at most ``timeout`` seconds; return whether it is."""
+
+
+class Thread(Protocol):
+    """A thread that does not keep the process from ending."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def is_alive(self) -> bool:
+        """Return whether it has begun and not ended."""
+
+    def join(self) -> None:
+        """Wait for its end."""
+
+
+class Outcome(Protocol):
+    """The part of ``concurrent.futures.Future`` that the pool uses."""
+
+    def result(self) -> Any:
+        """Wait for the function to end; return what it returned, or raise what it raised."""
+
+
+class Executor(AbstractContextManager[Any], Protocol):
+    """The part of ``concurrent.futures.Executor`` that the pool uses."""
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Outcome:
+        """Run a function on one of the threads; ``RuntimeError`` after ``shutdown``."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Take no more functions; wait for those that run."""
+
+
+class Runtime(Protocol):
+    """Time in seconds. Everything that waits in the pool waits through one of these."""
+
+    def monotonic(self) -> float:
+        """Return the time of a clock that nobody sets."""
+
+    def time(self) -> float:
+        """Return seconds since the epoch, by a clock that may be set at any moment."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+    def condition(self) -> Condition:
+        """Return a condition with a lock of its own."""
+
+    def event(self) -> Event:
+        """Return an event that is not set."""
+
+    def lock(self) -> AbstractContextManager[Any]:
+        """Return a lock."""
+
+    def thread(self, target: Callable[[], None], name: str) -> Thread:
+        """Return a thread that has not begun."""
+
+    def executor(self, threads: int, name: str) -> Executor:
+        """Return an executor with at most so many threads."""
+
+    def token(self) -> str:
+        """Return 16 hexadecimal digits that nobody has had before."""
+
+    def uniform(self, low: float, high: float) -> float:
+        """Return a number between the two."""
+
+
+class Machine:
+    """The machine that this process runs on."""
+
+    def monotonic(self) -> float:
+        """Return ``time.monotonic()``."""
+        return time.monotonic()
+
+    def time(self) -> float:
+        """Return ``time.time()``."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+    def condition(self) -> Condition:
+        """Return a condition over a reentrant lock."""
+        return threading.Condition()
+
+    def event(self) -> Event:
+        """Return an event."""
+        return threading.Event()
+
+    def lock(self) -> AbstractContextManager[Any]:
+        """Return a lock."""
+        return threading.Lock()
+
+    def thread(self, target: Callable[[], None], name: str) -> Thread:
+        """Return a daemon thread."""
+        return threading.Thread(target=target, name=name, daemon=True)
+
+    def executor(self, threads: int, name: str) -> Executor:
+        """Return a pool of threads."""
+        return ThreadPoolExecutor(threads, thread_name_prefix=name)
+
+    def token(self) -> str:
+        """Return random digits, from the operating system."""
+        return secrets.token_hex(8)
+
+    def uniform(self, low: float, high: float) -> float:
+        """Return a random number; not for secrets."""
+        return random.uniform(low, high)  # noqa: S311
+
+
+MACHINE = Machine()
