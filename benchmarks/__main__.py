@@ -7,7 +7,7 @@ import pkgutil
 import sys
 from pathlib import Path
 
-_HELPERS = {"__main__", "bench"}
+_HELPERS = {"__main__", "bench", "constant", "processes"}
 
 
 def main() -> None:

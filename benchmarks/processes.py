@@ -1,0 +1,52 @@
+"""What a process has cost so far, as Linux counts it."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_SWITCHES = re.compile(r"^(?:non)?voluntary_ctxt_switches:\s+(\d+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Processor seconds (user and system), switches of context, and threads that there are."""
+
+    seconds: float
+    switches: int
+    threads: int
+
+    @classmethod
+    def of(cls, pid: int) -> Cost:
+        """What the process has cost since its start."""
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks = int(fields[11]) + int(fields[12])
+        switches = 0
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        for task in tasks:
+            try:
+                found = _SWITCHES.findall((task / "status").read_text())
+            except OSError:  # it has ended meanwhile
+                continue
+            switches += sum(map(int, found))
+        return cls(ticks / _TICKS, switches, len(tasks))
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started and that still run."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def workers(pid: int) -> list[int]:
+    """Those of a proxy's children that are workers."""
+    return [
+        child
+        for child in children(pid)
+        if b"worker" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+    ]
