@@ -17,9 +17,9 @@ from pyarrow import flight
 
 from integration.docker.conftest import DockerDeployment, Log, MakeDeployment, restarted_with
 from integration.docker.engine import BASE_IMAGE, Engine
-from pondflight.workers.backends.base import WorkerSpec
 from pondflight.workers.backends.docker_api import DockerApi
 from pondflight.workers.engines import PondflightEngine
+from pondflight.workers.spec import WorkerSpec
 from pondflight.workers.states import Reason
 from tests.waiting import wait_until
 

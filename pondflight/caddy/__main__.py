@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 
+from pondflight import lifeline
 from pondflight.caddy import journal
 from pondflight.telemetry import logs
 
@@ -29,7 +29,7 @@ def main() -> int:
     logs.configure()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the lifeline says when
-    order = json.loads(_line())
+    order = json.loads(lifeline.first_line())
     caddy = subprocess.Popen(  # noqa: S603  what `serve` says
         order["command"],
         stdin=subprocess.DEVNULL,
@@ -38,7 +38,7 @@ def main() -> int:
         preexec_fn=_die_with_parent,  # noqa: PLW1509  there are no threads yet
     )
     ending = threading.Event()
-    threading.Thread(target=_hold, args=(caddy, ending), daemon=True).start()
+    lifeline.on_end(lambda: _end(caddy, ending))
     assert caddy.stderr is not None
     journal.relay(caddy.stderr, ending)
     code = caddy.wait()
@@ -46,21 +46,8 @@ def main() -> int:
     return code
 
 
-def _line() -> bytes:
-    line = bytearray()
-    while not line.endswith(b"\n"):  # unbuffered: the rest of the pipe is the lifeline
-        byte = os.read(0, 1)
-        if not byte:
-            sys.exit(1)
-        line += byte
-    return bytes(line)
-
-
-def _hold(caddy: subprocess.Popen[bytes], ending: threading.Event) -> None:
-    """Wait for the end of the lifeline, and end Caddy: in order first, then by force."""
-    with contextlib.suppress(OSError):
-        while os.read(0, 4096):
-            pass
+def _end(caddy: subprocess.Popen[bytes], ending: threading.Event) -> None:
+    """End Caddy: in order first, then by force."""
     ending.set()
     caddy.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):

@@ -6,26 +6,21 @@ Caddy itself knows neither a lifeline nor logfmt. So a small process of ours
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
-import signal
 import socket
 import ssl
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from pondflight.addresses import joined, reachable
 from pondflight.errors import ConfigError
+from pondflight.serve.child import Child, environment
 from pondflight.settings import Settings
 
-_START_SECONDS = 20.0
 _STOP_SECONDS = 10.0
-_POLL_SECONDS = 0.05
 _ROOT = Path("pki/authorities/local/root.crt")
 
 
@@ -58,47 +53,37 @@ class CaddyProcess:
         name = settings.caddy.host
         self._certificate = self._folder / "certificates" / "local" / name / f"{name}.crt"
         self.ca = self._folder / "ca.pem"
-        self._popen = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pondflight.caddy"],
-            stdin=subprocess.PIPE,
-            env=_environment(settings, self._folder),
-            start_new_session=True,
-        )
-        assert self._popen.stdin is not None
         order = {
             "command": [program, "run", "--adapter", "caddyfile", "--config", str(_caddyfile())],
             "folder": str(self._folder),
         }
-        self._popen.stdin.write(json.dumps(order).encode() + b"\n")
-        self._popen.stdin.flush()
+        self._child = Child(
+            ["pondflight.caddy"],
+            environment=_environment(settings, self._folder),
+            order=json.dumps(order).encode() + b"\n",
+        )
 
     def alive(self) -> bool:
         """Return whether the process is running."""
-        return self._popen.poll() is None
+        return self._child.alive()
 
     def wait_until_listening(self) -> None:
         """Wait until a TLS handshake succeeds that trusts ``ca`` and nothing else."""
-        deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline and self.alive():
-            time.sleep(_POLL_SECONDS)
-            if self._certificate.exists():
-                with contextlib.suppress(OSError):
-                    shutil.copyfile(self._folder / _ROOT, self.ca)
-                    self._handshake()
-                    return
-        port = self._settings.caddy.port
-        raise ConfigError([f"Caddy did not start on port {port}: see the log above"])
+        if not self._child.wait_until(self._answers):
+            port = self._settings.caddy.port
+            raise ConfigError([f"Caddy did not start on port {port}: see the log above"])
 
     def close(self) -> None:
         """End it, by force if it takes more than 10 s; nothing of it stays."""
-        assert self._popen.stdin is not None
-        self._popen.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._popen.wait(_STOP_SECONDS)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._popen.pid, signal.SIGKILL)
-        self._popen.wait()
+        self._child.stop(_STOP_SECONDS, by_signal=False)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _answers(self) -> bool:
+        if not self._certificate.exists():
+            return False
+        shutil.copyfile(self._folder / _ROOT, self.ca)
+        self._handshake()
+        return True
 
     def _handshake(self) -> None:
         context = ssl.create_default_context(cafile=str(self.ca))
@@ -127,7 +112,7 @@ def _environment(settings: Settings, folder: Path) -> dict[str, str]:
         *([f"default_bind {server.host}"] if host == server.host else []),
     ]
     kept = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR")
-    return {name: os.environ[name] for name in kept if name in os.environ} | {
+    own = {
         "HOME": str(folder),
         "XDG_DATA_HOME": str(folder),
         "XDG_CONFIG_HOME": str(folder),
@@ -140,3 +125,4 @@ def _environment(settings: Settings, folder: Path) -> dict[str, str]:
         "PONDFLIGHT_GRACE_PERIOD": "5s",
         "PONDFLIGHT_CADDY_OPTIONS": "\n".join(options),
     }
+    return environment(kept, own)

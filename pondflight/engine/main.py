@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pondflight import control, memory
+from pondflight import control, lifeline, memory
 
 memory.tame()  # before pyarrow is imported
 
@@ -34,7 +34,7 @@ def run(  # noqa: PLR0913 - one for each option
     threads: int,
     scratch: Path,
     storage: Path | None,
-    lifeline: bool,
+    has_lifeline: bool,
     orphan_timeout: float,
     missing_walls: Sequence[str] = (),
 ) -> int:
@@ -42,7 +42,7 @@ def run(  # noqa: PLR0913 - one for each option
 
     ``memory_limit`` is in bytes. ``storage`` is the directory of the user's own tables; ``None``:
     they live in memory. When it listens, one line goes to standard output:
-    ``{"port": n}``. With ``lifeline``, the end of standard input is the end of the worker: the
+    ``{"port": n}``. With ``has_lifeline``, the end of standard input is the end of the worker: the
     process that started it holds the other end, and is gone. ``orphan_timeout`` (seconds; 0: never)
     is for what may outlive its proxy: it ends when none has said anything for so long.
     ``missing_walls`` is what to answer where it is asked which are.
@@ -73,8 +73,8 @@ def run(  # noqa: PLR0913 - one for each option
     server.breakdown.on_break = stopping.set
     sys.stdout.write(json.dumps({"port": server.port}) + "\n")
     sys.stdout.flush()
-    if lifeline:
-        threading.Thread(target=_hold, args=(stopping,), daemon=True).start()
+    if has_lifeline:
+        lifeline.on_end(stopping.set)
     while not stopping.wait(orphan_timeout / 4 or None):
         if time.monotonic() - server.last_heard > orphan_timeout:
             sys.stderr.write("no proxy has said anything for too long: the worker ends\n")
@@ -86,9 +86,3 @@ def run(  # noqa: PLR0913 - one for each option
     threading.Timer(3.0, os._exit, args=(0,)).start()
     server.close()
     os._exit(0)
-
-
-def _hold(stopping: threading.Event) -> None:
-    while sys.stdin.buffer.read(4096):
-        pass
-    stopping.set()

@@ -37,7 +37,6 @@ from pondflight.workers.backends.base import (
     BackendUnreachable,
     StartFailed,
     WorkerHandle,
-    WorkerSpec,
 )
 from pondflight.workers.backends.process import ProcessBackend
 from pondflight.workers.connection import Connection
@@ -45,6 +44,7 @@ from pondflight.workers.engines import Engine, PondflightEngine
 from pondflight.workers.factory import engine_of, layout_of
 from pondflight.workers.naming import Naming, instance_of
 from pondflight.workers.provision import entry_of, files_of, walls_of
+from pondflight.workers.spec import WorkerSpec
 
 _SECONDS = 3.0
 _ATTACH_SECONDS = 30.0

@@ -6,10 +6,9 @@ import json
 import os
 import signal
 import sys
-import threading
 from typing import Any
 
-from pondflight import memory
+from pondflight import lifeline, memory
 
 memory.tame(apart=4 << 20)
 
@@ -62,26 +61,14 @@ class Server(BaseApplication):
 
 def _die_with_serve(_arbiter: Any, _worker: Any) -> None:
     """End gunicorn when the pipe from ``serve`` ends. In the worker: the arbiter forks."""
-
-    def hold() -> None:
-        while os.read(0, 4096):
-            pass
-        os.kill(os.getppid(), signal.SIGTERM)
-
-    threading.Thread(target=hold, name="lifeline", daemon=True).start()
+    lifeline.on_end(lambda: os.kill(os.getppid(), signal.SIGTERM))
 
 
 def main() -> None:
     """Read the settings from the pipe, and serve."""
     logs.configure()
     sys.setswitchinterval(SWITCH_SECONDS)
-    line = bytearray()
-    while not line.endswith(b"\n"):  # unbuffered: the rest of the pipe is the lifeline
-        byte = os.read(0, 1)
-        if not byte:
-            sys.exit(1)
-        line += byte
-    Server(bytes(line)).run()
+    Server(lifeline.first_line()).run()
 
 
 main()

@@ -1,25 +1,15 @@
-"""The HTTP process, as ``serve`` sees it: started by exec, told its settings through a pipe.
-
-The pipe stays open. When ``serve`` is gone, however it went, the pipe ends and so does the
-HTTP process.
-"""
+"""The HTTP process, as ``serve`` sees it."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import socket
-import subprocess
-import sys
-import time
 
 from pondflight.errors import ConfigError
+from pondflight.serve.child import Child, environment
 from pondflight.web.configuration import Configuration
 
-_START_SECONDS = 20.0
 _STOP_SECONDS = 5.0
-_POLL_SECONDS = 0.05
 
 _VARIABLES = frozenset(
     """
@@ -31,57 +21,44 @@ _FAMILIES = ("LC_", "PYTHON", "ARROW_", "ACERO_", "MALLOC_", "GRPC_", "OTEL_")
 
 
 class WebProcess:
-    """The HTTP process: ``python -m pondflight.web``."""
+    """The HTTP process: ``python -m pondflight.web``. Its first line is its configuration."""
 
     def __init__(self, configuration: Configuration) -> None:
         self._address = configuration.address
-        self._popen = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pondflight.web"],
-            stdin=subprocess.PIPE,
-            env=_environment(),
-            start_new_session=True,
+        self._child = Child(
+            ["pondflight.web"], environment=_environment(), order=configuration.to_json()
         )
-        assert self._popen.stdin is not None
-        self._popen.stdin.write(configuration.to_json())
-        self._popen.stdin.flush()
 
     @property
     def pid(self) -> int:
         """The process id of gunicorn's arbiter."""
-        return self._popen.pid
+        return self._child.pid
 
     def alive(self) -> bool:
         """Return whether the process is running."""
-        return self._popen.poll() is None
+        return self._child.alive()
 
     def wait_until_listening(self) -> None:
         """Wait until the process accepts connections."""
-        deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline and self.alive():
-            with contextlib.suppress(OSError), socket.create_connection(self._address, 1):
-                return
-            time.sleep(_POLL_SECONDS)
-        raise ConfigError([f"HTTP did not start on port {self._address[1]}: see the log above"])
+        if not self._child.wait_until(self._accepts):
+            raise ConfigError([f"HTTP did not start on port {self._address[1]}: see the log above"])
 
     def close(self) -> None:
         """End it, by force if it takes more than 5 s."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._popen.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._popen.wait(_STOP_SECONDS)
-                break
-        if self._popen.stdin is not None:
-            self._popen.stdin.close()
+        self._child.stop(_STOP_SECONDS)
+
+    def _accepts(self) -> bool:
+        socket.create_connection(self._address, 1).close()
+        return True
 
 
 def _environment() -> dict[str, str]:
-    """What it needs, besides the pipe: any other variable may be the password of a database."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
+    """Return the variables that it needs; Arrow's pool is not the proxy's, which is bounded."""
+    names = [
+        name
+        for name in os.environ
         if name in _VARIABLES
         or name.startswith(_FAMILIES)
         or name.upper().endswith("_PROXY")  # both spellings are in use
-    }
-    return kept | {"ARROW_DEFAULT_MEMORY_POOL": "system"}  # the proxy's is bounded
+    ]
+    return environment(names, {"ARROW_DEFAULT_MEMORY_POOL": "system"})

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Protocol
 
-from pondflight.workers.backends.base import WorkerSpec
 from pondflight.workers.connection import Connection, ControlConnection
 from pondflight.workers.gizmosql import USERNAME, LoginConnection
+from pondflight.workers.spec import WorkerSpec
 
 STORAGE = "/storage"
 """Where a container has its user's own tables, if they outlive it. The image has the directory."""
@@ -66,15 +65,9 @@ class PondflightEngine:
     def arguments(self, spec: WorkerSpec, *, scratch: str, memory: int) -> list[str] | None:
         """Return the arguments of ``pondflight worker``; the credential goes as its SHA-256."""
         return [
-            "worker",
+            *spec.arguments(scratch, storage=STORAGE if spec.storage else None, memory=memory),
             f"--listen=grpc://0.0.0.0:{self.port}",
-            f"--credential-sha256={spec.credential_sha256}",
-            f"--memory-limit={memory}",
-            f"--threads={max(1, math.ceil(spec.cpu_limit))}",
-            f"--scratch={scratch}",
-            f"--walls={spec.walls.text()}",
             f"--orphan-timeout={self.orphan_timeout:g}s",
-            *([f"--storage={STORAGE}"] if spec.storage else []),
         ]
 
     def environment(self, spec: WorkerSpec, *, scratch: str) -> dict[str, str]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pondflight.control import NO_WALLS, Walls
-from pondflight.workers.backends.base import BoundFile
 from pondflight.workers.engines import Engine, PondflightEngine
+from pondflight.workers.spec import BoundFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from pondflight import dsn
 from pondflight.auth import access
 from pondflight.control import GATES, NO_WALLS, Walls
 from pondflight.settings import FILE_TYPES, AttachedDatabase, Settings
-from pondflight.workers.backends.base import BoundFile
 from pondflight.workers.policy import Shape, User
+from pondflight.workers.spec import BoundFile
 
 _BESIDE = ("-journal", "-shm", "-wal", ".wal")
 """What SQLite and DuckDB may have put beside a file: read with it, if it is there."""

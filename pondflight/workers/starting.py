@@ -32,13 +32,13 @@ from pondflight.workers.backends.base import (
     Phase,
     StartFailed,
     WorkerHandle,
-    WorkerSpec,
 )
 from pondflight.workers.connection import Connection
 from pondflight.workers.naming import Naming
 from pondflight.workers.policy import PoolSettings, User
 from pondflight.workers.roster import Roster
 from pondflight.workers.runtime import Runtime
+from pondflight.workers.spec import WorkerSpec
 from pondflight.workers.states import Reason
 from pondflight.workers.worker import Worker
 

@@ -25,10 +25,10 @@ from pondflight.workers.backends.base import (
     Phase,
     WorkerExit,
     WorkerHandle,
-    WorkerSpec,
 )
 from pondflight.workers.connection import Connection, ControlConnection
 from pondflight.workers.naming import Naming
+from pondflight.workers.spec import WorkerSpec
 from tests.waiting import wait_until
 
 INSTANCE = "0123456789ab"

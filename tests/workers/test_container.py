@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from pondflight.workers.backends.base import BoundFile
 from pondflight.workers.backends.container import Layout, configuration
 from pondflight.workers.engines import GIZMOSQL, SQLFLITE, PondflightEngine
+from pondflight.workers.spec import BoundFile
 from tests.workers.contract import make_spec
 
 LAYOUT = Layout("pondflight:1", PondflightEngine(orphan_timeout=600.0))

@@ -14,11 +14,12 @@ import pytest
 from pondflight.errors import InvalidArgument, NotFound, PondflightError, Unavailable
 from pondflight.telemetry import logs
 from pondflight.workers import starting as starts
-from pondflight.workers.backends.base import NameTaken, StartFailed, WorkerHandle, WorkerSpec
+from pondflight.workers.backends.base import NameTaken, StartFailed, WorkerHandle
 from pondflight.workers.backends.process import ProcessBackend
 from pondflight.workers.connection import WorkerStatus
 from pondflight.workers.policy import Shape
 from pondflight.workers.pool import Lease, Pool, User
+from pondflight.workers.spec import WorkerSpec
 from pondflight.workers.states import Reason, State
 from pondflight.workers.worker import Worker
 from tests.waiting import wait_until

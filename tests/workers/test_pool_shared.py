@@ -10,10 +10,11 @@ import time
 import pytest
 
 from pondflight.workers import admission
-from pondflight.workers.backends.base import WorkerHandle, WorkerSpec
+from pondflight.workers.backends.base import WorkerHandle
 from pondflight.workers.backends.process import ProcessBackend
 from pondflight.workers.connection import ControlConnection
 from pondflight.workers.pool import Pool, User
+from pondflight.workers.spec import WorkerSpec
 from pondflight.workers.states import Reason
 from tests.waiting import wait_until
 from tests.workers.conftest import MakePool, leased, stopped, visit

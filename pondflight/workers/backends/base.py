@@ -6,61 +6,15 @@ Nothing outside this package knows a process from a container. One suite of test
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from pondflight.control import NO_WALLS, Walls
+from pondflight.workers.spec import WorkerSpec
 
 LOG_LINES = 20
 LOG_LINE_LENGTH = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class BoundFile:
-    """A file of the host that a worker sees, at the very same path."""
-
-    path: str
-    read_only: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSpec:
-    """What the pool asks for.
-
-    ``name``         unique for instance and user: the lock between two proxies
-    ``instance``     deployment that the worker belongs to
-    ``user``         hash of the token's ``sub``; empty for a warm worker
-    ``generation``   random; the credential follows from it
-    ``credential``   what opens the worker
-    ``spec_hash``    hash of the settings that it is started with
-    ``memory_limit`` bytes
-    ``cpu_limit``    cores, fractions allowed
-    ``most``         workers of the instance that there may be, with this one
-    ``storage``      name of the storage that outlives it, 64 hexadecimal digits; empty: none
-    ``files``        files of the host that it may open
-    ``walls``        what else it may reach
-    """
-
-    name: str
-    instance: str
-    user: str
-    generation: str
-    credential: str = field(repr=False)
-    spec_hash: str
-    memory_limit: int
-    cpu_limit: float
-    most: int
-    storage: str = ""
-    files: tuple[BoundFile, ...] = ()
-    walls: Walls = NO_WALLS
-
-    @property
-    def credential_sha256(self) -> str:
-        """All that a worker of ours learns of its credential."""
-        return hashlib.sha256(self.credential.encode()).hexdigest()
 
 
 class Phase(StrEnum):

@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from pondflight.workers.backends.base import WorkerSpec
 from pondflight.workers.engines import STORAGE, Engine
+from pondflight.workers.spec import WorkerSpec
 
 MANAGED = "pondflight.managed"
 INSTANCE = "pondflight.instance"

@@ -31,12 +31,12 @@ from pondflight.workers.backends.base import (
     StartFailed,
     WorkerExit,
     WorkerHandle,
-    WorkerSpec,
     last_lines,
 )
 from pondflight.workers.backends.container import Layout
 from pondflight.workers.backends.docker_api import DockerApi
 from pondflight.workers.naming import is_worker, user_in
+from pondflight.workers.spec import WorkerSpec
 
 events = get_logger()
 

@@ -1,20 +1,14 @@
 """Workers as subprocesses: for a laptop, and for tests.
 
-A worker has a process group of its own, so that Ctrl-C in a terminal reaches only the proxy,
-which ends its workers in order. It holds one end of a pipe; when the proxy is gone, however it
-went, the pipe ends and so does the worker. None outlives the proxy, so there is nothing to adopt.
+None outlives the proxy (``serve/child.py``), so there is nothing to adopt.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import math
-import os
 import select
 import shutil
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -24,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
+from pondflight.serve.child import Child, environment
 from pondflight.workers.backends.base import (
     LOG_LINE_LENGTH,
     LOG_LINES,
@@ -36,11 +31,11 @@ from pondflight.workers.backends.base import (
     StartFailed,
     WorkerExit,
     WorkerHandle,
-    WorkerSpec,
 )
 from pondflight.workers.backends.scratch import ScratchRoot
 from pondflight.workers.engines import NOWHERE
 from pondflight.workers.naming import user_in
+from pondflight.workers.spec import WorkerSpec
 
 log = logging.getLogger(__name__)
 
@@ -173,39 +168,25 @@ class _Process:
         self._created = time.time()
         self.log: deque[str] = deque(maxlen=LOG_LINES)
         scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._popen = subprocess.Popen(  # noqa: S603  our own program, our own arguments
+        self._child = Child(
             [
-                sys.executable,
-                "-P",  # nothing is imported from the scratch directory
-                "-m",
                 "pondflight",
-                "worker",
-                f"--credential-sha256={spec.credential_sha256}",
-                f"--memory-limit={spec.memory_limit}",
-                f"--threads={max(1, math.ceil(spec.cpu_limit))}",
-                f"--scratch={scratch}",
-                *([f"--storage={storage}"] if storage else []),
-                f"--walls={replace(spec.walls, heap=True).text()}",
+                *spec.arguments(scratch, storage=storage, walls=replace(spec.walls, heap=True)),
                 "--lifeline",
             ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=scratch,
-            env=_environment(scratch),
-            start_new_session=True,
+            environment=_environment(scratch),
+            folder=scratch,
+            piped=True,
         )
-        assert self._popen.stdout is not None
-        assert self._popen.stderr is not None
         self._reader = threading.Thread(
-            target=self._read_log, args=(self._popen.stderr,), daemon=True
+            target=self._read_log, args=(self._child.errors,), daemon=True
         )
         self._reader.start()
-        self._port = self._await_port(self._popen.stdout)
+        self._port = self._await_port(self._child.output)
 
     @property
     def id(self) -> str:
-        return str(self._popen.pid)
+        return str(self._child.pid)
 
     def _await_port(self, pipe: IO[bytes]) -> int:
         """Return the port that the process names in its first line."""
@@ -214,10 +195,10 @@ class _Process:
         try:
             return int(json.loads(line)["port"])
         except (ValueError, KeyError, TypeError):
-            ended = self._popen.poll() is not None or said
+            ended = not self._child.alive() or said
             self.stop()
             why = (
-                f"the worker process ended with exit code {_exit(self._popen.returncode).code}"
+                f"the worker process ended with exit code {_exit(self._child.wait()).code}"
                 if ended
                 else f"the worker process said nothing in {_PORT_SECONDS:.0f} s"
             )
@@ -236,31 +217,17 @@ class _Process:
         )
 
     def exit(self) -> WorkerExit | None:
-        code = self._popen.poll()
+        code = self._child.code
         return None if code is None else _exit(code)
 
     def wait(self) -> WorkerExit:
-        return _exit(self._popen.wait())
+        return _exit(self._child.wait())
 
     def stop(self) -> None:
-        for number, seconds in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, None)):
-            try:
-                os.killpg(self._popen.pid, number)
-            except ProcessLookupError:
-                break
-            try:
-                self._popen.wait(seconds)
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        self._popen.wait()
+        self._child.stop(_STOP_SECONDS)
         self._reader.join(timeout=1)
-        self.clean()
-
-    def clean(self) -> None:
-        for pipe in (self._popen.stdin, self._popen.stdout, self._popen.stderr):
-            if pipe is not None:
-                pipe.close()
+        self._child.output.close()
+        self._child.errors.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _read_log(self, pipe: IO[bytes]) -> None:
@@ -280,15 +247,13 @@ def _exit(code: int) -> WorkerExit:
 
 def _environment(scratch: Path) -> dict[str, str]:
     """Only what a worker needs: the proxy's own environment holds secrets."""
-    kept = {
-        name: os.environ[name]
-        for name in ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
-        if name in os.environ
-    }
-    return kept | {
-        "HOME": NOWHERE,  # users' SQL may say ~ where it names a file
-        "TMPDIR": str(scratch),
-        "ARROW_DEFAULT_MEMORY_POOL": "system",
-        "MALLOC_ARENA_MAX": "2",
-        "PYTHONUNBUFFERED": "1",
-    }
+    return environment(
+        ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV"),
+        {
+            "HOME": NOWHERE,  # users' SQL may say ~ where it names a file
+            "TMPDIR": str(scratch),
+            "ARROW_DEFAULT_MEMORY_POOL": "system",
+            "MALLOC_ARENA_MAX": "2",
+            "PYTHONUNBUFFERED": "1",
+        },
+    )
