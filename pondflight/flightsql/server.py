@@ -44,7 +44,8 @@ class FlightSqlServer(flight.FlightServerBase):
     """A Flight SQL server that answers NOT_IMPLEMENTED to everything.
 
     It listens on ``location`` from the moment it is built. ``calls`` is the table of running
-    calls, which also notices clients that go away.
+    calls, which also notices clients that go away. ``admit`` raises what a call is refused with
+    before anything of it is looked at.
     """
 
     reads_values = True
@@ -56,10 +57,11 @@ class FlightSqlServer(flight.FlightServerBase):
         location: str,
         *,
         authenticator: Authenticator | None = None,
+        admit: Callable[[], None] | None = None,
         **options: Any,
     ) -> None:
         self.calls = CallTable()
-        factory = CallMiddlewareFactory(self.calls, authenticator or Anonymous())
+        factory = CallMiddlewareFactory(self.calls, authenticator or Anonymous(), admit)
         super().__init__(
             location, auth_handler=NoHandshake(), middleware={"call": factory}, **options
         )

@@ -14,9 +14,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from pondflight import threads
 from pondflight.errors import Cancelled, PondflightError, Unavailable
 from pondflight.flightsql.status import leaf_of
 from pondflight.workers.backends.base import BackendError
@@ -78,9 +78,7 @@ class Admission:
         self._making_room = False
         self._warm_after = 0.0
         self._closed = False
-        self._executor = ThreadPoolExecutor(
-            settings.concurrent_starts + 1, thread_name_prefix="worker-start"
-        )
+        self._executor = threads.started(settings.concurrent_starts + 1, "worker-start")
         self._thread = threading.Thread(target=self._loop, name="worker-admission", daemon=True)
 
     def start(self) -> None:
@@ -207,7 +205,7 @@ class Admission:
         ticket.worker.since = time.monotonic()
         try:
             self._executor.submit(self._run_start, ticket)
-        except Exception as error:  # no thread can be started
+        except Exception as error:
             log.exception("a worker cannot be started")
             if ticket.spare is not None:
                 ticket.spare.claimed = False
@@ -221,6 +219,10 @@ class Admission:
             self._fulfil(ticket)
         except Crowded:
             crowded = True
+        except Exception as error:
+            log.exception("the start of a worker could not be brought to an end")
+            if not ticket.worker.settled.is_set():
+                self._roster.give_up(ticket.worker, leaf_of(error))
         finally:
             with self._roster.changed:
                 self._running -= 1
@@ -248,8 +250,8 @@ class Admission:
         stopping = any(worker.state is State.STOPPING for worker in self._roster.all())
         if self._making_room or (stopping and ticket.looked):
             return
-        self._making_room = True
         self._executor.submit(self._find_room, ticket)
+        self._making_room = True
 
     def _find_room(self, ticket: Ticket) -> None:
         try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
+from pondflight import threads
 from pondflight.errors import DeadlineExceeded, PondflightError, Unavailable
 from pondflight.workers.backends.base import Backend, BackendError
 from pondflight.workers.roster import Roster, end_of
@@ -36,7 +36,7 @@ class Pulse:
         self._interval = interval
         self._stop = threading.Event()
         self._asking: set[Worker] = set()
-        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="worker-pulse")
+        self._executor = threads.started(_THREADS, "worker-pulse")
         self._thread = threading.Thread(target=self._loop, name="worker-pulse", daemon=True)
 
     def start(self) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 
+from pondflight import threads
 from pondflight.errors import PermissionDenied, PondflightError
 from pondflight.telemetry import metrics
 from pondflight.telemetry.logs import Event, get_logger
@@ -41,7 +41,7 @@ class Roster:
         self.losses = Losses()
         """The sessions that are still to be told of the end of their worker."""
         self._backend = backend
-        self._stops = ThreadPoolExecutor(_CONCURRENT_STOPS, thread_name_prefix="worker-stop")
+        self._stops = threads.started(_CONCURRENT_STOPS, "worker-stop")
 
     # -- looking ------------------------------------------------------------------------------
 

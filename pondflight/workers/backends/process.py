@@ -24,6 +24,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
+from pondflight.errors import Unavailable
+from pondflight.limits.headroom import WORKER, Headroom
 from pondflight.workers.backends.base import (
     LOG_LINE_LENGTH,
     LOG_LINES,
@@ -46,6 +48,8 @@ log = logging.getLogger(__name__)
 
 _STOP_SECONDS = 5.0
 _PORT_SECONDS = 20.0
+_PIPES = 8
+"""Descriptors that a worker takes here: pipes to it, and a connection."""
 
 
 class ProcessBackend:
@@ -57,8 +61,9 @@ class ProcessBackend:
     name = "process"
     outlives_proxy = False
 
-    def __init__(self, storage: Path | None = None) -> None:
+    def __init__(self, storage: Path | None = None, headroom: Headroom | None = None) -> None:
         self._storage = storage
+        self._headroom = headroom or Headroom()
         self._root = ScratchRoot()
         self._lock = threading.Lock()
         self._names: set[str] = set()
@@ -81,6 +86,10 @@ class ProcessBackend:
     def start(self, spec: WorkerSpec) -> WorkerHandle:
         """Start a process and wait until it says where it listens."""
         storage = self._storage / spec.storage if self._storage and spec.storage else None
+        try:
+            self._headroom.require(WORKER, _PIPES)
+        except Unavailable as error:
+            raise StartFailed(error.message, [], advice=error.message) from None
         with self._lock:
             if spec.name in self._names:
                 raise NameTaken(spec.name)
@@ -95,7 +104,11 @@ class ProcessBackend:
             raise
         with self._lock:
             self._running[process.id] = process
-        threading.Thread(target=self._wait, args=(process,), daemon=True).start()
+        try:
+            threading.Thread(target=self._wait, args=(process,), daemon=True).start()
+        except RuntimeError:
+            self.stop(process.handle())
+            raise
         return process.handle()
 
     def stop(self, handle: WorkerHandle) -> None:
@@ -145,10 +158,16 @@ class ProcessBackend:
         """End all workers in parallel."""
         with self._lock:
             processes, self._running = list(self._running.values()), {}
-        threads = [threading.Thread(target=process.stop) for process in processes]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
+        started = []
+        for process in processes:
+            thread = threading.Thread(target=process.stop)
+            try:
+                thread.start()
+            except RuntimeError:  # no thread is left
+                process.stop()
+            else:
+                started.append(thread)
+        for thread in started:
             thread.join()
         self._root.close()
 
@@ -200,7 +219,13 @@ class _Process:
         self._reader = threading.Thread(
             target=self._read_log, args=(self._popen.stderr,), daemon=True
         )
-        self._reader.start()
+        try:
+            self._reader.start()
+        except RuntimeError:
+            self._popen.kill()
+            self._popen.wait()
+            self.clean()
+            raise
         self._port = self._await_port(self._popen.stdout)
 
     @property
@@ -209,7 +234,9 @@ class _Process:
 
     def _await_port(self, pipe: IO[bytes]) -> int:
         """Return the port that the process names in its first line."""
-        said, _, _ = select.select([pipe], [], [], _PORT_SECONDS)
+        poll = select.poll()  # select() takes no descriptor above 1023
+        poll.register(pipe, select.POLLIN)
+        said = poll.poll(_PORT_SECONDS * 1000)
         line = pipe.readline(LOG_LINE_LENGTH) if said else b""
         try:
             return int(json.loads(line)["port"])
