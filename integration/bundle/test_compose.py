@@ -109,9 +109,9 @@ class Compose:
             seconds=300,
         )
 
-    def up(self) -> None:
+    def up(self, *options: str) -> None:
         """Bring it up, and wait until it serves through Caddy."""
-        self("up", "--detach")
+        self("up", "--detach", *options)
         deadline = time.monotonic() + 120
         while True:
             try:

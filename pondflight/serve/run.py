@@ -103,7 +103,7 @@ def run(loaded: Loaded, *, zero_config: bool, with_caddy: bool | None = None) ->
                 certificate=certificate,
                 headroom=headroom,
             )
-        stack.callback(_drain, proxy, settings.server.drain_timeout.total_seconds(), signals)
+        stack.callback(_drain, proxy, pool, web, settings.server.drain_timeout, signals)
         for part in parts:
             part.wait_until_listening()
         health.set_serving(serving=pool.ready)
@@ -212,17 +212,28 @@ class _Signals:
         self.count += 1
 
 
-def _drain(proxy: ProxyServer, seconds: float, signals: _Signals) -> None:
-    """Let running calls end, for a while; then end them, and the server."""
-    proxy.draining = True
-    deadline = time.monotonic() + seconds
+def _drain(
+    proxy: ProxyServer, pool: Pool, web: WebProcess, timeout: timedelta, signals: _Signals
+) -> None:
+    """Let running calls end, for a while; then end them, and the server.
+
+    Where another proxy serves the same workers, new calls are for that one: nothing listens here
+    any more, so that a reverse proxy sends them there, rather than bring a refusal to the client.
+    """
+    deadline = time.monotonic() + timeout.total_seconds()
+    # A client that has stopped reading holds its call for ever: it is cut off with the process.
+    closer = threading.Thread(target=proxy.close, daemon=True)
+    if pool.shared:
+        web.close()
+        closer.start()
+    else:
+        proxy.draining = True
     while len(proxy.calls) and time.monotonic() < deadline and signals.count <= 1:
         time.sleep(_POLL_SECONDS)
     for call in proxy.calls.running():
         call.cancel(Cancelled("the server is shutting down"))
-    # A client that has stopped reading holds its call for ever: it is cut off with the process.
-    closer = threading.Thread(target=proxy.close, daemon=True)
-    closer.start()
+    if not closer.ident:
+        closer.start()
     closer.join(_CUT_SECONDS)
 
 
