@@ -43,15 +43,19 @@ V2 = ROOT / ".venv-integration" / "bin" / "docker-compose"
 @pytest.fixture(scope="module", name="engine")
 def fixture_engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     engine = Engine.current()
-    context = tmp_path_factory.mktemp("images")
+    build(engine, tmp_path_factory.mktemp("images"), "caddy", "haproxy", "postgres", "mariadb")
+    return engine
+
+
+def build(engine: Engine, context: Path, *targets: str) -> None:
+    """Make images that stand for those of others, from files that are put into ``context``."""
     shutil.copytree(IMAGES, context, dirs_exist_ok=True)
     shutil.copy(caddy(), context / "caddy")
-    for target in ("caddy", "haproxy", "postgres", "mariadb"):
+    for target in targets:
         engine.docker(
             *("build", "--network", "host", "--build-arg", f"BASE_IMAGE={BASE_IMAGE}"),
             *("--target", target, "--tag", f"pondflight-test-{target}", str(context)),
         )
-    return engine
 
 
 class Compose:
@@ -105,9 +109,9 @@ class Compose:
             seconds=300,
         )
 
-    def up(self) -> None:
+    def up(self, *options: str) -> None:
         """Bring it up, and wait until it serves through Caddy."""
-        self("up", "--detach")
+        self("up", "--detach", *options)
         deadline = time.monotonic() + 120
         while True:
             try:

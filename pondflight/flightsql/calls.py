@@ -261,8 +261,14 @@ class CallMiddleware(flight.ServerMiddleware, Generic[Identity]):
 class CallMiddlewareFactory(flight.ServerMiddlewareFactory, Generic[Identity]):
     """Authenticates each RPC before anything else looks at it."""
 
-    def __init__(self, table: CallTable[Identity], authenticator: Authenticator[Identity]) -> None:
+    def __init__(
+        self,
+        table: CallTable[Identity],
+        authenticator: Authenticator[Identity],
+        admit: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__()
+        self._admit = admit
         self._table = table
         self._authenticator = authenticator
 
@@ -276,6 +282,8 @@ class CallMiddlewareFactory(flight.ServerMiddlewareFactory, Generic[Identity]):
             for name, values in headers.items()
         }
         try:
+            if self._admit is not None:
+                self._admit()
             identity = self._authenticator.authenticate(method, lowered)
             response = self._authenticator.response_headers(method, lowered, identity)
         except Exception as error:  # noqa: BLE001  whatever it is, no traceback leaves

@@ -42,7 +42,8 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
     """Serves ``handler``; without one it answers NOT_IMPLEMENTED to everything.
 
     It listens on ``location`` from the moment it is built. ``calls`` is the table of running
-    calls, which also notices clients that go away.
+    calls, which also notices clients that go away. ``admit`` raises what a call is refused with
+    before anything of it is looked at.
     """
 
     reads_values = True
@@ -55,11 +56,12 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         *,
         authenticator: Authenticator[Identity],
         handler: Handler[Identity] | None = None,
+        admit: Callable[[], None] | None = None,
         **options: Any,
     ) -> None:
         self.handler = handler or Handler[Identity]()
         self.calls = CallTable[Identity]()
-        factory = CallMiddlewareFactory(self.calls, authenticator)
+        factory = CallMiddlewareFactory(self.calls, authenticator, admit)
         super().__init__(
             location, auth_handler=NoHandshake(), middleware={"call": factory}, **options
         )

@@ -18,7 +18,7 @@ from typing import Self, TypeVar
 import pyarrow as pa
 from pyarrow import flight
 
-from pondflight import control
+from pondflight import control, threads
 from pondflight.errors import (
     Cancelled,
     Internal,
@@ -49,7 +49,7 @@ class Relay:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._aside = ThreadPoolExecutor(4, thread_name_prefix="relay-aside")
+        self._aside = threads.started(4, "relay-aside")
 
     def close(self) -> None:
         """Shut down the threads without waiting for them."""

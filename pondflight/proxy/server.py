@@ -31,6 +31,7 @@ from pondflight.flightsql.decoding import decode_action
 from pondflight.flightsql.schemas import schema_of
 from pondflight.flightsql.sqlinfo import sql_info_table
 from pondflight.flightsql.streams import Result
+from pondflight.limits.headroom import Headroom
 from pondflight.proxy import statement_metrics as meter
 from pondflight.proxy.administration import ACTIONS, Administration
 from pondflight.proxy.callers import Call, Caller, CallerCheck
@@ -74,6 +75,7 @@ class ProxyServer(FlightSqlServer[Caller]):
         databases: Databases = NO_DATABASES,
         demo_seconds: float | None = None,
         certificate: Certificate | None = None,
+        headroom: Headroom | None = None,
     ) -> None:
         self._pool = pool
         self._relay = Relay(pool)
@@ -88,7 +90,13 @@ class ProxyServer(FlightSqlServer[Caller]):
         options: dict[str, Any] = {}
         if certificate is not None:
             options["tls_certificates"] = [(certificate.chain, certificate.key)]
-        super().__init__(location, authenticator=CallerCheck(tokens), **options)
+        headroom = headroom or Headroom()
+        super().__init__(
+            location,
+            authenticator=CallerCheck(tokens),
+            admit=headroom.require,
+            **options,
+        )
 
     def close(self) -> None:
         """Stop listening, and wait for running calls."""

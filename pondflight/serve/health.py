@@ -9,11 +9,11 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from pondflight import threads
 from pondflight.addresses import joined
 
 SERVICES = ("", "arrow.flight.protocol.FlightService")
@@ -27,9 +27,9 @@ class HealthServer:
     """Answers Check and Watch. NOT_SERVING until told otherwise."""
 
     def __init__(self, host: str, port: int) -> None:
-        threads = ThreadPoolExecutor(4, thread_name_prefix="health")
+        pool = threads.started(4, "health")
         self._servicer = _Servicer()
-        self._server = grpc.server(threads, options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, self._server)
         self.port = self._server.add_insecure_port(joined(host, port))
         self._server.start()
@@ -52,7 +52,7 @@ class _Servicer(health_pb2_grpc.HealthServicer):
         self._lock = threading.Lock()
         self._status = Answer(status=Answer.NOT_SERVING)
         self._watchers: defaultdict[str, set[Send]] = defaultdict(set)
-        self._sender = ThreadPoolExecutor(1, thread_name_prefix="health-watch")
+        self._sender = threads.started(1, "health-watch")
 
     def Check(  # noqa: N802 - the name of the RPC
         self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext

@@ -30,6 +30,7 @@ from pondflight import tls  # noqa: E402
 from pondflight.addresses import Origins, joined  # noqa: E402
 from pondflight.caddy.process import CaddyProcess, behind, find  # noqa: E402
 from pondflight.errors import Cancelled, ConfigError  # noqa: E402
+from pondflight.limits.headroom import Headroom, allow_descriptors  # noqa: E402
 from pondflight.limits.rates import Counter  # noqa: E402
 from pondflight.proxy.databases import Database, Databases  # noqa: E402
 from pondflight.proxy.rate_limits import Charges, Limits  # noqa: E402
@@ -79,10 +80,10 @@ def run(loaded: Loaded, *, zero_config: bool, with_caddy: bool | None = None) ->
         tokens = web_settings.tokens()
         charges = _charges(settings)
         host = settings.server.host
-        _announce_start(loaded)
+        headroom = _begin(loaded)
         with _listening("health_port", settings):
             health = stack.enter_context(closing(HealthServer(host, settings.server.health_port)))
-        pool = stack.enter_context(closing(_pool(settings, secret)))
+        pool = stack.enter_context(closing(_pool(settings, secret, headroom)))
         web = stack.enter_context(closing(WebProcess(web_settings)))
         parts: list[WebProcess | CaddyProcess] = [web]
         ca = None
@@ -100,8 +101,9 @@ def run(loaded: Loaded, *, zero_config: bool, with_caddy: bool | None = None) ->
                 databases=_databases(settings),
                 demo_seconds=settings.auth.demo.statement_timeout.total_seconds(),
                 certificate=certificate,
+                headroom=headroom,
             )
-        stack.callback(_drain, proxy, settings.server.drain_timeout.total_seconds(), signals)
+        stack.callback(_drain, proxy, pool, web, settings.server.drain_timeout, signals)
         for part in parts:
             part.wait_until_listening()
         health.set_serving(serving=pool.ready)
@@ -136,7 +138,8 @@ def _supervise(
     signals.wait(while_true=goes_on)
 
 
-def _announce_start(loaded: Loaded) -> None:
+def _begin(loaded: Loaded) -> Headroom:
+    """Say what is started with which settings; what this process may still have."""
     settings = loaded.settings
     fields = {"backend": settings.workers.backend}
     if loaded.backend is not None:
@@ -150,6 +153,8 @@ def _announce_start(loaded: Loaded) -> None:
         log.warning(Event.DOUBTFUL, hint=doubt)
     if not settings.duckdb.sandbox:
         log.warning(Event.SANDBOX_OFF, hint="user SQL reaches files and the network")
+    allow_descriptors()
+    return Headroom()
 
 
 def _announce_ready(settings: Settings, systemd: Notifier) -> None:
@@ -167,8 +172,8 @@ def _announce_stopping(systemd: Notifier) -> None:
     systemd.tell(STOPPING)
 
 
-def _pool(settings: Settings, secret: str) -> Pool:
-    return Pool(create_backend(settings, secret), pool_settings(settings, secret))
+def _pool(settings: Settings, secret: str, headroom: Headroom) -> Pool:
+    return Pool(create_backend(settings, secret, headroom), pool_settings(settings, secret))
 
 
 def _charges(settings: Settings) -> Charges:
@@ -207,17 +212,28 @@ class _Signals:
         self.count += 1
 
 
-def _drain(proxy: ProxyServer, seconds: float, signals: _Signals) -> None:
-    """Let running calls end, for a while; then end them, and the server."""
-    proxy.draining = True
-    deadline = time.monotonic() + seconds
+def _drain(
+    proxy: ProxyServer, pool: Pool, web: WebProcess, timeout: timedelta, signals: _Signals
+) -> None:
+    """Let running calls end, for a while; then end them, and the server.
+
+    Where another proxy serves the same workers, new calls are for that one: nothing listens here
+    any more, so that a reverse proxy sends them there, rather than bring a refusal to the client.
+    """
+    deadline = time.monotonic() + timeout.total_seconds()
+    # A client that has stopped reading holds its call for ever: it is cut off with the process.
+    closer = threading.Thread(target=proxy.close, daemon=True)
+    if pool.shared:
+        web.close()
+        closer.start()
+    else:
+        proxy.draining = True
     while len(proxy.calls) and time.monotonic() < deadline and signals.count <= 1:
         time.sleep(_POLL_SECONDS)
     for call in proxy.calls.running():
         call.cancel(Cancelled("the server is shutting down"))
-    # A client that has stopped reading holds its call for ever: it is cut off with the process.
-    closer = threading.Thread(target=proxy.close, daemon=True)
-    closer.start()
+    if not closer.ident:
+        closer.start()
     closer.join(_CUT_SECONDS)
 
 

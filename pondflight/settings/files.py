@@ -6,6 +6,7 @@ because what stands beside a mistake may be a password.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Hashable
 from pathlib import Path
@@ -31,6 +32,16 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def reason(path: Path, error: Exception) -> str:
+    """Say why the file at ``path`` cannot be read; if it may not be, what would allow it."""
+    if isinstance(error, PermissionError):
+        return (
+            f"permission denied to user {os.geteuid()}: chmod go+r {path.name} or chown it, "
+            "where it is mounted from if it is mounted"
+        )
+    return getattr(error, "strerror", None) or "its name is not one of a file"
+
+
 def read_yaml(path: Path) -> Any:
     """Give the data in the YAML file at ``path``; an empty one is an empty mapping."""
     try:
@@ -38,8 +49,7 @@ def read_yaml(path: Path) -> Any:
     except UnicodeDecodeError:
         raise ConfigError([f"{path} is not a text file in UTF-8"]) from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "its name is not one of a file"
-        raise ConfigError([f"{path} cannot be read: {reason}"]) from None
+        raise ConfigError([f"{path} cannot be read: {reason(path, error)}"]) from None
     try:
         data = yaml.load(text, _Loader)  # noqa: S506 - it is a SafeLoader
     except yaml.MarkedYAMLError as error:

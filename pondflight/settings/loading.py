@@ -22,7 +22,7 @@ from pondflight.errors import ConfigError
 from pondflight.settings import doubts, preflight, strays, wording
 from pondflight.settings.backend import AUTO, Choice, choose, without_effect
 from pondflight.settings.databases import Surroundings
-from pondflight.settings.files import read_yaml
+from pondflight.settings.files import read_yaml, reason
 from pondflight.settings.kinds import Refused
 from pondflight.settings.schema import ROOT, Key, Shape
 from pondflight.settings.spelling import intended
@@ -162,8 +162,8 @@ class _Draft:
         except UnicodeDecodeError:
             self._problems.append(f"{SECRET_FILE}: {path} is not a text file in UTF-8")
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "its name is not one of a file"
-            self._problems.append(f"{SECRET_FILE}: {path} cannot be read: {reason}")
+            why = reason(Path(path), error)
+            self._problems.append(f"{SECRET_FILE}: {path} cannot be read: {why}")
         else:
             self._put(_SECRET, secret, f"from the file that {SECRET_FILE} names")
 

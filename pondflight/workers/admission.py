@@ -204,7 +204,7 @@ class Admission:
         ticket.worker.since = self._runtime.monotonic()
         try:
             self._executor.submit(self._run_start, ticket)
-        except Exception as error:  # no thread can be started
+        except Exception as error:
             log.exception("a worker cannot be started")
             if ticket.spare is not None:
                 ticket.spare.claimed = False
@@ -218,6 +218,10 @@ class Admission:
             self._fulfil(ticket)
         except Crowded:
             crowded = True
+        except Exception as error:
+            log.exception("the start of a worker could not be brought to an end")
+            if not ticket.worker.settled.is_set():
+                self._roster.give_up(ticket.worker, leaf_of(error))
         finally:
             with self._roster.changed:
                 self._running -= 1
@@ -245,8 +249,8 @@ class Admission:
         stopping = any(worker.state is State.STOPPING for worker in self._roster.all())
         if self._making_room or (stopping and ticket.looked):
             return
-        self._making_room = True
         self._executor.submit(self._find_room, ticket)
+        self._making_room = True
 
     def _find_room(self, ticket: Ticket) -> None:
         try:

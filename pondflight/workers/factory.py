@@ -7,6 +7,7 @@ import hmac
 import json
 from pathlib import Path
 
+from pondflight.limits.headroom import Headroom
 from pondflight.settings import Settings
 from pondflight.workers.backends.base import Backend
 from pondflight.workers.backends.container import Layout
@@ -19,11 +20,11 @@ from pondflight.workers.provision import Provision
 _SHORTEST_ORPHAN_SECONDS = 600.0
 
 
-def create_backend(settings: Settings, secret: str) -> Backend:
+def create_backend(settings: Settings, secret: str, headroom: Headroom | None = None) -> Backend:
     """Return the backend that the settings name."""
     if settings.workers.backend == "process":
         directory = settings.duckdb.storage_directory
-        return ProcessBackend(Path(directory) if directory else None)
+        return ProcessBackend(Path(directory) if directory else None, headroom)
     # Here, since the client takes its time to be imported.
     from pondflight.workers.backends.docker import DockerBackend  # noqa: PLC0415
     from pondflight.workers.backends.docker_api import DockerApi  # noqa: PLC0415

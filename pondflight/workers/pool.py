@@ -187,6 +187,13 @@ class Pool:
         return not self._closing and self.backend.reachable and not self._readiness.problems
 
     @property
+    def shared(self) -> bool:
+        """Whether another proxy uses the workers too, as far as they have told."""
+        return self.backend.outlives_proxy and any(
+            worker.status.other_proxies for worker in self._roster.usable()
+        )
+
+    @property
     def problems(self) -> tuple[Problem, ...]:
         """What keeps new workers from starting; for operators."""
         return self._readiness.problems

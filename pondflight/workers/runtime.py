@@ -11,9 +11,10 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
+
+from pondflight.threads import started
 
 
 class Condition(AbstractContextManager[Any], Protocol):
@@ -135,8 +136,8 @@ class Machine:
         return threading.Thread(target=target, name=name, daemon=True)
 
     def executor(self, threads: int, name: str) -> Executor:
-        """Return a pool of threads."""
-        return ThreadPoolExecutor(threads, thread_name_prefix=name)
+        """Return a pool of threads that run already, so that none is missing later."""
+        return started(threads, name)
 
     def token(self) -> str:
         """Return random digits, from the operating system."""

@@ -121,3 +121,19 @@ def test_a_secret_file_with_a_byte_order_mark(tmp_path: Path) -> None:
     path.write_text(f"{SECRET}\r\n", "utf-8-sig")
     with pytest.raises(ConfigError, match="has a byte order mark in it"):
         load(None, {"JWT_SECRET_FILE": str(path)})
+
+
+def test_a_file_that_may_not_be_read_says_who_and_how(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    config.write_text("{}")
+    monkeypatch.setattr(Path, "read_text", denied)
+    with pytest.raises(
+        ConfigError, match=r"permission denied to user \d+: chmod go\+r config.yaml"
+    ):
+        load(config, {})
+    with pytest.raises(ConfigError, match=r"permission denied to user \d+: chmod go\+r secret"):
+        load(None, {"JWT_SECRET_FILE": "/run/secrets/secret"})

@@ -18,6 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
+from pondflight.errors import Unavailable
+from pondflight.limits.headroom import WORKER, Headroom
 from pondflight.serve.child import Child, environment
 from pondflight.workers.backends.base import (
     LOG_LINE_LENGTH,
@@ -41,6 +43,8 @@ log = logging.getLogger(__name__)
 
 _STOP_SECONDS = 5.0
 _PORT_SECONDS = 20.0
+_PIPES = 8
+"""Descriptors that a worker takes here: pipes to it, and a connection."""
 
 
 class ProcessBackend:
@@ -52,8 +56,9 @@ class ProcessBackend:
     name = "process"
     outlives_proxy = False
 
-    def __init__(self, storage: Path | None = None) -> None:
+    def __init__(self, storage: Path | None = None, headroom: Headroom | None = None) -> None:
         self._storage = storage
+        self._headroom = headroom or Headroom()
         self._root = ScratchRoot()
         self._lock = threading.Lock()
         self._names: set[str] = set()
@@ -76,6 +81,10 @@ class ProcessBackend:
     def start(self, spec: WorkerSpec) -> WorkerHandle:
         """Start a process and wait until it says where it listens."""
         storage = self._storage / spec.storage if self._storage and spec.storage else None
+        try:
+            self._headroom.require(WORKER, _PIPES)
+        except Unavailable as error:
+            raise StartFailed(error.message, [], advice=error.message) from None
         with self._lock:
             if spec.name in self._names:
                 raise NameTaken(spec.name)
@@ -90,7 +99,11 @@ class ProcessBackend:
             raise
         with self._lock:
             self._running[process.id] = process
-        threading.Thread(target=self._wait, args=(process,), daemon=True).start()
+        try:
+            threading.Thread(target=self._wait, args=(process,), daemon=True).start()
+        except RuntimeError:
+            self.stop(process.handle())
+            raise
         return process.handle()
 
     def stop(self, handle: WorkerHandle) -> None:
@@ -140,10 +153,16 @@ class ProcessBackend:
         """End all workers in parallel."""
         with self._lock:
             processes, self._running = list(self._running.values()), {}
-        threads = [threading.Thread(target=process.stop) for process in processes]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
+        started = []
+        for process in processes:
+            thread = threading.Thread(target=process.stop)
+            try:
+                thread.start()
+            except RuntimeError:  # no thread is left
+                process.stop()
+            else:
+                started.append(thread)
+        for thread in started:
             thread.join()
         self._root.close()
 
@@ -181,7 +200,12 @@ class _Process:
         self._reader = threading.Thread(
             target=self._read_log, args=(self._child.errors,), daemon=True
         )
-        self._reader.start()
+        try:
+            self._reader.start()
+        except RuntimeError:
+            self._child.stop(0.0, by_signal=False)
+            self._clean()
+            raise
         self._port = self._await_port(self._child.output)
 
     @property
@@ -190,7 +214,9 @@ class _Process:
 
     def _await_port(self, pipe: IO[bytes]) -> int:
         """Return the port that the process names in its first line."""
-        said, _, _ = select.select([pipe], [], [], _PORT_SECONDS)
+        poll = select.poll()  # select() takes no descriptor above 1023
+        poll.register(pipe, select.POLLIN)
+        said = poll.poll(_PORT_SECONDS * 1000)
         line = pipe.readline(LOG_LINE_LENGTH) if said else b""
         try:
             return int(json.loads(line)["port"])
@@ -226,6 +252,9 @@ class _Process:
     def stop(self) -> None:
         self._child.stop(_STOP_SECONDS)
         self._reader.join(timeout=1)
+        self._clean()
+
+    def _clean(self) -> None:
         self._child.output.close()
         self._child.errors.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
