@@ -254,7 +254,7 @@ def _user(call: Call) -> User:
 
 
 class _NeverSent(Unavailable):
-    """The worker had died before the call was sent: it may be sent to the next."""
+    """The worker had died before the call was sent, or has refused it: the next may get it."""
 
 
 class _worker_errors:  # noqa: N801  reads as a noun where it is used
@@ -284,6 +284,9 @@ class _worker_errors:  # noqa: N801  reads as a noun where it is used
             if not isinstance(leaf, NotConnected) and not self.unheard:
                 self._pool.told(user, session)  # that is being done
             raise _NeverSent(told.message) if isinstance(leaf, NotConnected) else told from error
+        if isinstance(leaf, Unavailable) and leaf.message == control.RETIRED:
+            self._pool.refused(self._lease)
+            raise _NeverSent(leaf.message, retry_after=1.0) from error
         if isinstance(leaf, Unauthenticated):
             raise Internal("the worker does not accept this server's credential") from error
         if isinstance(leaf, Cancelled) and not leaf.message.startswith(_CANCELLED):
