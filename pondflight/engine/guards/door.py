@@ -10,8 +10,8 @@ import threading
 import time
 
 from pondflight import control
+from pondflight.engine.guards.callers import Call
 from pondflight.errors import Unavailable
-from pondflight.flightsql import Call
 
 
 class Door:
