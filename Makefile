@@ -21,7 +21,7 @@ USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run pages ui test truth integration integration-docker dist lint format bench lock reference clean
+.PHONY: help run pages ui test simulate truth integration integration-docker dist lint format bench lock reference clean
 .DELETE_ON_ERROR:
 
 help: ## show what make can do
@@ -35,6 +35,10 @@ ui: $(VENV)/run.stamp ## build the pages (again), and fail if that fails
 
 test: $(VENV)/dev.stamp ## install what is missing and run the tests, on all cores
 	@$(BIN)/pytest --numprocesses auto --durations 10 $(ARGS)
+
+SEEDS ?= 1000
+simulate: $(VENV)/dev.stamp ## run the pool in a simulation of everything that breaks: SEEDS=10000, ARGS=--large
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
 # One of them: make integration SUITE=integration/http
 SUITE ?= integration --ignore integration/docker

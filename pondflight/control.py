@@ -68,9 +68,9 @@ first message, nor any unary call."""
 STATUS = "pondflight.status"
 """The body is the id of the proxy that asks; with a minus before it, it asks for the last time.
 Answers ``{"owner": key, "running": n, "idle_seconds": s, "sessions": n, "rss_bytes": n,
-"cpu_seconds": s, "other_proxies": n, "missing_walls": [text]}``; ``owner`` is empty while the
-worker is nobody's, other proxies are those that asked within 30 s, and walls are those of the
-operating system (``engine.guards.confinement``)."""
+"cpu_seconds": s, "other_proxies": n, "missing_walls": [text], "retired": bool}``; ``owner`` is
+empty while the worker is nobody's, other proxies are those that asked within 30 s, walls are those
+of the operating system (``engine.guards.confinement``), and for ``retired`` see ``RETIRE``."""
 
 POOL_STATUS = "pondflight.pool_status"
 """To the proxy, by an administrator. Answers ``{"ready": bool, "active": n, "total_spawned": n,
@@ -105,6 +105,14 @@ all workers, with ``worker`` (its id) and ``user`` in each."""
 CANCEL_STATEMENT = "pondflight.cancel_statement"
 """To a worker: ``{"statement": id}``; to the proxy, by an administrator: ``{"worker": id,
 "statement": id}``. Answers ``{"cancelled": bool}``."""
+
+RETIRE = "pondflight.retire"
+"""To a worker: ``{"quiet": s}``. If no user's call runs, nor has for so long, it takes none any
+more and can be ended; every later one gets UNAVAILABLE with ``RETIRED``. Answers ``{"retired":
+bool}``."""
+
+RETIRED = "this worker is being ended, and the call has not been run: try again"
+"""What a call is refused with that came too late. The proxy sends it to the next worker."""
 
 GATES = 4
 """Ports of its own that a worker connects to for each server database: for its ATTACH, and for the

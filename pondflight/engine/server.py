@@ -27,6 +27,7 @@ from pondflight.engine.execution.statements import Statements
 from pondflight.engine.execution.user_calls import UserCalls
 from pondflight.engine.guards.breakdown import Breakdown
 from pondflight.engine.guards.callers import Call, CredentialCheck, WorkerCall
+from pondflight.engine.guards.door import Door
 from pondflight.engine.guards.functions import BuiltIn
 from pondflight.engine.guards.journal import Journal
 from pondflight.engine.guards.ownership import Ownership
@@ -112,6 +113,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             ),
         )
         self._ownership = Ownership()
+        self._door = Door()
         self._proxies = Proxies()
         self._check = CredentialCheck(credential_sha256)
         self._stop = threading.Event()
@@ -136,6 +138,8 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             )
         if self.breakdown.has_happened:
             raise Unavailable("your worker is being replaced: try again", retry_after=1.0)
+        if call.identity.call_id is not None:
+            self._door.enter(call)
         tracing.watch(call)
 
     def close(self) -> None:
@@ -202,7 +206,9 @@ class EngineServer(FlightSqlServer[WorkerCall]):
         answer = dispatch.do_action(self._handler, call, request)
         return [] if answer is None else [answer]
 
-    def _control(self, kind: str, body: bytes) -> dict[str, Any] | None:
+    def _control(  # noqa: PLR0911  one for each action
+        self, kind: str, body: bytes
+    ) -> dict[str, Any] | None:
         match kind:
             case control.CONFIGURE:
                 return self._ownership.configure(json.loads(body), self._configure)
@@ -210,6 +216,8 @@ class EngineServer(FlightSqlServer[WorkerCall]):
                 return {"cancelled": self._cancel(body.decode())}
             case control.STATUS:
                 return self._status(body.decode())
+            case control.RETIRE:
+                return {"retired": self._door.close(float(json.loads(body)["quiet"]))}
             case control.STATEMENTS:
                 return {"statements": self._journal.show(json.loads(body)["text"])}
             case control.CANCEL_STATEMENT:
@@ -253,6 +261,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             "cpu_seconds": time.process_time(),
             "other_proxies": self._proxies.hear(proxy),
             "missing_walls": self._missing_walls,
+            "retired": self._door.closed,
         }
 
     def explain(self, error: PondflightError) -> PondflightError:

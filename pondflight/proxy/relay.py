@@ -7,18 +7,15 @@ for its first message.
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Self, TypeVar
 
 import pyarrow as pa
 from pyarrow import flight
 
-from pondflight import control, threads
+from pondflight import control
 from pondflight.errors import (
     Cancelled,
     Internal,
@@ -32,11 +29,11 @@ from pondflight.flightsql import commands as c
 from pondflight.flightsql.status import ConnectionLost, NotConnected, from_pyarrow
 from pondflight.flightsql.uploads import abandon
 from pondflight.proxy import statement_metrics as meter
+from pondflight.proxy.aside import SECONDS, Aside
 from pondflight.proxy.callers import Call
 from pondflight.workers.pool import Pool, User
 from pondflight.workers.worker import Lease
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 _EMPTY = pa.schema([])
 _NO_MORE: Mapping[str, str] = MappingProxyType({})
@@ -49,11 +46,11 @@ class Relay:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._aside = threads.started(4, "relay-aside")
+        self._aside = Aside()
 
     def close(self) -> None:
         """Shut down the threads without waiting for them."""
-        self._aside.shutdown(wait=False, cancel_futures=True)
+        self._aside.close()
 
     def key(self, call: Call) -> str:
         """Return the key of the caller's worker."""
@@ -94,19 +91,15 @@ class Relay:
         lease = self._pool.lease_running(_user(call))
         if lease is None:
             return
-        options = lease.worker.options(session=call.identity.session)
+        options = lease.worker.options(session=call.identity.session, timeout=SECONDS)
 
         def send() -> None:
             try:
                 list(lease.worker.client.do_action(flight.Action(kind, body), options))
-            except Exception as error:  # noqa: BLE001  nobody waits for it
-                log.debug("%s was not passed on: %s", kind, error)
             finally:
                 lease.release()
 
-        try:
-            self._aside.submit(send)
-        except RuntimeError:  # shut down
+        if not self._aside.submit(lease.worker.generation, send):
             lease.release()
 
     def has_worker(self, call: Call) -> bool:
@@ -209,15 +202,16 @@ class Relay:
 class _Once:
     """Tells the worker of a cancellation, again and again, but not twice at the same time."""
 
-    def __init__(self, executor: ThreadPoolExecutor, lease: Lease) -> None:
-        self._executor = executor
+    def __init__(self, aside: Aside, lease: Lease) -> None:
+        self._aside = aside
         self._lease = lease
         self._under_way = threading.Lock()
 
     def __call__(self) -> None:
-        if self._under_way.acquire(blocking=False):
-            with contextlib.suppress(RuntimeError):  # shut down
-                self._executor.submit(self._tell)
+        if self._under_way.acquire(blocking=False) and not self._aside.submit(
+            self._lease.worker.generation, self._tell
+        ):
+            self._under_way.release()
 
     def _tell(self) -> None:
         try:
@@ -254,7 +248,7 @@ def _user(call: Call) -> User:
 
 
 class _NeverSent(Unavailable):
-    """The worker had died before the call was sent: it may be sent to the next."""
+    """The worker had died before the call was sent, or has refused it: the next may get it."""
 
 
 class _worker_errors:  # noqa: N801  reads as a noun where it is used
@@ -284,6 +278,9 @@ class _worker_errors:  # noqa: N801  reads as a noun where it is used
             if not isinstance(leaf, NotConnected) and not self.unheard:
                 self._pool.told(user, session)  # that is being done
             raise _NeverSent(told.message) if isinstance(leaf, NotConnected) else told from error
+        if isinstance(leaf, Unavailable) and leaf.message == control.RETIRED:
+            self._pool.refused(self._lease)
+            raise _NeverSent(leaf.message, retry_after=1.0) from error
         if isinstance(leaf, Unauthenticated):
             raise Internal("the worker does not accept this server's credential") from error
         if isinstance(leaf, Cancelled) and not leaf.message.startswith(_CANCELLED):

@@ -129,7 +129,13 @@ class Admission:
                         self._expire(looked - before)
                 except Exception:
                     log.exception("the queue of starts could not be served")
-                self._roster.changed.wait(_LOOK_SECONDS if self._queue else _PAUSE_SECONDS)
+                self._roster.changed.wait(self._pause())
+
+    def _pause(self) -> float:
+        """Seconds until the next look is due, if nothing happens before."""
+        until_warm = self._warm_after - self._runtime.monotonic()
+        soon = until_warm if 0.0 < until_warm < _PAUSE_SECONDS else _PAUSE_SECONDS
+        return _LOOK_SECONDS if self._queue else soon
 
     def _expire(self, seconds: float) -> None:
         """Turn away who has waited for room for too long; it is ``seconds`` since the last look."""
@@ -177,7 +183,7 @@ class Admission:
             and self._below_limit()
         ):
             worker = Worker(self._runtime, "", generation=self._runtime.token())
-            self._roster.spares.add(worker)
+            self._roster.spares.append(worker)
             self._run(Ticket(worker, None))
 
     def _below_limit(self) -> bool:

@@ -43,6 +43,7 @@ class Adoption:
         self._runtime = runtime
         self._seen_since: dict[str, float] = {}
         self._odd_since: dict[str, float] = {}
+        self._silent_since: dict[str, float] = {}
 
     def connect(self, handle: WorkerHandle) -> Connection:
         """A connection to a worker of this deployment; nothing is sent yet.
@@ -55,17 +56,17 @@ class Adoption:
         return self._settings.engine.connect(handle.location, credential)
 
     def age(self, handle: WorkerHandle) -> float:
-        """Seconds since it was created; never less than since it was first seen here.
+        """Seconds since it was first seen here.
 
-        The clock may have been set back since, or that of another host may be ahead.
+        No clock is asked when it was created: one that is set while another proxy starts a worker,
+        or that of another host, would make it look old and half started, and it would be removed.
         """
         now = self._runtime.monotonic()
-        seen = self._seen_since.setdefault(handle.generation, now)
-        return max(now - seen, self._runtime.time() - handle.created)
+        return now - self._seen_since.setdefault(handle.generation, now)
 
     def forget_all_but(self, generations: Container[str]) -> None:
         """Forget when workers that are gone were first seen."""
-        for since in (self._seen_since, self._odd_since):
+        for since in (self._seen_since, self._odd_since, self._silent_since):
             for generation in [g for g in list(since) if g not in generations]:
                 since.pop(generation, None)
 
@@ -93,12 +94,14 @@ class Adoption:
         try:
             status = connection.status(timeout=_STATUS_SECONDS)
         except PondflightError:
-            # Perhaps only this proxy cannot reach it. Its user's next call will tell.
             connection.close()
+            if self._is_silent_for_long(handle) and not young:
+                self._remove(handle)
             return
+        self._silent_since.pop(handle.generation, None)
         if not self._is_in_order(handle, status):
             connection.close()
-            if not young and self._is_odd_for_long(handle):
+            if self._is_odd_for_long(handle) and not young:
                 self._remove(handle)
             return
         worker = Worker(self._runtime, handle.user)
@@ -116,9 +119,9 @@ class Adoption:
     def _is_in_order(self, handle: WorkerHandle, status: WorkerStatus) -> bool:
         """Whether it serves the user whom its name belongs to, or nobody if it is nobody's.
 
-        Otherwise its proxy went away in the middle of a start or of a claim.
+        Otherwise its proxy went away in the middle of a start, of a claim or of ending it.
         """
-        return status.owner is None or status.owner == handle.user
+        return not status.retired and (status.owner is None or status.owner == handle.user)
 
     def _is_odd_for_long(self, handle: WorkerHandle) -> bool:
         """Whether it was found out of order so long ago that no claim is under way any more.
@@ -130,6 +133,17 @@ class Adoption:
             self._settings.start_timeout
         )
 
+    def _is_silent_for_long(self, handle: WorkerHandle) -> bool:
+        """Whether it has not answered for so long that its start has failed, or that it hangs.
+
+        Perhaps only this proxy cannot reach it: one that reaches no worker at all removes none.
+        """
+        now = self._runtime.monotonic()
+        since = self._silent_since.setdefault(handle.generation, now)
+        return now - since >= self._settings.start_timeout and any(
+            worker.last_heard > since for worker in self._roster.usable()
+        )
+
     def _enroll(self, worker: Worker) -> bool:
         with self._roster.changed:
             if self._is_known(worker.handle):
@@ -139,7 +153,7 @@ class Adoption:
             if worker.key:
                 self._roster.users[worker.key] = worker
             else:
-                self._roster.spares.add(worker)
+                self._roster.spares.append(worker)
             self._roster.changed.notify_all()
         return True
 

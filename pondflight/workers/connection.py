@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from pyarrow import flight
 
 from pondflight import control
+from pondflight.errors import InvalidArgument, NotSupported
 from pondflight.flightsql import client, wire
 from pondflight.flightsql.status import from_pyarrow
 from pondflight.workers.losses import KeptSessions
@@ -54,6 +55,7 @@ class WorkerStatus:
     ``cpu_seconds``   since its start
     ``other_proxies`` that have asked for its status within 30 s
     ``missing_walls`` of the operating system around it, in words
+    ``retired``       it takes no statements any more, and waits for its end
     """
 
     owner: str | None = None
@@ -63,6 +65,7 @@ class WorkerStatus:
     cpu_seconds: float | None = None
     other_proxies: int = 0
     missing_walls: tuple[str, ...] = ()
+    retired: bool = False
 
 
 class Connection(Protocol):
@@ -100,6 +103,12 @@ class Connection(Protocol):
 
     def status(self, *, timeout: float = STATUS_SECONDS, last: bool = False) -> WorkerStatus:
         """Return what the worker reports about itself. ``last``: this proxy is about to end."""
+
+    def retire(self, quiet: float, *, timeout: float) -> bool:
+        """Let it take no more statements, if none runs or has run for ``quiet`` seconds.
+
+        Whether that is so, and it may be ended; True where it cannot say.
+        """
 
     def cancel(self, call_id: str) -> None:
         """Cancel the running call with this id."""
@@ -162,7 +171,16 @@ class ControlConnection:
             cpu_seconds=answer["cpu_seconds"],
             other_proxies=answer.get("other_proxies", 0),
             missing_walls=tuple(answer.get("missing_walls", ())),
+            retired=answer.get("retired", False),
         )
+
+    def retire(self, quiet: float, *, timeout: float) -> bool:
+        """Send ``control.RETIRE``; a worker of an older version, which does not know it, may go."""
+        body = json.dumps({"quiet": quiet}).encode()
+        try:
+            return bool(self._act(control.RETIRE, body, timeout)["retired"])
+        except (NotSupported, InvalidArgument):
+            return True
 
     def cancel(self, call_id: str) -> None:
         """Send ``control.CANCEL`` for the call with this id."""

@@ -107,6 +107,10 @@ class LoginConnection:
         self.ping(timeout=timeout)
         return WorkerStatus()
 
+    def retire(self, quiet: float, *, timeout: float) -> bool:
+        """Return True: the worker cannot be asked to take no more."""
+        return True
+
     def cancel(self, call_id: str) -> None:
         """Do nothing: the worker notices by itself that its client is gone."""
 

@@ -165,6 +165,11 @@ class Pool:
             "held in memory is gone; the next call starts a new one"
         )
 
+    def refused(self, lease: Lease) -> None:
+        """A leased worker takes no more statements: another proxy ends it."""
+        lease.worker.replaced = True
+        self._roster.retire(lease.worker, Reason.REMOVED)
+
     def told(self, user: User, session: str) -> Unavailable | None:
         """What a call of a session has to be told before it runs; once.
 

@@ -19,6 +19,8 @@ events = get_logger()
 
 _CONCURRENT_STOPS = 8
 _WITHDRAW_SECONDS = 10.0
+_QUIET_SECONDS = 0.1
+"""Between two calls of one statement."""
 _NOBODY = "nobody"
 """Owner of a warm worker that is to go. No user's key is spelled like this."""
 
@@ -34,7 +36,7 @@ class Roster:
     def __init__(self, backend: Backend, runtime: Runtime) -> None:
         self.changed = runtime.condition()
         self.users: dict[str, Worker] = {}
-        self.spares: set[Worker] = set()
+        self.spares: list[Worker] = []
         self.started = 0
         self.stopped: Counter[Reason] = Counter()
         self.losses = Losses()
@@ -86,11 +88,11 @@ class Roster:
             worker.settled.set()
             self.changed.notify_all()
 
-    def forget(self, spare: Worker) -> None:
-        """Remove a warm worker's entry after a user has claimed the worker."""
+    def forget(self, worker: Worker) -> None:
+        """Remove a worker's entry, but not the worker: it is in use elsewhere."""
         with self.changed:
-            spare.move(State.GONE)
-            self._remove(spare)
+            worker.move(State.GONE)
+            self._remove(worker)
             self.changed.notify_all()
 
     def let_go(self, spare: Worker) -> bool:
@@ -152,7 +154,7 @@ class Roster:
     def _end(self, worker: Worker) -> None:
         assert worker.ended is not None
         reason, end = worker.ended
-        if not worker.key and reason.spares_busy and not self._withdraw(worker):
+        if reason.spares_busy and not self._withdraw(worker):
             worker.close()
             self.forget(worker)
             return
@@ -180,13 +182,15 @@ class Roster:
             **extra,
         )
 
-    def _withdraw(self, spare: Worker) -> bool:
-        """Take a warm worker off the market; False if another proxy has claimed it.
+    def _withdraw(self, worker: Worker) -> bool:
+        """Let a worker take no more statements; False if another proxy uses or has claimed it.
 
-        It is claimed for nobody: whoever comes later is refused by the worker itself.
+        A warm one is claimed for nobody. Whoever comes later is refused by the worker itself.
         """
         try:
-            spare.connection.configure({}, owner=_NOBODY, timeout=_WITHDRAW_SECONDS)
+            if worker.key:
+                return worker.connection.retire(_QUIET_SECONDS, timeout=_WITHDRAW_SECONDS)
+            worker.connection.configure({}, owner=_NOBODY, timeout=_WITHDRAW_SECONDS)
         except PermissionDenied:
             return False
         except PondflightError:
@@ -194,7 +198,8 @@ class Roster:
         return True
 
     def _remove(self, worker: Worker) -> None:
-        self.spares.discard(worker)
+        if worker in self.spares:
+            self.spares.remove(worker)
         if self.users.get(worker.key) is worker:
             del self.users[worker.key]
 

@@ -63,6 +63,10 @@ _LONGEST_BACKOFF = 30.0
 _FORGET = 60.0
 
 
+class _Retired(Exception):
+    """The worker takes no more statements: another proxy was about to end it."""
+
+
 class Backoff:
     """Remembers the failed starts of users: the same error for a while, twice as long each time."""
 
@@ -186,7 +190,8 @@ class Starter:
     def _adopt(self, worker: Worker, user: User, deadline: float) -> bool:
         """Take over the worker that has the user's name; False if there is none any more.
 
-        One that has ended, that was left half started or that hangs is removed.
+        One that has ended, that takes no more statements, that was left half started or that hangs
+        is removed.
         """
         name, began = self._naming.of_user(worker.key), self._runtime.monotonic()
         patience = min(_HANGS_SECONDS, self._settings.start_timeout / 2)
@@ -194,8 +199,14 @@ class Starter:
             handle = self._backend.find(name)
             if handle is None:
                 return False
-            if handle.phase is Phase.RUNNING and self._try_adopt(worker, user, handle, deadline):
-                return True
+            try:
+                if handle.phase is Phase.RUNNING and self._try_adopt(
+                    worker, user, handle, deadline
+                ):
+                    return True
+            except _Retired:
+                self._backend.stop(handle)
+                return False
             old = self._adoption.age(handle) > self._settings.start_timeout
             hangs = handle.phase is Phase.RUNNING and self._runtime.monotonic() - began > patience
             if handle.phase is Phase.ENDED or (old and (hangs or handle.phase is Phase.CREATED)):
@@ -203,7 +214,7 @@ class Starter:
                 if handle.phase is not Phase.ENDED:  # else another proxy may be ending it
                     self._roster.count_stop(Reason.UNRESPONSIVE if hangs else Reason.LEFTOVER)
                 return False
-            if self._runtime.monotonic() >= deadline:
+            if self._runtime.monotonic() >= deadline + _LIFE_SIGN_SECONDS:  # it is old by then
                 raise StartFailed("the worker that exists does not answer", [])
             self._runtime.sleep(_NAME_SECONDS)
 
@@ -213,7 +224,9 @@ class Starter:
         except ConnectionLost:
             return False
         try:
-            connection.status()  # one that hangs is found sooner than by its configuration
+            # One that hangs is found sooner than by its configuration.
+            if connection.status().retired:
+                raise _Retired  # noqa: TRY301
             self._configure(connection, worker.key, user, deadline)
             connection.ping(timeout=self._left(deadline))
         except (ConnectionLost, DeadlineExceeded):
@@ -285,11 +298,20 @@ class Starter:
             self._configure_when_up(connection, worker.key, user, handle, deadline)
             connection.ping(timeout=self._left(deadline))
         except BaseException as error:
+            used = self._is_used(connection, error)
             connection.close()
             if isinstance(error, PermissionDenied) and not worker.key:
                 raise Crowded from error  # another proxy has found it, and claimed it already
-            raise self._cleared(handle, error) from error
+            raise (error if used else self._cleared(handle, error)) from error
         worker.attach(handle, connection)
+
+    def _is_used(self, connection: Connection, error: BaseException) -> bool:
+        """Whether another proxy has adopted it meanwhile, and runs statements on it."""
+        with contextlib.suppress(PondflightError):
+            return isinstance(error, Exception) and not connection.retire(
+                0.0, timeout=_LIFE_SIGN_SECONDS
+            )
+        return False
 
     def _connect(self, handle: WorkerHandle) -> Connection:
         """Connect to a worker that was just started, unless it has ended already."""
@@ -334,7 +356,9 @@ class Starter:
         connection.configure(configuration, owner=key, timeout=self._left(deadline))
 
     def _raise_if_ended(self, handle: WorkerHandle) -> None:
-        end = self._backend.exit_of(handle)
+        end = None
+        with contextlib.suppress(BackendUnreachable):  # then nobody knows, and it is asked again
+            end = self._backend.exit_of(handle)
         if end is not None:
             memory = ": out of memory (containers.memory_limit)" if end.out_of_memory else ""
             raise StartFailed(f"the worker ended with exit code {end.code}{memory}", [])

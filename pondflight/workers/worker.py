@@ -49,7 +49,8 @@ class Worker:
         self.failures = 0
         """Health checks that failed in a row."""
         self.replaced = False
-        """What answers there is not what was started: it knows no user, or is somebody else."""
+        """What answers there is not what was started: it knows no user, takes no more statements,
+        or is somebody else."""
         self.ended: tuple[Reason, WorkerExit] | None = None
         """Why it is ended, and how it ended if it did so by itself."""
         self.stop_failed = False
@@ -141,6 +142,9 @@ class Worker:
         if self.key and status.owner == "":
             self.replaced = True
             raise ConnectionLost("the worker was started anew")
+        if status.retired:
+            self.replaced = True
+            raise ConnectionLost("the worker is being ended by another proxy")
         now = self._runtime.monotonic()
         before, elapsed = self.status.cpu_seconds, now - self._sampled
         if status.cpu_seconds is not None and before is not None and elapsed > 0:

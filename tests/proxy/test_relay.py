@@ -201,6 +201,19 @@ def test_a_worker_killed_mid_stream_is_an_error_and_the_next_call_starts_another
     assert deployment.pool.stats() == {"active": 2, "total_spawned": 3, "total_stopped": 1}
 
 
+def test_a_statement_that_a_worker_refuses_since_it_is_being_ended_runs_on_the_next(
+    make_deployment: MakeDeployment, user: str
+) -> None:
+    deployment = make_deployment()
+    client = deployment.client(user)
+    assert client.rows("SELECT 1") == [(1,)]
+    # As another proxy does that shares the worker.
+    ((_, connection),) = deployment.pool.connections()
+    assert connection.retire(0.0, timeout=5)
+    assert client.rows("SELECT 2") == [(2,)]
+    assert deployment.pool.stats()["total_spawned"] == 2
+
+
 def test_a_slow_reader_does_not_fill_the_proxys_memory(shared: Deployment, user: str) -> None:
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096

@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from pyarrow import flight
 
 from pondflight.workers import admission
 from pondflight.workers.backends.base import WorkerHandle
@@ -15,7 +16,7 @@ from pondflight.workers.backends.process import ProcessBackend
 from pondflight.workers.connection import ControlConnection
 from pondflight.workers.pool import Pool, User
 from pondflight.workers.spec import WorkerSpec
-from pondflight.workers.states import Reason
+from pondflight.workers.states import Reason, State
 from tests.waiting import wait_until
 from tests.workers.conftest import MakePool, leased, stopped, visit
 
@@ -152,6 +153,25 @@ def test_worker_that_hangs_since_before_this_proxy_is_replaced(make_pool: MakePo
     two = make_pool(backend=backend, secret=SECRET, start_timeout=5.0, health_interval=60.0)
     assert visit(two, "ann") != first
     assert stopped(two, Reason.UNRESPONSIVE) == 1
+
+
+def test_worker_in_use_by_another_proxy_is_not_ended(pools: tuple[Pool, Pool]) -> None:
+    one, two = pools
+    shared = visit(two, "ann")
+    with leased(one, "ann") as lease:
+        call = lease.worker.options(call_id=lease.call_id)
+        info = lease.worker.client.get_flight_info(
+            flight.FlightDescriptor.for_command(b"SELECT * FROM range(10000000)"), call
+        )
+        reader = lease.worker.client.do_get(info.endpoints[0].ticket, call)
+        reader.read_chunk()
+        # Two has seen it idle a moment ago.
+        (worker,) = two._roster.users.values()
+        two._roster.retire(worker, Reason.IDLE_TIMEOUT)
+        wait_until(lambda: worker.state is State.GONE)
+        assert stopped(two, Reason.IDLE_TIMEOUT) == 0
+        assert sum(chunk.data.num_rows for chunk in reader) > 9_000_000
+    assert visit(two, "ann") == shared
 
 
 class Outliving(ProcessBackend):

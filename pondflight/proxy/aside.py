@@ -1,0 +1,65 @@
+"""Messages to workers that nobody waits for: cancels, and the closing of prepared statements.
+
+They must not wait for each other's workers. A worker that hangs holds one thread, however many
+messages there are for it, and each is given up after some seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+log = logging.getLogger(__name__)
+
+SECONDS = 5.0
+"""How long a message may take."""
+
+_THREADS = 64
+"""Workers that may hang at once before others wait; threads are made when they are needed."""
+_MOST_WAITING = 256
+"""Messages for one worker. What is more is dropped: a worker that is so far behind hangs."""
+
+
+class Aside:
+    """Sends messages in the background, one at a time to each worker."""
+
+    def __init__(self, threads: int = _THREADS) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="relay-aside")
+        self._lock = threading.Lock()
+        self._waiting: dict[str, deque[Callable[[], None]]] = {}
+
+    def submit(self, worker: str, send: Callable[[], None]) -> bool:
+        """Run ``send`` when it is the turn of this worker's; False if it never will be."""
+        with self._lock:
+            waiting = self._waiting.get(worker)
+            if waiting is not None:
+                if len(waiting) >= _MOST_WAITING:
+                    return False
+                waiting.append(send)
+                return True
+            try:
+                self._executor.submit(self._send_all, worker)
+            except RuntimeError:  # shut down, or no thread can be had
+                return False
+            self._waiting[worker] = deque([send])
+            return True
+
+    def close(self) -> None:
+        """Send nothing more; wait for nothing."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _send_all(self, worker: str) -> None:
+        while True:
+            with self._lock:
+                waiting = self._waiting[worker]
+                if not waiting:
+                    del self._waiting[worker]
+                    return
+                send = waiting.popleft()
+            try:
+                send()
+            except Exception as error:  # noqa: BLE001  nobody waits for it
+                log.debug("a message to a worker was lost: %s", error)

@@ -1,0 +1,1 @@
+"""Faults of our own processes, and what must happen: docs/reliability.md has the list."""

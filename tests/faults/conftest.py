@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from tests.proxy.conftest import fixture_make_deployment, fixture_user
+
+__all__ = ["fixture_make_deployment", "fixture_user"]
