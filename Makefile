@@ -85,7 +85,7 @@ lock: $(VENV)/dev.stamp ## write requirements/*.txt anew from pyproject.toml
 	$(LOCK) pyproject.toml --group integration --constraint requirements/dev.txt \
 		--output-file requirements/integration.txt
 	$(LOCK) --group pyproject.toml:tools --output-file requirements/tools.txt
-	$(LOCK) pyproject.toml --extra otel --extra redis $(SAME) --output-file requirements/image.txt
+	$(LOCK) pyproject.toml --extra kubernetes --extra otel --extra redis $(SAME) --output-file requirements/image.txt
 	$(LOCK) --group pyproject.toml:build $(SAME) --output-file requirements/build.txt
 
 reference: $(VENV)/dev.stamp ## write what is made from the code: the example configuration, docs

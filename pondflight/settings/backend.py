@@ -21,6 +21,9 @@ ONLY_CONTAINERS: Final = frozenset(
 )
 """Keys of ``containers`` that mean nothing to the backend process."""
 
+ONLY_DOCKER: Final = frozenset({"network", "publish", "pids_limit", "docker_host"})
+"""Keys of ``containers`` that mean nothing to the backend kubernetes."""
+
 _SOCKET = Path("/var/run/docker.sock")
 _SIGNS_OF_A_CONTAINER = (Path("/.dockerenv"), Path("/run/.containerenv"))
 
@@ -39,6 +42,8 @@ def choose(values: Mapping[str, Any], *, signed: bool) -> Choice:
     ``signed``: there is a configuration file or a JWT secret. Without either, this is the
     demonstration, and a Docker socket that happens to be there is not used.
     """
+    for key in _changed_pods(values):
+        return Choice("kubernetes", f"{key} is set")
     for key in _changed(values, ONLY_CONTAINERS):
         return Choice("docker", f"containers.{key} is set")
     if signed and any(sign.exists() for sign in _SIGNS_OF_A_CONTAINER):
@@ -52,11 +57,30 @@ def choose(values: Mapping[str, Any], *, signed: bool) -> Choice:
 def without_effect(values: Mapping[str, Any], backend: str) -> list[str]:
     """Return the configured settings (dotted) that ``backend`` ignores."""
     if backend == "process":
-        return [f"containers.{key}" for key in _changed(values, ONLY_CONTAINERS)]
+        ignored = [f"containers.{key}" for key in _changed(values, ONLY_CONTAINERS)]
+        return ignored + _changed_pods(values)
+    ignored = []
+    if backend == "kubernetes":
+        ignored += [f"containers.{key}" for key in _changed(values, ONLY_DOCKER)]
+    else:
+        ignored += _changed_pods(values)
     duckdb = values.get("duckdb")
     if isinstance(duckdb, Mapping) and duckdb.get("storage_directory"):
-        return ["duckdb.storage_directory"]
-    return []
+        ignored.append("duckdb.storage_directory")
+    return ignored
+
+
+def _changed_pods(values: Mapping[str, Any]) -> list[str]:
+    """Return the keys under ``kubernetes`` (dotted) whose value is not the default."""
+    given = values.get("kubernetes")
+    if not isinstance(given, Mapping):
+        return []
+    section = ROOT.find(("kubernetes",))
+    return [
+        f"kubernetes.{key}"
+        for key, value in given.items()
+        if key in section.children and value != section.children[key].default
+    ]
 
 
 def _changed(values: Mapping[str, Any], keys: Iterable[str]) -> list[str]:

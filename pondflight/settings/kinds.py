@@ -199,12 +199,12 @@ def _file(value: object) -> Path | None:
     return Path(text)
 
 
+BACKENDS = ("auto", "process", "docker", "kubernetes")
+
+
 def _backend(value: object) -> str:
     text = _text(value)
-    if text == "kubernetes":
-        later = "is not available in this version"
-        raise Refused(later)
-    if text not in {"auto", "process", "docker"}:
+    if text not in BACKENDS:
         raise Refused
     return text
 
@@ -385,7 +385,7 @@ Model = Annotated[
     BeforeValidator(_matching(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]*")),
     Accepts("the name of a model, of letters, digits and '_', '.', ':', '/', '@', '-'"),
 ]
-Backend = Annotated[str, BeforeValidator(_backend), Accepts("auto, process, docker")]
+Backend = Annotated[str, BeforeValidator(_backend), Accepts(", ".join(BACKENDS))]
 StatementText = Annotated[
     str, BeforeValidator(_matching("masked|full|none")), Accepts("masked, full, none")
 ]
@@ -402,6 +402,25 @@ Storage = Annotated[
 Scratch = Annotated[str, BeforeValidator(_one_of("memory", "disk")), Accepts("memory, disk")]
 Folder = Annotated[
     str | None, BeforeValidator(_folder), Accepts("the absolute path of a directory")
+]
+PullPolicy = Annotated[
+    Literal["IfNotPresent", "Always", "Never"],
+    Accepts("IfNotPresent, Always, Never"),
+]
+VolumeAccess = Annotated[
+    Literal["ReadWriteOncePod", "ReadWriteOnce"],
+    Accepts("ReadWriteOncePod, ReadWriteOnce"),
+]
+ShareOfCores = Annotated[
+    float | None,
+    BeforeValidator(lambda value: None if value is None else _cores(value)),
+    Accepts("a number of cores, such as 0.1; none: as much as the limit"),
+]
+ShareOfMemory = Annotated[
+    int | None,
+    BeforeValidator(lambda value: None if value is None else _memory(value)),
+    PlainSerializer(lambda value: None if value is None else format_size(value), when_used="json"),
+    Accepts(f"{SIZE}; none: as much as the limit"),
 ]
 Confinement = Annotated[
     Literal["required", "best_effort", "off"],

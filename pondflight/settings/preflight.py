@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from pondflight import extensions
@@ -16,9 +17,19 @@ from pondflight.settings.tree import Settings
 
 def problems(settings: Settings) -> list[str]:
     """One sentence for each thing that is missing. Containers bring their own."""
-    if settings.workers.backend != "process":
+    if settings.workers.backend == "docker":
         return [*_forbidden_socket(settings)]
+    if settings.workers.backend == "kubernetes":
+        return [*_missing_client()]
     return [*_missing_extensions(settings), *_missing_directory(settings)]
+
+
+def _missing_client() -> Iterator[str]:
+    if find_spec("kubernetes") is None:
+        yield (
+            "workers.backend: kubernetes needs the client library of that name: "
+            "pip install 'pondflight[kubernetes]' (the container image has it)"
+        )
 
 
 def _forbidden_socket(settings: Settings) -> Iterator[str]:

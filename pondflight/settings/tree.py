@@ -10,7 +10,14 @@ from collections import Counter
 from datetime import timedelta
 from typing import Annotated, Any, Self
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from pondflight import __version__
 from pondflight.settings.databases import AttachedDatabase, Extension, Surroundings
@@ -27,6 +34,7 @@ from pondflight.settings.http import (
     TrustedNetwork,
 )
 from pondflight.settings.kinds import (
+    Accepts,
     ApiKey,
     Backend,
     BaseUrl,
@@ -51,13 +59,24 @@ from pondflight.settings.kinds import (
     Patience,
     Port,
     Processes,
+    PullPolicy,
     Readable,
     Refused,
     Scratch,
     Section,
+    ShareOfCores,
+    ShareOfMemory,
     Sql,
     StatementText,
     Storage,
+    VolumeAccess,
+)
+from pondflight.settings.pods import (
+    NodeSelector,
+    ObjectName,
+    PodTemplate,
+    SecretName,
+    Toleration,
 )
 
 OUR_IMAGE = f"pondflight:{__version__}"
@@ -137,8 +156,9 @@ class Workers(Section):
 
     backend: Annotated[Backend, Env("WORKER_BACKEND")] = Field(
         default="auto",
-        description="How workers run: process (a subprocess of the proxy), docker (a container) or "
-        "auto. auto means docker if a setting is given that applies only to containers (such as "
+        description="How workers run: process (a subprocess of the proxy), docker (a "
+        "container), kubernetes (a pod) or auto. auto means kubernetes if a setting under "
+        "kubernetes is given; docker if one is given that applies only to containers (such as "
         "containers.network), or if pondflight itself runs in a container that was given a "
         "Docker engine (its socket, or DOCKER_HOST); otherwise process. The log says which was "
         "chosen, and why.",
@@ -264,6 +284,75 @@ class Containers(Section):
         return self
 
 
+class Kubernetes(Section):
+    """Pods of the backend kubernetes. Limits, image and scratch are those under containers."""
+
+    kubeconfig: File = Field(
+        default=None,
+        description="Kubeconfig file with the way to the API server. Without it: the service"
+        " account of the pod that pondflight runs in, else KUBECONFIG or ~/.kube/config.",
+    )
+    context: Annotated[str, BeforeValidator(str), Accepts("the name of a context, or none")] = (
+        Field(default="", description="Context of the kubeconfig file; none: its current one.")
+    )
+    namespace: Annotated[ObjectName, Env("WORKER_NAMESPACE")] = Field(
+        default="",
+        description="Namespace of the workers; none: that of pondflight's own pod, or of the"
+        " context.",
+    )
+    service_account: ObjectName = Field(
+        default="",
+        description="Service account of the workers. None of them gets its token.",
+    )
+    image_pull_policy: PullPolicy = Field(
+        default="IfNotPresent", description="When nodes pull containers.image."
+    )
+    image_pull_secrets: tuple[SecretName, ...] = Field(
+        default=(), description="Secrets with the credentials of the registry."
+    )
+    node_selector: NodeSelector = Field(
+        default={}, description="Labels of the nodes that may run workers."
+    )
+    tolerations: tuple[Toleration, ...] = Field(
+        default=(), description="Taints of nodes that may run workers nevertheless."
+    )
+    runtime_class: ObjectName = Field(
+        default="",
+        description="RuntimeClass of the workers, such as that of gVisor or Kata Containers.",
+    )
+    priority_class: ObjectName = Field(
+        default="", description="PriorityClass of the workers. Theirs should be below the proxy's."
+    )
+    user_namespaces: Flag = Field(
+        default=False,
+        description="Run each worker in a user namespace of its own (hostUsers: false). Needs"
+        " nodes that can do that; elsewhere pods do not start.",
+    )
+    cpu_request: ShareOfCores = Field(
+        default=None, description="Cores that the scheduler reserves for a worker."
+    )
+    memory_request: ShareOfMemory = Field(
+        default=None,
+        description="Memory that the scheduler reserves for a worker. With less than the limit,"
+        " a node may run out of memory, and end workers.",
+    )
+    lost_after: Duration = Field(
+        default=timedelta(seconds=30),
+        description="How long the node of a worker may be silent until the pod is given up.",
+    )
+    storage_class: ObjectName = Field(
+        default="",
+        description="StorageClass of users' volumes, where duckdb.storage is persistent; none:"
+        " the default of the cluster.",
+    )
+    storage_access: VolumeAccess = Field(
+        default="ReadWriteOncePod",
+        description="Access mode of users' volumes. ReadWriteOnce if the storage driver has no"
+        " ReadWriteOncePod.",
+    )
+    pod_template: PodTemplate = Field(default={}, description="What is added to each worker's pod.")
+
+
 class Sessions(Section):
     """Sessions, which hold one connection's temporary tables, SET, USE and transactions."""
 
@@ -301,7 +390,7 @@ class DuckDB(Section):
     )
     storage_directory: Folder = Field(
         default=None,
-        description="Directory for the files of persistent storage. The backend docker uses volumes"
+        description="Directory for the files of persistent storage. The other backends use volumes"
         " instead.",
     )
     storage_limit: Memory = Field(
@@ -498,6 +587,7 @@ class Settings(Section):
     caddy: Caddy = Caddy()
     workers: Workers = Workers()
     containers: Containers = Containers()
+    kubernetes: Kubernetes = Kubernetes()
     sessions: Sessions = Sessions()
     duckdb: DuckDB = DuckDB()
     security: Security = Security()
@@ -526,7 +616,7 @@ class Settings(Section):
         if engine == "pondflight":
             return self
         if self.workers.backend == "process":
-            raise Refused(f"cannot run a {engine}: use docker", key="workers.backend")
+            raise Refused(f"cannot run a {engine}: use docker or kubernetes", key="workers.backend")
         if self.workers.warm:
             raise Refused(f"must be 0 with a {engine}, which serves anyone", key="workers.warm")
         if self.containers.scratch == "disk":

@@ -126,7 +126,7 @@ class Adoption:
     def _is_odd_for_long(self, handle: WorkerHandle) -> bool:
         """Whether it was found out of order so long ago that no claim is under way any more.
 
-        A warm worker is told its user first and renamed then: another proxy may do so right now.
+        A warm worker is told its user first and claimed then: another proxy may do so right now.
         """
         now = self._runtime.monotonic()
         return now - self._odd_since.setdefault(handle.generation, now) >= (

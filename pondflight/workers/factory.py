@@ -17,6 +17,8 @@ from pondflight.workers.naming import instance_of
 from pondflight.workers.policy import PoolSettings
 from pondflight.workers.provision import Provision
 
+_CONCURRENT_STARTS = {"kubernetes": 32}
+"""Where the starts are other machines' work, more of them at a time do no harm to this one."""
 _SHORTEST_ORPHAN_SECONDS = 600.0
 
 
@@ -25,7 +27,11 @@ def create_backend(settings: Settings, secret: str, headroom: Headroom | None = 
     if settings.workers.backend == "process":
         directory = settings.duckdb.storage_directory
         return ProcessBackend(Path(directory) if directory else None, headroom)
-    # Here, since the client takes its time to be imported.
+    # Here, since the clients take their time to be imported.
+    if settings.workers.backend == "kubernetes":
+        from pondflight.workers.kubernetes.factory import create  # noqa: PLC0415
+
+        return create(settings, layout_of(settings), instance_of(secret, settings.workers.instance))
     from pondflight.workers.backends.docker import DockerBackend  # noqa: PLC0415
     from pondflight.workers.backends.docker_api import DockerApi  # noqa: PLC0415
 
@@ -53,6 +59,7 @@ def pool_settings(settings: Settings, secret: str) -> PoolSettings:
         max_lifetime=containers.max_lifetime.total_seconds(),
         queue_size=workers.queue_size,
         queue_timeout=workers.queue_timeout.total_seconds(),
+        concurrent_starts=_CONCURRENT_STARTS.get(workers.backend, 6),
         warm=workers.warm,
         keep_workers=workers.keep_on_exit,
     )
@@ -100,5 +107,9 @@ def spec_hash(settings: Settings, secret: str) -> str:
         entry["connection_string"] = database.connection_string.get_secret_value()
     if settings.duckdb.init_sql is not None:
         duckdb["init_sql"] = settings.duckdb.init_sql.get_secret_value()
-    data = json.dumps([containers, demo, duckdb, settings.sessions.model_dump(mode="json")])
+    pods = settings.kubernetes.model_dump(mode="json")
+    for name in ("kubeconfig", "context", "namespace"):
+        del pods[name]
+    parts = [pods] if settings.workers.backend == "kubernetes" else []
+    data = json.dumps([containers, *parts, demo, duckdb, settings.sessions.model_dump(mode="json")])
     return hmac.new(secret.encode(), data.encode(), hashlib.sha256).hexdigest()[:12]

@@ -2,7 +2,7 @@
 
 Two proxies may want the same at the same time. The name of the user's worker is the lock between
 them: only one container can have it, and who comes second adopts what the first has started. A
-warm worker is told its user before it is renamed, and refuses a second user from then on; so
+warm worker is told its user before it is claimed, and refuses a second user from then on; so
 it serves one user only, whatever proxies do at the same moment.
 """
 
@@ -169,7 +169,7 @@ class Starter:
         connection = spare.connection
         try:
             self._configure(connection, worker.key, user, deadline)
-            handle = self._backend.rename(spare.handle, self._naming.of_user(worker.key))
+            handle = self._backend.claim(spare.handle, self._naming.of_user(worker.key))
         except PermissionDenied:
             self._roster.forget(spare)  # another proxy was faster
             connection.close()

@@ -50,8 +50,20 @@ WRONG_VALUES = {
     "containers: {network: host}": "containers.network: 'host' would let workers at the host's own",
     "containers: {network: none}": "containers.network: 'none' has no way in",
     "containers: {image: '-x'}": "containers.image: '-x' is not accepted",
-    "workers: {backend: kubernetes}": "workers.backend: 'kubernetes' is not available in this"
-    " version (from FILE); accepted: auto, process, docker",
+    "workers: {backend: kubernets}": "workers.backend: 'kubernets' is not accepted (from FILE);"
+    " accepted: auto, process, docker, kubernetes",
+    "kubernetes: {node_selector: {disk: 1}}": "kubernetes.node_selector: a mapping has a value that"
+    " is no text: disk",
+    "kubernetes: {tolerations: [{name: a}]}": "kubernetes.tolerations[0]: a mapping cannot have"
+    " name",
+    "kubernetes: {pod_template: {spec: {hostNetwork: true}}}": "kubernetes.pod_template: a mapping"
+    " is not accepted: spec.hostNetwork cannot be set",
+    "kubernetes: {pod_template: {spec: {volumes: [{name: a, hostPath: {path: /}}]}}}": "kubernetes."
+    "pod_template: a mapping is not accepted: spec.volumes[].hostPath cannot be set",
+    "kubernetes: {pod_template: {metadata: {labels: {pondflight.user: a}}}}": "kubernetes."
+    "pod_template: a mapping is not accepted: metadata.labels: pondflight.user is",
+    "kubernetes: {image_pull_policy: Sometimes}": "kubernetes.image_pull_policy: 'Sometimes' is not"
+    " accepted",
     "workers: {warm: -1}": "workers.warm: -1 is not accepted (from FILE); accepted: a whole",
     "workers: {instance: 'a b'}": "workers.instance: 'a b' is not accepted",
     "containers: {engine: mysql}": "containers.engine: 'mysql' is not accepted (from FILE);"
@@ -82,8 +94,9 @@ WRONG_VALUES = {
     " drain_timeout, tls, allowed_hosts, trusted_proxies, cors_origins, not a list (from FILE)",
     "security: {rate_limit: fast}": "security.rate_limit must be a mapping with the keys"
     " requests_per_minute, burst_size, storage, not a string (from FILE)",
-    "- a": "the file must be a mapping with the keys server, caddy, workers, containers, sessions,"
-    " duckdb, security, auth, metrics, tracing, ai, console, not a list (from FILE)",
+    "- a": "the file must be a mapping with the keys server, caddy, workers, containers,"
+    " kubernetes, sessions, duckdb, security, auth, metrics, tracing, ai, console, not a list"
+    " (from FILE)",
     "server: {allowed_hosts: [a..b]}": "server.allowed_hosts[0]: 'a..b' is not accepted (from"
     " FILE); accepted: a host name, such as query.example.com, or *.example.com, or * for any",
     "server: {trusted_proxies: [10.0.0.0/33]}": "server.trusted_proxies[0]: '10.0.0.0/33' is not",
@@ -121,8 +134,8 @@ def test_wrong_value_is_named_with_its_key_and_what_is_accepted(
         ("PORT", "eighty", "server.port: 'eighty' is not accepted"),
         (
             "WORKER_BACKEND",
-            "kubernetes",
-            "workers.backend: 'kubernetes' is not available in this version",
+            "kubernets",
+            "workers.backend: 'kubernets' is not accepted",
         ),
         ("DOCKER_HOST", "npipe:////./pipe/docker", "containers.docker_host: *** is not accepted"),
         ("CONTAINER_CPU_LIMIT", "nan", "containers.cpu_limit: 'nan' is not accepted"),

@@ -315,9 +315,9 @@ class SimulatedBackend:
                 f"{dict(container.running)}"
             )
 
-    def rename(self, handle: WorkerHandle, name: str) -> WorkerHandle:
+    def claim(self, handle: WorkerHandle, name: str) -> WorkerHandle:
         """Rename it."""
-        with self._call("rename"):
+        with self._call("claim"):
             container = self.engine.containers.get(handle.id)
             if container is None:
                 raise NoSuchWorker(handle.id)

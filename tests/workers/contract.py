@@ -237,7 +237,7 @@ class BackendContract:
         assert sorted(results)[-5:] == ["taken"] * 5
         assert len(backend.list_workers()) == 1
 
-    def test_renamed_worker_is_the_same_worker(self, backend: Backend) -> None:
+    def test_claimed_worker_is_the_same_worker(self, backend: Backend) -> None:
         generation = secrets.token_hex(8)
         spare = make_spec(
             name=NAMING.of_spare(generation),
@@ -249,19 +249,19 @@ class BackendContract:
         assert handle.user == ""
         configured(handle, "")
         name = make_spec().name
-        renamed = backend.rename(handle, name)
-        assert (renamed.id, renamed.name, renamed.generation) == (handle.id, name, generation)
-        assert NAMING.of_user(renamed.user) == name
-        assert backend.list_workers() == [renamed]
+        claimed = backend.claim(handle, name)
+        assert (claimed.id, claimed.name, claimed.generation) == (handle.id, name, generation)
+        assert NAMING.of_user(claimed.user) == name
+        assert backend.list_workers() == [claimed]
         assert backend.find(handle.name) is None
-        assert backend.rename(handle, name) == renamed  # as another proxy may do for its user
-        connect(renamed).ping(timeout=5)
+        assert backend.claim(handle, name) == claimed  # as another proxy may do for its user
+        connect(claimed).ping(timeout=5)
         other = backend.start(make_spec())
         with pytest.raises(NameTaken):
-            backend.rename(other, name)
+            backend.claim(other, name)
         backend.stop(other)
         with pytest.raises(NoSuchWorker):
-            backend.rename(other, make_spec().name)
+            backend.claim(other, make_spec().name)
 
     # -- limits -------------------------------------------------------------------------------
 

@@ -120,10 +120,12 @@ class Backend(Protocol):
     def stop(self, handle: WorkerHandle) -> None:
         """End this very worker and all that it left. Not there any more is fine."""
 
-    def rename(self, handle: WorkerHandle, name: str) -> WorkerHandle:
-        """Give a worker another name; the one that it has already is fine.
+    def claim(self, handle: WorkerHandle, name: str) -> WorkerHandle:
+        """Make a warm worker the one of the user whom ``name`` belongs to; its new handle.
 
-        Raises ``NameTaken`` or ``NoSuchWorker``.
+        It is found under that name from then on, and under no other. The user's already is fine.
+        Raises ``NameTaken`` or ``NoSuchWorker``; the worker may then be claimed for good, and has
+        to be stopped.
         """
 
     def list_workers(self) -> list[WorkerHandle]:

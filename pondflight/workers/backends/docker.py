@@ -125,8 +125,8 @@ class DockerBackend:
         """Kill the container and remove it."""
         self._remove(handle.id)
 
-    def rename(self, handle: WorkerHandle, name: str) -> WorkerHandle:
-        """Give a container another name. By its id: a name may be another's by now."""
+    def claim(self, handle: WorkerHandle, name: str) -> WorkerHandle:
+        """Rename a container. By its id: a name may be another's by now."""
         try:
             self._api.call(lambda client: client.rename(handle.id, name))
         except NotFound as error:

@@ -115,7 +115,7 @@ class ProcessBackend:
             with self._lock:
                 self._names.discard(process.name)
 
-    def rename(self, handle: WorkerHandle, name: str) -> WorkerHandle:
+    def claim(self, handle: WorkerHandle, name: str) -> WorkerHandle:
         """Give a worker another name in this process's table."""
         with self._lock:
             process = self._running.get(handle.id)

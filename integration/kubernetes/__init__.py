@@ -1,0 +1,1 @@
+"""A real Kubernetes, and the suites that need one."""

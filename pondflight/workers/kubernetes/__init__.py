@@ -1,0 +1,1 @@
+"""Workers as Kubernetes pods: any number of proxies, any number of nodes, no scheduler of ours."""

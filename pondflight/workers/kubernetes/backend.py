@@ -1,0 +1,385 @@
+"""Workers as pods, one for each user, in one namespace. Any number of proxies share them.
+
+Kubernetes keeps all that has to be remembered. A pod has its user's name, which only one can have
+at a time: whoever comes second adopts it. A pod cannot be renamed, so a warm one is claimed by a
+Lease of the user's name (``claims``), and by a label.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from pondflight.telemetry.logs import Event, get_logger
+from pondflight.workers.backends.base import (
+    BackendError,
+    BackendUnreachable,
+    ExitCallback,
+    NameTaken,
+    NoRoom,
+    Phase,
+    Problem,
+    StartFailed,
+    WorkerExit,
+    WorkerHandle,
+    last_lines,
+)
+from pondflight.workers.backends.container import GENERATION, INSTANCE, Layout
+from pondflight.workers.kubernetes import pod as pods
+from pondflight.workers.kubernetes.api import ApiError, KubernetesApi
+from pondflight.workers.kubernetes.checks import check
+from pondflight.workers.kubernetes.claims import Claims
+from pondflight.workers.kubernetes.pod import Placement
+from pondflight.workers.kubernetes.watch import Watch
+from pondflight.workers.naming import is_worker, user_in
+from pondflight.workers.spec import WorkerSpec
+
+events = get_logger()
+
+_PAGE = 500
+_TRIES = 3
+_LOOK_SECONDS = 1.0
+_GONE_SECONDS = 8.0
+_SHORTEST, _LONGEST = 0.02, 0.5
+
+
+class KubernetesBackend:
+    """Pods of one deployment (``instance``). ``start_seconds`` is how long one may take to run."""
+
+    name = "kubernetes"
+    outlives_proxy = True
+
+    def __init__(
+        self,
+        api: KubernetesApi,
+        layout: Layout,
+        instance: str,
+        placement: Placement | None = None,
+        *,
+        start_seconds: float = 30.0,
+    ) -> None:
+        self.layout = layout
+        self.placement = placement or Placement()
+        self._api = api
+        self._instance = instance
+        self._start_seconds = start_seconds
+        self._claims = Claims(api, instance)
+        self._watch = Watch(api, instance)
+        self._foreign: set[str] = set()
+        self._foreign_lock = threading.Lock()
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the API server has answered recently."""
+        return self._api.reachable
+
+    def on_exit(self, callback: ExitCallback) -> None:
+        """Do nothing: ends are found by asking, not reported."""
+
+    # -- starting and ending ------------------------------------------------------------------
+
+    def start(self, spec: WorkerSpec) -> WorkerHandle:
+        """Create a pod, and wait until it runs.
+
+        It is created with a gate, so that it is not scheduled before it is clear that there is
+        room, and that no other worker is its user's.
+        """
+        self._require_files(spec)
+        deadline = time.monotonic() + self._start_seconds
+        pod = self._create(spec)
+        try:
+            with _as_failure():
+                self._require_room(spec)
+                self._require_no_rival(spec, pod)
+                if pods.needs_secret(spec, self.layout):
+                    self._api.create(self._api.path("secrets"), pods.secret(spec, pod))
+                self._admit(pod)
+            return self._running(pod, deadline)
+        except BaseException:
+            with contextlib.suppress(BackendError, ApiError):
+                self._delete(pod["metadata"]["name"], pod["metadata"]["uid"])
+            raise
+
+    def _require_files(self, spec: WorkerSpec) -> None:
+        """Raise ``StartFailed`` for a database file that no volume of the template brings."""
+        mounts = self.placement.mounted
+        for file in spec.files:
+            if not any(Path(file.path).is_relative_to(mount) for mount in mounts):
+                raise StartFailed(
+                    f"the database file {file.path} is one of a host, and a pod has none of those: "
+                    "bring it by a volume of kubernetes.pod_template",
+                    [],
+                )
+
+    def _create(self, spec: WorkerSpec) -> dict[str, Any]:
+        body = pods.manifest(spec, self.layout, self.placement)
+        try:
+            with _as_failure():
+                if spec.storage:
+                    self._require_volume(spec)
+                return self._create_pod(spec, body)
+        except BackendUnreachable:
+            # It may have been made all the same.
+            with contextlib.suppress(BackendError, ApiError):
+                found = self._look(spec.name)
+                if found and found["metadata"]["labels"].get(GENERATION) == spec.generation:
+                    self._delete(spec.name, found["metadata"]["uid"])
+            raise
+
+    def _create_pod(self, spec: WorkerSpec, body: dict[str, Any]) -> dict[str, Any]:
+        for attempt in range(_TRIES):
+            try:
+                return self._api.create(self._api.path("pods"), body)
+            except ApiError as error:
+                if error.reason == "AlreadyExists":
+                    raise NameTaken(spec.name) from error
+                # Two creations at once under one quota: the second is to try again.
+                if error.status != HTTPStatus.CONFLICT or attempt == _TRIES - 1:
+                    raise
+        raise AssertionError
+
+    def _require_volume(self, spec: WorkerSpec) -> None:
+        claim = pods.volume_claim(spec, self.layout, self.placement)
+        path = self._api.path("persistentvolumeclaims")
+        if self._api.find(f"{path}/{claim['metadata']['name']}") is None:
+            try:
+                self._api.create(path, claim)
+            except ApiError as error:
+                if error.reason != "AlreadyExists":
+                    raise
+
+    def _require_room(self, spec: WorkerSpec) -> None:
+        """Give way if there is one too many, now that this one is there for all to see.
+
+        Of all who create at the same moment, whoever looks last sees all others; so the rule that
+        all give way who see one too many lets no one too many through. Counting costs something,
+        so it is done only where all pods of the namespace together might be too many.
+        """
+        path = self._api.path("pods")
+        first = self._api.get(path, limit=1)
+        if len(first["items"]) + first["metadata"].get("remainingItemCount", 0) <= spec.most:
+            return
+        there = [worker for worker in self.list_workers() if worker.phase is not Phase.ENDED]
+        if len(there) > spec.most:
+            raise NoRoom
+
+    def _require_no_rival(self, spec: WorkerSpec, pod: Mapping[str, Any]) -> None:
+        """Give way to a warm worker that is being claimed for the same user; see ``claim``."""
+        if spec.user and any(
+            other["metadata"]["uid"] != pod["metadata"]["uid"] for other in self._of(spec.user)
+        ):
+            raise NameTaken(spec.name)
+
+    def _admit(self, pod: Mapping[str, Any]) -> None:
+        self._api.merge(
+            self._api.path("pods", pod["metadata"]["name"]),
+            {"metadata": {"uid": pod["metadata"]["uid"]}, "spec": {"schedulingGates": []}},
+        )
+
+    def _running(self, pod: Mapping[str, Any], deadline: float) -> WorkerHandle:
+        name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+        while True:
+            # Looked at after each wait, and once a second whether or not the watch works.
+            self._watch.wait(name, min(_LOOK_SECONDS, max(_SHORTEST, deadline - time.monotonic())))
+            found = self._look(name)
+            if found is None or found["metadata"]["uid"] != uid:
+                raise StartFailed("the pod was removed before it ran", [])
+            worker = self._handle(found)
+            if worker.phase is not Phase.CREATED:
+                return worker
+            why, hopeless = pods.stuck(found)
+            if hopeless or time.monotonic() >= deadline:
+                raise StartFailed(
+                    f"the pod {name} does not run: {why or 'it is not started in time'}"
+                    f"{_advice(why)}",
+                    [],
+                )
+
+    def stop(self, handle: WorkerHandle) -> None:
+        """Delete the pod, and wait until it is gone."""
+        name, uid = pods.pod_and_uid(handle)
+        try:
+            self._delete(name, uid)
+            user = handle.name if user_in(handle.name) else ""
+            if user and user != name:
+                self._claims.release(user, handle.id)
+        except ApiError as error:
+            raise BackendUnreachable(error.message) from error
+
+    def _delete(self, name: str, uid: str) -> None:
+        """Delete a pod; forget it if its node does not answer, unless it holds a volume."""
+        path = self._api.path("pods", name)
+        if not self._api.delete(path, uid=uid, grace=1):
+            return
+        deadline, pause = time.monotonic() + _GONE_SECONDS, _SHORTEST
+        while (found := self._look(name)) is not None and found["metadata"]["uid"] == uid:
+            if time.monotonic() > deadline:
+                if any("persistentVolumeClaim" in one for one in found["spec"].get("volumes", ())):
+                    raise BackendUnreachable(
+                        f"the node of the pod {name} does not answer; its volume may be in use "
+                        "there, so it is not given to another pod (see 'A node is lost' in "
+                        "docs/kubernetes.md)"
+                    )
+                self._api.delete(path, uid=uid, grace=0)
+                return
+            time.sleep(pause)
+            pause = min(_LONGEST, pause * 1.5)
+
+    def claim(self, handle: WorkerHandle, name: str) -> WorkerHandle:
+        """Make a warm worker its user's, by a Lease of that name and a label.
+
+        Who starts a pod looks for the label after the creation, and who claims one looks for the
+        pod after the label: so of the two at least one sees the other, and gives way.
+        """
+        try:
+            return self._handle(self._claims.take(handle, name))
+        except ApiError as error:
+            raise BackendUnreachable(error.message) from error
+
+    # -- looking ------------------------------------------------------------------------------
+
+    def list_workers(self) -> list[WorkerHandle]:
+        """The pods with this deployment's labels, in whatever state."""
+        found: dict[str, WorkerHandle] = {}
+        for pod in self._pages():
+            worker = self._ours(pod)
+            if worker is None:
+                continue
+            other = found.get(worker.name)
+            if other is None or pods.pod_and_uid(worker)[0] == worker.name:
+                found[worker.name] = worker
+        return list(found.values())
+
+    def find(self, name: str) -> WorkerHandle | None:
+        """The pod that has ``name`` now, or was claimed for it."""
+        user = user_in(name)
+        try:
+            if user:
+                there = self._of(user)
+            else:
+                pod = self._look(name)
+                there = [pod] if pod else []
+        except ApiError as error:
+            raise BackendUnreachable(error.message) from error
+        workers = [w for pod in there if (w := self._ours(pod)) is not None and w.name == name]
+        # Its own name goes before a claim, which gives way to it.
+        workers.sort(key=lambda worker: pods.pod_and_uid(worker)[0] != name)
+        return workers[0] if workers else None
+
+    def exit_of(self, handle: WorkerHandle) -> WorkerExit | None:
+        """Return how the pod ended."""
+        name, uid = pods.pod_and_uid(handle)
+        pod = self._look(name)
+        if pod is None or pod["metadata"]["uid"] != uid:
+            return WorkerExit()
+        if pods.phase_of(pod) is not Phase.ENDED:
+            return None
+        end = pods.terminated(pod)
+        return WorkerExit(end.get("exitCode"), end.get("reason") == "OOMKilled")
+
+    def logs(self, handle: WorkerHandle) -> list[str]:
+        """The last lines that the worker wrote; none if its node cannot be asked."""
+        name, uid = pods.pod_and_uid(handle)
+        pod = self._look(name)
+        if pod is None or pod["metadata"]["uid"] != uid:
+            return []
+        try:
+            path = f"{self._api.path('pods', name)}/log"
+            return last_lines(self._api.text(path, container=pods.CONTAINER, tailLines=20))
+        except (ApiError, BackendUnreachable):
+            return []
+
+    def check(self) -> list[Problem]:
+        """Whether the API server answers, permits what is needed, and would take a worker."""
+        return check(self._api, self.layout, self.placement, self._instance)
+
+    def close(self) -> None:
+        """Let go of the connections; the pods go on."""
+        self._watch.close()
+        self._api.close()
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _look(self, name: str) -> dict[str, Any] | None:
+        try:
+            return self._api.find(self._api.path("pods", name))
+        except ApiError as error:
+            raise BackendUnreachable(error.message) from error
+
+    def _of(self, user: str) -> list[dict[str, Any]]:
+        """The pods of a user; at most one, but for a moment."""
+        wanted = pods.selector(self._instance, user)
+        found: list[dict[str, Any]] = self._api.get(self._api.path("pods"), labelSelector=wanted)[
+            "items"
+        ]
+        return found
+
+    def _pages(self) -> Iterator[dict[str, Any]]:
+        """All pods, a page at a time; from the beginning if the list grew old meanwhile."""
+        path, wanted = self._api.path("pods"), pods.selector(self._instance)
+        for attempt in range(_TRIES):
+            token = ""
+            try:
+                while True:
+                    query = {"continue": token} if token else {}
+                    page = self._api.get(path, labelSelector=wanted, limit=_PAGE, **query)
+                    yield from page["items"]
+                    token = page["metadata"].get("continue", "")
+                    if not token:
+                        return
+            except ApiError as error:
+                if error.status != HTTPStatus.GONE or attempt == _TRIES - 1:
+                    raise BackendUnreachable(error.message) from error
+
+    def _handle(self, pod: Mapping[str, Any]) -> WorkerHandle:
+        return pods.handle_of(pod, self.layout.engine.port, self._api.skew)
+
+    def _ours(self, pod: Mapping[str, Any]) -> WorkerHandle | None:
+        """The worker that a pod is; None for what only looks like one. That is logged once."""
+        try:
+            worker = self._handle(pod)
+            own, _ = pods.pod_and_uid(worker)
+            mine = pod["metadata"]["labels"][INSTANCE] == self._instance
+        except (AttributeError, LookupError, TypeError, ValueError):
+            pass
+        else:
+            if (
+                mine
+                and worker.generation
+                and all(is_worker(name, self._instance) for name in (own, worker.name))
+            ):
+                return worker
+        uid = str(pod.get("metadata", {}).get("uid", ""))
+        with self._foreign_lock:
+            known = uid in self._foreign
+            self._foreign.add(uid)
+        if not known:
+            events.warning(Event.CONTAINER_FOREIGN, container_id=uid)
+        return None
+
+
+@contextlib.contextmanager
+def _as_failure() -> Iterator[None]:
+    """What the API server refuses of a start is the reason for its failure."""
+    try:
+        yield
+    except ApiError as error:
+        raise StartFailed(f"{error.message}{_advice(error.message)}", []) from error
+
+
+def _advice(why: str) -> str:
+    """What an operator can do about it, where that is not in the words themselves."""
+    for sign, advice in (
+        ("exceeded quota", "raise the ResourceQuota, or lower containers.max_per_host"),
+        ("violates PodSecurity", "see pod_template, and the labels of the namespace"),
+        ("Image", "see containers.image, kubernetes.image_pull_secrets"),
+        ("Unschedulable", "add nodes, or see kubernetes.node_selector and tolerations"),
+    ):
+        if sign in why:
+            return f" ({advice})"
+    return ""

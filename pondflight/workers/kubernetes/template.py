@@ -1,0 +1,47 @@
+"""How the operator's pod template is merged into a worker's pod (``settings.pods`` checks it)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from pondflight.settings.pods import CONTAINER
+
+Json = dict[str, Any]
+
+
+def merged(pod: Json, template: Mapping[str, Any]) -> Json:
+    """``pod`` with what ``template`` adds. Of two with one name, the pod's own stands."""
+    result = copy.deepcopy(pod)
+    for kind, values in _mapping(template, "metadata").items():
+        result["metadata"][kind] = {**values, **result["metadata"].get(kind, {})}
+    for name, value in _mapping(template, "spec").items():
+        if name == "containers":
+            for container in value:
+                _extend(result["spec"]["containers"][0], container)
+        elif isinstance(value, list):
+            result["spec"][name] = _joined(result["spec"].get(name, []), value)
+        else:
+            result["spec"].setdefault(name, copy.deepcopy(value))
+    return result
+
+
+def _extend(container: Json, template: Mapping[str, Any]) -> None:
+    for name in sorted(CONTAINER & template.keys()):
+        container[name] = _joined(container.get(name, []), template[name])
+
+
+def _joined(ours: list[Any], theirs: list[Any]) -> list[Any]:
+    """Both lists; of two with one name, or one path, ours."""
+
+    def key(item: Any) -> object:
+        return item.get("mountPath") or item.get("name") if isinstance(item, Mapping) else None
+
+    taken = {key(item) for item in ours} - {None}
+    return [*ours, *(copy.deepcopy(item) for item in theirs if key(item) not in taken)]
+
+
+def _mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = parent.get(name)
+    return found if isinstance(found, Mapping) else {}
