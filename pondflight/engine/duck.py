@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -113,22 +111,25 @@ def files_folder(scratch: Path) -> Path:
     return scratch / "files"
 
 
-@contextmanager
-def sql_errors(*, lines_above: int = 0) -> Iterator[None]:
+class sql_errors:  # noqa: N801  reads as a noun where it is used
     """Turn DuckDB's exceptions into leaves, message intact.
 
     ``lines_above``: lines that were put in front of the user's text; DuckDB's line numbers are
     corrected by as much.
     """
-    try:
-        yield
-    except PondflightError:
-        raise
-    except Exception as error:
-        leaf = sql_error(error, lines_above=lines_above)
-        if leaf is None:
-            raise
-        raise leaf from error
+
+    def __init__(self, *, lines_above: int = 0) -> None:
+        self._lines_above = lines_above
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is None or isinstance(error, PondflightError) or not isinstance(error, Exception):
+            return
+        leaf = sql_error(error, lines_above=self._lines_above)
+        if leaf is not None:
+            raise leaf from error
 
 
 def sql_error(error: BaseException, *, lines_above: int = 0) -> PondflightError | None:

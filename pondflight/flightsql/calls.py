@@ -29,6 +29,7 @@ Identity = TypeVar("Identity")
 Identity_co = TypeVar("Identity_co", covariant=True)
 
 POLL_SECONDS = 0.05
+_QUIET_LOOKS = 3
 
 
 class Authenticator(Protocol[Identity]):
@@ -178,7 +179,10 @@ class CallTable(Generic[Identity]):
     def __init__(self) -> None:
         self._calls: set[Call[Identity]] = set()
         self._lock = threading.Lock()
-        self._closed = threading.Event()
+        self._closed = False
+        self._entered = 0
+        self._sleeps = False
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="call-watcher", daemon=True)
         self._thread.start()
 
@@ -195,6 +199,10 @@ class CallTable(Generic[Identity]):
         call.context = context
         with self._lock:
             self._calls.add(call)
+            self._entered += 1
+            if self._sleeps:
+                self._sleeps = False
+                self._wake.set()
 
     def leave(self, call: Call[Identity]) -> None:
         """Never touch the call's context again.
@@ -209,13 +217,32 @@ class CallTable(Generic[Identity]):
 
     def close(self) -> None:
         """Stop the thread."""
-        self._closed.set()
+        with self._lock:
+            self._closed = True
+        self._wake.set()
         self._thread.join(timeout=5)
 
     def _watch(self) -> None:
         # A fixed rhythm: waking the thread for each call would cost that call a switch of threads.
-        while not self._closed.wait(POLL_SECONDS):
+        # Only where none has come for a while, it sleeps until one does.
+        quiet, seen = 0, 0
+        while not self._closed:
+            time.sleep(POLL_SECONDS)
             _guarded(self._look)
+            quiet = quiet + 1 if seen == self._entered and not self._calls else 0
+            seen = self._entered
+            if quiet >= _QUIET_LOOKS:
+                self._sleep()
+                quiet = 0
+
+    def _sleep(self) -> None:
+        """Until a call comes, or the table is closed."""
+        with self._lock:
+            if self._calls or self._closed:
+                return
+            self._wake.clear()
+            self._sleeps = True
+        self._wake.wait()
 
     def _look(self) -> None:
         """Ask all running calls once, and tell those that were cancelled."""

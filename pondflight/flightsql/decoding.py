@@ -13,6 +13,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 from enum import IntEnum
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError
@@ -168,24 +169,38 @@ def checked_sql(text: str) -> str:
 
 def _build(kind: type[T], msg: Any) -> T:
     """A dataclass from the message whose fields have the same names."""
-    values: dict[str, Any] = {}
-    presence = msg.DESCRIPTOR.fields_by_name
-    for item in dataclasses.fields(kind):  # type: ignore[arg-type]
-        descriptor = presence.get(item.name)
-        if descriptor is None:
-            continue
-        if item.name == "table_definition_options":
-            values[item.name] = _table_options(msg.table_definition_options)
-        elif item.name == "options":
-            values[item.name] = dict(msg.options)
-        elif descriptor.is_repeated:
-            values[item.name] = tuple(getattr(msg, item.name))
-        elif descriptor.has_presence and not msg.HasField(item.name):
-            values[item.name] = None
-        else:
-            value = getattr(msg, item.name)
-            values[item.name] = checked_sql(value) if item.name == "query" else value
-    return kind(**values)
+    readers = _READERS.get(kind)
+    if readers is None:
+        readers = _READERS[kind] = _readers(kind, msg)
+    return kind(**{name: read(msg) for name, read in readers})
+
+
+_READERS: dict[type, list[tuple[str, Callable[[Any], Any]]]] = {}
+
+
+def _readers(kind: type, message: Any) -> list[tuple[str, Callable[[Any], Any]]]:
+    """The fields of a dataclass that its message has, and how each is read."""
+    known = message.DESCRIPTOR.fields_by_name
+    return [
+        (item.name, _reader(item.name, known[item.name]))
+        for item in dataclasses.fields(kind)
+        if item.name in known
+    ]
+
+
+def _reader(name: str, descriptor: Any) -> Callable[[Any], Any]:
+    get = attrgetter(name)
+    if name == "table_definition_options":
+        return lambda msg: _table_options(msg.table_definition_options)
+    if name == "options":
+        return lambda msg: dict(msg.options)
+    if name == "query":
+        return lambda msg: checked_sql(msg.query)
+    if descriptor.is_repeated:
+        return lambda msg: tuple(get(msg))
+    if descriptor.has_presence:
+        return lambda msg: get(msg) if msg.HasField(name) else None
+    return get
 
 
 def _table_options(msg: Any) -> TableDefinitionOptions:

@@ -173,6 +173,12 @@ def _build() -> dict[str, type[message.Message]]:
 
 
 _CLASSES = _build()
+_BY_NAME = _CLASSES | {
+    full.removeprefix(package): found
+    for package in (FLIGHT, SQL)  # of two with one short name, Flight SQL's
+    for full, found in _CLASSES.items()
+    if full.startswith(package) and "." not in full.removeprefix(package)
+}
 
 
 def new(name: str, /, **fields: Any) -> Any:
@@ -185,11 +191,7 @@ def new(name: str, /, **fields: Any) -> Any:
 
 def message_class(name: str) -> Any:
     """The class of the message ``name``; ``KeyError`` where there is none."""
-    for package in (SQL, FLIGHT, ""):
-        found = _CLASSES.get(package + name)
-        if found is not None:
-            return found
-    raise KeyError(name)
+    return _BY_NAME[name]
 
 
 def pack(msg: Any) -> bytes:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, TypeVar
 
 from limits import RateLimitItem, RateLimitItemPerSecond
@@ -113,6 +114,7 @@ def _take(limiter: MovingWindowRateLimiter, rate: Rate, key: str) -> float | Non
     return min(max(reset - clock(), 0.0), float(rate.seconds))
 
 
+@lru_cache(maxsize=1024)
 def _key(user: str) -> str:
     """Names of users are nobody's business who can read the Redis."""
     return hashlib.sha256(user.encode()).hexdigest()[:32]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 from typing import Final
 
 import pyarrow as pa
@@ -27,6 +28,11 @@ _KINDS: Final[dict[type, str]] = {
     c.PreparedStatementUpdate: "update",
     c.StatementIngest: "ingest",
 }
+
+# Of each metric, the one for some labels: prometheus_client looks longer for it than it counts.
+_statements = cache(metrics.STATEMENTS.labels)
+_statement_seconds = cache(metrics.STATEMENT_SECONDS.labels)
+_relay_seconds = cache(metrics.RELAY_SECONDS.labels)
 
 
 class Statement:
@@ -47,8 +53,8 @@ class Statement:
     def _ended(self, error: PondflightError | None) -> None:
         if error is None and self._goes_on:
             return
-        metrics.STATEMENTS.labels(self._kind, _outcome(error)).inc()
-        metrics.STATEMENT_SECONDS.labels(self._kind).observe(time.monotonic() - self._started)
+        _statements(self._kind, _outcome(error)).inc()
+        _statement_seconds(self._kind).observe(time.monotonic() - self._started)
 
 
 def _outcome(error: PondflightError | None) -> str:
@@ -59,7 +65,7 @@ def _outcome(error: PondflightError | None) -> str:
 
 def answered(call: Call) -> None:
     """The worker has given its first answer to a call."""
-    metrics.RELAY_SECONDS.labels(call.method).observe(time.monotonic() - call.started)
+    _relay_seconds(call.method).observe(time.monotonic() - call.started)
 
 
 def sent(batch: pa.RecordBatch) -> None:

@@ -55,6 +55,9 @@ class _Passed:
         pass
 
 
+_UNTRACED: Final = _Passed({})
+
+
 class _Recorded:
     """A span that is recorded and exported."""
 
@@ -126,5 +129,8 @@ def start(name: str, headers: Mapping[str, str], **attributes: str) -> Span:
 def watch(call: Call) -> None:
     """Trace a Flight call from now to its end."""
     headers = {name: call.headers[name][0] for name in _FORMS if call.headers.get(name)}
+    if _tracer is None and not headers:
+        call.trace = _UNTRACED
+        return
     call.trace = start(f"Flight {call.method}", headers, **{"rpc.system": "flight"})
     call.on_done(call.trace.end)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hmac
 import re
+from functools import lru_cache
 
 _SPARE = "spare"
+_KEPT_KEYS = 4096
 _NAME = re.compile(rf"pondflight-[0-9a-z]+-(?:([0-9a-f]{{32}})|{_SPARE}-[0-9a-f]+)")
 
 
@@ -22,6 +24,8 @@ class Naming:
     def __init__(self, secret: str, instance: str) -> None:
         self.instance = instance
         self._secret = secret.encode()
+        # For users who call: each call asks more than once.
+        self._key = lru_cache(maxsize=_KEPT_KEYS)(lambda name: self._digest("user", name)[:32])
 
     def key(self, subject: str, access: str = "") -> str:
         """The name that a token's ``sub`` has everywhere else: 32 hexadecimal digits.
@@ -31,7 +35,7 @@ class Naming:
         that may see different databases.
         """
         name = f"{subject}\0{access}" if access else subject
-        return self._digest("user", name)[:32]
+        return self._key(name)
 
     def of_user(self, key: str) -> str:
         """The name of a user's worker. Only one can have it, which makes it a lock."""

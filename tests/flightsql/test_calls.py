@@ -12,7 +12,7 @@ import pytest
 from pyarrow import flight
 
 from pondflight.errors import PondflightError, Unauthenticated
-from pondflight.flightsql import Call, FlightSqlServer, Handler, ResultStream, wire
+from pondflight.flightsql import Call, FlightSqlServer, Handler, ResultStream, calls, wire
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.calls import CallTable, Headers
 from pondflight.flightsql.streams import Result
@@ -208,3 +208,38 @@ class Context:
 
     def is_cancelled(self) -> bool:
         return False
+
+
+class Gone:
+    """The context of a call whose client has gone away."""
+
+    def is_cancelled(self) -> bool:
+        return True
+
+
+def test_the_table_sleeps_while_no_call_comes_and_notices_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calls, "POLL_SECONDS", 0.001)
+    asleep = threading.Event()
+    sleep = CallTable._sleep
+
+    def note(table: CallTable[None]) -> None:
+        asleep.set()
+        sleep(table)
+
+    monkeypatch.setattr(CallTable, "_sleep", note)
+    table: CallTable[None] = CallTable()
+    try:
+        for _ in range(3):
+            assert asleep.wait(10)
+            call: Call[None] = Call("do_action", {}, None)
+            told = threading.Event()
+            call.on_cancel(told.set)
+            table.enter(call, Gone())
+            assert told.wait(10)
+            asleep.clear()
+            table.leave(call)
+    finally:
+        table.close()
+    assert not table._thread.is_alive()

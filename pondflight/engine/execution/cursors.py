@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from pondflight.engine.databases.faults import fault_of
-from pondflight.engine.duck import sql_errors
+from pondflight.engine.duck import sql_error
 from pondflight.engine.execution import timeouts
 from pondflight.engine.execution.results import Result
 from pondflight.engine.execution.room import Room
@@ -277,43 +277,40 @@ class Cursor:
     def _step(self, to: CursorState) -> None:
         self.state = step(CURSOR_STEPS, self.state, to)
 
-    @contextmanager
-    def _taken(self, call: Call) -> Iterator[None]:
+    def _taken(self, call: Call) -> _Taken:
+        return _Taken(self, call)
+
+    def _interruptible(self, call: Call) -> _Interruptible:
+        return _Interruptible(self, call)
+
+    def _used_by(self, call: Call) -> _UsedBy:
+        return _UsedBy(self, call)
+
+    def take(self, call: Call) -> None:
+        """Wait for the turn, and take it."""
         while not self._turn.acquire(timeout=_WAIT_SECONDS):
             call.raise_if_cancelled()
-        try:
-            if self.state is CursorState.CLOSED:
-                call.raise_if_cancelled()
-                raise Unavailable(_CLOSED)
-            yield
-        finally:
+        if self.state is CursorState.CLOSED:
             self._turn.release()
+            call.raise_if_cancelled()
+            raise Unavailable(_CLOSED)
 
-    @contextmanager
-    def _interruptible(self, call: Call) -> Iterator[None]:
-        with self._used_by(call):
-            try:
-                call.raise_if_cancelled()
-                with sql_errors():
-                    yield
-            except PondflightError as error:
-                call.raise_if_cancelled()  # an interrupted statement fails for the call's reason
-                if isinstance(error, Cancelled) and self.state is CursorState.CLOSED:
-                    raise Unavailable("the session was closed while this call ran") from error
-                raise
+    def leave(self) -> None:
+        """Give back the turn."""
+        self._turn.release()
 
-    @contextmanager
-    def _used_by(self, call: Call) -> Iterator[None]:
+    def begin_use(self, call: Call) -> None:
+        """From now on the cancellation of ``call`` interrupts what runs."""
         with self._guard:
             self._user = call
         if call not in self._known:
             self._known.add(call)
             call.on_cancel(lambda: self._interrupt(call))
-        try:
-            yield
-        finally:
-            with self._guard:
-                self._user = None
+
+    def end_use(self) -> None:
+        """No call's cancellation does any more."""
+        with self._guard:
+            self._user = None
 
     def _interrupt(self, call: Call) -> None:
         with self._guard:
@@ -321,3 +318,67 @@ class Cursor:
                 self.connection.interrupt()
                 if call.overdue > timeouts.PATIENCE:
                     timeouts.end_worker()
+
+
+class _Taken:
+    """The turn on a cursor, while inside. A class: a generator costs a call three times as much."""
+
+    def __init__(self, cursor: Cursor, call: Call) -> None:
+        self._cursor = cursor
+        self._call = call
+
+    def __enter__(self) -> None:
+        self._cursor.take(self._call)
+
+    def __exit__(self, *_: object) -> None:
+        self._cursor.leave()
+
+
+class _UsedBy:
+    """While inside, the call interrupts the cursor when it is cancelled."""
+
+    def __init__(self, cursor: Cursor, call: Call) -> None:
+        self._cursor = cursor
+        self._call = call
+
+    def __enter__(self) -> None:
+        self._cursor.begin_use(self._call)
+
+    def __exit__(self, *_: object) -> None:
+        self._cursor.end_use()
+
+
+class _Interruptible:
+    """``_UsedBy``, with DuckDB's errors as leaves; one of an interruption is the call's reason."""
+
+    def __init__(self, cursor: Cursor, call: Call) -> None:
+        self._cursor = cursor
+        self._call = call
+
+    def __enter__(self) -> None:
+        self._cursor.begin_use(self._call)
+        try:
+            self._call.raise_if_cancelled()
+        except BaseException:
+            self._cursor.end_use()
+            raise
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        try:
+            if error is not None:
+                self._explain(error)
+        finally:
+            self._cursor.end_use()
+
+    def _explain(self, error: BaseException) -> None:
+        """Raise what ``error`` is to the call, if that is another."""
+        leaf: BaseException | None = error
+        if not isinstance(error, PondflightError):
+            leaf = sql_error(error) if isinstance(error, Exception) else None
+        if not isinstance(leaf, PondflightError):
+            return
+        self._call.raise_if_cancelled()  # an interrupted statement fails for the call's reason
+        if isinstance(leaf, Cancelled) and self._cursor.state is CursorState.CLOSED:
+            raise Unavailable("the session was closed while this call ran") from leaf
+        if leaf is not error:
+            raise leaf from error

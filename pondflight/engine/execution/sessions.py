@@ -11,8 +11,6 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import duckdb
@@ -143,16 +141,9 @@ class Sessions:
 
     # -- borrowing ----------------------------------------------------------------------------
 
-    @contextmanager
-    def lent(
-        self, call: Call, session_id: str, *, session_state: bool = False
-    ) -> Iterator[Session]:
+    def lent(self, call: Call, session_id: str, *, session_state: bool = False) -> _Lent:
         """``borrow``, and give back."""
-        session = self.borrow(call, session_id, session_state=session_state)
-        try:
-            yield session
-        finally:
-            self.give_back(session)
+        return _Lent(self, call, session_id, session_state=session_state)
 
     def borrow(self, call: Call, session_id: str, *, session_state: bool = False) -> Session:
         """The session in which the next statement has to run, until it is given back.
@@ -261,3 +252,24 @@ class Sessions:
 
     def _transactions_of(self, session_id: str) -> list[Transaction]:
         return [t for t in self._transactions.values() if t.session == session_id]
+
+
+class _Lent:
+    """A session, borrowed while inside."""
+
+    def __init__(
+        self, sessions: Sessions, call: Call, session_id: str, *, session_state: bool
+    ) -> None:
+        self._sessions = sessions
+        self._call = call
+        self._session_id = session_id
+        self._session_state = session_state
+
+    def __enter__(self) -> Session:
+        self._session = self._sessions.borrow(
+            self._call, self._session_id, session_state=self._session_state
+        )
+        return self._session
+
+    def __exit__(self, *_: object) -> None:
+        self._sessions.give_back(self._session)

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 
 import duckdb
@@ -36,6 +37,7 @@ from pondflight.engine.guards.sandbox import Sandbox
 from pondflight.engine.guards.storage import Storage
 from pondflight.engine.sql.clauses import bulk_insert
 from pondflight.engine.sql.inference import parameter_types
+from pondflight.engine.sql.kept import ParsedStatements
 from pondflight.engine.sql.lexer import plain
 from pondflight.engine.sql.statement import Statement, parse
 from pondflight.engine.types import parameters
@@ -92,8 +94,8 @@ class Statements:
         journal: Journal,
         pushdown: Pushdown,
     ) -> None:
-        self.sandbox: Sandbox | None = None
-        """What users' SQL must not do; ``None``: anything goes."""
+        self._sandbox: Sandbox | None = None
+        self._parsed = ParsedStatements()
         self._database = database
         self._databases = databases
         self._storage = storage
@@ -103,6 +105,16 @@ class Statements:
         self._pushdown = pushdown
         self._lossless = Lossless()
         self._tickets = Tickets()
+
+    @property
+    def sandbox(self) -> Sandbox | None:
+        """What users' SQL must not do; ``None``: anything goes."""
+        return self._sandbox
+
+    @sandbox.setter
+    def sandbox(self, sandbox: Sandbox | None) -> None:
+        self._sandbox = sandbox
+        self._parsed.clear()
 
     def forget(self, session: str) -> None:
         """The session has ended."""
@@ -120,15 +132,22 @@ class Statements:
 
     def parse(self, text: str) -> list[Statement]:
         """The statements of ``text``."""
-        text = plain(text)
-        if self.sandbox is not None:
-            self.sandbox.check_text(text)
+        sandbox = self._sandbox
+        known = self._parsed.find(text)
+        if known is not None:
+            self._databases.before(text)
+            return known
+        told, text = text, plain(text)
+        if sandbox is not None:
+            sandbox.check_text(text)
         self._databases.before(text)
         with self._database.cursor() as parser:
             statements = parse(parser, text)
-        if self.sandbox is not None:
+        if sandbox is not None:
             for statement in statements:
-                self.sandbox.check(statement)
+                sandbox.check(statement)
+        if sandbox is self._sandbox:
+            self._parsed.keep(told, statements)
         return statements
 
     def schema(
@@ -228,6 +247,8 @@ class Statements:
     ) -> pa.Schema:
         fields: list[pa.Field] = []
         for statement in statements:
+            if not statement.parameters:
+                continue
             known = parameter_types(cursor, statement)
             types = [known.get(name, "VARCHAR") for name in statement.parameters]
             sent = [sent_as(duckdb.sqltype(type_)) or type_ for type_ in types]
@@ -336,10 +357,8 @@ class Statements:
         entry = self._journal.begin(call, statement.text, statement.kind)
         session = self._sessions.borrow(call, session_id, session_state=statement.session_state)
         try:
-            with session.cursor.use(call) as connection:
-                columns = self._describer.columns(connection, statement, values)
-                assert columns is not None
-                result = self.stream(session.cursor, call, statement, columns, values)
+            with session.cursor.use(call):
+                result = self._rows(session.cursor, call, statement, values)
         except BaseException as error:
             self._sessions.give_back(session)
             self._journal.end(entry, leaf_of(error))
@@ -438,6 +457,22 @@ class Statements:
         result.set_aside()
         return result
 
+    def _rows(self, cursor: Cursor, call: Call, statement: Statement, values: Values) -> Result:
+        """The rows of a statement that only reads; inside ``cursor.use``.
+
+        To describe it is half of the work of a small one. Where nothing was to be cast the last
+        time, its run tells whether that is still so.
+        """
+        if self._describer.leaves_as_is(statement):
+            reader = self._start(cursor, statement, values)
+            columns = Columns.of(cursor.connection)
+            if not any(columns.casts):
+                again = partial(self._start, cursor, statement, values)
+                return cursor.result(call, reader, columns, again=again)
+        described = self._describer.columns(cursor.connection, statement, values)
+        assert described is not None
+        return self.stream(cursor, call, statement, described, values)
+
     def stream(
         self,
         cursor: Cursor,
@@ -447,12 +482,14 @@ class Statements:
         values: Values = None,
     ) -> Result:
         """The rows of a statement that only reads, as they are made; inside ``cursor.use``."""
-
-        def run() -> pa.RecordBatchReader:
-            self._execute(cursor, statement, values, columns)
-            return reader_of(cursor.connection)
-
+        run = partial(self._start, cursor, statement, values, columns)
         return cursor.result(call, run(), columns, again=run)
+
+    def _start(
+        self, cursor: Cursor, statement: Statement, values: Values, columns: Columns | None = None
+    ) -> pa.RecordBatchReader:
+        self._execute(cursor, statement, values, columns)
+        return reader_of(cursor.connection)
 
     def _run(self, cursor: Cursor, statement: Statement, values: Values) -> int:
         if statement.transaction is not None:

@@ -127,11 +127,17 @@ def _small_stacks() -> None:
 def _watch_heap(memory_limit: int) -> None:
     """End the process when it has taken more than its memory and a tenth, as a container would.
 
-    What fails to allocate fails alone; this is for what got by, since stacks count as well.
+    What fails to allocate fails alone; this is for what got by, since stacks count as well. Nothing
+    grows in a process that does nothing: it is looked at seldom.
     """
     most = memory_limit + memory_limit // 10
+    pause, worked = _WATCH_SECONDS, 0.0
     while memory.resident() < most:
-        time.sleep(_WATCH_SECONDS)
+        time.sleep(pause)
+        while (now := time.process_time()) - worked < _NOTHING_SECONDS:
+            pause = min(2 * pause, _IDLE_SECONDS)
+            time.sleep(pause)
+        pause, worked = _WATCH_SECONDS, now
     sys.stderr.write("the worker needs more than its memory, and ends\n")
     sys.stderr.flush()
     os._exit(_KILLED)
@@ -143,6 +149,9 @@ _STACK_BYTES = 2 << 20
 _STACKS_BYTES = 256 * _STACK_BYTES
 """Address space of the stacks of 256 threads. It counts, although it is hardly used."""
 _WATCH_SECONDS = 0.1
+_IDLE_SECONDS = 0.8
+_NOTHING_SECONDS = 0.002
+"""Processor time in which nothing to speak of can have been allocated."""
 _KILLED = 137
 """As of a process that the kernel has ended for its memory."""
 _PR_SET_DUMPABLE = 4

@@ -97,7 +97,9 @@ def parse(parser: duckdb.DuckDBPyConnection, text: str) -> list[Statement]:
     if not whole:
         raise InvalidArgument("the SQL text has no statement")
     pieces = split(text)
-    return [_statement(parser, piece) for piece in pieces]
+    if pieces == [text]:
+        return [_statement(parser, text, whole)]
+    return [_statement(parser, piece, _parts(parser, piece)) for piece in pieces]
 
 
 def split(text: str) -> list[str]:
@@ -119,9 +121,14 @@ def split(text: str) -> list[str]:
     return pieces
 
 
-def _statement(parser: duckdb.DuckDBPyConnection, text: str) -> Statement:
+def _parts(parser: duckdb.DuckDBPyConnection, text: str) -> list[duckdb.Statement]:
     with sql_errors():
-        parts = parser.extract_statements(text)
+        return parser.extract_statements(text)
+
+
+def _statement(
+    parser: duckdb.DuckDBPyConnection, text: str, parts: list[duckdb.Statement]
+) -> Statement:
     # PIVOT becomes two statements, of which the last gives the rows; COPY FROM DATABASE becomes a
     # transaction of several.
     inner = [part for part in parts if part.type != _Type.TRANSACTION]

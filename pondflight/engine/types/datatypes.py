@@ -8,6 +8,7 @@ leave; docs/types.md lists them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import duckdb
@@ -121,18 +122,25 @@ def metadata_key(name: str) -> bytes:
     return f"ARROW:FLIGHT:SQL:{name}".encode()
 
 
-def column_metadata(kind: Kind) -> dict[bytes, bytes]:
+def column_metadata(kind: Kind) -> Mapping[bytes, bytes]:
     """What Flight SQL can say of a result's column beside its Arrow type and name."""
     family = kind.id
+    return _metadata(str(kind), family, tuple(kind.children) if family == "decimal" else ())
+
+
+@lru_cache(maxsize=1024)
+def _metadata(
+    name: str, family: str, children: tuple[tuple[str, Any], ...]
+) -> Mapping[bytes, bytes]:
     found: dict[str, object] = {
-        "TYPE_NAME": str(kind),
+        "TYPE_NAME": name,
         "IS_AUTO_INCREMENT": 0,
         "IS_CASE_SENSITIVE": int(family in ("varchar", "enum")),
         "IS_READ_ONLY": 1,
         "IS_SEARCHABLE": 1,
     }
     if family == "decimal":
-        parts = dict(kind.children)
+        parts = dict(children)
         found |= {"PRECISION": parts["precision"], "SCALE": parts["scale"]}
     elif family in _PRECISION:
         found |= {"PRECISION": _PRECISION[family], "SCALE": 0}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import duckdb
 import pyarrow as pa
@@ -30,6 +30,8 @@ from pondflight.errors import SqlError
 
 _RENAMED = re.compile(r"_\d+$")
 _CACHE_LIMIT = 4096
+_MOST_TEXTS = 512
+_LONGEST_TEXT = 16 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +40,17 @@ class Columns:
 
     names: tuple[str, ...]
     kinds: tuple[Kind, ...]
+    casts: tuple[str | None, ...] = field(init=False)
+    """For each column the SQL type in which it leaves, if that is another."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "casts", tuple(map(sent_as, self.kinds)))
 
     @classmethod
     def of(cls, result: duckdb.DuckDBPyConnection) -> Columns:
         """The columns of the statement that was executed last."""
         found = result.description or []
         return cls(tuple(column[0] for column in found), tuple(column[1] for column in found))
-
-    @property
-    def casts(self) -> tuple[str | None, ...]:
-        """For each column the SQL type in which it leaves, if that is another."""
-        return tuple(sent_as(kind) for kind in self.kinds)
 
     def exported(self, text: str) -> str:
         """The query whose rows are those of the query ``text`` as they leave; maybe itself."""
@@ -77,6 +79,14 @@ class Describer:
 
     def __init__(self) -> None:
         self._fields: dict[str, pa.Field] = {}
+        self._uncast: dict[str, None] = {}
+
+    def leaves_as_is(self, statement: Statement) -> bool:
+        """Whether all columns of ``statement`` left as DuckDB made them when it was last described.
+
+        They may be others by now: whoever relies on it looks at what the run has made.
+        """
+        return statement.text in self._uncast
 
     def forget_types(self) -> None:
         """A setting has changed: perhaps one of those that say what types are in Arrow."""
@@ -90,7 +100,9 @@ class Describer:
         Raises ``SqlError`` where the statement cannot be bound.
         """
         if statement.lazy:
-            return _bound(cursor, statement.describable, values)
+            found = _bound(cursor, statement.describable, values)
+            self._remember(statement, found)
+            return found
         query = _equivalent(statement)
         if query is None:
             return None
@@ -98,6 +110,14 @@ class Describer:
             with suppress(SqlError):
                 return _bound(cursor, query, given)
         return None
+
+    def _remember(self, statement: Statement, columns: Columns) -> None:
+        if any(columns.casts):
+            self._uncast.pop(statement.text, None)
+        elif statement.text == statement.describable and len(statement.text) <= _LONGEST_TEXT:
+            if len(self._uncast) >= _MOST_TEXTS:
+                self._uncast = {}
+            self._uncast[statement.text] = None
 
     def schema(self, cursor: duckdb.DuckDBPyConnection, columns: Columns) -> pa.Schema:
         """The Arrow schema in which ``columns`` leave."""

@@ -1,0 +1,52 @@
+"""Parsed statements, kept by their text: one execute of a client sends its text several times."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+from pondflight.engine.sql.statement import Statement
+
+_MOST: Final = 512
+_LONGEST: Final = 16 << 10
+"""Characters of a text that is kept."""
+
+_KINDS: Final = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO"})
+"""What such a text says is in the text alone. Of others (PRAGMA, IMPORT), DuckDB makes what fits
+the moment."""
+
+
+class ParsedStatements:
+    """The texts that were parsed last, and the statements in them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, list[Statement]] = OrderedDict()
+
+    def find(self, text: str) -> list[Statement] | None:
+        """The statements of ``text``; None if they are not kept."""
+        with self._lock:
+            found = self._kept.get(text)
+            if found is not None:
+                self._kept.move_to_end(text)
+        return found
+
+    def keep(self, text: str, statements: Sequence[Statement]) -> None:
+        """Keep the statements of ``text``, unless it is long, or they are others next time."""
+        if len(text) > _LONGEST or not all(map(_is_in_its_text, statements)):
+            return
+        with self._lock:
+            self._kept[text] = list(statements)
+            if len(self._kept) > _MOST:
+                self._kept.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget all: other statements may be allowed from now on."""
+        with self._lock:
+            self._kept.clear()
+
+
+def _is_in_its_text(statement: Statement) -> bool:
+    return statement.kind in _KINDS and statement.describable == statement.text
