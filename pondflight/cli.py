@@ -64,7 +64,9 @@ class _Size(click.ParamType[int]):
 class _Digest(click.ParamType[str]):
     name = "hex"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
         digest = str(value).lower()
         if len(digest) != 64 or set(digest) - set("0123456789abcdef"):  # noqa: PLR2004
             self.fail("not a SHA-256 in 64 hexadecimal digits", param, ctx)

@@ -118,7 +118,7 @@ def _words(error: Any) -> str:
     return _KEY.sub("***", " ".join(message.split()))[:_MAX_WORDS]
 
 
-def _retry_after(error: Any) -> float:
+def _retry_after(error: object) -> float:
     """Seconds, as the provider said; its clock is not ours, so a date is not believed."""
     response = getattr(error, "response", None)
     value = response.headers.get("retry-after", "") if response is not None else ""

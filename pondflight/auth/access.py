@@ -48,7 +48,7 @@ def storage_name(subject: str, access: str) -> str:
     return hashlib.sha256(f"storage\0{subject}\0{access}".encode()).hexdigest()
 
 
-def _allows(allow: Mapping[str, tuple[Any, ...]] | None, claims: Mapping[str, Any]) -> bool:
+def _allows(allow: Mapping[str, tuple[object, ...]] | None, claims: Mapping[str, object]) -> bool:
     if allow is None:
         return True
     return any(_has(claims.get(name), value) for name, values in allow.items() for value in values)

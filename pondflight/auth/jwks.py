@@ -14,7 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from jwt import PyJWK
 
@@ -182,7 +182,7 @@ def _read(document: bytes) -> tuple[Key, ...]:
     return tuple(found)
 
 
-def _key(entry: Any) -> Key | None:
+def _key(entry: object) -> Key | None:
     """The key of an entry; None for one that is for something else, a secret one above all."""
     if not isinstance(entry, dict) or entry.get("kty") not in ("RSA", "EC", "OKP"):
         return None
@@ -217,7 +217,7 @@ def _fetch(url: str) -> bytes:
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """The configuration says whom to trust; a redirect would let somebody else say it."""
 
-    def redirect_request(self, *_: Any) -> None:
+    def redirect_request(self, *_: object) -> None:
         return None
 
 

@@ -141,7 +141,7 @@ class Tokens:
         return identity
 
     def mint(
-        self, sub: str, ttl: timedelta, *, admin: bool = False, demo: bool = False, **claims: Any
+        self, sub: str, ttl: timedelta, *, admin: bool = False, demo: bool = False, **claims: object
     ) -> str:
         """Make a token for ``sub`` that is valid for ``ttl`` from now on.
 
@@ -261,7 +261,7 @@ class Tokens:
             identity, session=session, claims=MappingProxyType(nested), until=until, key=key
         )
 
-    def _signed_by_provider(self, token: str, header: Mapping[str, Any]) -> Identity:
+    def _signed_by_provider(self, token: str, header: Mapping[str, object]) -> Identity:
         for key in self._keys.find(header.get("kid"), header.get("alg")):
             try:
                 claims = _read(token, key.key, key.algorithm)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
@@ -26,12 +25,12 @@ class PreparedStatement:
     is_update: bool | None
 
 
-def packed(name: str, **fields: Any) -> bytes:
+def packed(name: str, **fields: object) -> bytes:
     """Return a packed Flight SQL message, wrapped in an ``Any``."""
     return wire.pack(wire.new(name, **fields))
 
 
-def bare(name: str, **fields: Any) -> bytes:
+def bare(name: str, **fields: object) -> bytes:
     """Return the packed message, without an ``Any`` around it."""
     data: bytes = wire.new(name, **fields).SerializeToString()
     return data

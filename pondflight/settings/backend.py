@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pondflight.settings.schema import ROOT
 
@@ -36,7 +36,7 @@ class Choice:
     why: str
 
 
-def choose(values: Mapping[str, Any], *, signed: bool) -> Choice:
+def choose(values: Mapping[str, object], *, signed: bool) -> Choice:
     """The backend for ``values``, which hold what was configured, before defaults.
 
     ``signed``: there is a configuration file or a JWT secret. Without either, this is the
@@ -54,7 +54,7 @@ def choose(values: Mapping[str, Any], *, signed: bool) -> Choice:
     return Choice("process", "nothing asks for containers")
 
 
-def without_effect(values: Mapping[str, Any], backend: str) -> list[str]:
+def without_effect(values: Mapping[str, object], backend: str) -> list[str]:
     """Return the configured settings (dotted) that ``backend`` ignores."""
     if backend == "process":
         ignored = [f"containers.{key}" for key in _changed(values, ONLY_CONTAINERS)]
@@ -83,7 +83,7 @@ def _changed_pods(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _changed(values: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+def _changed(values: Mapping[str, object], keys: Iterable[str]) -> list[str]:
     """Return those ``keys`` of ``containers`` whose value is not the default."""
     given = values.get("containers")
     if not isinstance(given, Mapping):

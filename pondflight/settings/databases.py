@@ -160,12 +160,12 @@ def _claims(value: object) -> dict[str, tuple[Any, ...]]:
     return claims
 
 
-def _shown(value: Mapping[str, tuple[Any, ...]] | None) -> dict[str, list[Any]] | None:
+def _shown(value: Mapping[str, tuple[object, ...]] | None) -> dict[str, list[Any]] | None:
     return None if value is None else {name: list(values) for name, values in value.items()}
 
 
 Claims = Annotated[
-    Mapping[str, tuple[Any, ...]] | None,
+    Mapping[str, tuple[object, ...]] | None,
     BeforeValidator(_claims),
     PlainSerializer(_shown, when_used="json"),
     Accepts(

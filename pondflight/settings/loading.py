@@ -238,7 +238,7 @@ class _Draft:
 
     # walking the file
 
-    def _read(self, key: Key, value: Any, at: At, origin: str) -> Any:
+    def _read(self, key: Key, value: object, at: At, origin: str) -> Any:
         """Give what the models shall read for ``key``, given what the file has."""
         if key.shape is Shape.SECTION:
             return self._section(key, value, at, origin)
@@ -250,7 +250,7 @@ class _Draft:
             return [read(key, item, (*at, index), origin) for index, item in enumerate(value)]
         return self._scalar(key, value, at, origin)
 
-    def _section(self, key: Key, data: Any, at: At, origin: str) -> Any:
+    def _section(self, key: Key, data: object, at: At, origin: str) -> Any:
         if not isinstance(data, Mapping):
             return self._misfit(key, data, at, origin)
         self._origins[at] = origin
@@ -266,13 +266,13 @@ class _Draft:
                 section[name] = self._read(child, value, (*at, name), origin)
         return section
 
-    def _misfit(self, key: Key, value: Any, at: At, origin: str) -> Any:
+    def _misfit(self, key: Key, value: object, at: At, origin: str) -> Any:
         self._problems.append(wording.misfit(key, at, value, origin))
         if at and isinstance(at[-1], int):
             return _KNOWN  # an item keeps its place, for the indexes of those after it
         return [] if key.is_list else {}
 
-    def _scalar(self, key: Key, value: Any, at: At, origin: str) -> Any:
+    def _scalar(self, key: Key, value: object, at: At, origin: str) -> Any:
         self._origins[at] = origin
         if isinstance(value, dict | list):
             return self._plain_data(key, value, at, origin)
@@ -314,7 +314,9 @@ class _Draft:
             return _KNOWN
         return read if isinstance(value, dict) else list(read.values())
 
-    def _unknown(self, key: Key, name: Any, at: At, origin: str, section: dict[str, Any]) -> None:
+    def _unknown(
+        self, key: Key, name: object, at: At, origin: str, section: dict[str, Any]
+    ) -> None:
         meant = intended(str(name), key, ROOT)
         if any(other is _SECRET for other in meant):
             self._problems.append(wording.environment_only((*at, str(name)), origin))
@@ -360,7 +362,7 @@ def _whole_item(at: At) -> At:
     return at
 
 
-def _without(value: Any, places: set[At]) -> Any:
+def _without(value: object, places: set[At]) -> Any:
     """Return a copy of ``value`` without the values at ``places``."""
     if isinstance(value, dict):
         items = value.items()

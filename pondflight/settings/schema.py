@@ -82,7 +82,7 @@ def _metadata(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     return annotation, ()
 
 
-def _is_section(annotation: Any) -> bool:
+def _is_section(annotation: object) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
@@ -108,7 +108,7 @@ def _section(
     )
 
 
-def _key(field: FieldInfo, name: str, default: Any) -> Key:
+def _key(field: FieldInfo, name: str, default: object) -> Key:
     annotation, metadata = field.annotation, tuple(field.metadata)
     env = next((item for item in metadata if isinstance(item, Env)), None)
     shape = Shape.VALUE

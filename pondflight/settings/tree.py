@@ -268,7 +268,7 @@ class Containers(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _engine_follows_image(cls, data: Any) -> Any:
+    def _engine_follows_image(cls, data: object) -> Any:
         """Fill in the engine, if it is not set, from the name of an engine in the image's name."""
         if isinstance(data, dict) and "engine" not in data:
             image = str(data.get("image", "")).lower()

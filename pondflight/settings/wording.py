@@ -6,7 +6,6 @@ Each names the key, the value unless it is a secret, where it came from and what
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from pondflight.settings.kinds import MASK
 from pondflight.settings.schema import Key
@@ -40,7 +39,7 @@ def refused(key: Key, at: At, value: str, why: str, origin: str) -> str:
     return f"{subject} {why} ({origin}); accepted: {accepts}"
 
 
-def misfit(key: Key, at: At, value: Any, origin: str) -> str:
+def misfit(key: Key, at: At, value: object, origin: str) -> str:
     """Say that something else stands where a section or a list belongs."""
     is_item = bool(at) and isinstance(at[-1], int)
     accepts = key.accepts if is_item else key.accepts_in_all
@@ -76,7 +75,7 @@ def dotted(at: At) -> str:
     return text
 
 
-def shown(key: Key, value: Any) -> str:
+def shown(key: Key, value: object) -> str:
     """Give a value for an error: never a secret, nor a URL that stands where none belongs."""
     if key.secret or (isinstance(value, str) and "://" in value):
         return MASK
@@ -87,7 +86,7 @@ def shown(key: Key, value: Any) -> str:
     return str(value) if isinstance(value, int | float) else _type(value)
 
 
-def _type(value: Any) -> str:
+def _type(value: object) -> str:
     if value is None:
         return "nothing"
     return _TYPES.get(type(value), "a number" if isinstance(value, int | float) else "a date")

@@ -59,7 +59,7 @@ class Server(BaseApplication):
         return create_app(Configuration.from_json(self._configuration))
 
 
-def _die_with_serve(_arbiter: Any, _worker: Any) -> None:
+def _die_with_serve(_arbiter: object, _worker: object) -> None:
     """End gunicorn when the pipe from ``serve`` ends. In the worker: the arbiter forks."""
     lifeline.on_end(lambda: os.kill(os.getppid(), signal.SIGTERM))
 

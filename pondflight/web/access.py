@@ -82,7 +82,7 @@ class Cors:
         self._origins = frozenset(origins)
 
     async def process_response(
-        self, req: Request, resp: Response, resource: Any, req_succeeded: object
+        self, req: Request, resp: Response, resource: object, req_succeeded: object
     ) -> None:
         """Say to a browser what it asked, if the origin is one of ours."""
         resp.append_header("vary", "Origin")
@@ -141,7 +141,7 @@ class Refusals:
         self._seldom = Seldom()
 
     async def process_response(
-        self, req: Request, resp: Response, resource: Any, req_succeeded: object
+        self, req: Request, resp: Response, resource: object, req_succeeded: object
     ) -> None:
         """Log the response if its status is one of those that are logged."""
         event = self._EVENTS.get(str(resp.status))

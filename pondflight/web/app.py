@@ -96,7 +96,7 @@ class Traces:
         Exchange.of(req).at_end(lambda: req.context.span.end(req.context.failure))
 
     async def process_response(
-        self, req: Request, resp: Response, resource: Any, req_succeeded: object
+        self, req: Request, resp: Response, resource: object, req_succeeded: object
     ) -> None:
         """Record a failure (status 500 or above) for the span."""
         if resp.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -107,7 +107,7 @@ class Secure:
     """Middleware: headers that every answer has."""
 
     async def process_response(
-        self, req: Request, resp: Response, resource: Any, req_succeeded: object
+        self, req: Request, resp: Response, resource: object, req_succeeded: object
     ) -> None:
         """Add them, where the resource has not said otherwise."""
         for name, value in _HEADERS.items():

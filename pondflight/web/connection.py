@@ -13,7 +13,7 @@ import contextlib
 import socket
 import struct
 import sys
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
@@ -149,7 +149,7 @@ class Connection(H11Protocol):
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not (cycle.more_body or cycle.response_complete)
 
-    def _look_after(self, before: Any) -> None:
+    def _look_after(self, before: object) -> None:
         """Stop the timer if a request has begun (the app limits its body), and keep reading."""
         if self.cycle is not before:
             self._in_head = False

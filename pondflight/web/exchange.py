@@ -42,7 +42,7 @@ class Exchange:
         self._bodies = bodies
         self._abort: Callable[[], None] | None = scope.get("state", {}).get(ABORT)
         self._task = asyncio.current_task()
-        self._at_end: list[Callable[[], Any]] = []
+        self._at_end: list[Callable[[], object]] = []
         self._watcher: asyncio.Task[None] | None = None
         self._length = _length(headers)
         self._waits = headers.get(b"expect", b"").lower() == b"100-continue"
@@ -70,7 +70,7 @@ class Exchange:
         if self._watcher is None:
             self._watcher = asyncio.create_task(self._watch())
 
-    def at_end(self, close: Callable[[], Any]) -> None:
+    def at_end(self, close: Callable[[], object]) -> None:
         """Call, and await, ``close`` when the exchange is over: last in, first out."""
         self._at_end.append(close)
 
@@ -126,7 +126,7 @@ class Exchange:
         if self._abort is not None:
             self._abort()
 
-    async def _close(self, close: Callable[[], Any]) -> None:
+    async def _close(self, close: Callable[[], object]) -> None:
         try:
             result = close()
             if inspect.isawaitable(result):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from gunicorn.glogging import Logger as GunicornLogger
 
@@ -11,7 +10,7 @@ from gunicorn.glogging import Logger as GunicornLogger
 class Logger(GunicornLogger):
     """Leaves formatting and output to the root logger."""
 
-    def setup(self, cfg: Any) -> None:
+    def setup(self, cfg: object) -> None:
         """No handlers of gunicorn's own."""
         super().setup(cfg)
         for logger in (self.error_log, self.access_log):

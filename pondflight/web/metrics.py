@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import Final
 
 from falcon.asgi import Request, Response
 from prometheus_client import (
@@ -76,7 +76,7 @@ class Watch:
         req.context.started = time.monotonic()
 
     async def process_response(
-        self, req: Request, resp: Response, resource: Any, req_succeeded: object
+        self, req: Request, resp: Response, resource: object, req_succeeded: object
     ) -> None:
         """Count it. Anybody can invent paths and methods, so only ours are labels."""
         route = req.uri_template or "none"

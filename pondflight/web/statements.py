@@ -97,7 +97,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON value")
 
 
-def _parameters(given: Any) -> pa.RecordBatch | None:
+def _parameters(given: object) -> pa.RecordBatch | None:
     if given is None or given in ([], {}):
         return None
     if isinstance(given, list):
@@ -124,7 +124,7 @@ def _column(name: str, value: Any) -> pa.Array:
         ) from None
 
 
-def _type(value: Any) -> pa.DataType | None:
+def _type(value: object) -> pa.DataType | None:
     """The type of a whole number; of all else pyarrow knows it."""
     if type(value) is not int:
         return None
@@ -133,7 +133,7 @@ def _type(value: Any) -> pa.DataType | None:
     return pa.int64() if -(2**63) <= value < 2**63 else _LARGE
 
 
-def _depth(value: Any) -> int:
+def _depth(value: object) -> int:
     depth, level = 0, [value]
     while level and depth <= _DEEPEST:
         depth += 1

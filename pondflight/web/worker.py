@@ -37,7 +37,7 @@ class Worker(UvicornWorker):
         "ws": "none",
     }
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         # ``Exchange`` logs what the app raises. All else here is caused by what strangers send.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from pondflight.threads import started
 
 
-class Condition(AbstractContextManager[Any], Protocol):
+class Condition(AbstractContextManager[object], Protocol):
     """The part of ``threading.Condition`` that the pool uses. Its lock may be taken twice."""
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -60,10 +60,10 @@ class Outcome(Protocol):
         """Wait for the function to end; return what it returned, or raise what it raised."""
 
 
-class Executor(AbstractContextManager[Any], Protocol):
+class Executor(AbstractContextManager["Executor"], Protocol):
     """The part of ``concurrent.futures.Executor`` that the pool uses."""
 
-    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Outcome:
+    def submit(self, function: Callable[..., Any], /, *arguments: object) -> Outcome:
         """Run a function on one of the threads; ``RuntimeError`` after ``shutdown``."""
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
@@ -88,7 +88,7 @@ class Runtime(Protocol):
     def event(self) -> Event:
         """Return an event that is not set."""
 
-    def lock(self) -> AbstractContextManager[Any]:
+    def lock(self) -> AbstractContextManager[object]:
         """Return a lock."""
 
     def thread(self, target: Callable[[], None], name: str) -> Thread:
@@ -127,7 +127,7 @@ class Machine:
         """Return an event."""
         return threading.Event()
 
-    def lock(self) -> AbstractContextManager[Any]:
+    def lock(self) -> AbstractContextManager[object]:
         """Return a lock."""
         return threading.Lock()
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -249,7 +248,9 @@ def _written_as_double(server: Server, column: Column) -> NotSupported:
     )
 
 
-def _rows(cursor: duckdb.DuckDBPyConnection, server: Server, query: str) -> list[tuple[Any, ...]]:
+def _rows(
+    cursor: duckdb.DuckDBPyConnection, server: Server, query: str
+) -> list[tuple[object, ...]]:
     """The rows of a query that the server runs."""
     function = "postgres_query" if server.system == POSTGRES else "mysql_query"
     return cursor.execute(

@@ -178,7 +178,7 @@ def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
-def _prctl(option: int, *arguments: Any) -> int:
+def _prctl(option: int, *arguments: object) -> int:
     padded = [*arguments, 0, 0, 0, 0][:4]
     done: int = _libc().prctl(ctypes.c_int(option), *map(_unsigned, padded))
     if done < 0:
@@ -186,14 +186,14 @@ def _prctl(option: int, *arguments: Any) -> int:
     return done
 
 
-def _syscall(number: int, *arguments: Any) -> int:
+def _syscall(number: int, *arguments: object) -> int:
     done: int = _libc().syscall(ctypes.c_long(number), *arguments)
     if done < 0:
         _fail()
     return done
 
 
-def _unsigned(value: Any) -> Any:
+def _unsigned(value: object) -> Any:
     return ctypes.c_ulong(value) if isinstance(value, int) else value
 
 

@@ -161,7 +161,7 @@ def filters(*conditions: tuple[str, str | None]) -> tuple[str, list[Any]]:
     return "".join(f" AND {sql}" for sql, _ in given), [value for _, value in given]
 
 
-def table(schema: pa.Schema, rows: list[tuple[Any, ...]]) -> pa.Table:
+def table(schema: pa.Schema, rows: list[tuple[object, ...]]) -> pa.Table:
     """Rows with the columns of ``schema``, as a table of it."""
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]

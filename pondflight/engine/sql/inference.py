@@ -83,7 +83,7 @@ def _call(cursor: duckdb.DuckDBPyConnection, function: str, select: str) -> Any:
 # -- the syntax tree -----------------------------------------------------------------------------
 
 
-def _rewrite(node: Any) -> bool:
+def _rewrite(node: object) -> bool:
     """Take out the parameters that the binder fails on; whether there were any.
 
     One in arithmetic gets the type of the other operand: ``x + ?`` becomes
@@ -135,7 +135,7 @@ def _instead(parent: dict[str, Any], siblings: list[Any], index: int) -> dict[st
 # -- the plan ------------------------------------------------------------------------------------
 
 
-def _parameters(node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parameters(node: object) -> Iterator[tuple[str, dict[str, Any]]]:
     if isinstance(node, list):
         for item in node:
             yield from _parameters(item)

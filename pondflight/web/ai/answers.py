@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from falcon.asgi import Request, Response
 
@@ -127,7 +127,7 @@ def send(resp: Response, answer: Answer, form: Form) -> None:
     resp.stream = _events(answer, form)
 
 
-def event(data: Any, name: str = "") -> bytes:
+def event(data: object, name: str = "") -> bytes:
     """Encode one server-sent event."""
     head = f"event: {name}\n" if name else ""
     return f"{head}data: {json.dumps(data)}\n\n".encode()

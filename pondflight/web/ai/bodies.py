@@ -56,13 +56,13 @@ class Body:
         """Read the body of a request."""
         return cls(await Exchange.of(req).body())
 
-    def take(self, name: str, read: Callable[[str, Any], T], default: T) -> T:
+    def take(self, name: str, read: Callable[[str, object], T], default: T) -> T:
         """Return the field, or ``default`` if absent or null. ``read`` raises for bad values."""
         self._read.add(name)
         value = self._fields.get(name)
         return default if value is None else read(name, value)
 
-    def need(self, name: str, read: Callable[[str, Any], T]) -> T:
+    def need(self, name: str, read: Callable[[str, object], T]) -> T:
         """Return a required field. Raises ``InvalidArgument`` if it is absent or null."""
         self._read.add(name)
         if self._fields.get(name) is None:
@@ -79,21 +79,21 @@ class Body:
             raise InvalidArgument(f"unknown field {name[:64]!r}")
 
 
-def flag(name: str, value: Any) -> bool:
+def flag(name: str, value: object) -> bool:
     """Return a boolean field. Raises ``InvalidArgument`` for anything else."""
     if not isinstance(value, bool):
         raise InvalidArgument(f"{name!r} must be true or false")
     return value
 
 
-def text(name: str, value: Any) -> str:
+def text(name: str, value: object) -> str:
     """Return a text field that is not blank. Raises ``InvalidArgument`` for anything else."""
     if not isinstance(value, str) or _BLANK.fullmatch(value):
         raise InvalidArgument(f"{name!r} must be text that is not empty")
     return _encodable(name, value)
 
 
-def model(name: str, value: Any) -> str:
+def model(name: str, value: object) -> str:
     """The name of a model."""
     if not isinstance(value, str) or not _MODEL.fullmatch(value):
         raise InvalidArgument(f"{name!r} must be the name of a model")
@@ -126,7 +126,7 @@ def number(most: float) -> Callable[[str, Any], float]:
     return read
 
 
-def stops(name: str, value: Any) -> tuple[str, ...]:
+def stops(name: str, value: object) -> tuple[str, ...]:
     """Texts at which an answer ends: one, or a list. A line break is one, too."""
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list) or len(values) > _MOST_STOPS:
@@ -136,7 +136,7 @@ def stops(name: str, value: Any) -> tuple[str, ...]:
     return tuple(_encodable(name, item) for item in values)
 
 
-def inputs(name: str, value: Any) -> Inputs:
+def inputs(name: str, value: object) -> Inputs:
     """What is to be turned into vectors: a text or a list of such, or the same as token numbers."""
     tokens = _tokens(value)
     values = [value] if isinstance(value, str) else value if tokens is None else [tokens]
@@ -148,7 +148,7 @@ def inputs(name: str, value: Any) -> Inputs:
     return [text(name, item) for item in values]
 
 
-def _tokens(value: Any) -> list[int] | None:
+def _tokens(value: object) -> list[int] | None:
     """Numbers of tokens, if that is what they are; to JSON, 1.0 is as whole as 1."""
     if not isinstance(value, list) or not 0 < len(value) <= _MOST_TOKENS:
         return None
@@ -158,7 +158,7 @@ def _tokens(value: Any) -> list[int] | None:
     return tokens if tokens == value else None
 
 
-def messages(name: str, value: Any) -> tuple[Message, ...]:
+def messages(name: str, value: object) -> tuple[Message, ...]:
     """A conversation. At least one turn is the user's."""
     if not isinstance(value, list) or not 0 < len(value) <= _MOST_MESSAGES:
         raise InvalidArgument(f"{name!r} must be a list of 1 to {_MOST_MESSAGES} messages")
@@ -184,7 +184,7 @@ def question(body: Body, default_model: str, most_tokens: int) -> Question:
     )
 
 
-def _message(name: str, value: Any) -> Message:
+def _message(name: str, value: object) -> Message:
     if not isinstance(value, dict):
         raise InvalidArgument(f"{name} must be an object with 'role' and 'content'")
     said = value.get("role")
@@ -208,7 +208,7 @@ def _message(name: str, value: Any) -> Message:
     return Message(role, words, images, calls, answers or "")
 
 
-def _content(name: str, value: Any) -> tuple[str, tuple[str, ...]]:
+def _content(name: str, value: object) -> tuple[str, tuple[str, ...]]:
     """Text and images: a text, or OpenAI's list of parts."""
     if value is None or isinstance(value, str):
         return _encodable(name, value or ""), ()
@@ -231,7 +231,7 @@ def _content(name: str, value: Any) -> tuple[str, tuple[str, ...]]:
     return "".join(words), tuple(images)
 
 
-def _calls(name: str, value: Any) -> tuple[ToolCall, ...]:
+def _calls(name: str, value: object) -> tuple[ToolCall, ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or len(value) > _MOST_CALLS:
@@ -239,7 +239,7 @@ def _calls(name: str, value: Any) -> tuple[ToolCall, ...]:
     return tuple(_call(f"{name}[{index}]", item) for index, item in enumerate(value))
 
 
-def _call(name: str, value: Any) -> ToolCall:
+def _call(name: str, value: object) -> ToolCall:
     match value:
         case {"id": str(key), "function": {"name": str(called), "arguments": str(arguments)}}:
             return ToolCall(

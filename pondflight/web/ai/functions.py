@@ -50,13 +50,13 @@ def delta(piece: CallPiece) -> dict[str, Any]:
     return {"index": piece.index, "id": piece.id, "type": "function", "function": function}
 
 
-def _tools(name: str, value: Any) -> tuple[Tool, ...]:
+def _tools(name: str, value: object) -> tuple[Tool, ...]:
     if not isinstance(value, list) or len(value) > _MOST_TOOLS:
         raise InvalidArgument(f"{name!r} must be a list of up to {_MOST_TOOLS} tools")
     return tuple(_tool(f"{name}[{index}]", item) for index, item in enumerate(value))
 
 
-def _tool(name: str, value: Any) -> Tool:
+def _tool(name: str, value: object) -> Tool:
     if not isinstance(value, dict) or value.get("type") != "function":
         raise InvalidArgument(f"{name}: only tools of the type 'function' are offered here")
     function = value.get("function")
@@ -79,7 +79,7 @@ def _tool(name: str, value: Any) -> Tool:
     return Tool(called, description, parameters, strict)
 
 
-def _choice(name: str, value: Any) -> ToolChoice:
+def _choice(name: str, value: object) -> ToolChoice:
     match value:
         case str() if value in _MODES:
             return ToolChoice(_MODES[value])

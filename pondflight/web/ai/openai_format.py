@@ -200,7 +200,7 @@ class _Chunks:
         choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}
         return self._chunk(choices=[choice])
 
-    def _chunk(self, **rest: Any) -> bytes:
+    def _chunk(self, **rest: object) -> bytes:
         return answers.event({**self._head, "object": "chat.completion.chunk", **rest})
 
 
@@ -224,7 +224,7 @@ def _usage(usage: Usage) -> dict[str, int]:
     }
 
 
-def _include_usage(name: str, value: Any) -> bool:
+def _include_usage(name: str, value: object) -> bool:
     if not isinstance(value, dict) or value.keys() - {"include_usage", "include_obfuscation"}:
         raise InvalidArgument(f"{name!r} takes 'include_usage' only")
     return value.get("include_usage") is True
@@ -252,7 +252,7 @@ def _penalty(name: str, value: Any) -> float:
     return float(value)
 
 
-def _biases(name: str, value: Any) -> dict[str, Any]:
+def _biases(name: str, value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidArgument(f"{name!r} must be an object")
     return value
@@ -270,7 +270,7 @@ _OPTIONS: Final[dict[str, Callable[[str, Any], Any]]] = {
 """What OpenAI's models are told and Claude's have no use for."""
 
 
-def _encoding(name: str, value: Any) -> Literal["float", "base64"]:
+def _encoding(name: str, value: object) -> Literal["float", "base64"]:
     if value not in ("float", "base64"):
         raise InvalidArgument(f"{name!r} must be float or base64")
     encoding: Literal["float", "base64"] = value
