@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import re
+import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -45,3 +49,32 @@ def test_lock_names_no_registry_and_no_machine(name: str) -> None:
         for block in re.split(r"\n(?=[a-z])", text)
         if PINNED.match(block)
     )
+
+
+def imported(folder: str) -> set[str]:
+    """The top-level modules that the files in ``folder`` import."""
+    nodes = [
+        node
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+    ]
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module and not n.level]
+    return {name.partition(".")[0] for name in names}
+
+
+def test_every_import_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    lines = chain(project["dependencies"], *project["optional-dependencies"].values())
+    declared = {re.split(r"[\[=<>]", line)[0] for line in lines}
+    modules = importlib.metadata.packages_distributions()
+    undeclared = {
+        module: modules.get(module)
+        for module in imported("pondflight") - sys.stdlib_module_names - {"pondflight"}
+        if declared.isdisjoint(_normal(name) for name in modules.get(module, []))
+    }
+    assert not undeclared
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
