@@ -296,7 +296,7 @@ def worker(  # noqa: PLR0913 - one for each option
             threads=threads,
             scratch=scratch,
             storage=storage,
-            has_lifeline=lifeline,
+            lifeline=lifeline,
             orphan_timeout=orphan_timeout.total_seconds(),
             missing_walls=missing,
         )

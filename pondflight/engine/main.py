@@ -11,7 +11,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pondflight import control, lifeline, memory
+from pondflight import control, memory
+from pondflight.lifeline import on_end
 
 memory.tame()  # before pyarrow is imported
 
@@ -34,7 +35,7 @@ def run(  # noqa: PLR0913 - one for each option
     threads: int,
     scratch: Path,
     storage: Path | None,
-    has_lifeline: bool,
+    lifeline: bool,
     orphan_timeout: float,
     missing_walls: Sequence[str] = (),
 ) -> int:
@@ -42,7 +43,7 @@ def run(  # noqa: PLR0913 - one for each option
 
     ``memory_limit`` is in bytes. ``storage`` is the directory of the user's own tables; ``None``:
     they live in memory. When it listens, one line goes to standard output:
-    ``{"port": n}``. With ``has_lifeline``, the end of standard input is the end of the worker: the
+    ``{"port": n}``. With ``lifeline``, the end of standard input is the end of the worker: the
     process that started it holds the other end, and is gone. ``orphan_timeout`` (seconds; 0: never)
     is for what may outlive its proxy: it ends when none has said anything for so long.
     ``missing_walls`` is what to answer where it is asked which are.
@@ -73,8 +74,8 @@ def run(  # noqa: PLR0913 - one for each option
     server.breakdown.on_break = stopping.set
     sys.stdout.write(json.dumps({"port": server.port}) + "\n")
     sys.stdout.flush()
-    if has_lifeline:
-        lifeline.on_end(stopping.set)
+    if lifeline:
+        on_end(stopping.set)
     while not stopping.wait(orphan_timeout / 4 or None):
         if time.monotonic() - server.last_heard > orphan_timeout:
             sys.stderr.write("no proxy has said anything for too long: the worker ends\n")

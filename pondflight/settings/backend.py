@@ -70,7 +70,7 @@ def without_effect(values: Mapping[str, object], backend: str) -> list[str]:
     return ignored
 
 
-def _changed_pods(values: Mapping[str, Any]) -> list[str]:
+def _changed_pods(values: Mapping[str, object]) -> list[str]:
     """Return the keys under ``kubernetes`` (dotted) whose value is not the default."""
     given = values.get("kubernetes")
     if not isinstance(given, Mapping):
