@@ -415,10 +415,17 @@ class Statements:
             if columns is not None and any(columns.casts):
                 with self._ready(cursor, statement, values):
                     relation = columns.export(connection.sql(statement.text, params=values))
-                    result = cursor.result(call, reader_of(relation), columns)
+                    result = cursor.result(
+                        call, reader_of(relation), columns, checks_text=self._pushdown.watches
+                    )
             else:
                 self._execute(cursor, statement, values)
-                result = cursor.result(call, reader_of(connection), Columns.of(connection))
+                result = cursor.result(
+                    call,
+                    reader_of(connection),
+                    Columns.of(connection),
+                    checks_text=self._pushdown.watches,
+                )
             result.set_aside()
             result.raise_failure()
             entry.rows = lambda: result.count
@@ -454,7 +461,7 @@ class Statements:
             self._execute(cursor, statement, values, columns)
             return reader_of(cursor.connection)
 
-        return cursor.result(call, run(), columns, again=run)
+        return cursor.result(call, run(), columns, again=run, checks_text=self._pushdown.watches)
 
     def _run(self, cursor: Cursor, statement: Statement, values: Values) -> int:
         if statement.transaction is not None:
@@ -512,7 +519,7 @@ class Statements:
         bound: frozenset[str] = frozenset()
         if exact:
             bound = self._lossless.begin(
-                connection, statement, plan, servers, may_have_written=cursor.in_transaction
+                connection, statement, values, plan, servers, may_have_written=cursor.in_transaction
             )
         if not bound:
             cursor.release()
