@@ -29,6 +29,13 @@ KNOWN: tuple[Known, ...] = (
         "An enum beside a text, as in `mood < 'ok'`, is compared as text; sorted, and by `min()`"
         " and `max()`, in the order of its declaration. PostgreSQL does the latter everywhere.",
     ),
+    Known(
+        "mariadb",
+        "mariadb",
+        r"NOT IN \(SELECT",
+        "In `x NOT IN (SELECT y …)`, where x and y are numbers of different types, MariaDB ignores"
+        " NULLs among y. Here they count: nothing is known to differ from NULL.",
+    ),
 )
 """Of generated statements."""
 

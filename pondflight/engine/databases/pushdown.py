@@ -18,34 +18,22 @@ from pondflight.engine.databases.fixed import FILTERS
 from pondflight.engine.databases.mysql_columns import MysqlColumns
 from pondflight.engine.databases.narrowing import Narrowing
 from pondflight.engine.databases.postgres_types import PostgresTypes, Unlike
-from pondflight.engine.databases.queryplan import QueryPlan
+from pondflight.engine.databases.queryplan import PLANNED, QueryPlan
 from pondflight.engine.sql.statement import Statement
 from pondflight.engine.types.parameters import Values
 
 OFF = f"RESET SESSION {FILTERS}"
 """How a cursor is left for whatever runs on it next."""
 
-_PLANNED = frozenset(
-    {
-        "ALTER",
-        "COPY",
-        "COPY_DATABASE",
-        "CREATE",
-        "DELETE",
-        "EXECUTE",
-        "INSERT",
-        "MERGE_INTO",
-        "SELECT",
-        "UPDATE",
-    }
-)
+_LOOKED_AT = PLANNED | {"ALTER", "COPY_DATABASE"}
 
 
 class Pushdown:
     """Decides for each statement of one worker. Until ``watch`` it leaves all as it is."""
 
     def __init__(self) -> None:
-        self._watches = False
+        self.watches = False
+        """Whether there are servers."""
         columns = MysqlColumns()
         self._narrowing = Narrowing(columns)
         self._changes = Changes(columns)
@@ -53,11 +41,11 @@ class Pushdown:
 
     def watch(self) -> None:
         """There are servers: look at each statement from now on."""
-        self._watches = True
+        self.watches = True
 
     def concerns(self, statement: Statement) -> bool:
         """Whether ``begin`` has anything to do."""
-        return self._watches and statement.effect in _PLANNED
+        return self.watches and statement.effect in _LOOKED_AT
 
     def check(
         self, cursor: duckdb.DuckDBPyConnection, statement: Statement, values: Values
@@ -90,7 +78,7 @@ class Pushdown:
         self, cursor: duckdb.DuckDBPyConnection, catalog: str | None, columns: Sequence[str]
     ) -> None:
         """Raises ``NotSupported`` if rows cannot be written safely to the database ``catalog``."""
-        if self._watches:
+        if self.watches:
             self._changes.check_insert(cursor, catalog, columns)
 
 
