@@ -330,7 +330,7 @@ class Cursor:
 
 
 class _Taken:
-    """The turn on a cursor, while inside. A class: a generator costs a call three times as much."""
+    """The turn on a cursor, while inside."""
 
     def __init__(self, cursor: Cursor, call: Call) -> None:
         self._cursor = cursor
