@@ -9,12 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from integration.bundle.test_compose import V2, Compose, fixture_engine, needs_engine
+from integration.bundle.test_compose import V2, Compose, build, needs_engine
 from integration.docker.engine import Engine
 
-__all__ = ["fixture_engine"]
 pytestmark = [pytest.mark.timeout(300), needs_engine]
-USERS = [f"user{n}" for n in range(6)]
+USERS = [f"user{n}" for n in range(3)]
+
+
+@pytest.fixture(name="engine")
+def fixture_engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    engine = Engine.current()
+    build(engine, tmp_path_factory.mktemp("images"), "caddy")
+    return engine
 
 
 @pytest.fixture(name="compose")
@@ -48,6 +54,9 @@ def test_two_proxies_share_and_one_that_ends_loses_nothing(
                     failed.append(f"{user}: {error}")
                 time.sleep(0.05)
 
+    for user in USERS:  # each has a worker before anything counts
+        with compose.connect(user) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
     callers = [threading.Thread(target=work, args=(user,)) for user in USERS]
     for caller in callers:
         caller.start()

@@ -86,6 +86,25 @@ def test_over_the_limit_the_longest_idle_makes_room(deploy: MakeDeployment) -> N
         number(deployment, "bob")
 
 
+def test_in_a_full_network_the_longest_idle_makes_room(
+    deploy: MakeDeployment, engine: Engine
+) -> None:
+    engine.docker("network", "create", "--subnet", "10.219.7.0/29", "tiny")  # room for five
+    try:
+        deployment = deploy(max_workers=50, layout={"network": "tiny"})
+        for n, user in enumerate(("ann", "bob", "eve", "dan", "joe", "kim", "lea")):
+            create_table(deployment, user, n)
+            time.sleep(1.1)
+        assert stopped(deployment, Reason.EVICTED) == 2
+        assert number(deployment, "lea") == 6
+        with pytest.raises(Exception, match="does not exist"):
+            number(deployment, "ann")
+    finally:
+        for name in deployment.containers():
+            engine.docker("rm", "--force", name)
+        engine.docker("network", "rm", "tiny")
+
+
 def test_many_users_share_few_places_in_turn(deploy: MakeDeployment) -> None:
     """Twelve at once where three may be: all are served, never more than three at a time."""
     deployment = deploy(max_workers=3, queue_timeout=60.0)

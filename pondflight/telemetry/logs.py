@@ -61,6 +61,7 @@ class Event(StrEnum):
     STOPPED = "Stopped"
     INTERNAL_ERROR = "Internal error"
     SANDBOX_OFF = "Sandbox is switched off"
+    NETWORK_FULL = "Network of the workers is full"
     NO_EFFECT = "Setting has no effect"
     DOUBTFUL = "Setting may not be what was meant"
     KEYS_FETCHED = "Identity provider keys fetched"

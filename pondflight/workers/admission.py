@@ -30,6 +30,8 @@ QUIET_SECONDS = 1.0
 _LOOK_SECONDS = 0.2
 _PAUSE_SECONDS = 5.0
 _WARM_RETRY_SECONDS = 30.0
+_NARROW_SECONDS = 30.0
+"""As long as the backend is believed to have no more room than it had."""
 
 
 @dataclass(eq=False)
@@ -49,6 +51,11 @@ class Ticket:
 
 class Crowded(Exception):
     """Other proxies were faster: they have taken the last room, or the warm worker itself."""
+
+    def __init__(self, fits: int | None = None) -> None:
+        super().__init__()
+        self.fits = fits
+        """How many workers the backend has room for, if it said so."""
 
 
 class Admission:
@@ -77,6 +84,8 @@ class Admission:
         self._making_room = False
         self._warm_after = 0.0
         self._closed = False
+        self._fits = settings.max_workers
+        self._narrow_until = 0.0
         self._executor = runtime.executor(settings.concurrent_starts + 1, "worker-start")
         self._thread = runtime.thread(self._loop, "worker-admission")
 
@@ -90,13 +99,13 @@ class Admission:
 
     def has_room(self) -> bool:
         """Return whether another worker may start now. Call it under the lock."""
-        return self._roster.occupied() + len(self._queue) < self._settings.max_workers
+        return self._roster.occupied() + len(self._queue) < self._most()
 
     def enter(self, worker: Worker, user: User) -> None:
         """Get in line; raises ``Unavailable`` if the line is too long. Call it under the lock."""
         if len(self._queue) >= self._settings.queue_size and not self.has_room():
             raise Unavailable(
-                f"all {self._settings.max_workers} workers are busy (containers.max_per_host), and "
+                f"all {self._most()} workers are busy ({self._limit()}), and "
                 f"{len(self._queue)} users wait already (workers.queue_size): try again later",
                 retry_after=5.0,
             )
@@ -150,8 +159,8 @@ class Admission:
             self._roster.give_up(
                 ticket.worker,
                 Unavailable(
-                    f"all {self._settings.max_workers} workers were busy for "
-                    f"{self._settings.queue_timeout:g} s (containers.max_per_host, "
+                    f"all {self._most()} workers were busy for "
+                    f"{self._settings.queue_timeout:g} s ({self._limit()}, "
                     "workers.queue_timeout): try again later",
                     retry_after=self._settings.queue_timeout,
                 ),
@@ -187,7 +196,17 @@ class Admission:
             self._run(Ticket(worker, None))
 
     def _below_limit(self) -> bool:
-        return self._roster.occupied() < self._settings.max_workers
+        return self._roster.occupied() < self._most()
+
+    def _most(self) -> int:
+        """How many workers there may be: the setting, or what the backend has had room for."""
+        if self._runtime.monotonic() < self._narrow_until:
+            return min(self._fits, self._settings.max_workers)
+        return self._settings.max_workers
+
+    def _limit(self) -> str:
+        narrow = self._most() < self._settings.max_workers
+        return "their network is full" if narrow else "containers.max_per_host"
 
     def _take_spare(self, user: User | None) -> Worker | None:
         if user is None or self._settings.shape(user) != self._settings.shape(None):
@@ -222,8 +241,11 @@ class Admission:
         crowded = False
         try:
             self._fulfil(ticket)
-        except Crowded:
+        except Crowded as error:
             crowded = True
+            if error.fits is not None:
+                self._fits = error.fits
+                self._narrow_until = self._runtime.monotonic() + _NARROW_SECONDS
         except Exception as error:
             log.exception("the start of a worker could not be brought to an end")
             if not ticket.worker.settled.is_set():

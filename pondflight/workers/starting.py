@@ -277,12 +277,12 @@ class Starter:
         )
         try:
             handle = self._backend.start(spec)
-        except NoRoom:
+        except NoRoom as full:
             for other in self._backend.list_workers():
                 self._adoption.adopt_unknown(other)
             # Whoever else found no room is to come at another moment.
             self._runtime.sleep(self._runtime.uniform(*_NO_ROOM_SECONDS))
-            raise Crowded from None
+            raise Crowded(full.fits) from None
         with self._roster.changed:
             self._roster.started += 1
         return handle

@@ -112,6 +112,11 @@ LINES: dict[Event, tuple[str, dict[str, object], str]] = {
         {"setting": "containers.network", "backend": "process"},
         'level=warn msg="Setting has no effect" setting=containers.network backend=process',
     ),
+    Event.NETWORK_FULL: (
+        "warning",
+        {"network": "ponds", "workers": 5},
+        'level=warn msg="Network of the workers is full" network=ponds workers=5',
+    ),
     Event.DOUBTFUL: (
         "warning",
         {"hint": "containers.memory_limit is 32m"},

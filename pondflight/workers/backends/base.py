@@ -75,7 +75,14 @@ class NameTaken(BackendError):
 
 
 class NoRoom(BackendError):
-    """There are as many workers as there may be; other proxies have started some of them."""
+    """There are as many workers as there may be; other proxies have started some of them.
+
+    ``fits``: as many as the backend has room for, whatever the settings allow; None if it is they.
+    """
+
+    def __init__(self, fits: int | None = None) -> None:
+        super().__init__("there is no room for another worker")
+        self.fits = fits
 
 
 class NoSuchWorker(BackendError):

@@ -50,6 +50,7 @@ _PHASES = {
 _BUILT_IN = frozenset({"bridge", "default"})
 _MOUNTED = re.compile(r"/containers/([0-9a-f]{64})/(?:hostname|hosts|resolv\.conf)")
 _COMPOSE_NETWORK = "com.docker.compose.network"
+_NO_ADDRESS = "no available IPv4 addresses"
 _ICC = "com.docker.network.bridge.enable_icc"
 
 
@@ -91,15 +92,17 @@ class DockerBackend:
             self._remove_unseen(spec)
             raise
         try:
-            self._require_room(spec)
-            return self._start(made["Id"])
+            others = self._require_room(spec)
+            return self._start(made["Id"], others)
         except BaseException:
             with contextlib.suppress(BackendError):
                 self._remove(made["Id"])
             raise
 
-    def _require_room(self, spec: WorkerSpec) -> None:
+    def _require_room(self, spec: WorkerSpec) -> int:
         """Give way if there is one too many, now that this one is there for all to see.
+
+        Returns how many others run.
 
         Of all who create at the same moment, whoever looks last sees all others; so the rule that
         all give way who see one too many lets no one too many through.
@@ -107,14 +110,18 @@ class DockerBackend:
         there = [worker for worker in self.list_workers() if worker.phase is not Phase.ENDED]
         if len(there) > spec.most:
             raise NoRoom
+        return sum(worker.phase is Phase.RUNNING for worker in there)
 
-    def _start(self, container_id: str) -> WorkerHandle:
+    def _start(self, container_id: str, others: int) -> WorkerHandle:
         try:
             self._api.call(lambda client: client.start(container_id))
             return self._inspected(
                 self._api.call(lambda client: client.inspect_container(container_id))
             )
         except APIError as error:
+            if others and _NO_ADDRESS in _words(error):
+                events.warning(Event.NETWORK_FULL, network=self.layout.network, workers=others)
+                raise NoRoom(others) from error
             advice = ""
             if self._is_about_network(error):
                 self._network_seen = False
