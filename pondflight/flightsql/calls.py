@@ -76,6 +76,8 @@ class Call(Generic[Identity_co]):
         self.context: flight.ServerCallContext | None = None
         self._deadline = math.inf
         self._limit = math.inf
+        self._patience = math.inf
+        self._sending_since = math.inf
         self.error: PondflightError | None = None
         """What it is failing with, once that is known."""
         self._sent: set[str] = set()
@@ -101,6 +103,18 @@ class Call(Generic[Identity_co]):
         self._deadline = time.monotonic() + seconds
         self._limit = seconds
 
+    def limit_idleness(self, seconds: float) -> None:
+        """Give up the call when its client leaves a piece of the result unread for so long."""
+        self._patience = seconds
+
+    def sending(self) -> None:
+        """Record that a piece of the result is about to be sent."""
+        self._sending_since = time.monotonic()
+
+    def sent(self) -> None:
+        """Record that the client has room for the next piece."""
+        self._sending_since = math.inf
+
     @property
     def overdue(self) -> float:
         """Seconds since its limit passed; 0.0 as long as it has not."""
@@ -124,7 +138,12 @@ class Call(Generic[Identity_co]):
 
     def in_time(self) -> bool:
         """Whether the call may go on: it is not cancelled, and its time is not over."""
-        if self._reason is None and time.monotonic() > self._deadline:
+        now = time.monotonic()
+        if self._reason is None and now - self._sending_since > self._patience:
+            self.cancel(
+                Cancelled(f"the client has not read on for {self._patience:g} s: run it again")
+            )
+        if self._reason is None and now > self._deadline:
             self.cancel(
                 DeadlineExceeded(f"the statement took longer than its limit of {self._limit:g} s")
             )

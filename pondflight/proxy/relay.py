@@ -122,13 +122,17 @@ class Relay:
         lease, reader, schema = self._send(call, open_stream)
         meter.answered(call)
         call.on_cancel(reader.cancel)
+        # A client that has stopped reading keeps its call, but nothing of the worker.
+        call.on_cancel(lease.release)
 
         def batches() -> Iterator[pa.RecordBatch]:
             with _worker_errors(self._pool, lease, call):
                 for chunk in reader:
                     _check(chunk.data)
                     meter.sent(chunk.data)
+                    call.sending()
                     yield chunk.data
+                    call.sent()
 
         return ResultStream(schema, batches())
 

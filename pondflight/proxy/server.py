@@ -37,6 +37,7 @@ from pondflight.proxy.administration import ACTIONS, Administration
 from pondflight.proxy.callers import Call, Caller, CallerCheck
 from pondflight.proxy.databases import NO_DATABASES, Databases
 from pondflight.proxy.early_infos import Promises
+from pondflight.proxy.in_flight import CallLimits, InFlight
 from pondflight.proxy.rate_limits import FREE, Charges
 from pondflight.proxy.relay import Relay
 from pondflight.telemetry import metrics, tracing
@@ -59,13 +60,15 @@ They need not start one, and are answered while the server is shutting down.
 
 _HAS_RUN = wire.pack(wire.new("TicketStatementQuery", statement_handle=control.HAS_RUN))
 
+_LIMITS = CallLimits()
+
 
 class ProxyServer(FlightSqlServer[Caller]):
     """A Flight SQL server that relays each call to its user's worker."""
 
     reads_values = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the parts that it is made of
         self,
         location: str,
         *,
@@ -76,7 +79,9 @@ class ProxyServer(FlightSqlServer[Caller]):
         demo_seconds: float | None = None,
         certificate: Certificate | None = None,
         headroom: Headroom | None = None,
+        call_limits: CallLimits = _LIMITS,
     ) -> None:
+        self._in_flight = InFlight(call_limits)
         self._pool = pool
         self._relay = Relay(pool)
         self._promises = Promises()
@@ -105,9 +110,16 @@ class ProxyServer(FlightSqlServer[Caller]):
         self._administration.close()
         self._databases.close()
 
+    @property
+    def unfinished(self) -> int:
+        """How many calls a shutdown waits for: those that run, and those about to fetch rows."""
+        running = sum(call.cancelled is None for call in self.calls.running())
+        return running + self._in_flight.awaited
+
     def on_call(self, call: Call) -> None:
-        """Trace the call, and apply the time limit of demo users."""
+        """Trace the call, and apply the limits: of calls at a time, of idleness, of demo users."""
         tracing.watch(call)
+        self._in_flight.enter(call)
         if self._demo_seconds is not None and call.identity.identity.demo:
             call.limit(self._demo_seconds)
 
@@ -121,6 +133,14 @@ class ProxyServer(FlightSqlServer[Caller]):
     ) -> flight.FlightInfo:
         """Metadata from here, since only its rows need the worker; statements from the worker."""
         self._refuse_if_draining()
+        info = self._info(call, command, descriptor)
+        for endpoint in info.endpoints:
+            self._in_flight.promised(endpoint.ticket.ticket)
+        return info
+
+    def _info(
+        self, call: Call, command: c.Command, descriptor: flight.FlightDescriptor
+    ) -> flight.FlightInfo:
         if isinstance(command, c.METADATA):
             self._pool.prestart(call.identity.user)
             return dispatch.metadata_info(command, descriptor)
@@ -169,6 +189,7 @@ class ProxyServer(FlightSqlServer[Caller]):
 
     def on_do_get(self, call: Call, command: c.Command, ticket: flight.Ticket) -> Result:
         """The worker's rows."""
+        self._in_flight.fetched(ticket.ticket)
         match command:
             case c.StatementTicket(statement_handle=control.HAS_RUN):
                 return pa.table({})

@@ -6,6 +6,7 @@ HTTP app under gunicorn in another, since gunicorn forks and this process holds 
 
 from __future__ import annotations
 
+import math
 import secrets
 import shutil
 import signal
@@ -33,6 +34,7 @@ from pondflight.errors import Cancelled, ConfigError  # noqa: E402
 from pondflight.limits.headroom import Headroom, allow_descriptors  # noqa: E402
 from pondflight.limits.rates import Counter  # noqa: E402
 from pondflight.proxy.databases import Database, Databases  # noqa: E402
+from pondflight.proxy.in_flight import CallLimits  # noqa: E402
 from pondflight.proxy.rate_limits import Charges, Limits  # noqa: E402
 from pondflight.proxy.server import ProxyServer  # noqa: E402
 from pondflight.serve import banner, sample  # noqa: E402
@@ -102,6 +104,11 @@ def run(loaded: Loaded, *, zero_config: bool, with_caddy: bool | None = None) ->
                 demo_seconds=settings.auth.demo.statement_timeout.total_seconds(),
                 certificate=certificate,
                 headroom=headroom,
+                call_limits=CallLimits(
+                    settings.server.max_calls,
+                    settings.server.max_calls_per_user,
+                    settings.server.stream_idle_timeout.total_seconds() or math.inf,
+                ),
             )
         stack.callback(_drain, proxy, pool, web, settings.server.drain_timeout, signals)
         for part in parts:
@@ -215,8 +222,9 @@ class _Signals:
 def _drain(
     proxy: ProxyServer, pool: Pool, web: WebProcess, timeout: timedelta, signals: _Signals
 ) -> None:
-    """Let running calls end, for a while; then end them, and the server.
+    """Let running calls end, and let clients fetch what they were promised; then end the server.
 
+    For ``timeout``, or until a second signal; what runs then is cancelled.
     Where another proxy serves the same workers, new calls are for that one: nothing listens here
     any more, so that a reverse proxy sends them there, rather than bring a refusal to the client.
     """
@@ -228,13 +236,15 @@ def _drain(
         closer.start()
     else:
         proxy.draining = True
-    while len(proxy.calls) and time.monotonic() < deadline and signals.count <= 1:
+    while proxy.unfinished and time.monotonic() < deadline and signals.count <= 1:
         time.sleep(_POLL_SECONDS)
     for call in proxy.calls.running():
         call.cancel(Cancelled("the server is shutting down"))
     if not closer.ident:
         closer.start()
-    closer.join(_CUT_SECONDS)
+    deadline = time.monotonic() + _CUT_SECONDS
+    while closer.is_alive() and time.monotonic() < deadline and signals.count <= 1:
+        closer.join(_POLL_SECONDS)
 
 
 def _secret(settings: Settings) -> str:

@@ -113,6 +113,19 @@ class Server(Section):
         default=timedelta(seconds=30),
         description="How long a shutdown waits for running statements.",
     )
+    stream_idle_timeout: Patience = Field(
+        default=timedelta(minutes=10),
+        description="A result whose client has not read on for so long is given up, and its "
+        "statement is interrupted.",
+    )
+    max_calls: Count = Field(
+        default=2000,
+        description="Flight calls that may run at a time, of all users.",
+    )
+    max_calls_per_user: Count = Field(
+        default=256,
+        description="Flight calls that one user may run at a time.",
+    )
     tls: TLS = TLS()
     allowed_hosts: Annotated[tuple[AllowedHost, ...], Env("ALLOWED_HOSTS")] = Field(
         default=(),

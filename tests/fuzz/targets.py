@@ -7,17 +7,22 @@ whatever else it raises is a bug.
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from pondflight.auth.tokens import Tokens
 from pondflight.engine.execution.handles import Handle
-from pondflight.errors import InvalidArgument, NotFound, NotSupported, Unauthenticated
+from pondflight.engine.sql import lexer
+from pondflight.errors import ConfigError, InvalidArgument, NotFound, NotSupported, Unauthenticated
 from pondflight.flightsql import decoding
 from pondflight.proxy.callers import CallerCheck
+from pondflight.settings.loading import load
 
 CORPUS = Path(__file__).parent / "corpus"
-_CHECK = CallerCheck(Tokens("fuzz-kW8rX2vN5qT9zL4mB7cJ1hG6fD3sA0pY"))
+_TOKENS = Tokens("fuzz-kW8rX2vN5qT9zL4mB7cJ1hG6fD3sA0pY")
+_CHECK = CallerCheck(_TOKENS)
 
 
 def _action(data: bytes) -> None:
@@ -32,12 +37,39 @@ def _headers(data: bytes) -> None:
     _CHECK.authenticate("do_get", {"authorization": [authorization], "cookie": [cookie]})
 
 
+def _token(data: bytes) -> None:
+    """A JWT, as a client sends it."""
+    _TOKENS.verify(data.decode("utf-8", "replace"))
+
+
+def _settings(data: bytes) -> None:
+    """A configuration file."""
+    with tempfile.NamedTemporaryFile(suffix=".yaml") as file:
+        file.write(data)
+        file.flush()
+        with contextlib.suppress(ConfigError):
+            load(Path(file.name), environ={})
+
+
+def _sql(data: bytes) -> None:
+    """SQL text, as the guards of a worker read it: its tokens lie in it, one after the other."""
+    text = lexer.plain(data.decode("utf-8", "replace"))
+    lexer.names(text)
+    found = list(lexer.tokenize(text))
+    assert all(token.start <= following.start for token, following in pairwise(found))
+    assert all(0 <= token.start <= token.end for token in found)
+    assert not found or found[-1].start < len(text.encode())
+
+
 TARGETS: dict[str, Callable[[bytes], object]] = {
     "command": decoding.decode_command,
     "ticket": decoding.decode_ticket,
     "action": _action,
     "handle": Handle.decode,
     "headers": _headers,
+    "token": _token,
+    "settings": _settings,
+    "sql": _sql,
 }
 
 

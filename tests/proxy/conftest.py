@@ -10,6 +10,7 @@ from adbc_driver_flightsql import DatabaseOptions, dbapi
 
 from pondflight.auth.tokens import Tokens
 from pondflight.limits.rates import Counter
+from pondflight.proxy.in_flight import CallLimits
 from pondflight.proxy.rate_limits import Charges, Limits
 from pondflight.proxy.server import ProxyServer
 from pondflight.workers.backends.base import Backend
@@ -18,12 +19,18 @@ from pondflight.workers.policy import Shape
 from pondflight.workers.pool import Pool, PoolSettings
 from tests.flight import Client
 
+NO_LIMITS = CallLimits()
+
 
 class Deployment:
     """A proxy in this process; its workers are subprocesses, unless there is another backend."""
 
     def __init__(
-        self, backend: Backend | None = None, secret: str | None = None, **settings: Any
+        self,
+        backend: Backend | None = None,
+        secret: str | None = None,
+        call_limits: CallLimits = NO_LIMITS,
+        **settings: Any,
     ) -> None:
         self.secret = secret or secrets.token_urlsafe(32)
         self.tokens = Tokens(self.secret)
@@ -43,6 +50,7 @@ class Deployment:
             pool=self.pool,
             tokens=self.tokens,
             charges=Charges(Counter(), plenty, plenty),
+            call_limits=call_limits,
         )
         self.uri = f"grpc://127.0.0.1:{self.proxy.port}"
         self._clients: list[Client] = []

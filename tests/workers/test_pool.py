@@ -174,14 +174,15 @@ def test_line_is_bounded_and_so_is_the_wait(make_pool: MakePool) -> None:
 
 def test_waiting_for_busy_workers_keeps_no_core_busy(make_pool: MakePool) -> None:
     pool = make_pool(max_workers=1)
-    with leased(pool, "busy"), ThreadPoolExecutor() as executor:
-        waiting = executor.submit(visit, pool, "next")
-        wait_until(partial(in_line, pool, 1))
-        began = time.process_time()
-        time.sleep(1.5)
-        assert time.process_time() - began < 0.5
-        assert pool.counts()["queued"] == 1
-    assert waiting.result(30)
+    with ThreadPoolExecutor() as executor:
+        with leased(pool, "busy"):
+            waiting = executor.submit(visit, pool, "next")
+            wait_until(partial(in_line, pool, 1))
+            began = time.process_time()
+            time.sleep(1.5)
+            assert time.process_time() - began < 0.5
+            assert pool.counts()["queued"] == 1
+        assert waiting.result(30)
 
 
 def test_who_left_the_line_evicts_nobody(make_pool: MakePool) -> None:

@@ -137,7 +137,7 @@ def test_warm_worker_that_was_claimed_before_it_was_ready_is_left_to_its_user(
     monkeypatch.setattr(admission, "_WARM_RETRY_SECONDS", 0.1)
     backend = Claimed()
     pool = make_pool(backend=backend, warm=1)
-    wait_until(lambda: len(warm_ids(pool)) == 1)
+    wait_until(lambda: len(warm_ids(pool)) == 1, 30)
     assert backend.first not in warm_ids(pool)
     assert backend.first in {handle.id for handle in backend.list_workers()}
     assert stopped(pool, Reason.START_FAILED) == 0
