@@ -40,6 +40,9 @@ QUERY_HEADER = "x-pondflight-query-only"
 """Present: the call may run a query and nothing else (``engine.execution.readonly``). The proxy
 passes it on from any client."""
 
+STATEMENTS_HEADER = "x-pondflight-statements"
+"""How many statements the call may run: so many were counted by the proxy's rate limit."""
+
 BROKEN = 70
 """Exit code of a worker whose DuckDB cannot go on."""
 

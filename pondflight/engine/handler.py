@@ -167,7 +167,10 @@ class EngineHandler(MetadataHandler):
         if request.action == c.EndTransactionAction.UNSPECIFIED:
             raise InvalidArgument("EndTransaction says neither COMMIT nor ROLLBACK")
         commit = request.action == c.EndTransactionAction.COMMIT
-        self._sessions.end(call, request.transaction_id, commit=commit)
+        try:
+            self._sessions.end(call, request.transaction_id, commit=commit)
+        finally:
+            self._statements.changed("TRANSACTION")
 
     def cancel(self, call: Call, request: c.CancelQuery | c.CancelFlightInfo) -> c.CancelStatus:
         """Cancel the statements that the tickets stand for."""

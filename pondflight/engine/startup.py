@@ -19,9 +19,10 @@ from pondflight.engine.databases.attached import Databases, Spec
 from pondflight.engine.duck import files_folder
 from pondflight.engine.execution.sessions import SessionLimits, Sessions
 from pondflight.engine.guards import sandbox
-from pondflight.engine.guards.functions import BuiltIn
-from pondflight.engine.guards.sandbox import Sandbox, refused_call
-from pondflight.engine.guards.stored import drop_unsafe
+from pondflight.engine.guards.bound import Bound
+from pondflight.engine.guards.functions import BuiltIn, calls
+from pondflight.engine.guards.sandbox import Sandbox
+from pondflight.engine.guards.stored import Kept
 from pondflight.engine.sql.lexer import plain, tokenize
 from pondflight.engine.sql.statement import split
 from pondflight.errors import ConfigError, SqlError
@@ -49,21 +50,35 @@ def start_up(
     extensions.load(database, types.union(wanted.get("extensions", [])))
     refused = built_in.read()
     jail = wanted.get("sandbox")
-    if jail is not None:
-        drop_unsafe(database, lambda text: refused_call(plain(text), refused) is None)
+    kept = Kept(database, refused) if jail is not None else None
+    if kept is not None:
+        kept.read_storage()
     spill = room(scratch, wanted.get("scratch_limit"))
     if spill is not None:
         with database.cursor() as cursor:
             cursor.execute(f"SET GLOBAL max_temp_directory_size = '{spill}B'")
-    databases.attach(specs, require_all=wanted.get("require_all", False))
-    run_initial(database, databases, wanted.get("init_sql") or "")
+    files = {spec.alias for spec in specs if spec.type == "duckdb"}
+    databases.attach(
+        specs,
+        require_all=wanted.get("require_all", False),
+        before_servers=lambda: kept.read_files(files) if kept is not None else None,
+    )
+    initial = wanted.get("init_sql") or ""
+    run_initial(database, databases, initial)
     fixed.fix(database)
-    if jail is None:
+    if jail is None or kept is None:
         return None
     names = [*(spec.alias for spec in specs), *databases.names, *_attached(database)]
     with databases.out_of_reach():
         return sandbox.close(
-            database, folder=files_folder(scratch), databases=names, functions=refused, **jail
+            database,
+            folder=files_folder(scratch),
+            databases=names,
+            functions=refused,
+            stored=kept.refused,
+            # What the administrator's own views and macros call is theirs to decide.
+            bound=Bound(refused - calls(plain(initial), refused)),
+            **jail,
         )
 
 

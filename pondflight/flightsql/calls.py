@@ -80,6 +80,8 @@ class Call(Generic[Identity_co]):
         self._sending_since = math.inf
         self.error: PondflightError | None = None
         """What it is failing with, once that is known."""
+        self.statements: int | None = None
+        """How many SQL statements it may run; ``None``: that was not counted."""
         self._sent: set[str] = set()
         self._lock = threading.Lock()
         self._reason: PondflightError | None = None

@@ -72,9 +72,9 @@ class Counter:
         self._lost_until = 0.0
         self._lock = threading.Lock()
 
-    def take(self, rate: Rate, user: str) -> float | None:
-        """Count one for ``user``. None, or the seconds until there is room for it."""
-        return self._with_storage(lambda limiter: _take(limiter, rate, _key(user)))
+    def take(self, rate: Rate, user: str, amount: int = 1) -> float | None:
+        """Count ``amount`` for ``user``. None, or the seconds until there is room for one."""
+        return self._with_storage(lambda limiter: _take(limiter, rate, _key(user), amount))
 
     def add(self, name: str, user: str, seconds: int) -> int:
         """Add one to a plain counter that is forgotten after ``seconds``; its value."""
@@ -106,8 +106,8 @@ class Counter:
         )
 
 
-def _take(limiter: MovingWindowRateLimiter, rate: Rate, key: str) -> float | None:
-    if limiter.hit(rate.item, key):
+def _take(limiter: MovingWindowRateLimiter, rate: Rate, key: str, amount: int) -> float | None:
+    if limiter.hit(rate.item, key, cost=amount):
         return None
     reset = limiter.get_window_stats(rate.item, key).reset_time
     clock = limiter.storage.clock if isinstance(limiter.storage, MemoryStorage) else time.time

@@ -1,6 +1,7 @@
 """What a call costs its user: rate limits count statements, not RPCs.
 
-One ``execute`` of ADBC is four RPCs, and all of them together are one statement. It is paid where
+One ``execute`` of ADBC is four RPCs, and all of them together are one statement; a text of several
+statements is as many (``limits.statements``). It is paid where
 it is run: GetFlightInfo of a query (which pays for one fetch of its ticket as well), DoPut of an
 update or an ingest. Fetching the same ticket again runs it again, and is paid again. Looking at
 the catalog and preparing are counted apart, ten for one; connecting and closing are free.
@@ -56,9 +57,9 @@ class Charges:
         self._origins = origins or Origins()
         self._seldom = Seldom()
 
-    def run(self, call: Call) -> None:
-        """Count one statement for the caller. Raises if the limit is reached."""
-        self._take(call, self._statements, "statement", 1)
+    def run(self, call: Call, statements: int = 1) -> None:
+        """Count statements for the caller. Raises if the limit is reached."""
+        self._take(call, self._statements, "statement", 1, statements)
 
     def look(self, call: Call) -> None:
         """Count a call that reads the catalog, or describes a statement without running it."""
@@ -77,10 +78,12 @@ class Charges:
             self._counter.add(f"paid/{digest}", user, _PAID_SECONDS)
             self.run(call)
 
-    def _take(self, call: Call, rates: dict[bool, Rate], kind: str, factor: int) -> None:
+    def _take(
+        self, call: Call, rates: dict[bool, Rate], kind: str, factor: int, amount: int = 1
+    ) -> None:
         caller = call.identity
         demo, user = caller.identity.demo, caller.identity.sub
-        wait = self._counter.take(rates[demo], user)
+        wait = self._counter.take(rates[demo], user, amount)
         if wait is None:
             return
         metrics.RATE_LIMITED.labels(kind).inc()
@@ -89,7 +92,8 @@ class Charges:
         limits, what = self._limits[demo], "statements" if kind == "statement" else "catalog calls"
         raise LimitExceeded(
             f"{limits.requests_per_minute * factor} {what} a minute are allowed, "
-            f"and {limits.burst_size * factor} at once",
+            f"and {limits.burst_size * factor} at once"
+            + (f"; this text has {amount}" if amount > 1 else ""),
             retry_after=max(1.0, wait),
         )
 
@@ -104,7 +108,7 @@ class _Free(Charges):
     def __init__(self) -> None:
         """Create it without a counter."""
 
-    def run(self, call: Call) -> None:
+    def run(self, call: Call, statements: int = 1) -> None:
         """Do nothing: statements are not counted."""
 
     def look(self, call: Call) -> None:

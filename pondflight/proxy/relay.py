@@ -193,6 +193,8 @@ class Relay:
             raise told
         call.on_cancel(_Once(self._aside, lease))
         headers = {**headers, **call.trace.headers()}
+        if call.statements is not None:
+            headers[control.STATEMENTS_HEADER] = str(call.statements)
         if control.QUERY_HEADER in call.headers:
             headers[control.QUERY_HEADER] = "1"
         return lease, lease.worker.options(

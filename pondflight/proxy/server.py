@@ -32,6 +32,7 @@ from pondflight.flightsql.schemas import schema_of
 from pondflight.flightsql.sqlinfo import sql_info_table
 from pondflight.flightsql.streams import Result
 from pondflight.limits.headroom import Headroom
+from pondflight.limits.statements import count, count_handle
 from pondflight.proxy import statement_metrics as meter
 from pondflight.proxy.administration import ACTIONS, Administration
 from pondflight.proxy.callers import Call, Caller, CallerCheck
@@ -145,7 +146,7 @@ class ProxyServer(FlightSqlServer[Caller]):
             self._pool.prestart(call.identity.user)
             return dispatch.metadata_info(command, descriptor)
         statement = meter.Statement(call, command)
-        self._charges.run(call)
+        self._pay(call, command)
         info = self._promised(call, command)
         if info is None:
             with self._changing(call):
@@ -158,6 +159,11 @@ class ProxyServer(FlightSqlServer[Caller]):
         self._charges.promised(call, tickets)
         statement.has_run(rows_to_come=bool(tickets))
         return info
+
+    def _pay(self, call: Call, command: c.Command) -> None:
+        """Charge for all statements that the call runs, and let its worker run no more."""
+        call.statements = _statements(command)
+        self._charges.run(call, call.statements)
 
     @contextlib.contextmanager
     def _changing(self, call: Call) -> Iterator[None]:
@@ -219,7 +225,7 @@ class ProxyServer(FlightSqlServer[Caller]):
         binds = isinstance(command, c.PreparedStatementQuery)
         meter.Statement(call, command, goes_on=binds)
         if not binds:
-            self._charges.run(call)
+            self._pay(call, command)
         with contextlib.nullcontext() if binds else self._changing(call):
             self._relay.put(call, command, descriptor, upload, writer)
 
@@ -302,3 +308,16 @@ class ProxyServer(FlightSqlServer[Caller]):
     def _refuse_if_draining(self) -> None:
         if self.draining:
             raise Unavailable("the server is shutting down: connect again in a moment")
+
+
+def _statements(command: c.Command) -> int:
+    """How many statements ``command`` runs."""
+    match command:
+        case c.StatementQuery(query=text) | c.StatementUpdate(query=text):
+            return count(text)
+        case (
+            c.PreparedStatementQuery(prepared_statement_handle=handle)
+            | c.PreparedStatementUpdate(prepared_statement_handle=handle)
+        ):
+            return count_handle(handle)
+    return 1

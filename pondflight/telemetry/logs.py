@@ -73,6 +73,7 @@ class Event(StrEnum):
     DATABASE_READ_ONLY = "Database can only be read"
     DATABASE_OBJECT_LEFT_OUT = "Table or view left out"
     OBJECT_DROPPED = "Stored object dropped: it calls what users may not"
+    OBJECT_REFUSED = "Stored object refused: it calls what users may not"
     CADDY_ENDED = "Caddy ended unasked"
     CADDY_MISSING = "Caddy not found"
 

@@ -13,9 +13,8 @@ from pyarrow import flight
 
 from pondflight import control
 from pondflight.engine.duck import files_folder, open_database
-from pondflight.engine.guards.sandbox import refused_call
 from pondflight.engine.guards.storage import Storage
-from pondflight.engine.guards.stored import drop_unsafe
+from pondflight.engine.guards.stored import Kept
 from pondflight.engine.server import EngineServer
 from tests.engine.conftest import CREDENTIAL
 from tests.flight import Client
@@ -123,12 +122,14 @@ def test_stored_objects_that_call_what_is_refused_are_dropped_at_the_start(tmp_p
     database.execute("CREATE MACRO good(s) AS s || 'query'")
     database.execute("CREATE TABLE query (i INT); CREATE VIEW fine AS FROM query")
     database.execute("CREATE SCHEMA s; CREATE VIEW s.worse AS SELECT * FROM query('SELECT 1')")
-    dropped = drop_unsafe(database, lambda text: refused_call(text, refused) is None)
-    assert dropped == [("s", "worse"), ("main", "bad")]
+    kept = Kept(database, refused)
+    kept.read_storage()
+    assert not kept.refused
     assert database.execute("SELECT good('a ')").fetchall() == [("a query",)]
     assert database.execute("FROM fine").fetchall() == []
-    with pytest.raises(duckdb.CatalogException):
-        database.execute("FROM bad('SELECT 1')")
+    for gone in ("FROM bad('SELECT 1')", "FROM s.worse"):
+        with pytest.raises(duckdb.CatalogException):
+            database.execute(gone)
     database.close()
 
 

@@ -3,11 +3,13 @@ from __future__ import annotations
 import sys
 import time
 
+import pyarrow as pa
 import pytest
 from adbc_driver_flightsql import DatabaseOptions, dbapi
 from pyarrow import flight
 
 from pondflight.errors import ConfigError
+from pondflight.flightsql import wire
 from pondflight.limits import memory as limits_memory
 from pondflight.limits.memory import MemoryStorage
 from pondflight.limits.rates import Counter, Rate
@@ -87,6 +89,31 @@ def test_one_execute_of_adbc_is_one_statement() -> None:
         assert 0 < int(refused.headers["retry-after"]) <= 60
         assert refused.json["retry_after"] == int(refused.headers["retry-after"])
         assert stack.query("bob", "SELECT 6").status == 200
+    finally:
+        stack.close()
+
+
+def test_a_text_of_several_statements_is_as_many() -> None:
+    """By whatever door it comes."""
+    stack = Stack(limits=Limits(9, 9))
+    text = "SELECT 1; SELECT ';'; SELECT 3"
+    try:
+        with connect(stack, "alice") as connection, connection.cursor() as cursor:
+            cursor.execute(text)  # prepared
+            assert cursor.fetchall() == [(3,)]
+        assert stack.query("alice", text).status == 200
+        client = stack.flight("alice")
+        client.info(text)
+        with pytest.raises(flight.FlightUnavailableError, match="limit exceeded"):
+            client.info("SELECT 4")
+        client.close()
+        client = stack.flight("bob")
+        update = wire.pack(wire.new("CommandStatementUpdate", query="SELECT 1;" * 9))
+        client.put(update, pa.table({}))
+        with pytest.raises(flight.FlightUnavailableError, match="this text has 2"):
+            client.info("SELECT 4; SELECT 5")
+        client.close()
+        assert stack.query("carol", "SELECT 1;" * 10).status == 429
     finally:
         stack.close()
 

@@ -157,6 +157,11 @@ LINES: dict[Event, tuple[str, dict[str, object], str]] = {
         {"schema": "main", "name": "q"},
         'level=warn msg="Stored object dropped: it calls what users may not" schema=main name=q',
     ),
+    Event.OBJECT_REFUSED: (
+        "warning",
+        {"database": "a", "name": "q"},
+        'level=warn msg="Stored object refused: it calls what users may not" database=a name=q',
+    ),
     Event.HTTP_ENDED: (
         "error",
         {"code": 1},

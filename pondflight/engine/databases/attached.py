@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -81,17 +81,25 @@ class Databases:
 
     # -- at the start -------------------------------------------------------------------------
 
-    def attach(self, specs: Sequence[Spec], *, require_all: bool) -> None:
+    def attach(
+        self,
+        specs: Sequence[Spec],
+        *,
+        require_all: bool,
+        before_servers: Callable[[], None] = lambda: None,
+    ) -> None:
         """Attach what is there, and begin to attach the rest.
 
-        It waits for servers that answer, and not for others. ``require_all``: raises
-        ``Unavailable`` if one cannot be attached.
+        It waits for servers that answer, and not for others. ``before_servers`` is called when
+        files are attached and no server is. ``require_all``: raises ``Unavailable`` if one cannot
+        be attached.
         """
         for spec in specs:
             if spec.type in {POSTGRES, MYSQL}:
                 self._servers.append(ServerDatabase(self._database, plan(spec)))
             else:
                 self._attach_file(spec)
+        before_servers()
         self._set_up([server.system for server in self._servers], specs)
         for server in self._servers:
             server.begin()

@@ -1,8 +1,8 @@
 """Databases that are files: SQLite's and DuckDB's own.
 
-Users can see the path of whatever is attached. For SQLite that is the name of a link, in a
-folder of the worker's own. DuckDB follows links before it notes the path, so of its own files
-users see where they are.
+DuckDB notes the path of whatever is attached, and says it in errors. For SQLite that is the name of
+a link, in a folder of the worker's own. DuckDB follows links before it notes the path of its own
+files, so the sandbox keeps that from users (``engine.guards.paths``).
 
 A SQLite file that is only read is attached twice: by DuckDB's extension, hidden, and as the catalog
 of views that ``sqliteviews`` makes.

@@ -40,6 +40,8 @@ class Cursor:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, room: Room) -> None:
         self.connection = connection
+        self.passing = False
+        """Whether it is for one statement, and has nothing of its own."""
         self.state = CursorState.IDLE
         self.begin_first = False
         """A transaction has to be begun before the next statement."""

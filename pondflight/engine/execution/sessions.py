@@ -180,7 +180,9 @@ class Sessions:
 
     def passing(self) -> Session:
         """A session for one statement, to be given back."""
-        return Session("", self._new_cursor(), passing=True, in_use=1)
+        cursor = self._new_cursor()
+        cursor.passing = True
+        return Session("", cursor, passing=True, in_use=1)
 
     def give_back(self, session: Session) -> None:
         """The end of a borrowing."""

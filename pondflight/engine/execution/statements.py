@@ -8,7 +8,7 @@ FlightInfo is asked for or the update is put; rows that it returns are kept unti
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from pondflight.engine.databases import lossless
 from pondflight.engine.databases.attached import Databases
 from pondflight.engine.databases.lossless import Lossless
 from pondflight.engine.databases.pushdown import OFF, Pushdown
-from pondflight.engine.databases.queryplan import PLANNED, read_plan
+from pondflight.engine.databases.queryplan import PLANNED, Node, read_plan
 from pondflight.engine.duck import quote, sql_errors
 from pondflight.engine.execution import timeouts
 from pondflight.engine.execution.batches import reader_of
@@ -32,6 +32,7 @@ from pondflight.engine.execution.joinfilters import JoinFilters, pass_limits
 from pondflight.engine.execution.results import Result
 from pondflight.engine.execution.sessions import Sessions
 from pondflight.engine.execution.tickets import Tickets
+from pondflight.engine.guards import paths
 from pondflight.engine.guards.callers import Call
 from pondflight.engine.guards.journal import Journal
 from pondflight.engine.guards.sandbox import Sandbox
@@ -142,6 +143,7 @@ class Statements:
         told, text = text, plain(text)
         if sandbox is not None:
             sandbox.check_text(text)
+            text = paths.without(text)
         self._databases.before(text)
         with self._database.cursor() as parser:
             statements = parse(parser, text)
@@ -150,6 +152,17 @@ class Statements:
                 sandbox.check(statement)
         if sandbox is self._sandbox:
             self._parsed.keep(told, statements)
+        return statements
+
+    def _counted(self, call: Call, text: str) -> list[Statement]:
+        """The statements of ``text``, to be run: no more than the proxy has counted."""
+        statements = self.parse(text)
+        most = call.identity.statements
+        if most is not None and len(statements) > most:
+            raise InvalidArgument(
+                f"this text has {len(statements)} statements, which cannot be told apart without "
+                "parsing it: send them one by one"
+            )
         return statements
 
     def schema(
@@ -277,7 +290,7 @@ class Statements:
 
         ``plain``: the caller knows no Flight SQL, and expects an endpoint in any case.
         """
-        *first, last = self.parse(text)
+        *first, last = self._counted(call, text)
         if first and bound is not None:
             raise InvalidArgument("parameters can be bound to a single statement only")
         for statement in first:
@@ -374,7 +387,7 @@ class Statements:
 
     def update(self, call: Call, session: str, text: str, bound: pa.Table | None) -> int:
         """Run ``text`` for its effect, once per bound row, all or nothing; rows affected."""
-        *first, last = self.parse(text)
+        *first, last = self._counted(call, text)
         if first and bound is not None and bound.num_columns:
             raise InvalidArgument("parameters can be bound to a single statement only")
         for statement in first:
@@ -401,7 +414,7 @@ class Statements:
                 one.statement_timeout = timeouts.seconds(statement.timeout.value, longest=longest)
             return 0
         room = self._storage.writing(call, self._database, adds=statement.adds)
-        with lent as one, room, one.cursor.use(call) as connection:
+        with lent as one, room, self._renaming(statement), one.cursor.use(call) as connection:
             width = len(statement.parameters)
             bulk = bulk_insert(statement.text, width)
             if bulk is not None and bound is not None and bound.num_columns == width:
@@ -414,13 +427,27 @@ class Statements:
                     for values in parameters.rows(statement, bound)
                 )
 
+    @contextmanager
+    def _renaming(self, statement: Statement) -> Iterator[None]:
+        """While inside, ``statement`` runs, after which names may stand for something else."""
+        try:
+            yield
+        finally:
+            self.changed(statement.kind)
+
+    def changed(self, kind: str) -> None:
+        """A statement of that kind has run: see ``Bound.forget``."""
+        if self.sandbox is not None:
+            self.sandbox.bound.forget(kind)
+
     def _run_for_rows(
         self, call: Call, session: str, statement: Statement, bound: pa.Table | None
     ) -> Result:
         noted = self._journal.during(call, statement.text, statement.kind)
         lent = self._sessions.lent(call, session, session_state=statement.session_state)
         room = self._storage.writing(call, self._database, adds=statement.adds)
-        with noted as entry, lent as one, room, one.cursor.use(call) as connection:
+        names = self._renaming(statement)
+        with noted as entry, lent as one, room, names, one.cursor.use(call) as connection:
             cursor = one.cursor
             runs = list(islice(parameters.rows(statement, bound), 2))
             if len(runs) > 1:
@@ -530,6 +557,13 @@ class Statements:
             with sql_errors(lines_above=int(exported is not text)):
                 cursor.connection.execute(exported, values)
 
+    def _check_bound(
+        self, cursor: Cursor, statement: Statement, values: Values, plan: Sequence[Node] | None
+    ) -> None:
+        """Refuse what the statement comes to, in the sandbox; ``plan``: if it is known already."""
+        if self._sandbox is not None:
+            self._sandbox.bound.check(cursor, statement, values, plan)
+
     @contextmanager
     def _ready(self, cursor: Cursor, statement: Statement, values: Values) -> Iterator[str]:
         """The text to run in place of the statement's; the cursor is ready for it while inside."""
@@ -541,6 +575,7 @@ class Statements:
         if pushes:
             self._pushdown.check(connection, statement, values)
         if not (exact or pushes or limits):
+            self._check_bound(cursor, statement, values, None)
             yield statement.text
             return
         if statement.kind == "PREPARE":
@@ -553,6 +588,7 @@ class Statements:
         plan = read_plan(connection, statement, values)
         if exact and not plan.is_whole:
             cursor.hold()  # what came of it may have aborted the transaction
+        self._check_bound(cursor, statement, values, plan.roots if plan.is_whole else None)
         bound: frozenset[str] = frozenset()
         if exact:
             bound = self._lossless.begin(

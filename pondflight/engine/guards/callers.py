@@ -24,6 +24,8 @@ class WorkerCall:
     call_id: str | None
     query_only: bool = False
     wants_promise: bool = False
+    statements: int | None = None
+    """How many it may run; ``None``: any number."""
 
 
 Call: TypeAlias = calls.Call[WorkerCall]
@@ -50,6 +52,7 @@ class CredentialCheck:
             call_id=_first(headers, control.CALL_HEADER),
             query_only=control.QUERY_HEADER in headers,
             wants_promise=control.PROMISE_HEADER in headers,
+            statements=_number(_first(headers, control.STATEMENTS_HEADER)),
         )
 
     def response_headers(
@@ -62,3 +65,7 @@ class CredentialCheck:
 def _first(headers: Headers, name: str) -> str | None:
     values = headers.get(name)
     return values[0] if values else None
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() else None

@@ -17,6 +17,8 @@ import re
 
 import duckdb
 
+from pondflight.engine.sql.lexer import Token, name_of, tokenize
+
 VALUES = frozenset(
     """
     abs acos acosh add age aggregate ago alias any_value apply approx_count_distinct
@@ -154,6 +156,9 @@ DOING = frozenset(
 COLLATIONS = "icu_collate_"
 """How the names of a hundred more values begin."""
 
+_DECLARES = frozenset({"as", "exists", "into", "on", "references", "table", "view", "with"})
+"""Words behind which a name and a parenthesis are a table with columns, and not a call."""
+
 SCANS = frozenset({"mysql_scan", "postgres_scan", "seq_scan", "sqlite_scan"})
 """What a plan names where a table is read, and no statement may call."""
 
@@ -174,6 +179,26 @@ def may_query(name: str) -> bool:
 def _is_common(name: str) -> bool:
     """Whether it is an operator, or a collation."""
     return not re.match(r"\w", name) or name.startswith(COLLATIONS)
+
+
+def calls(text: str, functions: frozenset[str]) -> frozenset[str]:
+    """Those of ``functions`` that the SQL ``text`` calls; ``text`` is ``lexer.plain``."""
+    lowered = text.lower()
+    suspects = {name for name in functions if name in lowered}
+    if not suspects:
+        return frozenset()
+    tokens = list(tokenize(text))
+    found = (name_of(token) for index, token in enumerate(tokens) if is_call(tokens, index))
+    return frozenset(suspects.intersection(found))
+
+
+def is_call(tokens: list[Token], index: int) -> bool:
+    """Whether a function is called by the name that is the token of that ``index``."""
+    if index + 1 == len(tokens) or not tokens[index + 1].text.startswith("("):
+        return False
+    while index > 1 and tokens[index - 1].text == ".":  # a qualified name
+        index -= 2
+    return index == 0 or tokens[index - 1].keyword not in _DECLARES
 
 
 class BuiltIn:

@@ -6,21 +6,21 @@ settings except for the harmless ones. What they leave open in DuckDB 1.5.5 is c
 of what is allowed; what a list does not know is refused:
 
 - kinds of statements, and kinds of things that CREATE, ALTER and DROP are about;
-- built-in functions (``engine.guards.functions``);
+- built-in functions (``engine.guards.functions``), by the text, by what is stored in databases
+  (``engine.guards.stored``), and by what DuckDB has bound (``engine.guards.bound``);
 - ATTACH of ``:memory:`` and of database files in the scratch directory, by plain names that nothing
   but ATTACH may write to: a database that was made elsewhere has views and macros in it that nobody
   has checked;
 - names of files in COPY and EXPORT, and their options.
 
-A view or macro is checked when it is made, or when the worker starts if an earlier one has made
-it; a prepared statement when it is prepared, and what EXPLAIN runs as if it stood alone. The wall
+What EXPLAIN and PREPARE have in them is checked as if it stood alone. The wall
 behind all this is the operating system's (``engine.guards.confinement``).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -29,7 +29,10 @@ import duckdb
 
 from pondflight.engine.databases.fixed import OWN
 from pondflight.engine.duck import literal
-from pondflight.engine.sql.lexer import Token, tokenize
+from pondflight.engine.guards.bound import Bound
+from pondflight.engine.guards.functions import calls, is_call
+from pondflight.engine.guards.stored import Stored
+from pondflight.engine.sql.lexer import Token, name_of, tokenize
 from pondflight.engine.sql.statement import Statement
 from pondflight.errors import PermissionDenied
 
@@ -53,9 +56,6 @@ FREE_SETTINGS = (
 
 NETWORK = ("http://", "https://", "s3://", "s3a://", "s3n://", "gcs://", "gs://", "r2://", "hf://")
 """What may be read, and on S3 written, when the network is allowed."""
-
-_DECLARES = frozenset({"as", "exists", "into", "on", "references", "table", "view", "with"})
-"""Words behind which a name and a parenthesis are a table with columns, and not a call."""
 
 _KINDS = frozenset(
     {
@@ -151,20 +151,27 @@ class Sandbox:
 
     ``folder``: where users have their files. ``databases``: names, in lower case, that stay
     attached. ``secrets``: names of the administrator's, which stay as well. ``functions``: names,
-    in lower case, of the built-in functions that may not be called.
+    in lower case, of the built-in functions that may not be called. ``stored``: what was found in
+    databases and calls one of them, by its name in lower case. ``bound`` looks at plans.
     """
 
     folder: Path
     databases: frozenset[str]
     secrets: frozenset[str]
     functions: frozenset[str]
+    stored: Mapping[str, Stored]
+    bound: Bound
     allow_network: bool
 
     def check_text(self, text: str) -> None:
         """Refuse calls of functions that lead out. Before parsing: IMPORT reads files then."""
-        refused = refused_call(text, self.functions)
-        if refused is not None:
-            raise _refusal(f"{refused} is not available here")
+        for name in sorted(calls(text, self.functions)):
+            raise _refusal(f"the function {name}() is not available here")
+        lowered = text.lower()
+        if "import" in lowered and _imports(text):
+            raise _refusal("IMPORT DATABASE is not available here")
+        if "query_table" in lowered:
+            self.bound.by_value = True
 
     def check(self, statement: Statement) -> None:
         """Refuse statements that lead out, or take from us."""
@@ -172,6 +179,8 @@ class Sandbox:
         if effect not in _KINDS:
             raise _refusal(_WHY.get(effect, f"{effect} is not available here"))
         tokens = list(tokenize(statement.text))
+        if self.stored and effect != "DROP":
+            self._check_stored(tokens)
         match effect:
             case "ATTACH":
                 self._check_attach(tokens)
@@ -183,6 +192,16 @@ class Sandbox:
                 self._check_object(effect, list(tokenize(statement.planned)))
             case "SET" | "VARIABLE_SET":
                 self._check_settings(tokens)
+
+    def _check_stored(self, tokens: list[Token]) -> None:
+        """Before it is bound, since that opens what a table function is about."""
+        for index, token in enumerate(tokens):
+            found = self.stored.get(name_of(token))
+            if found is not None and (not found.is_called or is_call(tokens, index)):
+                raise _refusal(
+                    f"{found.database}.{found.schema}.{found.name} calls what users may not call "
+                    "here, and can only be dropped"
+                )
 
     def _check_attach(self, tokens: list[Token]) -> None:
         """By the whole of its grammar: ATTACH [DATABASE] [IF NOT EXISTS] 'file' [AS name] [(…)]."""
@@ -255,7 +274,7 @@ class Sandbox:
                 raise _refusal(f"the option {name} of COPY is not available here")
 
     def _check_object(self, effect: str, tokens: list[Token]) -> None:
-        words = [_name(token) for token in tokens]
+        words = [name_of(token) for token in tokens]
         if words[:1] == ["deallocate"]:
             return
         kind = next((word for word in words[1:] if word not in _BEFORE_OBJECT), "")
@@ -266,13 +285,13 @@ class Sandbox:
 
     def _check_names(self, tokens: list[Token], what: str) -> None:
         for token in tokens[1:]:
-            if _name(token) in self.databases:
-                raise _refusal(f"the database {_name(token)!r} cannot be {what}")
+            if name_of(token) in self.databases:
+                raise _refusal(f"the database {name_of(token)!r} cannot be {what}")
 
     def _check_settings(self, tokens: list[Token]) -> None:
         for token in tokens[1:]:
-            if _name(token) in OWN:
-                raise _refusal(f"the setting {_name(token)} is the server's own")
+            if name_of(token) in OWN:
+                raise _refusal(f"the setting {name_of(token)} is the server's own")
 
     def _check_secret(self, words: list[str]) -> None:
         if not self.allow_network:
@@ -286,34 +305,20 @@ class Sandbox:
             raise _refusal("the server's own secrets stay as they are: name one of yours")
 
 
-def refused_call(text: str, functions: frozenset[str]) -> str | None:
-    """What the SQL ``text`` calls although it is among ``functions``; ``None``: nothing."""
-    lowered = text.lower()
-    suspects = {name for name in functions if name in lowered}
-    if not suspects and "import" not in lowered:
-        return None
-    tokens = list(tokenize(text))
-    for index, token in enumerate(tokens):
-        name = _name(token)
-        if name in suspects and _is_call(tokens, index):
-            return f"the function {name}()"
-        if token.keyword == "import" and _is_first(tokens, index):
-            return "IMPORT DATABASE"
-    return None
-
-
 def close(
     connection: duckdb.DuckDBPyConnection,
     *,
     folder: Path,
     databases: Sequence[str],
     functions: frozenset[str],
+    stored: Mapping[str, Stored],
+    bound: Bound,
     allow_network: bool,
 ) -> Sandbox:
     """Close the jail around ``connection``'s database, for good; what is refused from now on.
 
     ``folder`` is the one directory where users read and write files. ``databases``: the attached
-    ones, which stay. ``functions``: those that are refused.
+    ones, which stay. ``functions``, ``stored`` and ``bound`` as ``Sandbox`` has them.
     """
     allowed = [f"{folder}/", *(NETWORK if allow_network else ())]
     connection.execute(f"SET allowed_directories = [{', '.join(map(literal, allowed))}]")
@@ -328,41 +333,35 @@ def close(
         databases=frozenset(name.lower() for name in (*databases, own)),
         secrets=frozenset(name.lower() for (name,) in secrets),
         functions=functions,
+        stored=stored,
+        bound=bound,
         allow_network=allow_network,
     )
 
 
-def _is_call(tokens: list[Token], index: int) -> bool:
-    if index + 1 == len(tokens) or not tokens[index + 1].text.startswith("("):
-        return False
-    while index > 1 and tokens[index - 1].text == ".":  # a qualified name
-        index -= 2
-    return index == 0 or tokens[index - 1].keyword not in _DECLARES
-
-
 def _formats(options: list[Token]) -> set[str]:
     """The formats among the options of COPY; without any, the file's name decides."""
-    return {after.text.strip("'") for token, after in pairwise(options) if _name(token) == "format"}
+    return {
+        after.text.strip("'") for token, after in pairwise(options) if name_of(token) == "format"
+    }
 
 
 def _options(tokens: list[Token]) -> Iterator[str]:
     """The names of options, in parentheses or without; no values."""
     for before, token in pairwise([Token("", "", 0, 0, 0), *tokens]):
         if token.depth == 0 and not _VALUE.match(token.text):
-            yield from {_name(token)} - _COPY_WORDS
+            yield from {name_of(token)} - _COPY_WORDS
         if token.depth == 1 and before.depth <= 1 and before.text in ("(", ","):
-            yield from {_name(token)} - _COPY_WORDS
+            yield from {name_of(token)} - _COPY_WORDS
 
 
-def _is_first(tokens: list[Token], index: int) -> bool:
-    return index == 0 or tokens[index - 1].text.endswith(";")
-
-
-def _name(token: Token) -> str:
-    text = token.text
-    if text.startswith('"') and text.endswith('"'):
-        return text[1:-1].replace('""', '"')
-    return text
+def _imports(text: str) -> bool:
+    """Whether a statement of ``text`` begins with IMPORT."""
+    tokens = [Token(";", "", 0, 0, 0), *tokenize(text)]
+    return any(
+        before.text.endswith(";") and token.keyword == "import"
+        for before, token in pairwise(tokens)
+    )
 
 
 def _refusal(reason: str) -> PermissionDenied:

@@ -1,44 +1,101 @@
-"""What persistent storage brings along: views and macros that an earlier worker has stored.
+"""What databases bring along: views, macros, defaults and checks that somebody has stored.
 
-They were checked when they were made, if that was in a sandbox such as this one. An earlier version
-may have let through what is refused today, and without a sandbox nothing was checked.
+In the user's own storage they were checked when they were made, if that was in a sandbox such as
+this one. An earlier version may have let through what is refused today, and without a sandbox
+nothing was checked; nor was it in files that the configuration attaches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import duckdb
 
 from pondflight.engine.duck import quote
+from pondflight.engine.guards.functions import calls
+from pondflight.engine.sql.lexer import plain
 from pondflight.telemetry.logs import Event, get_logger
 
 log = get_logger()
 
-_VIEWS = """
-    SELECT 'VIEW', schema_name, view_name, sql FROM system.main.duckdb_views() WHERE NOT internal
-"""
-_MACROS = """
+_OBJECTS = """
+    SELECT 'VIEW', database_name, schema_name, view_name, view_name, sql
+    FROM system.main.duckdb_views() WHERE NOT internal
+    UNION ALL
     SELECT CASE function_type WHEN 'macro' THEN 'MACRO' ELSE 'MACRO TABLE' END,
-        schema_name, function_name, macro_definition
+        database_name, schema_name, function_name, function_name, macro_definition
     FROM system.main.duckdb_functions() WHERE NOT internal AND macro_definition IS NOT NULL
+    UNION ALL
+    SELECT 'INDEX', database_name, schema_name, index_name, table_name, sql
+    FROM system.main.duckdb_indexes() WHERE sql IS NOT NULL
+    UNION ALL
+    SELECT 'TABLE', database_name, schema_name, table_name, table_name, sql
+    FROM system.main.duckdb_tables() WHERE NOT internal
 """
+"""A table's text has its defaults, checks and generated columns in it."""
 
 
-def drop_unsafe(
-    database: duckdb.DuckDBPyConnection, is_safe: Callable[[str], bool]
-) -> list[tuple[str, str]]:
-    """Drop the stored views and macros whose text is not safe; their schemas and names.
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object of a database that calls what users may not.
 
-    To be called while nothing else is attached.
+    ``kind``: as behind ``DROP``. ``used_as``: the name by which statements use it.
     """
-    dropped: list[tuple[str, str]] = []
-    with database.cursor() as cursor:
-        found = [row for query in (_VIEWS, _MACROS) for row in cursor.execute(query).fetchall()]
-        for kind, schema, name, text in found:
-            if not is_safe(text):
-                cursor.execute(f"DROP {kind} IF EXISTS {quote(schema)}.{quote(name)} CASCADE")
-                dropped.append((schema, name))
-    for schema, name in dropped:
-        log.warning(Event.OBJECT_DROPPED, schema=schema, name=name)
-    return dropped
+
+    kind: str
+    database: str
+    schema: str
+    name: str
+    used_as: str
+
+    @property
+    def is_called(self) -> bool:
+        """Whether its name does nothing without a parenthesis behind it."""
+        return self.kind.startswith("MACRO")
+
+
+class Kept:
+    """What is stored and calls one of the functions ``refused``, whose names are in lower case."""
+
+    def __init__(self, database: duckdb.DuckDBPyConnection, refused: frozenset[str]) -> None:
+        self.refused: dict[str, Stored] = {}
+        """What stays, by its name in lower case: no statement may use it."""
+        self._database = database
+        self._functions = refused
+
+    def read_storage(self) -> None:
+        """Drop what the user's own storage has; what holds rows stays.
+
+        To be called while nothing else is attached.
+        """
+        for one in self._unsafe():
+            if one.kind == "TABLE":
+                self._keep(one)
+                continue
+            place = f"{quote(one.schema)}.{quote(one.name)}"
+            end = "" if one.kind == "INDEX" else " CASCADE"
+            with self._database.cursor() as cursor:
+                cursor.execute(f"DROP {one.kind} IF EXISTS {place}{end}")
+            log.warning(Event.OBJECT_DROPPED, schema=one.schema, name=one.name)
+
+    def read_files(self, aliases: set[str]) -> None:
+        """Look at the attached databases of these names; nothing in them is ours to drop.
+
+        To be called while no server is attached: it would be asked for all of its tables.
+        """
+        if aliases:
+            for one in self._unsafe():
+                if one.database in aliases:
+                    self._keep(one)
+
+    def _keep(self, one: Stored) -> None:
+        log.warning(Event.OBJECT_REFUSED, database=one.database, schema=one.schema, name=one.name)
+        self.refused[one.used_as.lower()] = one
+
+    def _unsafe(self) -> Iterator[Stored]:
+        with self._database.cursor() as cursor:
+            found = cursor.execute(_OBJECTS).fetchall()
+        for *place, text in found:
+            if calls(plain(text), self._functions):
+                yield Stored(*place)

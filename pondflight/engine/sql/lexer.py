@@ -79,6 +79,12 @@ def tokenize(text: str) -> Iterator[Token]:
         yield Token(lowered, lowered if kind == _KEYWORD else "", start, end, depth)
 
 
+def name_of(token: Token) -> str:
+    """What ``token`` names, in lower case; itself where it is no name."""
+    text = token.text
+    return text[1:-1].replace('""', '"') if text.startswith('"') and text.endswith('"') else text
+
+
 def _without_comment(word: str) -> str:
     """``word``, up to the comment that the tokenizer leaves behind a token."""
     quoted = _QUOTED.match(word)
@@ -99,5 +105,4 @@ def names(text: str) -> set[str]:
 
     Comments are left out, and so is what stands in strings.
     """
-    words = (token.text for token in tokenize(text))
-    return {w[1:-1].replace('""', '"') if w.startswith('"') else w for w in words}
+    return {name_of(token) for token in tokenize(text)}
