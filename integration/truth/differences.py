@@ -29,6 +29,13 @@ KNOWN: tuple[Known, ...] = (
         "An enum beside a text, as in `mood < 'ok'`, is compared as text; sorted, and by `min()`"
         " and `max()`, in the order of its declaration. PostgreSQL does the latter everywhere.",
     ),
+    Known(
+        "mariadb",
+        "mariadb",
+        r"NOT IN \(SELECT \w+\.large|\.large\)* NOT IN \(SELECT",
+        "Where a signed and an unsigned number are compared by `NOT IN (SELECT …)`, MariaDB ignores"
+        " NULLs among the numbers. Here they count: nothing is known to differ from NULL.",
+    ),
 )
 """Of generated statements."""
 

@@ -14,6 +14,7 @@ from integration.truth.tables import COLUMNS, Column
 from integration.truth.terms import (
     Compared,
     Constant,
+    Name,
     Ordinal,
     Part,
     Query,
@@ -201,7 +202,7 @@ class _Generator:
         for part, source in ((left, left.source), (query, right)):
             part.where = [self._terms.condition(source, 1)]
         operator = self._any.pick("UNION ALL", "UNION", "INTERSECT", "EXCEPT")
-        return Union(left, query, operator)
+        return Union(left, query, operator, self._any.pick(None, None, 1, 3, 10))
 
     def _order(self, query: Query) -> None:
         """Perhaps an order; where there is a limit, one that leaves nothing open."""
@@ -247,9 +248,62 @@ class _Generator:
             return self._table()
         if roll < 0.7:
             return self._join(self._table(), self._table())
-        if roll < 0.78:
+        if roll < 0.76:
             return self._join(self._derived(depth), self._table())
+        if roll < 0.82:
+            return self._join(self._last(), self._table())
+        if roll < 0.87:
+            return self._lateral()
         return self._derived(depth)
+
+    def _last(self) -> Source:
+        """The first or last rows of a table, or of two."""
+        inner = self._join(self._table(), self._table()) if self._any.random() < 0.5 else None
+        source = inner or self._table()
+        query = select(source, [*source.keys, self._any.choice(source.columns)], self._any)
+        query.keys = list(range(len(source.keys)))
+        query.where = [self._terms.condition(source, 2)] if self._any.random() < 0.5 else []
+        while not query.total:
+            self._order(query)
+        query.limit = query.limit or self._any.pick(1, 3, 10)
+        name = self._any.name("d")
+        columns = tuple(
+            Term(family, f"{name}.{item}", agrees=agrees)
+            for family, agrees, (_, item) in zip(
+                query.families, query.agreeing, query.items, strict=True
+            )
+        )
+        part = Term("table", f"({{0}}) AS {name}", (query,))
+        return Source(part, columns, tuple(columns[number] for number in query.keys))
+
+    def _lateral(self) -> Source:
+        """For each row of a table the first of those of another that belong to it."""
+        left, right = self._table(), self._table()
+        pairs = [
+            (one, other)
+            for one in left.columns
+            for other in right.columns
+            if alike(one.family) == alike(other.family) and one.family not in {"float", "over"}
+        ]
+        one, other = self._any.choice(pairs)
+        query = select(right, [*right.keys, self._any.choice(right.columns)], self._any)
+        query.where = [Term("bool", "{0} = {1}", (Compared(other), Compared(one)))]
+        query.order = [self._any.sorted(term) for term in right.keys]
+        query.limit = self._any.pick(1, 2)
+        name = self._any.name("d")
+        columns = tuple(
+            Term(family, f"{name}.{item}", agrees=agrees)
+            for family, agrees, (_, item) in zip(
+                query.families, query.agreeing, query.items, strict=True
+            )
+        )
+        kind = self._any.pick(
+            "CROSS JOIN LATERAL ({1}) AS {2}", "LEFT JOIN LATERAL ({1}) AS {2} ON true"
+        )
+        forms: dict[str, str | None] = {"mariadb": None, "sqlite": None}
+        part = Term("table", f"{{0}} {kind}", (left.part, query, Name(name)), forms=forms)
+        keys = left.keys + columns[: len(right.keys)]
+        return Source(part, left.columns + columns, keys)
 
     def _derived(self, depth: int) -> Source:
         """A subquery, a CTE, or a view of the user's."""

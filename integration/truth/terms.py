@@ -215,12 +215,27 @@ class Union:
     left: Query
     right: Query
     operator: str
-    total: bool = False
+    limit: int | None = None
+    """Then the rows are sorted by all columns, which leaves nothing open."""
+
+    @property
+    def total(self) -> bool:
+        """Whether the order of the rows is told."""
+        return self.limit is not None
 
     def write(self, dialect: Dialect) -> str:
-        return f"{self.left.write(dialect)} {self.operator} {self.right.write(dialect)}"
+        text = f"{self.left.write(dialect)} {self.operator} {self.right.write(dialect)}"
+        if self.limit is None:
+            return text
+        order = ", ".join(
+            Sorted(Name(str(number + 1)), number % 2 == 1, "LAST", "LAST").write(dialect)
+            for number in range(len(self.left.items))
+        )
+        return f"{text} ORDER BY {order} LIMIT {self.limit}"
 
     def known(self, dialect: str) -> bool:
-        compares = self.operator != "UNION ALL"
+        if self.limit is not None and dialect == "mariadb":  # sorted by expressions, it has not
+            return False
+        compares = self.operator != "UNION ALL" or self.limit is not None
         agrees = all(self.left.agreeing) and all(self.right.agreeing)
         return self.left.known(dialect) and self.right.known(dialect) and (agrees or not compares)

@@ -26,6 +26,10 @@ TEXT_PROTOCOL = "pg_use_text_protocol"
 PER_STATEMENT: dict[str, str] = {FILTERS: "true", TEXT_PROTOCOL: "false"}
 """What is set for each statement, so that the lock leaves it open; users are refused it by name."""
 
+OPTIMIZERS = "disabled_optimizers"
+OWN = (*PER_STATEMENT, OPTIMIZERS)
+"""All that the lock leaves open for us alone."""
+
 
 def fix(database: duckdb.DuckDBPyConnection) -> None:
     """Set them all, as far as their extensions are loaded."""

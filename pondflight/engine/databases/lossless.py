@@ -32,7 +32,7 @@ from pondflight.engine.databases.conditions import (
     pushed_condition,
 )
 from pondflight.engine.databases.fixed import TEXT_PROTOCOL
-from pondflight.engine.databases.queryplan import QueryPlan, Scan
+from pondflight.engine.databases.queryplan import PLANNED, QueryPlan, Scan
 from pondflight.engine.duck import literal
 from pondflight.engine.sql.lexer import tokenize
 from pondflight.engine.sql.statement import Statement
@@ -41,9 +41,6 @@ from pondflight.errors import NotSupported
 OFF = f"SET SESSION {TEXT_PROTOCOL} = false"
 """How a cursor is left for whatever runs on it next."""
 
-_PLANNED = frozenset(
-    {"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "COPY", "CREATE", "EXECUTE"}
-)
 _SYSTEMS = {POSTGRES: postgres_columns, MYSQL: mysql_columns}
 _DOUBLE_HOLDS_BITS = 32
 _MOST_ANSWERS = 4096
@@ -85,7 +82,7 @@ class Lossless:
 
     def concerns(self, statement: Statement) -> bool:
         """Whether such a statement can read or write anything at a server."""
-        return statement.effect in _PLANNED and statement.kind != "PREPARE"
+        return statement.effect in PLANNED and statement.kind != "PREPARE"
 
     def begin(
         self,

@@ -18,27 +18,14 @@ from pondflight.engine.databases.fixed import FILTERS
 from pondflight.engine.databases.mysql_columns import MysqlColumns
 from pondflight.engine.databases.narrowing import Narrowing
 from pondflight.engine.databases.postgres_types import PostgresTypes, Unlike
-from pondflight.engine.databases.queryplan import QueryPlan
+from pondflight.engine.databases.queryplan import PLANNED, QueryPlan
 from pondflight.engine.sql.statement import Statement
 from pondflight.engine.types.parameters import Values
 
 OFF = f"RESET SESSION {FILTERS}"
 """How a cursor is left for whatever runs on it next."""
 
-_PLANNED = frozenset(
-    {
-        "ALTER",
-        "COPY",
-        "COPY_DATABASE",
-        "CREATE",
-        "DELETE",
-        "EXECUTE",
-        "INSERT",
-        "MERGE_INTO",
-        "SELECT",
-        "UPDATE",
-    }
-)
+_LOOKED_AT = PLANNED | {"ALTER", "COPY_DATABASE"}
 
 
 class Pushdown:
@@ -57,7 +44,7 @@ class Pushdown:
 
     def concerns(self, statement: Statement) -> bool:
         """Whether ``begin`` has anything to do."""
-        return self._watches and statement.effect in _PLANNED
+        return self._watches and statement.effect in _LOOKED_AT
 
     def check(
         self, cursor: duckdb.DuckDBPyConnection, statement: Statement, values: Values

@@ -20,6 +20,20 @@ Node = Mapping[str, Any]
 SCANS: Mapping[str, str] = {"POSTGRES_SCAN": POSTGRES, "MYSQL_SCAN": MYSQL}
 """The nodes that read a table of a server, and the system that they read from."""
 
+PLANNED = frozenset(
+    {
+        "COPY",
+        "CREATE",
+        "DELETE",
+        "EXECUTE",
+        "INSERT",
+        "MERGE_INTO",
+        "SELECT",
+        "UPDATE",
+    }
+)
+"""The effects of statements that may read tables, as ``Statement`` has them."""
+
 _PIVOTS = frozenset({"pivot", "pivot_wider"})
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -22,12 +22,13 @@ from pondflight.engine.databases import lossless
 from pondflight.engine.databases.attached import Databases
 from pondflight.engine.databases.lossless import Lossless
 from pondflight.engine.databases.pushdown import OFF, Pushdown
-from pondflight.engine.databases.queryplan import read_plan
+from pondflight.engine.databases.queryplan import PLANNED, read_plan
 from pondflight.engine.duck import quote, sql_errors
 from pondflight.engine.execution import timeouts
 from pondflight.engine.execution.batches import reader_of
 from pondflight.engine.execution.cursors import Cursor
 from pondflight.engine.execution.handles import Handle
+from pondflight.engine.execution.joinfilters import JoinFilters, pass_limits
 from pondflight.engine.execution.results import Result
 from pondflight.engine.execution.sessions import Sessions
 from pondflight.engine.execution.tickets import Tickets
@@ -104,6 +105,7 @@ class Statements:
         self._journal = journal
         self._pushdown = pushdown
         self._lossless = Lossless()
+        self._join_filters = JoinFilters(database)
         self._tickets = Tickets()
 
     @property
@@ -403,8 +405,8 @@ class Statements:
             width = len(statement.parameters)
             bulk = bulk_insert(statement.text, width)
             if bulk is not None and bound is not None and bound.num_columns == width:
-                self._push_down(one.cursor, statement, parameters.example(statement, bound))
-                return _bulk(connection, bulk, bound)
+                with self._ready(one.cursor, statement, parameters.example(statement, bound)):
+                    return _bulk(connection, bulk, bound)
             several = bound is not None and bound.num_columns and bound.num_rows > 1
             with one.cursor.atomic() if several else nullcontext():
                 return sum(
@@ -430,9 +432,9 @@ class Statements:
             (values,) = runs
             columns = self._describer.columns(connection, statement, values)
             if columns is not None and any(columns.casts):
-                self._push_down(cursor, statement, values)
-                relation = columns.export(connection.sql(statement.text, params=values))
-                result = cursor.result(call, reader_of(relation), columns)
+                with self._ready(cursor, statement, values):
+                    relation = columns.export(connection.sql(statement.text, params=values))
+                    result = cursor.result(call, reader_of(relation), columns)
             else:
                 self._execute(cursor, statement, values)
                 result = cursor.result(call, reader_of(connection), Columns.of(connection))
@@ -511,30 +513,38 @@ class Statements:
         self, cursor: Cursor, statement: Statement, values: Values, columns: Columns | None = None
     ) -> None:
         """Run it on the cursor; ``columns``: those that its rows have as they leave."""
-        text = self._push_down(cursor, statement, values)
-        if text is not statement.text:
-            with suppress(duckdb.BinderException, duckdb.CatalogException):
-                cursor.connection.execute(columns.exported(text) if columns else text, values)
-                return
-        text = statement.describable if columns else statement.text
-        exported = columns.exported(text) if columns else text
-        with sql_errors(lines_above=int(exported is not text)):
-            cursor.connection.execute(exported, values)
+        with self._ready(cursor, statement, values) as other:
+            if other is not statement.text:
+                with suppress(duckdb.BinderException, duckdb.CatalogException):
+                    cursor.connection.execute(columns.exported(other) if columns else other, values)
+                    return
+            text = statement.describable if columns else statement.text
+            exported = columns.exported(text) if columns else text
+            with sql_errors(lines_above=int(exported is not text)):
+                cursor.connection.execute(exported, values)
 
-    def _push_down(self, cursor: Cursor, statement: Statement, values: Values) -> str:
-        """The text to run in place of the statement's; the cursor is made ready for it."""
+    @contextmanager
+    def _ready(self, cursor: Cursor, statement: Statement, values: Values) -> Iterator[str]:
+        """The text to run in place of the statement's; the cursor is ready for it while inside."""
         servers = self._databases.exact_servers
         exact = bool(servers) and self._lossless.concerns(statement)
-        if not exact and not self._pushdown.concerns(statement):
-            return statement.text
+        pushes = self._pushdown.concerns(statement)
+        limits = statement.effect in PLANNED and self._join_filters.may_limit(statement)
         connection = cursor.connection
-        self._pushdown.check(connection, statement, values)
+        if pushes:
+            self._pushdown.check(connection, statement, values)
+        if not (exact or pushes or limits):
+            yield statement.text
+            return
         if statement.kind == "PREPARE":
-            return statement.text
-        cursor.undo = f"{lossless.OFF}; {OFF}"
-        cursor.hold()
+            with self._join_filters.withheld():
+                yield statement.text
+            return
+        if exact:
+            cursor.undo = lossless.OFF
+            cursor.hold()
         plan = read_plan(connection, statement, values)
-        if not plan.is_whole:
+        if exact and not plan.is_whole:
             cursor.hold()  # what came of it may have aborted the transaction
         bound: frozenset[str] = frozenset()
         if exact:
@@ -543,9 +553,14 @@ class Statements:
             )
         if not bound:
             cursor.release()
-        return self._pushdown.begin(
-            connection, statement, plan, in_transaction=cursor.in_transaction or MYSQL in bound
-        )
+        text = statement.text
+        if pushes:
+            cursor.undo = "; ".join(filter(None, [cursor.undo, OFF]))
+            text = self._pushdown.begin(
+                connection, statement, plan, in_transaction=cursor.in_transaction or MYSQL in bound
+            )
+        with self._join_filters.withheld() if pass_limits(plan) else nullcontext():
+            yield text
 
 
 def _bulk(cursor: duckdb.DuckDBPyConnection, bulk: tuple[str, str], bound: pa.Table) -> int:

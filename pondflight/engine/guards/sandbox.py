@@ -27,7 +27,7 @@ from pathlib import Path
 
 import duckdb
 
-from pondflight.engine.databases.fixed import PER_STATEMENT
+from pondflight.engine.databases.fixed import OWN
 from pondflight.engine.duck import literal
 from pondflight.engine.sql.lexer import Token, tokenize
 from pondflight.engine.sql.statement import Statement
@@ -271,7 +271,7 @@ class Sandbox:
 
     def _check_settings(self, tokens: list[Token]) -> None:
         for token in tokens[1:]:
-            if _name(token) in PER_STATEMENT:
+            if _name(token) in OWN:
                 raise _refusal(f"the setting {_name(token)} is the server's own")
 
     def _check_secret(self, words: list[str]) -> None:
@@ -318,7 +318,7 @@ def close(
     allowed = [f"{folder}/", *(NETWORK if allow_network else ())]
     connection.execute(f"SET allowed_directories = [{', '.join(map(literal, allowed))}]")
     connection.execute("SET enable_external_access = false")
-    open_settings = ", ".join(map(literal, (*FREE_SETTINGS, *PER_STATEMENT)))
+    open_settings = ", ".join(map(literal, (*FREE_SETTINGS, *OWN)))
     connection.execute(f"SET allowed_configs = [{open_settings}]")
     connection.execute("SET lock_configuration = true")
     ((own,),) = connection.execute("SELECT system.main.current_database()").fetchall()

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import duckdb
 
-from pondflight.engine.databases.fixed import PER_STATEMENT
+from pondflight.engine.databases.fixed import OWN
 from pondflight.engine.duck import literal, quote
 from pondflight.engine.execution.sessions import Session
 from pondflight.engine.execution.timeouts import NAME as STATEMENT_TIMEOUT
@@ -109,7 +109,7 @@ def _set_setting(cursor: duckdb.DuckDBPyConnection, name: str, value: SessionOpt
     known = cursor.execute(
         "SELECT 1 FROM duckdb_settings() WHERE name = ? OR list_contains(aliases, ?)", [name, name]
     ).fetchone()
-    if known is None or name.lower() in PER_STATEMENT:
+    if known is None or name.lower() in OWN:
         raise _Refused(SessionOptionError.INVALID_NAME)
     if value is None:
         cursor.execute(f"RESET {quote(name)}")
