@@ -16,6 +16,7 @@ from integration.conftest import Deploy
 from integration.databases.support import NO_LIMITS, failure, rows
 from integration.deployment import Deployment
 from integration.servers import MariaDB, Postgres
+from pondflight.engine.duck import literal
 
 POSTGRES = """
     CREATE TABLE amount (id INT, price numeric(10,2), free numeric, many numeric,
@@ -28,6 +29,13 @@ POSTGRES = """
     CREATE VIEW total AS SELECT sum(price) AS price FROM amount;
     CREATE TABLE altered (n numeric(10,2), d date, r real);
     INSERT INTO altered VALUES (1.25, '2024-01-01', 1.5);
+"""
+RAW = """
+    CREATE TABLE unlisted (price numeric(10,2));
+    INSERT INTO unlisted VALUES ('NaN');
+    CREATE TABLE note (id int, word text, words text[]);
+    INSERT INTO note VALUES (1, 'caf' || chr(233), NULL), (2, 'ok', ARRAY[chr(233)]),
+                            (3, 'ok', '{ok}');
 """
 MYSQL = """
     SET sql_mode = '';
@@ -43,9 +51,19 @@ def fixture_odd(deploy: Deploy, postgres: Postgres, mariadb: MariaDB) -> Iterato
     """A deployment with databases of odd values; ``loose`` has ``exact: false``."""
     postgres.run("CREATE DATABASE odd")
     postgres.run(f"{POSTGRES} GRANT ALL ON ALL TABLES IN SCHEMA public TO reader", "odd")
+    postgres.run("GRANT CREATE ON SCHEMA public TO reader", "odd")
     postgres.run("CREATE DATABASE loose")
     postgres.run("CREATE TABLE lossy AS SELECT 12345678901234567.89 AS many", "loose")
     postgres.run("GRANT SELECT ON lossy TO reader", "loose")
+    postgres.run(
+        "CREATE DATABASE raw TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"
+    )
+    postgres.run(f"{RAW} GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader", "raw")
+    attach = (
+        f"CREATE SECRET theirs (TYPE postgres, HOST '127.0.0.1', PORT '{postgres.port}', DATABASE"
+        f" 'raw', USER {literal(postgres.user)}, PASSWORD {literal(postgres.password)});"
+        " ATTACH '' AS raw (TYPE postgres, SECRET theirs, READ_ONLY)"
+    )
     mariadb.run("CREATE DATABASE odd; GRANT ALL ON odd.* TO reader@'%'")
     mariadb.run(MYSQL, "odd")
     pg = {"type": "postgres", "connection_string": postgres.url("odd"), "read_only": False}
@@ -60,7 +78,10 @@ def fixture_odd(deploy: Deploy, postgres: Postgres, mariadb: MariaDB) -> Iterato
         },
         {"alias": "odd_my", **my},
     ]
-    yield deploy({"duckdb": {"attached_databases": entries}, "security": NO_LIMITS})
+    yield deploy(
+        {"duckdb": {"attached_databases": entries, "init_sql": attach}, "security": NO_LIMITS}
+    )
+    postgres.run("DROP DATABASE raw WITH (FORCE)")
     postgres.run("DROP DATABASE odd WITH (FORCE)")
     postgres.run("DROP DATABASE loose WITH (FORCE)")
     mariadb.run("DROP DATABASE odd")
@@ -228,6 +249,41 @@ def test_a_column_of_another_type_than_before_is_read_by_it(
         assert rows(connection, "FROM odd.public.altered") == [
             (Decimal("1.2500"), dt.datetime(2024, 1, 1), 1.5)  # noqa: DTZ001 - it has none
         ]
+
+
+@pytest.mark.parametrize("catalog", ["odd.public", "odd_my.odd"])
+def test_a_table_is_not_made_of_integers_that_it_would_round(odd: Deployment, catalog: str) -> None:
+    made = f"CREATE TABLE {catalog}.made AS SELECT 1 AS id, sum(id) AS total FROM range(3) AS r(id)"
+    with odd.connect(autocommit=True) as connection:
+        assert "the column total of the new table is HUGEINT" in failure(connection, made)
+        rows(connection, made.replace("sum(id)", "sum(id)::BIGINT"))
+        assert rows(connection, f"FROM {catalog}.made") == [(1, 3)]
+        rows(connection, f"DROP TABLE {catalog}.made")
+
+
+def test_values_of_a_database_that_init_sql_attached_are_looked_at(odd: Deployment) -> None:
+    with odd.connect(autocommit=True) as connection:
+        assert "the column price of raw" in failure(connection, "FROM raw.public.unlisted")
+
+
+@pytest.mark.parametrize(
+    ("query", "column"),
+    [
+        ("SELECT word AS said FROM raw.public.note WHERE id = 1", "said"),
+        ("SELECT words FROM raw.public.note WHERE id = 2", "words"),
+        ("SELECT {'a': word} AS one FROM raw.public.note", "one"),
+        ("SELECT id, word, words FROM raw.public.note WHERE id = 3", None),
+    ],
+)
+def test_text_that_is_not_utf_8_is_an_error(
+    odd: Deployment, query: str, column: str | None
+) -> None:
+    with odd.connect(autocommit=True) as connection:
+        if column is None:
+            assert rows(connection, query) == [(3, "ok", ["ok"])]
+        else:
+            said = failure(connection, query)
+            assert f"the column {column} has text that is not UTF-8" in said
 
 
 def test_a_date_that_is_none_is_null(odd: Deployment) -> None:

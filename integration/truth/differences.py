@@ -32,9 +32,9 @@ KNOWN: tuple[Known, ...] = (
     Known(
         "mariadb",
         "mariadb",
-        r"NOT IN \(SELECT \w+\.large|\.large\)* NOT IN \(SELECT",
-        "Where a signed and an unsigned number are compared by `NOT IN (SELECT …)`, MariaDB ignores"
-        " NULLs among the numbers. Here they count: nothing is known to differ from NULL.",
+        r"NOT IN \(SELECT",
+        "In `x NOT IN (SELECT y …)`, where x and y are numbers of different types, MariaDB ignores"
+        " NULLs among y. Here they count: nothing is known to differ from NULL.",
     ),
 )
 """Of generated statements."""

@@ -240,7 +240,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             self._scratch,
             wanted,
         )
-        if self._databases.have_servers:
+        if self._databases.find_servers():
             self._pushdown.watch()
         return {"attached": self._databases.present}
 

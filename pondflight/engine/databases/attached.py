@@ -77,6 +77,7 @@ class Databases:
         self._files = Files(database, scratch)
         self._missing: set[str] = set()
         self._servers: list[ServerDatabase] = []
+        self._more: list[Server] = []
 
     # -- at the start -------------------------------------------------------------------------
 
@@ -138,14 +139,25 @@ class Databases:
     @property
     def exact_servers(self) -> list[Server]:
         """The databases of servers that are attached, and whose values must not be changed."""
-        return [Server(one.alias, one.system) for one in self._servers if one.present and one.exact]
+        ours = [Server(one.alias, one.system) for one in self._servers if one.present and one.exact]
+        return ours + self._more
 
-    @property
-    def have_servers(self) -> bool:
-        """Whether one is a server's, there or not, of ours or of the administrator's SQL."""
+    def find_servers(self) -> bool:
+        """Whether one is a server's, there or not, of ours or of the administrator's SQL.
+
+        From now on the latter are among ``exact_servers``, too.
+        """
+        ours = {server.alias.lower() for server in self._servers}
         with self._database.cursor() as cursor:
-            found = cursor.execute("SELECT type FROM system.main.duckdb_databases()").fetchall()
-        return bool(self._servers) or any(kind in (MYSQL, POSTGRES) for (kind,) in found)
+            found = cursor.execute(
+                "SELECT database_name, type FROM system.main.duckdb_databases()"
+            ).fetchall()
+        self._more = [
+            Server(alias, system)
+            for alias, system in found
+            if system in (MYSQL, POSTGRES) and alias.lower() not in ours
+        ]
+        return bool(self._servers or self._more)
 
     def out_of_reach(self) -> AbstractContextManager[None]:
         """What the sandbox has to be closed in: see ``Files``."""

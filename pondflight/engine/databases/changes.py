@@ -86,7 +86,7 @@ class Changes:
             self._check_change(cursor, statement, values, meant, path)
         if effect in _DEFINES and meant:
             _check_definition(text)
-            _check_names(_columns_made(cursor, text, values))
+            _check_names(name for name, _ in made_of(cursor, text, values))
         if effect in _INSERTS:
             for name in meant:
                 _check_escapes(cursor, databases[name])
@@ -190,8 +190,10 @@ def _check_names(names: Iterable[str]) -> None:
         raise NotSupported(_MISREAD_DEFINITION)
 
 
-def _columns_made(cursor: duckdb.DuckDBPyConnection, text: str, values: Values) -> list[str]:
-    """The columns of the query that a table is made of, if it is."""
+def made_of(
+    cursor: duckdb.DuckDBPyConnection, text: str, values: Values
+) -> list[tuple[str, object]]:
+    """Names and DuckDB's types of the columns of the query that a table is made of, if it is."""
     tokens = [token for token in tokenize(text) if not token.depth]
     start = next((token.start for token in tokens if token.keyword in _QUERY_WORDS), None)
     if start is None:
@@ -199,7 +201,7 @@ def _columns_made(cursor: duckdb.DuckDBPyConnection, text: str, values: Values) 
     query = text.encode()[start:].decode()
     with suppress(duckdb.Error):  # it fails by itself then
         found = cursor.execute(f"SELECT * FROM (\n{query}\n) LIMIT 0", values).description or []
-        return [column[0] for column in found]
+        return [(column[0], column[1]) for column in found]
     return []
 
 

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from pondflight.dsn import MYSQL, POSTGRES
 from pondflight.engine.databases import mysql_columns, postgres_columns
+from pondflight.engine.databases.changes import made_of
 from pondflight.engine.databases.columns import Column, Doubt
 from pondflight.engine.databases.conditions import (
     Condition,
@@ -36,12 +37,15 @@ from pondflight.engine.databases.queryplan import PLANNED, QueryPlan, Scan
 from pondflight.engine.duck import literal
 from pondflight.engine.sql.lexer import tokenize
 from pondflight.engine.sql.statement import Statement
+from pondflight.engine.types.parameters import Values
 from pondflight.errors import NotSupported
 
 OFF = f"SET SESSION {TEXT_PROTOCOL} = false"
 """How a cursor is left for whatever runs on it next."""
 
 _SYSTEMS = {POSTGRES: postgres_columns, MYSQL: mysql_columns}
+_MAKES_TABLES = frozenset({"PG_CREATE_TABLE_AS", "MYSQL_CREATE_TABLE_AS"})
+_MADE_AS_DOUBLE = frozenset({"HUGEINT", "UHUGEINT"})
 _DOUBLE_HOLDS_BITS = 32
 _MOST_ANSWERS = 4096
 
@@ -88,6 +92,7 @@ class Lossless:
         self,
         cursor: duckdb.DuckDBPyConnection,
         statement: Statement,
+        values: Values,
         plan: QueryPlan,
         servers: Sequence[Server],
         *,
@@ -100,6 +105,8 @@ class Lossless:
         there. Returns the systems of which the statement must read in that transaction. Raises
         ``NotSupported`` if it would read or write a value as another one.
         """
+        if any(node["name"].strip() in _MAKES_TABLES for node in plan.nodes()):
+            _check_made(cursor, statement, values)
         uses = list(_uses(plan, statement))
         bound: set[str] = set()
         for server in servers:
@@ -230,6 +237,16 @@ def check_append(
         for column in system.columns(_rows(cursor, server, system.listed([table[-1]]))):
             if column.written_as_double and column.name.lower() in wide:
                 raise _written_as_double(server, column)
+
+
+def _check_made(cursor: duckdb.DuckDBPyConnection, statement: Statement, values: Values) -> None:
+    """Look at the columns of the query that a server's table is made of."""
+    for name, kind in made_of(cursor, statement.planned, values):
+        if str(kind) in _MADE_AS_DOUBLE:
+            raise NotSupported(
+                f"the column {name} of the new table is {kind}, as sums of integers are, and would "
+                "be written as DOUBLE, which has 15 digits; cast it to BIGINT or DECIMAL(38, 0)"
+            )
 
 
 def _fits_double(kind: pa.DataType) -> bool:

@@ -32,7 +32,8 @@ class Pushdown:
     """Decides for each statement of one worker. Until ``watch`` it leaves all as it is."""
 
     def __init__(self) -> None:
-        self._watches = False
+        self.watches = False
+        """Whether there are servers."""
         columns = MysqlColumns()
         self._narrowing = Narrowing(columns)
         self._changes = Changes(columns)
@@ -40,11 +41,11 @@ class Pushdown:
 
     def watch(self) -> None:
         """There are servers: look at each statement from now on."""
-        self._watches = True
+        self.watches = True
 
     def concerns(self, statement: Statement) -> bool:
         """Whether ``begin`` has anything to do."""
-        return self._watches and statement.effect in _LOOKED_AT
+        return self.watches and statement.effect in _LOOKED_AT
 
     def check(
         self, cursor: duckdb.DuckDBPyConnection, statement: Statement, values: Values
@@ -77,7 +78,7 @@ class Pushdown:
         self, cursor: duckdb.DuckDBPyConnection, catalog: str | None, columns: Sequence[str]
     ) -> None:
         """Raises ``NotSupported`` if rows cannot be written safely to the database ``catalog``."""
-        if self._watches:
+        if self.watches:
             self._changes.check_insert(cursor, catalog, columns)
 
 

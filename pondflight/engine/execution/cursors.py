@@ -83,13 +83,22 @@ class Cursor:
                 self._stop()
 
     def result(
-        self, call: Call, reader: pa.RecordBatchReader, columns: Columns, again: Run | None = None
+        self,
+        call: Call,
+        reader: pa.RecordBatchReader,
+        columns: Columns,
+        again: Run | None = None,
+        *,
+        checks_text: bool = False,
     ) -> Result:
         """The rows of the statement just executed; to be called inside ``use``.
 
-        ``again`` runs it once more, if that does no harm.
+        ``again`` runs it once more, if that does no harm. ``checks_text``: text that is not UTF-8
+        is an error.
         """
-        self._result = Result(call, reader, columns, self._room, again, source=self)
+        self._result = Result(
+            call, reader, columns, self._room, again, source=self, checks_text=checks_text
+        )
         return self._result
 
     def next_batch(self, result: Result) -> pa.RecordBatch | None:

@@ -17,7 +17,7 @@ from pondflight.engine.execution.room import Room, Shelf
 from pondflight.engine.execution.states import RESULT_STEPS, ResultState, step
 from pondflight.engine.guards.callers import Call
 from pondflight.engine.types.describe import Columns
-from pondflight.errors import Internal, LimitExceeded, PondflightError, Unavailable
+from pondflight.errors import Internal, LimitExceeded, PondflightError, SqlError, Unavailable
 from pondflight.flightsql.status import leaf_of
 
 _CAUSE_TRIES = 5
@@ -28,6 +28,10 @@ _GIVEN_UP = (
 )
 
 
+_NO_TEXT = (
+    "the column {} has text that is not UTF-8: its server sent it as it is; repair it there, or "
+    "read it through a view that makes bytes or another text of it"
+)
 _LOST = "the rest of this result is lost: it was set aside, and cannot be read again ({why})"
 
 
@@ -53,6 +57,7 @@ class Result:
         again: Callable[[], pa.RecordBatchReader] | None,
         *,
         source: Source,
+        checks_text: bool = False,
     ) -> None:
         self.call = call
         self.schema = columns.annotate(reader.schema)
@@ -62,6 +67,7 @@ class Result:
         self.sent = 0
         """Rows that were read so far."""
         self._source = source
+        self._texts = _texts(self.schema) if checks_text else []
         self._reader = reader
         self._again = again
         self._lock = threading.Lock()
@@ -136,6 +142,11 @@ class Result:
             if is_interrupt(error) and self.call.cancelled is None:
                 self._raise_cause()
             raise
+        for index in self._texts:
+            try:
+                batch.column(index).validate(full=True)
+            except pa.ArrowInvalid:
+                raise SqlError(_NO_TEXT.format(self.schema.names[index])) from None
         self.count += batch.num_rows
         return batch
 
@@ -218,3 +229,18 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, OSError):
         return error.strerror or "the disk fails"
     return "out of memory" if isinstance(error, MemoryError) else type(error).__name__
+
+
+def _texts(schema: pa.Schema) -> list[int]:
+    """The columns that have text in them, at any depth."""
+    return [index for index, field in enumerate(schema) if _has_text(field.type)]
+
+
+def _has_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _has_text(kind.value_type)
+    if pa.types.is_nested(kind):
+        return any(_has_text(kind.field(index).type) for index in range(kind.num_fields))
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )

@@ -434,10 +434,17 @@ class Statements:
             if columns is not None and any(columns.casts):
                 with self._ready(cursor, statement, values):
                     relation = columns.export(connection.sql(statement.text, params=values))
-                    result = cursor.result(call, reader_of(relation), columns)
+                    result = cursor.result(
+                        call, reader_of(relation), columns, checks_text=self._pushdown.watches
+                    )
             else:
                 self._execute(cursor, statement, values)
-                result = cursor.result(call, reader_of(connection), Columns.of(connection))
+                result = cursor.result(
+                    call,
+                    reader_of(connection),
+                    Columns.of(connection),
+                    checks_text=self._pushdown.watches,
+                )
             result.set_aside()
             result.raise_failure()
             entry.rows = lambda: result.count
@@ -485,7 +492,7 @@ class Statements:
     ) -> Result:
         """The rows of a statement that only reads, as they are made; inside ``cursor.use``."""
         run = partial(self._start, cursor, statement, values, columns)
-        return cursor.result(call, run(), columns, again=run)
+        return cursor.result(call, run(), columns, again=run, checks_text=self._pushdown.watches)
 
     def _start(
         self, cursor: Cursor, statement: Statement, values: Values, columns: Columns | None = None
@@ -549,7 +556,7 @@ class Statements:
         bound: frozenset[str] = frozenset()
         if exact:
             bound = self._lossless.begin(
-                connection, statement, plan, servers, may_have_written=cursor.in_transaction
+                connection, statement, values, plan, servers, may_have_written=cursor.in_transaction
             )
         if not bound:
             cursor.release()
