@@ -504,7 +504,9 @@ class Statements:
             columns = Columns.of(cursor.connection)
             if not any(columns.casts):
                 again = partial(self._start, cursor, statement, values)
-                return cursor.result(call, reader, columns, again=again)
+                return cursor.result(
+                    call, reader, columns, again=again, checks_text=self._pushdown.watches
+                )
         described = self._describer.columns(cursor.connection, statement, values)
         assert described is not None
         return self.stream(cursor, call, statement, described, values)
