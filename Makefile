@@ -21,7 +21,7 @@ USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run pages ui test simulate truth integration integration-docker dist lint format bench lock reference clean
+.PHONY: help run pages ui test simulate truth integration integration-docker integration-kubernetes dist lint format bench lock reference clean
 .DELETE_ON_ERROR:
 
 help: ## show what make can do
@@ -41,7 +41,7 @@ simulate: $(VENV)/dev.stamp ## run the pool in a simulation of everything that b
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
 # One of them: make integration SUITE=integration/http
-SUITE ?= integration --ignore integration/docker
+SUITE ?= integration --ignore integration/docker --ignore integration/kubernetes
 integration: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp $(TOOLS)/tools.stamp pages ## run the suites that need real servers and clients
 	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/pytest $(SUITE) $(ARGS)
 
@@ -53,6 +53,11 @@ integration-docker: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## run the su
 	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/python -m integration.docker.engine --install -- \
 		$(CLIENTS)/bin/pytest integration/docker integration/bundle/test_compose.py \
 		integration/bundle/test_migration.py integration/bundle/test_scenarios.py $(ARGS)
+
+# Beside a Kubernetes control plane of our own, which is built from Go modules when it is first needed.
+integration-kubernetes: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## run the suites that need a Kubernetes API server
+	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/python -m integration.kubernetes.build >/dev/null
+	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/pytest integration/kubernetes $(ARGS)
 
 # The same sources give the same bytes.
 dist: $(VENV)/dev.stamp ## build wheel and sdist into dist/, with their SBOM

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from pyarrow import flight
 
 from integration.deployment import Deployment as Product
 from integration.kubernetes.cluster import Cluster
@@ -19,6 +20,7 @@ from integration.kubernetes.conftest import KubernetesDeployment, MakeDeployment
 from integration.kubernetes.node import Node
 from pondflight.workers.kubernetes.backend import KubernetesBackend
 from pondflight.workers.states import Reason
+from tests.flight import Client
 from tests.waiting import wait_until
 
 SECRET = "the secret that all proxies have, 32 characters and more"
@@ -81,16 +83,16 @@ def test_warm_pods_are_claimed_once_and_each_user_has_one(
     wait_until(lambda: len(pods(one)) >= 2, 30)
     users = [f"user-{number}" for number in range(5)]
 
-    def visit(pair: tuple[KubernetesDeployment, str]) -> tuple[str, int]:
+    def visit(pair: tuple[KubernetesDeployment, str]) -> list[tuple[object, ...]]:
         proxy, user = pair
-        client = proxy.client(user)
-        client.rows(f"CREATE TABLE IF NOT EXISTS mine AS SELECT '{user}' AS n")
-        return str(client.rows("SELECT n FROM mine")[0][0]), len(client.rows("SELECT * FROM mine"))
+        return proxy.client(user).rows("SELECT 42")
 
     with ThreadPoolExecutor(10) as executor:
         visits = [(proxy, user) for user in users for proxy in (one, two)]
-        seen = list(executor.map(visit, visits))
-    assert seen == [(user, 1) for user in users for _ in range(2)]
+        assert list(executor.map(visit, visits)) == [[(42,)]] * len(visits)
+    for user in users:  # what one proxy has made there, the other one finds
+        one.client(user).rows(f"CREATE TABLE mine AS SELECT '{user}' AS n")
+        assert two.client(user).rows("SELECT n FROM mine") == [(user,)]
     owners = Counter(h.user for h in one.backend.list_workers() if h.user)
     assert owners == Counter({one.pool.key_of(user): 1 for user in users})
 
@@ -181,17 +183,18 @@ def test_a_proxy_killed_under_load_leaves_its_users_to_the_others(
     try:
         for proxy in proxies:
             proxy.start()
-        with one.connect("ann", autocommit=True) as connection, connection.cursor() as cursor:
-            cursor.execute("CREATE TABLE t AS SELECT 42 AS n")
-            with ThreadPoolExecutor(1) as executor:
-                lost = executor.submit(cursor.execute, SLOW * 1)
-                time.sleep(0.5)
-                one.stop(signal.SIGKILL)
-                with pytest.raises(Exception, match=r".+"):
-                    lost.result(60)
-        with two.connect("ann", autocommit=True) as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT n FROM t")
-            assert cursor.fetchall() == [(42,)]
+        ann = Client(one.flight_uri, one.token("ann"))
+        ann.rows("CREATE TABLE t AS SELECT 42 AS n")
+        with ThreadPoolExecutor(1) as executor:
+            lost = executor.submit(ann.rows, SLOW)
+            time.sleep(0.5)
+            one.stop(signal.SIGKILL)
+            with pytest.raises(flight.FlightUnavailableError):
+                lost.result(60)
+        ann.close()
+        ann = Client(two.flight_uri, two.token("ann"))
+        assert ann.rows("SELECT n FROM t") == [(42,)]
+        ann.close()
         assert node.started == 1
     finally:
         for proxy in proxies:
