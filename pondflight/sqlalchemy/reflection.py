@@ -13,6 +13,13 @@ from sqlalchemy.engine import reflection
 
 from pondflight.sqlalchemy import names, types
 
+
+def _cached(method: Any) -> Any:
+    """SQLAlchemy's cache of reflection. That of 1.4 cannot read annotations that are text."""
+    method.__annotations__ = {}
+    return reflection.cache(method)
+
+
 _HERE = """
     (database_name = coalesce(:catalog, current_database())
      AND schema_name = coalesce(:schema, current_schema())
@@ -58,7 +65,7 @@ class Reflection:
 
     default_schema_name: str | None
 
-    @reflection.cache
+    @_cached
     def get_schema_names(self, connection: Any, **kw: Any) -> list[str]:
         """Those of the current catalog first; those of others with their catalog."""
         return [
@@ -66,27 +73,27 @@ class Reflection:
             for catalog, schema, current in connection.execute(text(_SCHEMAS))
         ]
 
-    @reflection.cache
+    @_cached
     def get_table_names(self, connection: Any, schema: str | None = None, **kw: Any) -> list[str]:
         """The tables of a schema, without temporary ones."""
         return [name for (name,) in _ask(connection, _TABLES, schema, temporary=False)]
 
-    @reflection.cache
+    @_cached
     def get_temp_table_names(self, connection: Any, **kw: Any) -> list[str]:
         """The temporary tables of this connection."""
         return [name for (name,) in _ask(connection, _TABLES, None, temporary=True)]
 
-    @reflection.cache
+    @_cached
     def get_view_names(self, connection: Any, schema: str | None = None, **kw: Any) -> list[str]:
         """The views of a schema."""
         return [name for name, _ in _ask(connection, _VIEWS, schema, temporary=False)]
 
-    @reflection.cache
+    @_cached
     def get_temp_view_names(self, connection: Any, **kw: Any) -> list[str]:
         """The temporary views of this connection."""
         return [name for name, _ in _ask(connection, _VIEWS, None, temporary=True)]
 
-    @reflection.cache
+    @_cached
     def get_view_definition(
         self, connection: Any, view_name: str, schema: str | None = None, **kw: Any
     ) -> str:
@@ -102,7 +109,7 @@ class Reflection:
         """Whether there is a table or a view of that name."""
         return bool(_ask(connection, _COLUMNS, schema, table=table_name))
 
-    @reflection.cache
+    @_cached
     def has_sequence(
         self, connection: Any, sequence_name: str, schema: str | None = None, **kw: Any
     ) -> bool:
@@ -110,7 +117,7 @@ class Reflection:
         statement = f"SELECT 1 FROM duckdb_sequences() WHERE sequence_name = :name AND {_HERE}"  # noqa: S608
         return bool(_ask(connection, statement, schema, name=sequence_name))
 
-    @reflection.cache
+    @_cached
     def get_columns(
         self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
     ) -> list[dict[str, Any]]:
@@ -129,7 +136,7 @@ class Reflection:
             )
         ]
 
-    @reflection.cache
+    @_cached
     def get_pk_constraint(
         self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
     ) -> dict[str, Any]:
@@ -138,7 +145,7 @@ class Reflection:
             return {"constrained_columns": columns, "name": name}
         return {"constrained_columns": [], "name": None}
 
-    @reflection.cache
+    @_cached
     def get_foreign_keys(
         self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
     ) -> list[dict[str, Any]]:
@@ -157,7 +164,7 @@ class Reflection:
             )
         ]
 
-    @reflection.cache
+    @_cached
     def get_unique_constraints(
         self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
     ) -> list[dict[str, Any]]:
@@ -167,7 +174,7 @@ class Reflection:
             for name, columns, *_ in self._constraints(connection, "UNIQUE", schema, table_name)
         ]
 
-    @reflection.cache
+    @_cached
     def get_check_constraints(
         self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
     ) -> list[dict[str, Any]]:
@@ -179,7 +186,7 @@ class Reflection:
             )
         ]
 
-    @reflection.cache
+    @_cached
     def get_indexes(
         self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
     ) -> list[dict[str, Any]]:
@@ -198,7 +205,7 @@ class Reflection:
             found.append(index)
         return found
 
-    @reflection.cache
+    @_cached
     def get_table_comment(
         self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
     ) -> dict[str, str | None]:
