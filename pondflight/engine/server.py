@@ -254,6 +254,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
         running = sum(1 for call in self.calls.running() if call.identity.call_id is not None)
         return {
             "owner": self._ownership.owner,
+            "promised": self._ownership.is_promised,
             "running": running,
             "idle_seconds": 0.0 if running else self._user_calls.idle_seconds,
             "sessions": len(self._sessions),

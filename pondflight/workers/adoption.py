@@ -121,7 +121,9 @@ class Adoption:
 
         Otherwise its proxy went away in the middle of a start, of a claim or of ending it.
         """
-        return not status.retired and (status.owner is None or status.owner == handle.user)
+        if status.retired or status.promised:
+            return False
+        return status.owner is None or status.owner == handle.user
 
     def _is_odd_for_long(self, handle: WorkerHandle) -> bool:
         """Whether it was found out of order so long ago that no claim is under way any more.

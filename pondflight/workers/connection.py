@@ -49,6 +49,7 @@ class WorkerStatus:
     """What a worker says of itself; None where it cannot say.
 
     ``owner``         key of the user whom it serves; empty: nobody yet
+    ``promised``      a user was named, and is not served yet
     ``running``       statements, of all proxies
     ``idle_seconds``  since the last statement of any proxy
     ``memory``        resident, in bytes
@@ -59,6 +60,7 @@ class WorkerStatus:
     """
 
     owner: str | None = None
+    promised: bool = False
     running: int | None = None
     idle_seconds: float | None = None
     memory: int | None = None
@@ -165,6 +167,7 @@ class ControlConnection:
         answer = self._act(control.STATUS, body.encode(), timeout)
         return WorkerStatus(
             owner=answer["owner"],
+            promised=answer.get("promised", False),
             running=answer["running"],
             idle_seconds=answer["idle_seconds"],
             memory=answer["rss_bytes"],

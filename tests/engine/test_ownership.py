@@ -69,11 +69,13 @@ def test_configuration_that_fails_leaves_it_to_the_first_who_tried() -> None:
     with pytest.raises(Unavailable):
         ownership.configure({"owner": "a"}, fail)
     assert ownership.owner == ""
+    assert ownership.is_promised
     for other in ("b", ""):
         with pytest.raises(PermissionDenied):
             ownership.configure({"owner": other}, lambda _: {"attached": []})
     assert ownership.configure({"owner": "a"}, lambda _: {"attached": []}) == {"attached": []}
     assert ownership.owner == "a"
+    assert not ownership.is_promised
 
 
 def test_status_tells_memory_and_processor_time(make_client: MakeClient) -> None:

@@ -433,6 +433,7 @@ class SimulatedConnection:
             del container.heard[me]
         return WorkerStatus(
             owner=container.owner,
+            promised=bool(container.claimant) and not container.owner,
             running=container.running.total(),
             idle_seconds=now - container.last_used,
             memory=1,

@@ -26,6 +26,11 @@ class Ownership:
         self._lock = threading.Lock()
         self._answer: dict[str, Any] = {}
 
+    @property
+    def is_promised(self) -> bool:
+        """Whether a user was named whose configuration has not succeeded, or not yet."""
+        return bool(self._claimant) and not self.owner
+
     def configure(
         self, wanted: dict[str, Any], configure: Callable[[dict[str, Any]], dict[str, Any]]
     ) -> dict[str, Any]:
