@@ -281,7 +281,7 @@ def test_worker_is_started_with_its_options(started: dict[str, Any]) -> None:
         "threads": 1,
         "scratch": Path("scratch"),
         "storage": None,
-        "has_lifeline": False,
+        "lifeline": False,
         "missing_walls": [],
         "orphan_timeout": 0.0,
         "level": "info",
@@ -297,7 +297,7 @@ def test_worker_options_are_read(started: dict[str, Any], tmp_path: Path) -> Non
     assert started["memory_limit"] == 1 << 30
     assert started["threads"] == 3
     assert started["scratch"] == tmp_path
-    assert started["has_lifeline"] is True
+    assert started["lifeline"] is True
 
 
 @pytest.mark.parametrize(
