@@ -75,7 +75,8 @@ def compile_imported(site: Path) -> None:
     import pondflight  # noqa: PLC0415
 
     for module in pkgutil.walk_packages(pondflight.__path__, "pondflight."):
-        if not module.name.endswith("__main__"):
+        # The dialect is for clients: SQLAlchemy is not in the image.
+        if not module.name.endswith("__main__") and ".sqlalchemy" not in module.name:
             importlib.import_module(module.name)
     sources = {
         Path(file)

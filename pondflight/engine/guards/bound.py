@@ -45,6 +45,9 @@ _VALUES = re.compile(
 )
 """Rows of constants: they call nothing, and may be long."""
 
+_OURS = frozenset({"sqlite_query"})
+"""What views of the server's own call: those that stand for SQLite's. No user can make another."""
+
 _MOST_TEXTS = 512
 
 
@@ -57,7 +60,7 @@ class Bound:
     def __init__(self, refused: frozenset[str]) -> None:
         self.by_value = False
         """Whether the value of a parameter may be the name of a table, in ``query_table``."""
-        self._refused = refused - SCANS
+        self._refused = refused - SCANS - _OURS
         self._lock = threading.Lock()
         self._changes = 0
         self._passing: set[str] = set()
