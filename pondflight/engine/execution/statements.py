@@ -572,7 +572,10 @@ class Statements:
         servers = self._databases.exact_servers
         exact = bool(servers) and self._lossless.concerns(statement)
         pushes = self._pushdown.concerns(statement)
-        limits = statement.effect in PLANNED and self._join_filters.may_limit(statement)
+        # Beside servers, to look for views would be to ask each server for all of its tables.
+        limits = statement.effect in PLANNED and (
+            self._pushdown.watches or self._join_filters.may_limit(statement)
+        )
         connection = cursor.connection
         if pushes:
             self._pushdown.check(connection, statement, values)
