@@ -132,6 +132,28 @@ def test_other_catalogs_have_their_name_before_the_schema(engine: sa.Engine) -> 
         assert inspector.get_table_names('"a.b"') == ["far"]
 
 
+def test_every_keyword_can_be_a_name(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        text = "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved'"
+        keywords = sorted(connection.exec_driver_sql(text).scalars())
+        assert {"at", "order", "qualify"} <= set(keywords)
+        columns = [sa.Column(word, sa.Integer) for word in keywords]
+        wide = sa.Table("select", sa.MetaData(), *columns, schema="table")
+        connection.execute(sa.schema.CreateSchema("table"))
+        wide.create(connection)
+        connection.execute(wide.insert(), dict.fromkeys(keywords, 1))
+        connection.execute(wide.update().values({word: wide.c[word] + 1 for word in keywords}))
+        largest = [sa.func.max(column).label(column.name) for column in wide.c]
+        assert connection.execute(sa.select(*largest)).one() == (2,) * len(keywords)
+        assert [one["name"] for one in sa.inspect(connection).get_columns("select", "table")] == (
+            keywords
+        )
+        for word in keywords:
+            sa.Table(word, sa.MetaData(), sa.Column("i", sa.Integer)).create(connection)
+        assert set(keywords) <= set(sa.inspect(connection).get_table_names())
+        connection.rollback()
+
+
 def test_every_type_is_reflected_and_can_be_made_again(engine: sa.Engine) -> None:
     names = """
         BOOLEAN UTINYINT SMALLINT INTEGER BIGINT HUGEINT UBIGINT FLOAT DOUBLE VARCHAR BLOB DATE TIME

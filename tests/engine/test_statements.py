@@ -272,6 +272,32 @@ def test_batches_are_small_enough_for_every_client(uri: str, client: Client, sql
     bare.close()
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"SELECT {', '.join(f'{n} AS column_{n}' for n in range(8000))}",
+        "SELECT CAST(NULL AS ENUM ({})) AS i".format(
+            ", ".join(f"'{number:030}'" for number in range(100000))
+        ),
+    ],
+    ids=["many columns", "a long type"],
+)
+def test_a_schema_is_small_enough_for_every_client(uri: str, client: Client, sql: str) -> None:
+    """A message cannot be divided, but what is optional in it can be left out."""
+    client.info(f"CREATE TABLE wide AS {sql}")
+    info = client.info("FROM wide")
+    bare = BareClient(uri, CREDENTIAL)
+    assert max(bare.sizes(info.endpoints[0].ticket.ticket)) < 4 << 20
+    assert len(info.serialize()) < 4 << 20
+    found = client.flight.do_get(info.endpoints[0].ticket, client.options()).read_all().schema
+    assert found.equals(info.schema, check_metadata=True)
+    assert all(field.metadata is None for field in found)
+    command = wire.pack(wire.new("CommandGetTables", include_schema=True))
+    ((*_, table),) = client.rows(command)
+    assert pa.ipc.read_schema(pa.py_buffer(table)).equals(found, check_metadata=True)
+    bare.close()
+
+
 def test_a_client_that_goes_away_interrupts_its_statement(client: Client) -> None:
     endless = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
     ticket = client.info(endless).endpoints[0].ticket

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from pondflight.engine.types.datatypes import column_metadata, kind_of, metadata_key, sent_as
+from pondflight.engine.types.datatypes import (
+    annotated,
+    column_metadata,
+    kind_of,
+    metadata_key,
+    sent_as,
+)
 from pondflight.engine.types.describe import Describer
 from pondflight.flightsql import commands as c
 from pondflight.flightsql import schemas
@@ -107,7 +113,8 @@ def tables(
     fields = _Fields(cursor, describer, {row[5] for row in columns if row[4] is not None})
     described = []
     for key, group in groupby(columns, key=lambda row: row[:4]):
-        schema = pa.schema([fields.field(*row) for row in group if row[4] is not None])
+        found = [fields.field(*row) for row in group if row[4] is not None]
+        schema = annotated(pa.schema([one for one, _ in found]), [more for _, more in found])
         described.append((*key, schema.serialize().to_pybytes()))
     return table(schemas.TABLES_WITH_SCHEMA, described)
 
@@ -122,10 +129,10 @@ class _Fields:
         kinds = [kind_of(name) for name in names]
         sent = [(sent_as(kind) or str(kind)) if kind else "VARCHAR" for kind in kinds]
         fields = describer.fields(cursor, sent) if sent else []
-        self._known: dict[str, tuple[pa.DataType, dict[bytes, bytes]]] = {}
+        self._known: dict[str, tuple[pa.Field, Mapping[bytes, bytes]]] = {}
         for name, kind, field in zip(names, kinds, fields, strict=True):
             metadata = column_metadata(kind) if kind else {metadata_key("TYPE_NAME"): name.encode()}
-            self._known[name] = (field.type, {**(field.metadata or {}), **metadata})
+            self._known[name] = (field, metadata)
 
     def field(  # noqa: PLR0913, PLR0917  a row of the query above
         self,
@@ -139,9 +146,9 @@ class _Fields:
         comment: str | None,
         counts_up: bool,  # noqa: FBT001
         read_only: bool,  # noqa: FBT001
-    ) -> pa.Field:
-        """The field of one column."""
-        type_, metadata = self._known[type_name]
+    ) -> tuple[pa.Field, Mapping[bytes, bytes]]:
+        """The field of one column, and Flight SQL's metadata of it."""
+        known, metadata = self._known[type_name]
         more = {
             _CATALOG: catalog.encode(),
             _SCHEMA: schema.encode(),
@@ -152,7 +159,7 @@ class _Fields:
             more[_AUTO_INCREMENT] = b"1"
         if comment is not None:
             more[_REMARKS] = comment.encode()
-        return pa.field(name, type_, nullable, {**metadata, **more})
+        return known.with_name(name).with_nullable(nullable), {**metadata, **more}
 
 
 def filters(*conditions: tuple[str, str | None]) -> tuple[str, list[Any]]:

@@ -38,6 +38,9 @@ _CAST_TO: Mapping[str, str] = {
 _LONGEST_HOURS = (2**63 - 1) // (3600 * 10**9) - 1
 """So many hours of an interval are a number of nanoseconds, whatever minutes there are besides."""
 
+_LARGEST_ANNOTATED = 2 << 20
+"""Bytes of a schema: half of gRPC's default limit, since a FlightInfo has the SQL in it as well."""
+
 _PRECISION: Mapping[str, int] = {
     "tinyint": 3,
     "utinyint": 3,
@@ -145,6 +148,16 @@ def _metadata(
     elif family in _PRECISION:
         found |= {"PRECISION": _PRECISION[family], "SCALE": 0}
     return {metadata_key(key): str(value).encode() for key, value in found.items()}
+
+
+def annotated(schema: pa.Schema, columns: Iterable[Mapping[bytes, bytes]]) -> pa.Schema:
+    """``schema`` with more metadata on each column, or without any of it where that is too large.
+
+    A schema is one message, which many clients refuse above 4 MiB. Flight SQL's metadata may be
+    absent; names and types may not.
+    """
+    full = pa.schema([with_metadata(*pair) for pair in zip(schema, columns, strict=True)])
+    return full if full.serialize().size <= _LARGEST_ANNOTATED else schema
 
 
 def with_metadata(field: pa.Field, more: Mapping[bytes, bytes]) -> pa.Field:

@@ -19,11 +19,11 @@ from pondflight.engine.sql.lexer import tokenize
 from pondflight.engine.sql.statement import Statement
 from pondflight.engine.types.datatypes import (
     Kind,
+    annotated,
     cast_columns,
     column_metadata,
     projection,
     sent_as,
-    with_metadata,
 )
 from pondflight.engine.types.parameters import Values
 from pondflight.errors import SqlError
@@ -65,13 +65,8 @@ class Columns:
         return relation.project(projection(enumerate(zip(self.names, casts, strict=True), 1), "#"))
 
     def annotate(self, schema: pa.Schema) -> pa.Schema:
-        """``schema``, as DuckDB exports these columns, with Flight SQL's metadata."""
-        return pa.schema(
-            [
-                with_metadata(field, column_metadata(kind))
-                for field, kind in zip(schema, self.kinds, strict=True)
-            ]
-        )
+        """``schema``, as DuckDB exports these columns, with Flight SQL's metadata if it fits."""
+        return annotated(schema, map(column_metadata, self.kinds))
 
 
 class Describer:
