@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+from tests import links
 
-DOCS = Path(__file__).parent.parent / "docs"
-LINK = re.compile(r"\[[^\]]+\]\((\.\./[^)#]+\.py)#(\w+)\)")
-PAGE = (DOCS / "reliability.md").read_text()
+PAGE = links.page("reliability.md")
 
 
 def test_each_fault_and_each_bound_has_a_test() -> None:
@@ -15,11 +12,9 @@ def test_each_fault_and_each_bound_has_a_test() -> None:
     heads = [row for row in rows if row.startswith(("| fault |", "| what |"))]
     assert len(heads) == 2
     for row in rows:
-        assert row in heads or LINK.search(row), row
+        assert row in heads or any(name for _, name in links.linked(row)), row
 
 
 def test_every_test_that_is_linked_exists() -> None:
-    links = LINK.findall(PAGE)
-    assert len(links) > 40
-    for path, name in links:
-        assert f"def {name}(" in (DOCS / path).read_text(), f"{path} has no {name}"
+    assert len(links.linked(PAGE)) > 40
+    assert links.missing(PAGE) == []
