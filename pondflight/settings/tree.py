@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
-from pondflight.settings.kinds import Refused, Section
+from pondflight.settings.declaration import Refused, Section
 from pondflight.settings.sections.access import Auth, Security
 from pondflight.settings.sections.ai import AI
 from pondflight.settings.sections.duckdb import DuckDB, Sessions

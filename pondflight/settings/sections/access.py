@@ -7,18 +7,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from pondflight.settings.declaration import Env, Refused, Section
 from pondflight.settings.http import Audience, Claim, CounterStorage, Issuer, JwksUrl, PublicKey
-from pondflight.settings.kinds import (
-    Cores,
-    Count,
-    Duration,
-    Env,
-    Flag,
-    JwtSecret,
-    Memory,
-    Refused,
-    Section,
-)
+from pondflight.settings.kinds import Cores, Count, Duration, Flag, JwtSecret, Memory
 
 
 class RateLimit(Section):

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pondflight.settings.kinds import ApiKey, BaseUrl, Count, Duration, Env, Model, Section
+from pondflight.settings.declaration import Env, Section
+from pondflight.settings.kinds import ApiKey, BaseUrl, Count, Duration, Model
 
 
 class AI(Section):

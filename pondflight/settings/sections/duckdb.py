@@ -8,18 +8,8 @@ from datetime import timedelta
 from pydantic import Field, ValidationInfo, field_validator
 
 from pondflight.settings.databases import AttachedDatabase, Extension, Surroundings
-from pondflight.settings.kinds import (
-    Count,
-    Duration,
-    Flag,
-    Folder,
-    Memory,
-    Patience,
-    Refused,
-    Section,
-    Sql,
-    Storage,
-)
+from pondflight.settings.declaration import Refused, Section
+from pondflight.settings.kinds import Count, Duration, Flag, Folder, Memory, Patience, Sql, Storage
 
 
 class Sessions(Section):

@@ -7,14 +7,12 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from pondflight.settings.declaration import Accepts, Env, Section
 from pondflight.settings.kinds import (
-    Accepts,
     Duration,
-    Env,
     File,
     Flag,
     PullPolicy,
-    Section,
     ShareOfCores,
     ShareOfMemory,
     VolumeAccess,

@@ -8,19 +8,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from pondflight.settings.declaration import Env, Refused, Section
 from pondflight.settings.http import AllowedHost, Collector, Origin, TrustedNetwork
-from pondflight.settings.kinds import (
-    Count,
-    Env,
-    File,
-    Flag,
-    Host,
-    Patience,
-    Port,
-    Refused,
-    Section,
-    StatementText,
-)
+from pondflight.settings.kinds import Count, File, Flag, Host, Patience, Port, StatementText
 
 
 class TLS(Section):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from pondflight import __version__
+from pondflight.settings.declaration import Env, Refused, Section
 from pondflight.settings.kinds import (
     Backend,
     Confinement,
@@ -17,7 +18,6 @@ from pondflight.settings.kinds import (
     DockerHost,
     Duration,
     Engine,
-    Env,
     Flag,
     Image,
     Instance,
@@ -26,9 +26,7 @@ from pondflight.settings.kinds import (
     Patience,
     Processes,
     Readable,
-    Refused,
     Scratch,
-    Section,
 )
 
 OUR_IMAGE = f"pondflight:{__version__}"
