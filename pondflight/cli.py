@@ -18,7 +18,15 @@ from pondflight import __version__
 from pondflight.control import Walls
 from pondflight.errors import ConfigError, PondflightError
 from pondflight.ops.workers import workers
-from pondflight.units import DURATION, SIZE, parse_duration, parse_size
+from pondflight.options import (
+    CONFIG,
+    FILE,
+    LOG_LEVEL,
+    DigestType,
+    DurationType,
+    SizeType,
+    WallsType,
+)
 
 if TYPE_CHECKING:
     from pondflight.settings import Settings
@@ -33,58 +41,6 @@ HOW_TO_SIGN = (
     "  export JWT_SECRET=\"$(python3 -c 'import secrets; print(secrets.token_urlsafe(32))')\"\n"
     "or set JWT_SECRET_FILE to the name of a file that contains it"
 )
-
-
-class _Duration(click.ParamType[timedelta]):
-    name = "duration"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
-        try:
-            return parse_duration(value)
-        except ValueError as error:
-            self.fail(f"{value!r} {error}; accepted: {DURATION}", param, ctx)
-
-
-class _Size(click.ParamType[int]):
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        try:
-            return parse_size(value)
-        except ValueError as error:
-            self.fail(f"{value!r} {error}; accepted: {SIZE}", param, ctx)
-
-
-class _Digest(click.ParamType[str]):
-    name = "hex"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
-        digest = str(value).lower()
-        if len(digest) != 64 or set(digest) - set("0123456789abcdef"):  # noqa: PLR2004
-            self.fail("not a SHA-256 in 64 hexadecimal digits", param, ctx)
-        return digest
-
-
-class _Walls(click.ParamType[Walls]):
-    name = "walls"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Walls:
-        if isinstance(value, Walls):
-            return value
-        try:
-            return Walls.of(value)
-        except (ValueError, TypeError, AttributeError):
-            self.fail("no JSON as a backend writes it", param, ctx)
 
 
 class _Group(click.Group):
@@ -119,25 +75,6 @@ class _WithVariables(click.Command):
 
 
 _ADDRESSES = ("HOST", "PORT", "GRPC_PORT", "HEALTH_PORT", "CADDY_PORT")
-
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-CONFIG = click.option(
-    "--config",
-    "config",
-    type=_FILE,
-    metavar="FILE",
-    help="YAML file with the settings; config.example.yaml has every key. Default: /config.yaml "
-    "or /etc/pondflight/config.yaml, if it exists.",
-)
-
-LOG_LEVEL = click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warn", "error"]),
-    default="info",
-    show_default=True,
-    help="Minimum log level. Logs go to stderr.",
-)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -208,14 +145,14 @@ def serve(config: Path | None, log_level: str, *, with_caddy: bool | None, demo:
 )
 @click.option(
     "--credential-sha256",
-    type=_Digest(),
+    type=DigestType(),
     required=True,
     metavar="HEX",
     help="SHA-256 of the one credential that is accepted.",
 )
 @click.option(
     "--memory-limit",
-    type=_Size(),
+    type=SizeType(),
     default="512m",
     show_default=True,
     metavar="SIZE",
@@ -244,7 +181,7 @@ def serve(config: Path | None, log_level: str, *, with_caddy: bool | None, demo:
 )
 @click.option(
     "--walls",
-    type=_Walls(),
+    type=WallsType(),
     default="{}",
     metavar="JSON",
     help="What the worker may reach besides its directories. Default: it is not confined.",
@@ -256,7 +193,7 @@ def serve(config: Path | None, log_level: str, *, with_caddy: bool | None, demo:
 )
 @click.option(
     "--orphan-timeout",
-    type=_Duration(),
+    type=DurationType(),
     default="0s",
     metavar="DURATION",
     help="Stop when no proxy has called for this long; 0s: never.",
@@ -307,7 +244,7 @@ def worker(  # noqa: PLR0913 - one for each option
 @click.option("--sub", required=True, metavar="NAME", help="The user the token is for.")
 @click.option(
     "--ttl",
-    type=_Duration(),
+    type=DurationType(),
     default="1h",
     show_default=True,
     metavar="DURATION",
@@ -340,15 +277,15 @@ def token(sub: str, ttl: timedelta, *, admin: bool) -> None:
 @click.option("--watch", is_flag=True, help="Print the status, and again whenever it changes.")
 @click.option(
     "--timeout",
-    type=_Duration(),
+    type=DurationType(),
     default="5s",
     show_default=True,
     metavar="DURATION",
     help="How long to wait for an answer.",
 )
-@click.option("--ca", type=_FILE, metavar="FILE", help="CA that signed the server's certificate.")
-@click.option("--cert", type=_FILE, metavar="FILE", help="Client certificate.")
-@click.option("--key", type=_FILE, metavar="FILE", help="Key of the client certificate.")
+@click.option("--ca", type=FILE, metavar="FILE", help="CA that signed the server's certificate.")
+@click.option("--cert", type=FILE, metavar="FILE", help="Client certificate.")
+@click.option("--key", type=FILE, metavar="FILE", help="Key of the client certificate.")
 @click.option("--server-name", metavar="NAME", help="Name expected in the server's certificate.")
 def probe(
     *,

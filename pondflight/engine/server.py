@@ -17,6 +17,7 @@ from pyarrow import flight
 from pondflight import control, memory
 from pondflight.engine.databases.attached import Databases
 from pondflight.engine.databases.pushdown import Pushdown
+from pondflight.engine.execution.executor import Executor
 from pondflight.engine.execution.flightinfo import flight_info
 from pondflight.engine.execution.handles import Handle
 from pondflight.engine.execution.ingest import Ingest
@@ -79,6 +80,9 @@ class EngineServer(FlightSqlServer[WorkerCall]):
         self._journal = Journal()
         self._pushdown = Pushdown()
         describer = Describer()
+        executor = Executor(
+            database, describer=describer, databases=self._databases, pushdown=self._pushdown
+        )
         self._statements = Statements(
             database,
             sessions=self._sessions,
@@ -86,12 +90,13 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             databases=self._databases,
             storage=self._storage,
             journal=self._journal,
-            pushdown=self._pushdown,
+            executor=executor,
         )
         self._built_in = BuiltIn(database)
         self._queries = Queries(
             self._sessions,
             self._statements,
+            executor,
             describer,
             self._journal,
             self._built_in,

@@ -23,7 +23,8 @@ from pydantic import (
 )
 
 from pondflight import dsn, extensions
-from pondflight.settings.kinds import Accepts, ConnectionString, Count, Flag, Refused, Section
+from pondflight.settings.declaration import Accepts, Refused, Section
+from pondflight.settings.kinds import ConnectionString, Count, Flag
 
 EXTENSIONS = tuple(sorted(extensions.BUILT_IN | extensions.WHEELS.keys()))
 """What a configuration may list: built into DuckDB, or installed beside it from a wheel.

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, PlainSerializer, SecretStr
 
-from pondflight.settings.kinds import MASK, Accepts, Refused
+from pondflight.settings.declaration import MASK, Accepts, Refused
 
 MEMORY = "memory"
 """Storage of the counters of a proxy that is alone."""

@@ -22,8 +22,8 @@ from pondflight.errors import ConfigError
 from pondflight.settings import doubts, preflight, strays, wording
 from pondflight.settings.backend import AUTO, Choice, choose, without_effect
 from pondflight.settings.databases import Surroundings
+from pondflight.settings.declaration import Refused
 from pondflight.settings.files import read_yaml, reason
-from pondflight.settings.kinds import Refused
 from pondflight.settings.schema import ROOT, Key, Shape
 from pondflight.settings.spelling import intended
 from pondflight.settings.tree import Settings

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from pondflight.settings.kinds import Accepts, Refused
+from pondflight.settings.declaration import Accepts, Refused
 
 METADATA = frozenset({"labels", "annotations"})
 SPEC = frozenset(

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pondflight.settings.kinds import Accepts, Env
+from pondflight.settings.declaration import Accepts, Env
 from pondflight.settings.tree import Settings
 
 

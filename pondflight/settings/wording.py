@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from pondflight.settings.kinds import MASK
+from pondflight.settings.declaration import MASK
 from pondflight.settings.schema import Key
 
 SECRET_FILE = "JWT_SECRET_FILE"  # noqa: S105 - the name of a variable

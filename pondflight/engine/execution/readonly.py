@@ -20,6 +20,7 @@ import duckdb
 
 from pondflight.engine.databases.attached import Databases
 from pondflight.engine.duck import sql_errors
+from pondflight.engine.execution.executor import Executor
 from pondflight.engine.execution.handles import Handle
 from pondflight.engine.execution.sessions import Session, Sessions
 from pondflight.engine.execution.statements import Plan, Statements
@@ -50,6 +51,7 @@ class Queries:
         self,
         sessions: Sessions,
         statements: Statements,
+        executor: Executor,
         describer: Describer,
         journal: Journal,
         built_in: BuiltIn,
@@ -57,6 +59,7 @@ class Queries:
     ) -> None:
         self._sessions = sessions
         self._statements = statements
+        self._executor = executor
         self._describer = describer
         self._journal = journal
         self._built_in = built_in
@@ -81,7 +84,7 @@ class Queries:
         try:
             with session.cursor.use(call) as cursor:
                 columns = self._check(cursor, statement)
-                result = self._statements.stream(session.cursor, call, statement, columns)
+                result = self._executor.stream(session.cursor, call, statement, columns)
         except BaseException as error:
             self._sessions.give_back(session)
             self._journal.end(entry, leaf_of(error))

@@ -8,27 +8,18 @@ FlightInfo is asked for or the update is put; rows that it returns are kept unti
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, islice
 
 import duckdb
 import pyarrow as pa
 
-from pondflight.dsn import MYSQL
-from pondflight.engine.databases import lossless
 from pondflight.engine.databases.attached import Databases
-from pondflight.engine.databases.lossless import Lossless
-from pondflight.engine.databases.pushdown import OFF, Pushdown
-from pondflight.engine.databases.queryplan import PLANNED, Node, read_plan
-from pondflight.engine.duck import quote, sql_errors
 from pondflight.engine.execution import timeouts
-from pondflight.engine.execution.batches import reader_of
-from pondflight.engine.execution.cursors import Cursor
+from pondflight.engine.execution.executor import Executor
 from pondflight.engine.execution.handles import Handle
-from pondflight.engine.execution.joinfilters import JoinFilters, pass_limits
 from pondflight.engine.execution.results import Result
 from pondflight.engine.execution.sessions import Sessions
 from pondflight.engine.execution.tickets import Tickets
@@ -43,9 +34,8 @@ from pondflight.engine.sql.kept import ParsedStatements
 from pondflight.engine.sql.lexer import plain
 from pondflight.engine.sql.statement import Statement, parse
 from pondflight.engine.types import parameters
-from pondflight.engine.types.arrow import scannable, scannable_schema
 from pondflight.engine.types.datatypes import sent_as
-from pondflight.engine.types.describe import Columns, Describer
+from pondflight.engine.types.describe import Describer
 from pondflight.engine.types.parameters import Values
 from pondflight.errors import InvalidArgument, NotFound, SqlError
 from pondflight.flightsql import PreparedStatement, ResultStream
@@ -94,7 +84,7 @@ class Statements:
         databases: Databases,
         storage: Storage,
         journal: Journal,
-        pushdown: Pushdown,
+        executor: Executor,
     ) -> None:
         self._sandbox: Sandbox | None = None
         self._parsed = ParsedStatements()
@@ -104,9 +94,7 @@ class Statements:
         self._sessions = sessions
         self._describer = describer
         self._journal = journal
-        self._pushdown = pushdown
-        self._lossless = Lossless()
-        self._join_filters = JoinFilters(database)
+        self._executor = executor
         self._tickets = Tickets()
 
     @property
@@ -117,6 +105,7 @@ class Statements:
     @sandbox.setter
     def sandbox(self, sandbox: Sandbox | None) -> None:
         self._sandbox = sandbox
+        self._executor.sandbox = sandbox
         self._parsed.clear()
 
     def forget(self, session: str) -> None:
@@ -373,7 +362,7 @@ class Statements:
         session = self._sessions.borrow(call, session_id, session_state=statement.session_state)
         try:
             with session.cursor.use(call):
-                result = self._rows(session.cursor, call, statement, values)
+                result = self._executor.rows(session.cursor, call, statement, values)
         except BaseException as error:
             self._sessions.give_back(session)
             self._journal.end(entry, leaf_of(error))
@@ -414,16 +403,15 @@ class Statements:
                 one.statement_timeout = timeouts.seconds(statement.timeout.value, longest=longest)
             return 0
         room = self._storage.writing(call, self._database, adds=statement.adds)
-        with lent as one, room, self._renaming(statement), one.cursor.use(call) as connection:
+        with lent as one, room, self._renaming(statement), one.cursor.use(call):
             width = len(statement.parameters)
             bulk = bulk_insert(statement.text, width)
             if bulk is not None and bound is not None and bound.num_columns == width:
-                with self._ready(one.cursor, statement, parameters.example(statement, bound)):
-                    return _bulk(connection, bulk, bound)
+                return self._executor.insert_bulk(one.cursor, statement, bulk, bound)
             several = bound is not None and bound.num_columns and bound.num_rows > 1
             with one.cursor.atomic() if several else nullcontext():
                 return sum(
-                    self._run(one.cursor, statement, values)
+                    self._executor.run(one.cursor, statement, values)
                     for values in parameters.rows(statement, bound)
                 )
 
@@ -447,7 +435,7 @@ class Statements:
         lent = self._sessions.lent(call, session, session_state=statement.session_state)
         room = self._storage.writing(call, self._database, adds=statement.adds)
         names = self._renaming(statement)
-        with noted as entry, lent as one, room, names, one.cursor.use(call) as connection:
+        with noted as entry, lent as one, room, names, one.cursor.use(call):
             cursor = one.cursor
             runs = list(islice(parameters.rows(statement, bound), 2))
             if len(runs) > 1:
@@ -455,169 +443,10 @@ class Statements:
                     "several rows of parameters cannot be bound to a statement that returns rows"
                 )
             if not runs:
-                return self._no_rows(call, cursor, statement, bound)
+                return self._executor.no_rows(call, cursor, statement, bound)
             (values,) = runs
-            columns = self._describer.columns(connection, statement, values)
-            if columns is not None and any(columns.casts):
-                with self._ready(cursor, statement, values):
-                    relation = columns.export(connection.sql(statement.text, params=values))
-                    result = cursor.result(
-                        call, reader_of(relation), columns, checks_text=self._pushdown.watches
-                    )
-            else:
-                self._execute(cursor, statement, values)
-                result = cursor.result(
-                    call,
-                    reader_of(connection),
-                    Columns.of(connection),
-                    checks_text=self._pushdown.watches,
-                )
+            result = self._executor.rows_of_effect(cursor, call, statement, values)
             result.set_aside()
             result.raise_failure()
             entry.rows = lambda: result.count
             return result
-
-    def _no_rows(
-        self, call: Call, cursor: Cursor, statement: Statement, bound: pa.Table | None
-    ) -> Result:
-        """The rows of a statement that is run for each row of none."""
-        columns = self._describer.columns(
-            cursor.connection, statement, parameters.example(statement, bound)
-        )
-        if columns is None:
-            raise InvalidArgument(
-                "no rows of parameters were bound, and only a run tells the columns"
-            )
-        schema = self._describer.schema(cursor.connection, columns)
-        result = cursor.result(call, pa.RecordBatchReader.from_batches(schema, []), columns)
-        result.set_aside()
-        return result
-
-    def _rows(self, cursor: Cursor, call: Call, statement: Statement, values: Values) -> Result:
-        """The rows of a statement that only reads; inside ``cursor.use``.
-
-        To describe it is half of the work of a small one. Where nothing was to be cast the last
-        time, its run tells whether that is still so.
-        """
-        if self._describer.leaves_as_is(statement):
-            reader = self._start(cursor, statement, values)
-            columns = Columns.of(cursor.connection)
-            if not any(columns.casts):
-                again = partial(self._start, cursor, statement, values)
-                return cursor.result(
-                    call, reader, columns, again=again, checks_text=self._pushdown.watches
-                )
-        described = self._describer.columns(cursor.connection, statement, values)
-        assert described is not None
-        return self.stream(cursor, call, statement, described, values)
-
-    def stream(
-        self,
-        cursor: Cursor,
-        call: Call,
-        statement: Statement,
-        columns: Columns,
-        values: Values = None,
-    ) -> Result:
-        """The rows of a statement that only reads, as they are made; inside ``cursor.use``."""
-        run = partial(self._start, cursor, statement, values, columns)
-        return cursor.result(call, run(), columns, again=run, checks_text=self._pushdown.watches)
-
-    def _start(
-        self, cursor: Cursor, statement: Statement, values: Values, columns: Columns | None = None
-    ) -> pa.RecordBatchReader:
-        self._execute(cursor, statement, values, columns)
-        return reader_of(cursor.connection)
-
-    def _run(self, cursor: Cursor, statement: Statement, values: Values) -> int:
-        if statement.transaction is not None:
-            if statement.transaction == "begin":
-                cursor.begin(statement.text)
-            else:
-                cursor.end(commit=statement.transaction == "commit")
-            return 0
-        connection = cursor.connection
-        self._execute(cursor, statement, values)
-        if statement.counted:
-            row = connection.fetchone()
-            return int(row[0]) if row else 0
-        if not statement.returns_rows:
-            return 0
-        return sum(batch.num_rows for batch in reader_of(connection))
-
-    def _execute(
-        self, cursor: Cursor, statement: Statement, values: Values, columns: Columns | None = None
-    ) -> None:
-        """Run it on the cursor; ``columns``: those that its rows have as they leave."""
-        with self._ready(cursor, statement, values) as other:
-            if other is not statement.text:
-                with suppress(duckdb.BinderException, duckdb.CatalogException):
-                    cursor.connection.execute(columns.exported(other) if columns else other, values)
-                    return
-            text = statement.describable if columns else statement.text
-            exported = columns.exported(text) if columns else text
-            with sql_errors(lines_above=int(exported is not text)):
-                cursor.connection.execute(exported, values)
-
-    def _check_bound(
-        self, cursor: Cursor, statement: Statement, values: Values, plan: Sequence[Node] | None
-    ) -> None:
-        """Refuse what the statement comes to, in the sandbox; ``plan``: if it is known already."""
-        if self._sandbox is not None:
-            self._sandbox.bound.check(cursor, statement, values, plan)
-
-    @contextmanager
-    def _ready(self, cursor: Cursor, statement: Statement, values: Values) -> Iterator[str]:
-        """The text to run in place of the statement's; the cursor is ready for it while inside."""
-        servers = self._databases.exact_servers
-        exact = bool(servers) and self._lossless.concerns(statement)
-        pushes = self._pushdown.concerns(statement)
-        # Beside servers, to look for views would be to ask each server for all of its tables.
-        limits = statement.effect in PLANNED and (
-            self._pushdown.watches or self._join_filters.may_limit(statement)
-        )
-        connection = cursor.connection
-        if pushes:
-            self._pushdown.check(connection, statement, values)
-        if not (exact or pushes or limits):
-            self._check_bound(cursor, statement, values, None)
-            yield statement.text
-            return
-        if statement.kind == "PREPARE":
-            with self._join_filters.withheld():
-                yield statement.text
-            return
-        if exact:
-            cursor.undo = lossless.OFF
-            cursor.hold()
-        plan = read_plan(connection, statement, values)
-        if exact and not plan.is_whole:
-            cursor.hold()  # what came of it may have aborted the transaction
-        self._check_bound(cursor, statement, values, plan.roots if plan.is_whole else None)
-        bound: frozenset[str] = frozenset()
-        if exact:
-            bound = self._lossless.begin(
-                connection, statement, values, plan, servers, may_have_written=cursor.in_transaction
-            )
-        if not bound:
-            cursor.release()
-        text = statement.text
-        if pushes:
-            cursor.undo = "; ".join(filter(None, [cursor.undo, OFF]))
-            text = self._pushdown.begin(
-                connection, statement, plan, in_transaction=cursor.in_transaction or MYSQL in bound
-            )
-        with self._join_filters.withheld() if pass_limits(plan) else nullcontext():
-            yield text
-
-
-def _bulk(cursor: duckdb.DuckDBPyConnection, bulk: tuple[str, str], bound: pa.Table) -> int:
-    view = f"pondflight_bound_{secrets.token_hex(8)}"
-    batches = map(scannable, bound.to_batches())
-    cursor.register(view, pa.Table.from_batches(batches, scannable_schema(bound.schema)))
-    try:
-        head, tail = bulk
-        row = cursor.execute(f"{head} SELECT * FROM {quote(view)} {tail}").fetchone()
-        return int(row[0]) if row else 0
-    finally:
-        cursor.unregister(view)

@@ -7,7 +7,6 @@ in its name, which only one container can have at a time.
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 import threading
 from collections.abc import Mapping
@@ -35,18 +34,13 @@ from pondflight.workers.backends.base import (
 )
 from pondflight.workers.backends.container import Layout
 from pondflight.workers.backends.docker_api import DockerApi
-from pondflight.workers.naming import is_worker, user_in
+from pondflight.workers.backends.docker_containers import inspected, listed, phase
+from pondflight.workers.naming import is_worker
 from pondflight.workers.spec import WorkerSpec
 
 events = get_logger()
 
 _CONFLICT = 409
-_PHASES = {
-    "created": Phase.CREATED,
-    "running": Phase.RUNNING,
-    "paused": Phase.RUNNING,
-    "restarting": Phase.RUNNING,
-}
 _BUILT_IN = frozenset({"bridge", "default"})
 _MOUNTED = re.compile(r"/containers/([0-9a-f]{64})/(?:hostname|hosts|resolv\.conf)")
 _COMPOSE_NETWORK = "com.docker.compose.network"
@@ -115,8 +109,8 @@ class DockerBackend:
     def _start(self, container_id: str, others: int) -> WorkerHandle:
         try:
             self._api.call(lambda client: client.start(container_id))
-            return self._inspected(
-                self._api.call(lambda client: client.inspect_container(container_id))
+            return inspected(
+                self._api.call(lambda client: client.inspect_container(container_id)), self.layout
             )
         except APIError as error:
             if others and _NO_ADDRESS in _words(error):
@@ -142,14 +136,14 @@ class DockerBackend:
             # Docker refuses to give a container the name that it has.
             found = self._look(handle.id)
             if found is not None and found["Name"].lstrip("/") == name:
-                return self._inspected(found)
+                return inspected(found, self.layout)
             if error.status_code == _CONFLICT:
                 raise NameTaken(name) from error
             raise BackendUnreachable(_words(error)) from error
         renamed = self._look(handle.id)
         if renamed is None:
             raise NoSuchWorker(handle.id)
-        return self._inspected(renamed)
+        return inspected(renamed, self.layout)
 
     # -- looking ------------------------------------------------------------------------------
 
@@ -170,7 +164,7 @@ class DockerBackend:
         labels = found["Config"].get("Labels") or {}
         if labels.get(container.INSTANCE) != self._instance:
             return None
-        return self._inspected(found)
+        return inspected(found, self.layout)
 
     def exit_of(self, handle: WorkerHandle) -> WorkerExit | None:
         """Return how the container ended."""
@@ -178,7 +172,7 @@ class DockerBackend:
         if found is None:
             return WorkerExit()
         state = found["State"]
-        if _PHASES.get(state["Status"], Phase.ENDED) is not Phase.ENDED:
+        if phase(state["Status"]) is not Phase.ENDED:
             return None
         return WorkerExit(state.get("ExitCode"), bool(state.get("OOMKilled")))
 
@@ -253,7 +247,7 @@ class DockerBackend:
         version may be others. What cannot be read is left alone, and logged once.
         """
         try:
-            worker = self._listed(row)
+            worker = listed(row, self.layout)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             worker = None
         if worker and worker.generation and is_worker(worker.name, self._instance):
@@ -263,64 +257,6 @@ class DockerBackend:
             self._foreign.add(container_id)
             events.warning(Event.CONTAINER_FOREIGN, container_id=container_id)
         return None
-
-    def _listed(self, row: Mapping[str, Any]) -> WorkerHandle:
-        networks = row.get("NetworkSettings", {}).get("Networks", {})
-        ports = [port.get("PublicPort") for port in row.get("Ports") or []]
-        return self._handle(
-            container_id=row["Id"],
-            name=row["Names"][0].lstrip("/"),
-            state=row["State"],
-            labels=row.get("Labels") or {},
-            networks=networks,
-            port=next((port for port in ports if port), None),
-        )
-
-    def _inspected(self, found: Mapping[str, Any]) -> WorkerHandle:
-        bindings = [
-            b for bs in (found["NetworkSettings"].get("Ports") or {}).values() for b in bs or []
-        ]
-        return self._handle(
-            container_id=found["Id"],
-            name=found["Name"].lstrip("/"),
-            state=found["State"]["Status"],
-            labels=found["Config"].get("Labels") or {},
-            networks=found["NetworkSettings"]["Networks"],
-            port=int(bindings[0]["HostPort"]) if bindings else None,
-        )
-
-    def _handle(
-        self,
-        *,
-        container_id: str,
-        name: str,
-        state: str,
-        labels: Mapping[str, str],
-        networks: Mapping[str, Any],
-        port: int | None,
-    ) -> WorkerHandle:
-        return WorkerHandle(
-            id=container_id,
-            name=name,
-            user=user_in(name),
-            generation=labels.get(container.GENERATION, ""),
-            location=self._location(networks, port),
-            spec_hash=labels.get(container.SPEC, ""),
-            created=_seconds(labels.get(container.CREATED)),
-            phase=_PHASES.get(state, Phase.ENDED),
-        )
-
-    def _location(self, networks: Mapping[str, Any], port: int | None) -> str:
-        if port is not None:
-            return f"grpc://127.0.0.1:{port}"
-        network: Mapping[str, Any] = networks.get(self.layout.network) or next(
-            iter(networks.values()), {}
-        )
-        address = network.get("IPAddress")
-        if address:
-            return f"grpc://{address}:{self.layout.engine.port}"
-        address = network.get("GlobalIPv6Address")
-        return f"grpc://[{address}]:{self.layout.engine.port}" if address else ""
 
     # -- network and image --------------------------------------------------------------------
 
@@ -431,15 +367,6 @@ def _own_container() -> str:
         if found is not None:
             return found[1]
     return ""
-
-
-def _seconds(label: str | None) -> float:
-    """Seconds since the epoch; 0 where the label is none of this version's."""
-    try:
-        seconds = float(label or 0.0)
-    except ValueError:
-        return 0.0
-    return seconds if math.isfinite(seconds) else 0.0
 
 
 def _words(error: APIError) -> str:
