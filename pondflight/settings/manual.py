@@ -16,7 +16,7 @@ _HEAD = """\
 # Configuration
 
 All settings; `make reference` generates this page from the code. Environment variables override the
-file; the file overrides the defaults. `${NAME}` in a value of the file is replaced from the environment.
+file; the file overrides the defaults. `${NAME}` in a value of the file stands for that variable.
 `pondflight check --config FILE` finds every mistake and prints the settings in effect;
 `config.example.yaml` has all keys, ready to edit.
 

@@ -302,7 +302,7 @@ class Kubernetes(Section):
 
     kubeconfig: File = Field(
         default=None,
-        description="Kubeconfig file with the way to the API server. Without it: the service"
+        description="Kubeconfig file for reaching the API server. Without it: the service"
         " account of the pod that pondflight runs in, else KUBECONFIG or ~/.kube/config.",
     )
     context: Annotated[str, BeforeValidator(str), Accepts("the name of a context, or none")] = (
@@ -327,7 +327,7 @@ class Kubernetes(Section):
         default={}, description="Labels of the nodes that may run workers."
     )
     tolerations: tuple[Toleration, ...] = Field(
-        default=(), description="Taints of nodes that may run workers nevertheless."
+        default=(), description="Tolerations: taints of nodes that may still run workers."
     )
     runtime_class: ObjectName = Field(
         default="",
@@ -351,7 +351,7 @@ class Kubernetes(Section):
     )
     lost_after: Duration = Field(
         default=timedelta(seconds=30),
-        description="How long the node of a worker may be silent until the pod is given up.",
+        description="How long a worker's node may be silent before the pod is given up.",
     )
     storage_class: ObjectName = Field(
         default="",
@@ -363,7 +363,7 @@ class Kubernetes(Section):
         description="Access mode of users' volumes. ReadWriteOnce if the storage driver has no"
         " ReadWriteOncePod.",
     )
-    pod_template: PodTemplate = Field(default={}, description="What is added to each worker's pod.")
+    pod_template: PodTemplate = Field(default={}, description="Additions to each worker's pod.")
 
 
 class Sessions(Section):
