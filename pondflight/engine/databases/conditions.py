@@ -175,7 +175,7 @@ class _Parser:
         return self._condition(0, len(self._tokens))
 
     def parse_pushed(self) -> Condition | None:
-        """Return the condition of filters without parentheses; ``None`` if one is not understood."""
+        """Return the condition of filters without parentheses; ``None`` if one is unclear."""
         found: list[Condition | None] = []
         start = 0
         for end in [*self._ends_of_filters(), len(self._tokens)]:
