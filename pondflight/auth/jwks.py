@@ -31,7 +31,7 @@ PAUSE: Final = 30.0
 """Seconds from the end of one request to the next, whoever asks."""
 
 FIRST_PAUSE: Final = 5.0
-"""The same, as long as no request has succeeded."""
+"""Seconds from the end of one request to the next until the first one succeeds."""
 
 STALE: Final = 86_400.0
 """Seconds after which keys are no longer used if they could not be fetched again."""

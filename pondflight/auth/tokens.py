@@ -43,7 +43,7 @@ LONGEST_TOKEN: Final = 7 << 10
 all, and refuses more now and then."""
 
 LONGEST_SUB: Final = 256
-"""Bytes of UTF-8."""
+"""Maximum length of a user name, in bytes of UTF-8."""
 
 CACHED_TOKENS: Final = 1024
 

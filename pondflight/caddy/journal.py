@@ -10,10 +10,11 @@ from typing import Any
 
 _STARTED = "serving initial configuration"
 _LEVELS = {"debug": logging.WARNING, "warn": logging.WARNING}
-"""By Caddy's names. Of ``debug`` the Caddyfile lets through failed handshakes alone."""
+"""Python's level for a level of Caddy's. The only ``debug`` lines that the Caddyfile lets through
+are those of failed handshakes."""
 
 _FAILED = 400
-"""Least HTTP status of a failure."""
+"""Lowest HTTP status that is a failure."""
 
 
 def relay(lines: Iterable[bytes], ending: threading.Event) -> None:

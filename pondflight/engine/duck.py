@@ -25,8 +25,8 @@ _MEMORY_SHARE = 0.8
 
 _MEMORY_REST = 64 << 20
 _SMALLEST_SHARE = 0.4
-"""That rest has at least so many bytes: DuckDB's own limit is not exact to 40 MB. But of a very
-small worker DuckDB gets this part all the same."""
+"""The rest is at least ``_MEMORY_REST`` bytes, since DuckDB may exceed its limit by 40 MB. In a
+very small worker, DuckDB gets at least ``_SMALLEST_SHARE`` of the memory."""
 
 _NARROWED = "system.main.mysql_query("
 """Is in the text of queries that ``databases.narrowing`` has made, and in no user's."""

@@ -107,7 +107,7 @@ class EngineHandler(MetadataHandler):
     def get_flight_info_prepared_statement(
         self, call: Call, command: c.PreparedStatementQuery, descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo:
-        """As a statement, with the parameters bound to the handle."""
+        """Return the FlightInfo of a prepared query, with the parameters bound to its handle."""
         handle, session = self._calls.with_handle(call, command.prepared_statement_handle)
         bound = self._statements.bound(handle)
         plan = self._statements.plan(

@@ -1,4 +1,4 @@
-"""What clients ask for: Flight SQL's messages as types. ``decoding`` makes them of bytes."""
+"""The requests of clients: Flight SQL's messages as types. ``decoding`` makes them of bytes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class EndSavepointAction(IntEnum):
 
 
 class CancelStatus(IntEnum):
-    """What came of a request to cancel."""
+    """The outcome of a request to cancel."""
 
     UNSPECIFIED = 0
     CANCELLED = 1
@@ -60,7 +60,7 @@ class SessionOptionError(IntEnum):
 
 
 class CloseSessionStatus(IntEnum):
-    """What came of a request to close the session."""
+    """The outcome of a request to close the session."""
 
     UNSPECIFIED = 0
     CLOSED = 1

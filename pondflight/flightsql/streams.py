@@ -51,7 +51,7 @@ Result: TypeAlias = ResultStream | pa.Table | pa.RecordBatch | pa.RecordBatchRea
 def to_flight_stream(
     result: Result, leaf: Callable[[BaseException], PondflightError]
 ) -> flight.FlightDataStream:
-    """What pyarrow sends for ``result``. ``leaf`` turns any exception into a leaf."""
+    """Return the stream that pyarrow sends for ``result``; ``leaf`` makes exceptions leaves."""
     if isinstance(result, pa.RecordBatch):
         result = pa.Table.from_batches([result])
     if isinstance(result, pa.Table):

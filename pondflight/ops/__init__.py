@@ -1,1 +1,1 @@
-"""For those who run pondflight: what its workers do, and what is wrong."""
+"""Commands for operators: what the workers do, and what is wrong."""

@@ -36,7 +36,7 @@ class _Promise:
 
 
 class Promises:
-    """By worker and handle; each is given once."""
+    """FlightInfos that came with a prepare, by worker and handle; each is given out once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -103,7 +103,7 @@ class Relay:
             lease.release()
 
     def has_worker(self, call: Call) -> bool:
-        """Whether the caller's worker runs: what only ends things need not start it."""
+        """Whether the caller's worker runs. Calls that only end something do not start one."""
         lease = self._pool.lease_running(_user(call))
         if lease is None:
             return False
@@ -258,7 +258,7 @@ class _NeverSent(Unavailable):
 
 
 class _worker_errors:  # noqa: N801  reads as a noun where it is used
-    """What the worker, or the connection to it, raised: as a leaf that tells the client enough."""
+    """Return the leaf error for what the worker, or the connection to it, raised."""
 
     def __init__(self, pool: Pool, lease: Lease, call: Call) -> None:
         self._pool = pool

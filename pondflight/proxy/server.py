@@ -194,7 +194,7 @@ class ProxyServer(FlightSqlServer[Caller]):
         )
 
     def on_do_get(self, call: Call, command: c.Command, ticket: flight.Ticket) -> Result:
-        """The worker's rows."""
+        """Return the worker's rows."""
         self._in_flight.fetched(ticket.ticket)
         match command:
             case c.StatementTicket(statement_handle=control.HAS_RUN):
@@ -220,7 +220,7 @@ class ProxyServer(FlightSqlServer[Caller]):
         upload: Upload,
         writer: flight.FlightMetadataWriter,
     ) -> None:
-        """The client's rows."""
+        """Pass the client's rows on to the worker."""
         self._refuse_if_draining()
         binds = isinstance(command, c.PreparedStatementQuery)
         meter.Statement(call, command, goes_on=binds)

@@ -1,4 +1,4 @@
-"""What systemd is told of ``serve`` (``Type=notify``): that it is ready, that it is stopping."""
+"""Tell systemd (``Type=notify``) that ``serve`` is ready, and that it is stopping."""
 
 from __future__ import annotations
 

@@ -15,10 +15,10 @@ from pondflight.settings.schema import ROOT, Key, Shape
 _HEAD = """\
 # Configuration
 
-Every setting, made from the code by `make reference`. An environment variable goes before the file,
-and the file before the default. `${NAME}` in a value of the file is replaced from the environment.
-`pondflight check --config FILE` finds every mistake and prints what is in effect;
-`config.example.yaml` has all keys, ready to be edited.
+All settings; `make reference` generates this page from the code. Environment variables override the
+file; the file overrides the defaults. `${NAME}` in a value of the file stands for that variable.
+`pondflight check --config FILE` finds every mistake and prints the settings in effect;
+`config.example.yaml` has all keys, ready to edit.
 
     pondflight serve --config config.yaml
 """

@@ -34,11 +34,11 @@ class SQLCompiler(postgresql.PGCompiler):
         return self._matches(binary, **kw)
 
     def visit_not_regexp_match_op_binary(self, binary: Any, operator: Any, **kw: Any) -> str:
-        """The opposite."""
+        """Return SQL that is true where the regular expression does not match."""
         return f"NOT {self._matches(binary, **kw)}"
 
     def for_update_clause(self, select: Any, **kw: Any) -> str:
-        """Nothing: DuckDB has no locks of rows, and tells of conflicts at commit."""
+        """Return nothing: DuckDB has no row locks, and reports conflicts at commit."""
         return ""
 
     def _matches(self, binary: Any, **kw: Any) -> str:

@@ -70,7 +70,7 @@ class PondflightDialect(Reflection, default.DefaultDialect):
 
     @classmethod
     def dbapi(cls) -> Any:
-        """The same, for SQLAlchemy 1.4."""
+        """Return the DB-API module, as SQLAlchemy 1.4 asks for it."""
         return cls.import_dbapi()
 
     # -- connecting ---------------------------------------------------------------------------
@@ -136,7 +136,7 @@ class PondflightDialect(Reflection, default.DefaultDialect):
         dbapi_connection._commit_supported = level != "AUTOCOMMIT"  # noqa: SLF001
 
     def get_isolation_level(self, dbapi_connection: Any) -> str:
-        """The one that was set."""
+        """Return ``SNAPSHOT`` or ``AUTOCOMMIT``, as set for this connection."""
         return "SNAPSHOT" if dbapi_connection._commit_supported else "AUTOCOMMIT"  # noqa: SLF001
 
     def get_default_isolation_level(self, dbapi_conn: Any) -> str:

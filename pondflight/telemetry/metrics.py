@@ -41,7 +41,7 @@ WORKER_STARTS: Final = Counter(
 )
 WORKER_START_SECONDS: Final = Histogram(
     "pondflight_worker_start_seconds",
-    "Time from the wish for a worker until it answered, or had failed.",
+    "Time to get a ready worker, or until its start failed.",
     ("outcome",),
     buckets=_START,
     registry=REGISTRY,
@@ -123,11 +123,9 @@ class Gauges(Collector):
             workers.add_metric([state], number)
         yield workers
         yield GaugeMetricFamily(
-            "pondflight_workers_warm", "Warm workers, which nobody has claimed.", counts["warm"]
+            "pondflight_workers_warm", "Warm workers that nobody has claimed.", counts["warm"]
         )
-        yield GaugeMetricFamily(
-            "pondflight_queue", "Users who wait for a worker.", counts["queued"]
-        )
+        yield GaugeMetricFamily("pondflight_queue", "Users waiting for a worker.", counts["queued"])
         calls = GaugeMetricFamily("pondflight_calls", "Running Flight calls.", labels=["rpc"])
         for rpc, number in self._calls().items():
             calls.add_metric([rpc], number)

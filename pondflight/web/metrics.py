@@ -31,7 +31,7 @@ REQUESTS: Final = Counter(
 )
 SECONDS: Final = Histogram(
     "pondflight_http_request_seconds",
-    "Time until the answer began, by route.",
+    "Time until the response began, by route.",
     ("route",),
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
     registry=REGISTRY,
@@ -40,7 +40,7 @@ DEMO_TOKENS: Final = Counter(
     "pondflight_demo_tokens", "Demo tokens, given or refused.", ("outcome",), registry=REGISTRY
 )
 PROXY_UP: Final = Gauge(
-    "pondflight_proxy_up", "Whether the proxy answered when it was asked.", registry=REGISTRY
+    "pondflight_proxy_up", "Whether the proxy answered HTTP.", registry=REGISTRY
 )
 ProcessCollector(namespace="pondflight_http", registry=REGISTRY)
 

@@ -30,7 +30,7 @@ _FIELDS: Final = ("sql", "parameters")
 _MOST_PARAMETERS: Final = 1000
 _DEEPEST: Final = 32
 _INTEGER: Final = pa.int32()
-"""Of whole numbers that it holds, as of those that stand in SQL: DATE + BIGINT is no date."""
+"""The type of whole numbers that fit, as for literals in SQL: DATE + BIGINT is not a date."""
 
 _LARGE: Final = pa.decimal128(38)
 

@@ -179,7 +179,7 @@ class Statement:
             self._cancels.submit(self._tell_proxy)
 
     def close(self) -> None:
-        """Nothing more will be read."""
+        """Note that nothing more will be read."""
         self._over.set()
 
     def _descriptor(self, sql: str, parameters: pa.RecordBatch | None) -> flight.FlightDescriptor:

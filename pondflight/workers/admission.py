@@ -31,7 +31,7 @@ _LOOK_SECONDS = 0.2
 _PAUSE_SECONDS = 5.0
 _WARM_RETRY_SECONDS = 30.0
 _NARROW_SECONDS = 30.0
-"""As long as the backend is believed to have no more room than it had."""
+"""Seconds for which a backend that had no room is assumed to have no more."""
 
 
 @dataclass(eq=False)

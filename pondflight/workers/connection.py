@@ -25,7 +25,7 @@ from pondflight.workers.losses import KeptSessions
 STATUS_SECONDS = 3.0
 
 PROXY = secrets.token_hex(8)
-"""What workers know this proxy by, among those that share them."""
+"""The id of this proxy, which tells workers the proxies that share them apart."""
 _CANCEL_SECONDS = 5.0
 
 _CHANNEL = [

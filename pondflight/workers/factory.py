@@ -1,4 +1,4 @@
-"""From settings to a pool: which backend, which engine, and what a worker is started with."""
+"""Make a pool from the settings: choose backend and engine, and what workers start with."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.:/-]+")
 
 
 class LoginConnection:
-    """To a worker that knows a user name and a password, and hands out a token for them."""
+    """A connection to a worker that takes a user name and a password, and returns a token."""
 
     def __init__(self, location: str, credential: str) -> None:
         self.client = _CommandClient(open_client(location))

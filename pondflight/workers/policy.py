@@ -1,4 +1,4 @@
-"""What the pool goes by: whose worker is wanted, and the settings that decide over its life."""
+"""The pool's input: whose worker is wanted, and the settings that decide how long it lives."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ class Pool:
 
     @property
     def shared(self) -> bool:
-        """Whether another proxy uses the workers too, as far as they have told."""
+        """Whether another proxy uses the workers too, according to their last status."""
         return self.backend.outlives_proxy and any(
             worker.status.other_proxies for worker in self._roster.usable()
         )
@@ -348,7 +348,7 @@ class Pool:
                 still_wanted()
 
     def _is_there(self, lease: Lease) -> bool:
-        """Whether the worker has not died while nobody looked; if it has, it is cleared away."""
+        """Whether the worker still runs; if it has died, it is removed."""
         worker = lease.worker
         if self._runtime.monotonic() - worker.last_heard < _FRESH_SECONDS:
             return True

@@ -40,7 +40,7 @@ class Roster:
         self.started = 0
         self.stopped: Counter[Reason] = Counter()
         self.losses = Losses()
-        """The sessions that are still to be told of the end of their worker."""
+        """The sessions that have yet to be told that their worker ended."""
         self._backend = backend
         self._stops = runtime.executor(_CONCURRENT_STOPS, "worker-stop")
 

@@ -44,13 +44,13 @@ class Thread(Protocol):
     """A thread that does not keep the process from ending."""
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
 
     def is_alive(self) -> bool:
-        """Return whether it has begun and not ended."""
+        """Return whether the thread has started and not ended."""
 
     def join(self) -> None:
-        """Wait for its end."""
+        """Wait until the thread has ended."""
 
 
 class Outcome(Protocol):
@@ -77,10 +77,10 @@ class Runtime(Protocol):
         """Return the time of a clock that nobody sets."""
 
     def time(self) -> float:
-        """Return seconds since the epoch, by a clock that may be set at any moment."""
+        """Return seconds since the epoch; the clock may be changed at any moment."""
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Sleep for ``seconds``."""
 
     def condition(self) -> Condition:
         """Return a condition with a lock of its own."""
@@ -116,7 +116,7 @@ class Machine:
         return time.time()
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Sleep for ``seconds``."""
         time.sleep(seconds)
 
     def condition(self) -> Condition:

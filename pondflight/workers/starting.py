@@ -56,7 +56,7 @@ _LIFE_SIGN_SECONDS = 0.5
 _NAME_SECONDS = 0.05
 _TAKEN_SECONDS = 5.0
 _HANGS_SECONDS = 12.0
-"""As long as health checks take to give a worker up."""
+"""Seconds without an answer until a worker is given up, as in health checks."""
 _NO_ROOM_SECONDS = (0.05, 0.3)
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 30.0

@@ -152,7 +152,7 @@ class Sweeper:
         return bool(lifetime) and worker.age > lifetime
 
     def _is_quiet(self, worker: Worker, seconds: float) -> bool:
-        """Whether nobody has used it for so long: no caller of this proxy, nor of another."""
+        """Whether no caller of any proxy has used the worker for that long."""
 
         def quiet() -> bool:
             return not worker.in_flight and self._runtime.monotonic() - worker.last_used > seconds

@@ -131,7 +131,7 @@ class Databases:
 
     @property
     def of_sqlite(self) -> dict[str, list[Object]]:
-        """By alias the tables and views of SQLite files, which are views in DuckDB's catalog."""
+        """The tables and views of SQLite files, by alias; all are views in DuckDB's catalog."""
         return self._files.of_sqlite
 
     @property

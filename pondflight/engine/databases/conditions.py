@@ -72,9 +72,9 @@ _LITERALS: Mapping[tuple[str, str], Literal] = {
     ("date", "DATE"): _quoted(_DATE),
     ("datetime", "TIMESTAMP"): _quoted(_TIMESTAMP),
 }
-"""By MySQL's type and DuckDB's. Not among them: FLOAT, which MySQL compares as a double; YEAR, of
-which 99 is 1999; tinyint(1), which has other numbers than 0 and 1; TIMESTAMP, in whose time zone an
-hour may come twice."""
+"""How to write a literal, by MySQL's type and DuckDB's. Left out: FLOAT, which MySQL compares as a
+double; YEAR, where 99 is 1999; tinyint(1), which has other numbers than 0 and 1; TIMESTAMP, in
+whose time zone an hour may come twice."""
 
 
 _UUID = re.compile(r"'([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})'(?:::UUID)?")
@@ -84,7 +84,7 @@ _POSTGRES_LITERALS: Mapping[str, Literal] = {
     "date": _quoted(_DATE),
     "uuid": _quoted(_UUID),
 }
-"""By PostgreSQL's type."""
+"""How to write a literal, by PostgreSQL's type."""
 
 
 def literal_for(system: str, kind: str) -> Literal | None:
@@ -128,7 +128,7 @@ def condition(
     lower_only: bool = False,
     quoted: Callable[[str], str] = backticks,
 ) -> Condition | None:
-    """What a server may be asked for, of an ``expression`` in a plan; ``None``: all rows.
+    """Return what to ask a server for, given an ``expression`` of a plan; ``None``: all rows.
 
     ``columns``: how constants are written for those that may be compared; the table has columns of
     plain names only (``plain``), and ``quoted`` writes them. ``lower_only``: take only what says
@@ -140,7 +140,7 @@ def condition(
 def pushed_condition(
     filters: str, columns: Mapping[str, Literal], *, quoted: Callable[[str], str]
 ) -> Condition | None:
-    """The same of the ``filters`` of a scan, which stand one behind the other in a plan."""
+    """Return the condition for the consecutive ``filters`` of a scan; ``None``: all rows."""
     parser = _Parser(filters, columns, quoted, lower_only=False)
     return parser.parse_pushed()
 
@@ -175,7 +175,7 @@ class _Parser:
         return self._condition(0, len(self._tokens))
 
     def parse_pushed(self) -> Condition | None:
-        """Of filters without parentheses, all of which have to be understood."""
+        """Return the condition of filters without parentheses; ``None`` if one is unclear."""
         found: list[Condition | None] = []
         start = 0
         for end in [*self._ends_of_filters(), len(self._tokens)]:
@@ -212,7 +212,7 @@ class _Parser:
         return False
 
     def _condition(self, start: int, end: int) -> Condition | None:
-        """Of the tokens from ``start`` to before ``end``."""
+        """Return the condition for ``tokens[start:end]``; ``None``: all rows."""
         if start >= end or self._mark(start) != "(" or self._close(start) != end - 1:
             return None
         start, end = start + 1, end - 1

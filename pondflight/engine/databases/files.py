@@ -57,7 +57,7 @@ class Files:
 
     @property
     def of_sqlite(self) -> dict[str, list[Object]]:
-        """By alias the tables and views of the SQLite files that are read through views."""
+        """The tables and views of the SQLite files that are read through views, by alias."""
         return self._of_sqlite
 
     def attach(self, spec: Spec) -> None:

@@ -34,7 +34,7 @@ _BACKLOG = 128
 _PAUSE_SECONDS = 0.1
 _ROOM_SECONDS = 2.0
 MOST_CONNECTIONS = 16
-"""That a gate lets through at once, unless it is told otherwise."""
+"""Default limit of simultaneous connections through one gate."""
 
 
 _reserved: list[socket.socket] = []

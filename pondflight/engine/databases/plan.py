@@ -148,6 +148,6 @@ def _upstream(found: Dsn) -> Upstream:
 
 
 def _conninfo(words: Mapping[str, str]) -> str:
-    """As libpq reads it: ``name='value' …``."""
+    """Return libpq's connection string: ``name='value' …``, with values escaped."""
     escaped = {name: v.replace("\\", "\\\\").replace("'", "\\'") for name, v in words.items()}
     return " ".join(f"{name}='{value}'" for name, value in escaped.items())

@@ -37,7 +37,7 @@ _ALIKE = (
 """Types that both compare alike; text by the byte, which the extension asks for."""
 
 _ENCODINGS = ("UTF8", "LATIN1", "SQL_ASCII")
-"""Of databases in which that is the order of UTF-8."""
+"""Encodings of databases in which comparing bytes gives the order of UTF-8."""
 
 _COLUMNS = f"""
     SELECT c.relname, a.attname
@@ -63,7 +63,7 @@ _ENCODING = f"SELECT pg_catalog.getdatabaseencoding() IN ({', '.join(map(literal
 
 @dataclass(frozen=True, slots=True)
 class Unlike:
-    """By table the columns that are not compared alike; ``all_text``: there may be any others."""
+    """Columns that PostgreSQL compares differently, by table; ``all_text``: others may be, too."""
 
     columns: Mapping[str, Collection[str]]
     all_text: bool

@@ -16,14 +16,14 @@ from pondflight.engine.databases.gate import Upstream
 
 
 class Answer(Enum):
-    """What a server says to somebody who comes."""
+    """How a server answers a new connection, before any login."""
 
     NONE = auto()
-    """Nothing, or that it is starting or stopping."""
+    """No answer, or the server is starting or stopping."""
     CROWDED = auto()
-    """That it is there, but cannot take anybody else now."""
+    """The server runs, but has no free connection."""
     READY = auto()
-    """Who are you?"""
+    """The server asks for a login."""
 
 
 _PROTOCOL_3 = 196608

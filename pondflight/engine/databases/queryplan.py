@@ -15,7 +15,7 @@ from pondflight.engine.sql.statement import Statement
 from pondflight.engine.types.parameters import Values
 
 Node = Mapping[str, Any]
-"""Of a plan, as EXPLAIN has it in JSON; or of a parsed query."""
+"""A node of a plan, as in EXPLAIN's JSON, or of a parsed query."""
 
 SCANS: Mapping[str, str] = {"POSTGRES_SCAN": POSTGRES, "MYSQL_SCAN": MYSQL}
 """The nodes that read a table of a server, and the system that they read from."""

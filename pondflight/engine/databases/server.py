@@ -79,7 +79,7 @@ class ServerDatabase:
 
     @property
     def state(self) -> State:
-        """Where it is now."""
+        """The current state of the database."""
         return self._state
 
     @property

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     import sqlite3
 
 SAMPLE_ROWS = 10_000
-"""So many rows of a table or view are looked at."""
+"""The number of rows of a table or view that are sampled to find its types."""
 
 _SAMPLE_STEPS = 20_000_000
-"""And so many instructions of SQLite's machine are spent on it: some tenths of a second. What a
+"""The number of SQLite VM instructions that may be spent on it: some tenths of a second. What a
 view holds that takes longer is not known, so that its columns are text."""
 
 _STEPS_PER_CALL = 10_000

@@ -279,7 +279,7 @@ class Cursor:
                 self._step(CursorState.IDLE if self._result is None else CursorState.STREAMING)
 
     def _let_go(self, result: Result) -> None:
-        """Nothing of ``result`` is on the cursor any more. Call it under the guard."""
+        """Note that ``result`` no longer uses the cursor. Call it under the guard."""
         if self._result is result:
             self._result = None
             if self.state is CursorState.STREAMING:

@@ -39,10 +39,10 @@ class Source(Protocol):
     """The cursor that a result comes from."""
 
     def next_batch(self, result: Result) -> pa.RecordBatch | None:
-        """The next batch, wherever it is."""
+        """Return the next batch, from memory, disk or DuckDB; None after the last."""
 
     def forget(self, result: Result) -> None:
-        """Nobody wants the rest."""
+        """Drop the remaining rows of ``result``."""
 
 
 class Result:

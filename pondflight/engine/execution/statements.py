@@ -109,15 +109,15 @@ class Statements:
         self._parsed.clear()
 
     def forget(self, session: str) -> None:
-        """The session has ended."""
+        """Drop the tickets of a session that has ended."""
         self._tickets.forget(session)
 
     def sweep(self, seconds: float) -> None:
-        """Give up results that nobody has fetched for so long."""
+        """Drop results that nobody has fetched for ``seconds``."""
         self._tickets.sweep(seconds)
 
     def close(self) -> None:
-        """The worker ends."""
+        """Drop all tickets, since the worker ends."""
         self._tickets.clear()
 
     # -- before running -----------------------------------------------------------------------

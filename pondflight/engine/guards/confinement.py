@@ -153,7 +153,7 @@ _IDLE_SECONDS = 0.8
 _NOTHING_SECONDS = 0.002
 """Processor time in which nothing to speak of can have been allocated."""
 _KILLED = 137
-"""As of a process that the kernel has ended for its memory."""
+"""Exit code, the same as that of a process that the kernel killed for its memory."""
 _PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_GET_SECCOMP = 21

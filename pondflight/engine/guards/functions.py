@@ -137,7 +137,7 @@ TABLES = frozenset(
 """Table functions and pragmas that read: files where DuckDB lets them, and what there is."""
 
 OF_EXTENSIONS = frozenset({"postgres_hstore_get", "postgres_hstore_to_json"})
-"""The same, in extensions. Only those that ``extensions.WHEELS`` names can be loaded."""
+"""Reading functions of extensions. Only extensions in ``extensions.WHEELS`` can be loaded."""
 
 DOING = frozenset(
     {

@@ -54,7 +54,7 @@ class Entry:
     error: PondflightError | None = None
 
     def end(self, error: PondflightError | None) -> None:
-        """It is over; the first end counts."""
+        """Record the end of the statement; a second end is ignored."""
         if self.seconds is not None:
             return
         self.seconds = time.monotonic() - self.clock
@@ -88,7 +88,7 @@ class Journal:
         return entry
 
     def end(self, entry: Entry, error: PondflightError | None = None) -> None:
-        """A statement is over."""
+        """Move a statement from the running ones to the recent ones."""
         with self._lock:
             if entry in self._running:
                 self._running.discard(entry)

@@ -80,7 +80,7 @@ _KINDS = frozenset(
         "VARIABLE_SET",
     }
 )
-"""Of statements, as DuckDB's parser names them."""
+"""Allowed kinds of statements, by the names of DuckDB's parser."""
 
 _CREATED = frozenset({"function", "index", "macro", "schema", "sequence", "table", "type", "view"})
 _OBJECTS = {
@@ -96,7 +96,7 @@ _BEFORE_OBJECT = frozenset(
 )
 
 _FORMATS = frozenset({"csv", "json", "parquet"})
-"""Of ``COPY`` and ``EXPORT``: none of them can be made to write a database."""
+"""Allowed formats of ``COPY`` and ``EXPORT``: none of them can write a database."""
 
 _COPY_OPTIONS = frozenset(
     """
@@ -116,8 +116,8 @@ _COPY_OPTIONS = frozenset(
     write_bloom_filter write_empty_file write_partition_columns
     """.split()  # noqa: SIM905 - a dozen lines, not seventy
 )
-"""Of ``COPY`` and ``EXPORT``, when none of them names a file: ``filename_pattern`` and
-``file_extension`` would."""
+"""Allowed options of ``COPY`` and ``EXPORT``. None of them chooses the name of a file, as
+``filename_pattern`` and ``file_extension`` do."""
 
 _COPY_WORDS = frozenset({"as", "csv", "force", "not", "with", ",", "(", ")", "*", ";"})
 """Words of the older way to write options, without parentheses."""
@@ -204,7 +204,7 @@ class Sandbox:
                 )
 
     def _check_attach(self, tokens: list[Token]) -> None:
-        """By the whole of its grammar: ATTACH [DATABASE] [IF NOT EXISTS] 'file' [AS name] [(…)]."""
+        """Check the whole of it: ATTACH [DATABASE] [IF NOT EXISTS] 'file' [AS name] [(…)]."""
         self._check_names(tokens, "attached by you")
         words = [token.text for token in tokens if token.text != ";"]
         if "replace" in words[:3]:

@@ -119,7 +119,7 @@ class Storage:
                 call.cancel(_scratch_full(limit))
 
     def _size(self) -> int:
-        """Of the file and its log, in bytes."""
+        """Return the size of the file and its write-ahead log, in bytes."""
         size = 0
         if self.file is not None:
             for path in (self.file, self.file.with_name(f"{FILE}.wal")):
@@ -157,7 +157,7 @@ def _used(database: duckdb.DuckDBPyConnection) -> int:
 
 
 def _bytes(text: str) -> int:
-    """Of a size as DuckDB writes it: ``12.3 MiB``."""
+    """Return the bytes of a size as DuckDB writes it, such as ``12.3 MiB``."""
     number, _, unit = text.partition(" ")
     units = ("bytes", "KiB", "MiB", "GiB", "TiB")
     return int(float(number) * 1024 ** (units.index(unit) if unit in units else 0))

@@ -36,7 +36,7 @@ _CAST_TO: Mapping[str, str] = {
     "interval": "INTERVAL",
 }
 _LONGEST_HOURS = (2**63 - 1) // (3600 * 10**9) - 1
-"""So many hours of an interval are a number of nanoseconds, whatever minutes there are besides."""
+"""An interval of up to this many hours fits into int64 nanoseconds, whatever its minutes are."""
 
 _LARGEST_ANNOTATED = 2 << 20
 """Bytes of a schema: half of gRPC's default limit, since a FlightInfo has the SQL in it as well."""

@@ -18,7 +18,7 @@ LOG_LINE_LENGTH = 4096
 
 
 class Phase(StrEnum):
-    """What a backend says of a worker; whether it is ready is another question."""
+    """A worker as the backend sees it, ready or not."""
 
     CREATED = "created"
     RUNNING = "running"
@@ -54,7 +54,7 @@ class WorkerExit:
 
 
 class BackendError(Exception):
-    """What a backend may raise. None of them leaves the proxy as it is."""
+    """Base of the errors that a backend may raise. Clients never see them unchanged."""
 
 
 class StartFailed(BackendError):
@@ -90,7 +90,7 @@ class NoSuchWorker(BackendError):
 
 
 class BackendUnreachable(BackendError):
-    """What starts workers does not answer. The text is for operators."""
+    """The engine that starts workers does not answer. The text is for operators."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -365,7 +365,7 @@ class KubernetesBackend:
 
 @contextlib.contextmanager
 def _as_failure() -> Iterator[None]:
-    """What the API server refuses of a start is the reason for its failure."""
+    """Turn a refusal by the API server into the failure of the start, with its reason."""
     try:
         yield
     except ApiError as error:

@@ -1,4 +1,4 @@
-"""From settings to the backend."""
+"""Make the backend ``kubernetes`` from the settings."""
 
 from __future__ import annotations
 
