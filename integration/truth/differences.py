@@ -26,8 +26,8 @@ KNOWN: tuple[Known, ...] = (
         "postgres",
         "postgres",
         r"\.(kind|c\d+) (<|<=|>|>=|BETWEEN) '(red|Amber|green)'",
-        "An enum beside a text, as in `mood < 'ok'`, is compared as text; sorted, and by `min()`"
-        " and `max()`, in the order of its declaration. PostgreSQL does the latter everywhere.",
+        "An enum beside a text, as in `mood < 'ok'`, is compared as text; sorting, `min()`"
+        " and `max()` use the order of its declaration. PostgreSQL uses that order everywhere.",
     ),
     Known(
         "mariadb",
@@ -40,9 +40,9 @@ KNOWN: tuple[Known, ...] = (
 """Of generated statements."""
 
 FORMS: dict[tuple[str, str], str] = {
-    ("postgres", "char(5)"): "`char(n)` comes without the spaces at its end.",
+    ("postgres", "char(5)"): "`char(n)` has no trailing spaces.",
     ("mariadb", "tinyint(1)"): "`tinyint(1)` is BOOLEAN: every number but 0 is true.",
-    ("mariadb", "time(6)"): "TIME is text, without zeros at the end of its fraction.",
+    ("mariadb", "time(6)"): "TIME is text, without trailing zeros in its fraction.",
     ("sqlite", "blob"): "In a column of text and of bytes, bytes are text: `X'61'`.",
     ("postgres", "inet"): "`inet` has its prefix length in every address: `::1/128`.",
 }
