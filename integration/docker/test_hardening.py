@@ -277,7 +277,7 @@ def test_image_is_small_and_runs_as_nobody_in_particular(engine: Engine) -> None
     assert image["Size"] - base["Size"] < 500_000_000
     assert image["Config"]["User"] == "1000:1000"
     assert image["Config"]["Entrypoint"] == ["pondflight"]
-    assert image["Config"]["Cmd"] == ["serve"]
+    assert not image["Config"]["Cmd"]  # the entry point serves, or says what is missing
     history = engine.docker("history", "--no-trunc", IMAGE)
     assert "BEGIN CERTIFICATE" not in history
 

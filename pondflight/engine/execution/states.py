@@ -52,7 +52,7 @@ _RESULTS = {
     ResultState.STREAMING: "DuckDB makes the rows as they are read; some may be set aside already.",
     ResultState.SET_ASIDE: "All rows have left the cursor, for memory or the scratch directory.",
     ResultState.FINISHED: "The last row was read.",
-    ResultState.FAILED: "An error ended the rows, and whoever reads on is told.",
+    ResultState.FAILED: "An error ended the rows; reading on raises it.",
     ResultState.CLOSED: "Nobody wants the rows any more. The end.",
 }
 
