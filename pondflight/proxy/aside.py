@@ -54,9 +54,9 @@ class Aside:
     def _send_all(self, worker: str) -> None:
         while True:
             with self._lock:
-                waiting = self._waiting[worker]
-                if not waiting:
-                    del self._waiting[worker]
+                waiting = self._waiting.get(worker)
+                if not waiting:  # none at all: no thread could be had when this was submitted
+                    self._waiting.pop(worker, None)
                     return
                 send = waiting.popleft()
             try:

@@ -62,7 +62,7 @@ class QueryPlan:
 
     def nodes(self) -> Iterator[Node]:
         """All nodes, each before those below it."""
-        yield from _nodes(self.roots)
+        yield from nodes(self.roots)
 
     def scans(self, system: str | None = None) -> Iterator[Scan]:
         """All scans of servers, or those of one system."""
@@ -88,10 +88,13 @@ def whole(value: str | list[str]) -> str:
     return value if isinstance(value, str) else "\n".join(value)
 
 
-def _nodes(plan: Sequence[Node]) -> Iterator[Node]:
-    for node in plan:
+def nodes(plan: Sequence[Node]) -> Iterator[Node]:
+    """All nodes of ``plan``, each before those below it."""
+    pending = list(reversed(plan))
+    while pending:
+        node = pending.pop()
+        pending.extend(reversed(node["children"]))
         yield node
-        yield from _nodes(node["children"])
 
 
 def _scans(plan: Sequence[Node], above: str = "") -> Iterator[Scan]:

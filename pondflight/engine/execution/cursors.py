@@ -319,7 +319,7 @@ class Cursor:
             call.on_cancel(lambda: self._interrupt(call))
 
     def end_use(self) -> None:
-        """No call's cancellation does any more."""
+        """From now on no call's cancellation interrupts what runs."""
         with self._guard:
             self._user = None
 

@@ -18,7 +18,7 @@ from pondflight.engine.databases import lossless
 from pondflight.engine.databases.attached import Databases
 from pondflight.engine.databases.lossless import Lossless
 from pondflight.engine.databases.pushdown import OFF, Pushdown
-from pondflight.engine.databases.queryplan import PLANNED, Node, read_plan
+from pondflight.engine.databases.queryplan import Node, read_plan
 from pondflight.engine.duck import quote, sql_errors
 from pondflight.engine.execution.batches import reader_of
 from pondflight.engine.execution.cursors import Cursor
@@ -181,14 +181,11 @@ class Executor:
         servers = self._databases.exact_servers
         exact = bool(servers) and self._lossless.concerns(statement)
         pushes = self._pushdown.concerns(statement)
-        # Beside servers, to look for views would be to ask each server for all of its tables.
-        limits = statement.effect in PLANNED and (
-            self._pushdown.watches or self._join_filters.may_limit(statement)
-        )
         connection = cursor.connection
         if pushes:
             self._pushdown.check(connection, statement, values)
-        if not (exact or pushes or limits):
+        # Asked last: beside servers it would make DuckDB list each server's tables.
+        if not (exact or pushes or self._join_filters.may_limit(statement)):
             self._check_bound(cursor, statement, values, None)
             yield statement.text
             return

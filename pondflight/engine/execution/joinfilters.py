@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import duckdb
 
 from pondflight.engine.databases.fixed import OPTIMIZERS
-from pondflight.engine.databases.queryplan import Node, QueryPlan
+from pondflight.engine.databases.queryplan import PLANNED, Node, QueryPlan
 from pondflight.engine.duck import literal
 from pondflight.engine.sql.statement import Statement
 
@@ -47,9 +47,12 @@ class JoinFilters:
 
     def may_limit(self, statement: Statement) -> bool:
         """Whether there may be a LIMIT in a statement, or in a view or macro that it names."""
-        limits = any(word in statement.text.lower() for word in _WORDS)
+        text = statement.text.lower()
+        limits = any(word in text for word in _WORDS)
         if statement.effect in _HIDES or (limits and statement.effect == "CREATE"):
             self._stored = True
+        if statement.effect not in PLANNED:
+            return False
         if limits or self._stored:
             return True
         if self._stored is None:

@@ -86,7 +86,6 @@ class Statements:
         journal: Journal,
         executor: Executor,
     ) -> None:
-        self._sandbox: Sandbox | None = None
         self._parsed = ParsedStatements()
         self._database = database
         self._databases = databases
@@ -100,11 +99,10 @@ class Statements:
     @property
     def sandbox(self) -> Sandbox | None:
         """What users' SQL must not do; ``None``: anything goes."""
-        return self._sandbox
+        return self._executor.sandbox
 
     @sandbox.setter
     def sandbox(self, sandbox: Sandbox | None) -> None:
-        self._sandbox = sandbox
         self._executor.sandbox = sandbox
         self._parsed.clear()
 
@@ -124,7 +122,7 @@ class Statements:
 
     def parse(self, text: str) -> list[Statement]:
         """The statements of ``text``."""
-        sandbox = self._sandbox
+        sandbox = self.sandbox
         known = self._parsed.find(text)
         if known is not None:
             self._databases.before(text)
@@ -139,7 +137,7 @@ class Statements:
         if sandbox is not None:
             for statement in statements:
                 sandbox.check(statement)
-        if sandbox is self._sandbox:
+        if sandbox is self.sandbox:
             self._parsed.keep(told, statements)
         return statements
 

@@ -15,12 +15,12 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from weakref import WeakKeyDictionary
 
 import duckdb
 
-from pondflight.engine.databases.queryplan import Node
+from pondflight.engine.databases.queryplan import PLANNED, Node, nodes
 from pondflight.engine.duck import sql_errors
 from pondflight.engine.execution.cursors import Cursor
 from pondflight.engine.guards import paths
@@ -29,10 +29,7 @@ from pondflight.engine.sql.statement import Statement
 from pondflight.engine.types.parameters import Values
 from pondflight.errors import PermissionDenied
 
-_PLANNED = frozenset(
-    {"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "COPY", "CREATE", "EXECUTE", "CALL"}
-    | {"VARIABLE_SET"}
-)
+_PLANNED = PLANNED | {"CALL", "VARIABLE_SET"}
 """Kinds of statements that can call a table function, and that EXPLAIN knows."""
 
 _HARMLESS = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "COPY", "EXPLAIN"})
@@ -137,12 +134,9 @@ def _plan(connection: duckdb.DuckDBPyConnection, text: str, values: Values) -> S
     return plan
 
 
-def table_functions(plan: Iterable[Node]) -> Iterator[str]:
+def table_functions(plan: Sequence[Node]) -> Iterator[str]:
     """The table functions, in lower case, of what ``EXPLAIN (FORMAT json)`` says."""
-    pending = list(plan)
-    while pending:
-        node = pending.pop()
-        pending.extend(node["children"])
+    for node in nodes(plan):
         yield from node["name"].lower().split()[:1]
         function = node["extra_info"].get("Function")
         if isinstance(function, str):
