@@ -52,7 +52,7 @@ truth: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## ask databases, DuckDB a
 integration-docker: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## run the suites that need a Docker engine
 	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/python -m integration.docker.engine --install -- \
 		$(CLIENTS)/bin/pytest integration/docker integration/bundle/test_compose.py \
-		integration/bundle/test_migration.py integration/bundle/test_scenarios.py $(ARGS)
+		integration/bundle/test_migration.py integration/bundle/test_scale.py integration/bundle/test_scenarios.py $(ARGS)
 
 # Beside a Kubernetes control plane of our own, which is built from Go modules when it is first needed.
 integration-kubernetes: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## run the suites that need a Kubernetes API server
