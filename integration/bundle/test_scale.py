@@ -43,16 +43,18 @@ def test_two_proxies_share_and_one_that_ends_loses_nothing(
     stop = threading.Event()
 
     def work(user: str) -> None:
-        with compose.connect(user) as connection:
-            while not stop.is_set():
-                try:
-                    with connection.cursor() as cursor:
-                        cursor.execute("SELECT count(*) FROM range(2000000)")
-                        assert cursor.fetchone() == (2000000,)
-                    counted[user] += 1
-                except Exception as error:
-                    failed.append(f"{user}: {error}")
-                time.sleep(0.05)
+        while not stop.is_set():
+            # Each connection has a token of its own, and the token decides on the proxy.
+            with compose.connect(user) as connection:
+                for _ in range(8):
+                    try:
+                        with connection.cursor() as cursor:
+                            cursor.execute("SELECT count(*) FROM range(2000000)")
+                            assert cursor.fetchone() == (2000000,)
+                        counted[user] += 1
+                    except Exception as error:
+                        failed.append(f"{user}: {error}")
+                    time.sleep(0.25)
 
     for user in USERS:  # each has a worker before anything counts
         with compose.connect(user) as connection, connection.cursor() as cursor:

@@ -134,7 +134,8 @@ def test_other_catalogs_have_their_name_before_the_schema(engine: sa.Engine) -> 
 
 def test_every_keyword_can_be_a_name(deployment: Deployment) -> None:
     # A user of its own: so many statements are nearly all that one may send at once.
-    with sa.create_engine(url(deployment, "keywords")).begin() as connection:
+    engine = sa.create_engine(url(deployment, "keywords"), poolclass=sa.NullPool)
+    with engine.begin() as connection:
         text = "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved'"
         keywords = sorted(connection.exec_driver_sql(text).scalars())
         assert {"at", "order", "qualify"} <= set(keywords)
