@@ -130,6 +130,11 @@ ALTER DATABASE "shop" SET ALIAS TO x
 FROM read_duckdb('{files}/mine.db')
 SELECT __internal_decompress_string(170141183460469231731687303715884105727::HUGEINT)
 SELECT write_log('x')
+CREATE MACRO w() AS write_log('x')
+CREATE OR REPLACE TEMP MACRO w() AS system.main.write_log('x')
+CREATE MACRO w(x) AS x, (x, y) AS "write_log" (x)
+CREATE MACRO w() AS 'x'.write_log()
+FROM t JOIN t AS u ON write_log('x') IS NULL
 CALL add_parquet_key('a', '0123456789112345')
 PRAGMA add_parquet_key('a', '0123456789112345')
 FROM duckdb_logs()

@@ -156,8 +156,9 @@ DOING = frozenset(
 COLLATIONS = "icu_collate_"
 """How the names of a hundred more values begin."""
 
-_DECLARES = frozenset({"as", "exists", "into", "on", "references", "table", "view", "with"})
-"""Words behind which a name and a parenthesis are a table with columns, and not a call."""
+_DECLARES = frozenset({"exists", "into", "references", "table", "view", "with"})
+"""Words behind which a name and a parenthesis are always a table with columns, never a call. AS and
+ON may have either behind them: AS the text of a macro, ON the condition of a join."""
 
 SCANS = frozenset({"mysql_scan", "postgres_scan", "seq_scan", "sqlite_scan"})
 """What a plan names where a table is read, and no statement may call."""
