@@ -29,6 +29,8 @@ POSTGRES = """
     CREATE VIEW total AS SELECT sum(price) AS price FROM amount;
     CREATE TABLE altered (n numeric(10,2), d date, r real);
     INSERT INTO altered VALUES (1.25, '2024-01-01', 1.5);
+    CREATE TABLE scaled (id INT, hundreds numeric(3,-2), tiny numeric(3,5)[]);
+    INSERT INTO scaled VALUES (1, 12300, '{0.00123}');
 """
 RAW = """
     CREATE TABLE unlisted (price numeric(10,2));
@@ -43,6 +45,14 @@ MYSQL = """
     INSERT INTO amount VALUES (1, 1.25, 1234567890123456789012345.12345, 0.25);
     CREATE TABLE happened (id INT, day DATE);
     INSERT INTO happened VALUES (1, '2024-02-29'), (2, '0000-00-00'), (3, '2024-00-00');
+    CREATE TABLE Twin (a INT); CREATE TABLE twin (a INT); INSERT INTO twin VALUES (1);
+    CREATE TABLE `of ``id` (id INT); CREATE TABLE ticked (id INT, `a``b` INT, `c\\d` INT);
+"""
+UNEVEN = "CREATE TABLE Twin (a INT, b INT, c INT, d INT); CREATE TABLE twin (a INT)"
+EXACT = """
+    CREATE VIEW exact AS FROM postgres_query('odd', 'SELECT many::text AS many FROM amount');
+    CREATE VIEW nothing AS FROM postgres_query('odd', 'SELECT free::text AS free FROM special');
+    CREATE VIEW whole AS FROM mysql_query('odd_my', 'SELECT CAST(wide AS CHAR) AS w FROM amount')
 """
 
 
@@ -66,6 +76,11 @@ def fixture_odd(deploy: Deploy, postgres: Postgres, mariadb: MariaDB) -> Iterato
     )
     mariadb.run("CREATE DATABASE odd; GRANT ALL ON odd.* TO reader@'%'")
     mariadb.run(MYSQL, "odd")
+    mariadb.run("CREATE DATABASE odd2; GRANT ALL ON odd2.* TO reader@'%'")
+    mariadb.run("CREATE TABLE far AS SELECT wide FROM odd.amount", "odd2")
+    mariadb.run("CREATE DATABASE uneven; GRANT ALL ON uneven.* TO other@'%' IDENTIFIED BY 'other'")
+    mariadb.run(UNEVEN, "uneven")
+    uneven = f"mysql://other:other@127.0.0.1:{mariadb.port}/uneven"
     pg = {"type": "postgres", "connection_string": postgres.url("odd"), "read_only": False}
     my = {"type": "mysql", "connection_string": mariadb.url("odd"), "read_only": False}
     entries = [
@@ -77,14 +92,16 @@ def fixture_odd(deploy: Deploy, postgres: Postgres, mariadb: MariaDB) -> Iterato
             "connection_string": postgres.url("loose"),
         },
         {"alias": "odd_my", **my},
+        {"alias": "uneven", "type": "mysql", "connection_string": uneven},
     ]
+    initial = f"{attach}; {EXACT}"
     yield deploy(
-        {"duckdb": {"attached_databases": entries, "init_sql": attach}, "security": NO_LIMITS}
+        {"duckdb": {"attached_databases": entries, "init_sql": initial}, "security": NO_LIMITS}
     )
     postgres.run("DROP DATABASE raw WITH (FORCE)")
     postgres.run("DROP DATABASE odd WITH (FORCE)")
     postgres.run("DROP DATABASE loose WITH (FORCE)")
-    mariadb.run("DROP DATABASE odd")
+    mariadb.run("DROP DATABASE odd; DROP DATABASE odd2; DROP DATABASE uneven; DROP USER other@'%'")
 
 
 @pytest.mark.parametrize(
@@ -98,6 +115,13 @@ def fixture_odd(deploy: Deploy, postgres: Postgres, mariadb: MariaDB) -> Iterato
         ("SELECT moment FROM odd.public.special", "moment"),
         ("SELECT moments FROM odd.public.special", "moments"),
         ("SELECT wide FROM odd_my.amount", "wide"),
+        ("SELECT wide FROM odd_my.odd2.far", "wide"),
+        ("SELECT hundreds FROM odd.public.scaled", "hundreds"),
+        ("SELECT hundreds::VARCHAR FROM odd.public.scaled", "hundreds"),
+        ("SELECT max(hundreds)::DOUBLE FROM odd.public.scaled", "hundreds"),
+        ("SELECT id FROM odd.public.scaled WHERE hundreds > 1", "hundreds"),
+        ("SELECT tiny::VARCHAR FROM odd.public.scaled", "tiny"),
+        ("INSERT INTO odd.public.scaled (id, hundreds) VALUES (2, 45600)", "hundreds"),
         ("PIVOT odd.public.special ON id USING max(price) GROUP BY moment", "price"),
         ("CREATE TEMP TABLE copy AS SELECT many FROM odd.public.amount", "many"),
         ("INSERT INTO odd.public.amount (id, free) VALUES (2, 98765432109876543.21)", "free"),
@@ -151,6 +175,13 @@ def test_many_rows_of_parameters_are_written_as_one_is(
         ("SELECT price FROM odd.public.total", (1.25,)),
         ("SELECT small, few FROM odd_my.amount", (Decimal("1.25"), 0.25)),
         ("SELECT many FROM loose.public.lossy", (12345678901234567.89,)),
+        ("SELECT id FROM odd.public.scaled", (1,)),
+        (
+            "SELECT many, many::DECIMAL(38, 2) FROM exact",
+            ("12345678901234567.89", Decimal("12345678901234567.89")),
+        ),
+        ("SELECT list(free ORDER BY free) FROM nothing", (["Infinity", "NaN"],)),
+        ("FROM whole", ("1234567890123456789012345.12345000000000000000",)),
     ],
 )
 def test_what_is_the_same_value_is_read(
@@ -293,3 +324,26 @@ def test_a_date_that_is_none_is_null(odd: Deployment) -> None:
             (None,),
             (None,),
         ]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        'FROM odd_my."Twin"',
+        "SELECT count(*) FROM odd_my.twin",
+        "INSERT INTO odd_my.twin VALUES (2)",
+        'SELECT 1 FROM odd_my."of `id"',
+        'SELECT "a`b" FROM odd_my.ticked',
+        'SELECT id FROM odd_my.ticked ORDER BY "c\\d"',
+        "FROM uneven.Twin",
+    ],
+)
+def test_a_table_of_mysql_is_never_taken_for_another(odd: Deployment, query: str) -> None:
+    with odd.connect(autocommit=True) as connection:
+        said = failure(connection, query)
+        assert "only by case or accents" in said or "has a ` or a backslash" in said
+        assert rows(connection, "SELECT id FROM odd_my.ticked") == []
+        assert rows(connection, "SELECT 1 FROM duckdb_tables() WHERE table_name = 'ticked'")
+    log = odd.log()
+    assert 'msg="Table or view left out" alias=odd_my schema=odd name=Twin' in log
+    assert 'alias=uneven reason="names differ only by case: Twin, twin"' in log

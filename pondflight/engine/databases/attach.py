@@ -15,11 +15,17 @@ from contextlib import suppress
 
 import duckdb
 
+from pondflight.dsn import MYSQL
+from pondflight.engine.databases import mysql_columns
 from pondflight.engine.databases.gate import Gate
 from pondflight.engine.databases.plan import Plan
-from pondflight.engine.duck import quote
+from pondflight.engine.duck import literal, quote
 
 _POLL_SECONDS = 0.005
+
+
+class NamesCollide(Exception):
+    """The database has tables whose names DuckDB does not tell apart, and cannot list the rest."""
 
 
 class Attempt:
@@ -38,6 +44,8 @@ class Attempt:
         )
         self.error: Exception | None = None
         """Why it failed, once it has ended."""
+        self.twins: dict[str, frozenset[str]] = {}
+        """Tables that DuckDB takes for each other, by their schema; known when it has ended."""
         self._database = database
         self._plan = plan
         self._secret = f"pondflight_{plan.spec.alias}_{secrets.token_hex(4)}"
@@ -68,7 +76,24 @@ class Attempt:
         if self.gate is not None:
             self.gate.open()
         self._ended.wait()
+        if self.error is None and self._plan.spec.type == MYSQL:
+            self._find_twins()
         return self.error is None
+
+    def _find_twins(self) -> None:
+        alias = self._plan.spec.alias
+        query = f"FROM mysql_query({literal(alias)}, {literal(mysql_columns.TWINS)})"
+        with suppress(duckdb.Error), self._database.cursor() as cursor:
+            self.twins = mysql_columns.twins(cursor.execute(query).fetchall())
+            for schema in self.twins:  # the tables of one are listed together, or not at all
+                name = f"{quote(alias)}.{quote(schema)}.{quote(secrets.token_hex(8))}"
+                try:
+                    cursor.execute(f"FROM {name}")
+                except duckdb.CatalogException as error:
+                    if "already exists" in str(error):
+                        self.undo()
+                        self.error = NamesCollide()
+                        return
 
     def undo(self) -> None:
         """Detach the database if it is attached, and end its connections."""

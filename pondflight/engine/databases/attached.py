@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import duckdb
@@ -24,7 +24,7 @@ from pondflight.engine.databases.server import ServerDatabase, State
 from pondflight.engine.databases.sqlitefile import Object
 from pondflight.engine.duck import literal, quote
 from pondflight.engine.sql.lexer import names
-from pondflight.errors import ConfigError, PondflightError, SqlError, Unavailable
+from pondflight.errors import ConfigError, NotSupported, PondflightError, SqlError, Unavailable
 from pondflight.telemetry.logs import Event, get_logger
 
 log = get_logger()
@@ -50,6 +50,10 @@ _SENTENCES: Mapping[Kind, str] = {
         "database {name} cannot be attached: its server refuses the connection that is configured "
         "for it; tell the administrator"
     ),
+    Kind.TWINS: (
+        "database {name} cannot be attached: it has tables whose names differ only by case or "
+        "accents, and DuckDB cannot list its tables; tell the administrator"
+    ),
     Kind.CROWDED: "database {name} has no connection to spare: try again in a moment",
     Kind.BROKEN: "the connection to database {name} was lost: run the statement again",
 }
@@ -67,6 +71,17 @@ _FILE = (
 
 _NO_TABLE = re.compile(r"^(?:Catalog|Binder) Error: (.+) is not an? table")
 _READ_ONLY = "Invalid Input Error: database {name} is attached in read-only mode"
+
+_NO_DECIMAL = re.compile(r"DECIMAL type scale cannot be|Information loss on integer cast")
+_NO_DECIMALS = r"""
+    SELECT database_name, schema_name, table_name, column_name
+    FROM system.main.duckdb_columns()
+    WHERE database_name IN (SELECT unnest(?))
+      AND TRY_CAST(regexp_extract(data_type, 'DECIMAL\(\d+,(\d+)', 1) AS INTEGER)
+        > TRY_CAST(regexp_extract(data_type, 'DECIMAL\((\d+)', 1) AS INTEGER)
+    ORDER BY ALL LIMIT 5
+"""
+"""Columns of a type that PostgreSQL has and DuckDB stumbles over: numeric(3, -2), numeric(3, 5)."""
 
 
 class Databases:
@@ -147,8 +162,8 @@ class Databases:
     @property
     def exact_servers(self) -> list[Server]:
         """The databases of servers that are attached, and whose values must not be changed."""
-        ours = [Server(one.alias, one.system) for one in self._servers if one.present and one.exact]
-        return ours + self._more
+        ours = [one for one in self._servers if one.present and one.exact]
+        return [Server(one.alias, one.system, one.twins) for one in ours] + self._more
 
     def find_servers(self) -> bool:
         """Whether one is a server's, there or not, of ours or of the administrator's SQL.
@@ -219,8 +234,7 @@ class Databases:
         self.before(quote(catalog))
         for server in self._servers:
             if server.alias.lower() == catalog.lower() and not server.present:
-                refused = server.state is State.REFUSED
-                raise _unavailable(Kind.REFUSED if refused else Kind.AWAY, server.alias)
+                raise _unavailable(server.hindrance, server.alias)
 
     def explain(self, error: PondflightError) -> PondflightError:
         """``error``, which a statement has just failed with, or what is behind it."""
@@ -239,11 +253,25 @@ class Databases:
             if missing != server.alias.lower():
                 continue
             if not server.present:
-                refused = server.state is State.REFUSED
-                return _unavailable(Kind.REFUSED if refused else Kind.AWAY, server.alias)
+                return _unavailable(server.hindrance, server.alias)
             if server.changed(_ago(_RECENT_SECONDS)):  # it is back by now
                 return _unavailable(Kind.BROKEN, server.alias)
+        if _NO_DECIMAL.search(error.message):
+            return self._explain_by_types(error)
         return self._explain_by_file(error)
+
+    def _explain_by_types(self, error: PondflightError) -> PondflightError:
+        aliases = [one.alias for one in self._servers if one.present and one.system == POSTGRES]
+        with suppress(duckdb.Error), self._database.cursor() as cursor:
+            found = cursor.execute(_NO_DECIMALS, [aliases]).fetchall() if aliases else []
+            places = [f"the column {column} of {'.'.join(table)}" for *table, column in found]
+            if places:
+                return NotSupported(
+                    "a numeric whose scale is negative or larger than its precision cannot be read "
+                    f"or written: {', '.join(places)}; a view that casts it can "
+                    "(duckdb.init_sql)"
+                )
+        return error
 
     def _explain_by_file(self, error: PondflightError) -> PondflightError:
         missing = missing_name(error.message)

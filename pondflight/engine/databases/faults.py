@@ -18,6 +18,8 @@ class Kind(Enum):
     """No server answers, or none that would talk."""
     REFUSED = auto()
     """It answers, and does not let us in."""
+    TWINS = auto()
+    """It has tables that DuckDB takes for each other, so that none can be listed."""
     CROWDED = auto()
     """It has no connection to spare."""
     BROKEN = auto()

@@ -47,19 +47,25 @@ _MAKES_TABLES = frozenset({"PG_CREATE_TABLE_AS", "MYSQL_CREATE_TABLE_AS"})
 _MADE_AS_DOUBLE = frozenset({"HUGEINT", "UHUGEINT"})
 _DOUBLE_HOLDS_BITS = 32
 _MOST_ANSWERS = 4096
+_MISWRITTEN = frozenset("`\\")
+"""What the extension escapes in names with a backslash, which has no meaning there to MySQL."""
 
 _ADVICE = (
-    "; the administrator can give the column a precision and scale, or let it be read and written "
-    "with the loss (exact: false of the database)"
+    "; the administrator can give the column a precision and scale, make a view that casts it "
+    "(duckdb.init_sql), or let it be read and written with the loss (exact: false of the database)"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """An attached database of a server."""
+    """An attached database of a server.
+
+    ``twins``: names of tables, in lower case, that DuckDB takes for each other.
+    """
 
     alias: str
     system: str
+    twins: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,7 @@ class Lossless:
         self, cursor: duckdb.DuckDBPyConnection, server: Server, uses: list[_Use], text: str
     ) -> list[tuple[Column, Condition | None]]:
         """The columns that are read, and of which rows at most; ``None``: of all."""
+        _check_names(server, uses)
         system = _SYSTEMS[server.system]
         names = sorted({use.table for use in uses})
         tables: dict[str, list[Column]] = {}
@@ -198,6 +205,21 @@ class Lossless:
         if len(self._answers) >= _MOST_ANSWERS:
             self._answers.clear()
         self._answers[question] = answer
+
+
+def _check_names(server: Server, uses: Sequence[_Use]) -> None:
+    for use in uses:
+        if use.table.lower() in server.twins:
+            raise NotSupported(
+                f"{server.alias} has tables whose names differ from {use.table} only by case or "
+                "accents, and DuckDB takes one for the other: the administrator can rename them"
+            )
+        for name in (use.table, *(use.columns or ())):
+            if server.system == MYSQL and not _MISWRITTEN.isdisjoint(name):
+                raise NotSupported(
+                    f"the name {name} in {server.alias} has a ` or a backslash, which cannot be "
+                    "sent to MySQL safely: the administrator can make a view with other names there"
+                )
 
 
 def _needed(use: _Use, columns: Sequence[Column], quoted: Callable[[str], str]) -> Condition | None:

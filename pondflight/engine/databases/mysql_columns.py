@@ -20,10 +20,22 @@ _DOUBTFUL = """
     SELECT table_schema AS s, table_name AS r, column_name AS a, column_type AS f,
            CAST(numeric_precision AS SIGNED) AS p
     FROM information_schema.columns
-    WHERE table_schema = database() AND table_name IN ({names})
+    WHERE table_schema NOT IN ({system}) AND table_name IN ({names})
       AND (data_type = 'decimal' AND numeric_precision > {widest}
            OR data_type IN ('geometrycollection', 'geomcollection'))
 """
+
+_SYSTEM_SCHEMAS = "'information_schema', 'mysql', 'performance_schema', 'sys'"
+
+TWINS = f"""
+    SELECT table_schema AS s, GROUP_CONCAT(table_name SEPARATOR '/') AS r
+    FROM information_schema.tables
+    WHERE table_schema NOT IN ({_SYSTEM_SCHEMAS})
+    GROUP BY table_schema, LOWER(table_name)
+    HAVING COUNT(*) > 1
+"""
+"""The query for ``twins``. The server's own lists ignore case and accents, so that the columns of
+such tables come mixed; DuckDB ignores case in all names."""
 
 quoted = backticks
 
@@ -115,7 +127,15 @@ def listed(tables: Sequence[str]) -> str:
     """The query for ``columns``: the doubtful ones of all tables with one of those names."""
     # As bytes, so that no quote or backslash of a name can be taken for another.
     names = ", ".join(f"CONVERT(0x{name.encode().hex()} USING utf8mb4)" for name in tables)
-    return _DOUBTFUL.format(names=names, widest=_WIDEST)
+    return _DOUBTFUL.format(names=names, widest=_WIDEST, system=_SYSTEM_SCHEMAS)
+
+
+def twins(rows: Iterable[Sequence[Any]]) -> dict[str, frozenset[str]]:
+    """By schema, the tables that are taken for each other, by the answer to ``TWINS``."""
+    found: dict[str, frozenset[str]] = {}
+    for schema, names in rows:
+        found[schema] = found.get(schema, frozenset()).union(names.split("/"))
+    return found
 
 
 def columns(rows: Iterable[Sequence[Any]]) -> Iterator[Column]:

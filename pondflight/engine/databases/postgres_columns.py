@@ -69,14 +69,20 @@ def columns(rows: Iterable[Sequence[Any]]) -> Iterator[Column]:
     """The columns that the answer to ``listed`` tells of."""
     for schema, table, name, type_, modifier, shown, version, state in rows:
         column = _quoted(name)
-        as_double = type_.removeprefix("_") == "numeric" and _is_double(modifier)
+        is_numeric = type_.removeprefix("_") == "numeric"
+        as_double = is_numeric and _is_double(modifier)
+        doubts = (
+            (Doubt(f"{column} IS NOT NULL", "a scale that DECIMAL has not"),)
+            if is_numeric and _is_impossible(modifier)
+            else tuple(_doubts(column, type_, as_double=as_double))
+        )
         yield Column(
             schema=schema,
             table=table,
             name=name,
             type="numeric without precision and scale" if shown == "numeric" else shown,
             source=f"{_quoted(schema)}.{_quoted(table)}",
-            doubts=tuple(_doubts(column, type_, as_double=as_double)),
+            doubts=doubts,
             written_as_double=as_double,
             plain=type_ in _PLAIN or (type_ in _FLOATS and version >= _FLOATS_AS_TEXT_SINCE),
             literal=literal_for_postgres(type_),
@@ -86,11 +92,22 @@ def columns(rows: Iterable[Sequence[Any]]) -> Iterator[Column]:
 
 def _is_double(modifier: int) -> bool:
     """Whether DuckDB has no DECIMAL for a numeric of that type modifier."""
-    if modifier < 0:
-        return True
-    width = ((modifier - _MODIFIER_OFFSET) >> 16) & 0xFFFF
+    return modifier < 0 or _precision(modifier) > _WIDEST or _is_impossible(modifier)
+
+
+def _is_impossible(modifier: int) -> bool:
+    """Whether its scale is negative, or larger than the precision.
+
+    The extension makes a DECIMAL of it all the same, which prints and computes other numbers.
+    """
     scale = (((modifier - _MODIFIER_OFFSET) & 0x7FF) ^ 1024) - 1024
-    return width > _WIDEST or not 0 <= scale <= width
+    return (
+        modifier >= 0 and _precision(modifier) <= _WIDEST and not 0 <= scale <= _precision(modifier)
+    )
+
+
+def _precision(modifier: int) -> int:
+    return ((modifier - _MODIFIER_OFFSET) >> 16) & 0xFFFF
 
 
 def _doubts(column: str, type_: str, *, as_double: bool) -> Iterator[Doubt]:

@@ -17,7 +17,7 @@ from enum import Enum, auto
 import duckdb
 
 from pondflight import control
-from pondflight.engine.databases.attach import Attempt
+from pondflight.engine.databases.attach import Attempt, NamesCollide
 from pondflight.engine.databases.faults import Kind, fault_of
 from pondflight.engine.databases.plan import Plan
 from pondflight.engine.databases.probe import Answer, ask
@@ -76,6 +76,7 @@ class ServerDatabase:
         self._ports = {address.port for address in plan.dsn.addresses if not plan.upstream}
         self._asked = 0
         self._reported: Event | None = None
+        self._refusal = Kind.REFUSED
 
     @property
     def state(self) -> State:
@@ -86,6 +87,17 @@ class ServerDatabase:
     def present(self) -> bool:
         """Whether DuckDB has it in its catalog."""
         return self._present
+
+    @property
+    def hindrance(self) -> Kind:
+        """Why it is not there."""
+        return self._refusal if self._state is State.REFUSED else Kind.AWAY
+
+    @property
+    def twins(self) -> frozenset[str]:
+        """Names of tables, in lower case, that DuckDB takes for each other."""
+        found = {} if self._current is None else self._current.twins
+        return frozenset(name.lower() for names in found.values() for name in names)
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -185,6 +197,10 @@ class ServerDatabase:
             failures = 0
             self._set(State.ATTACHED)
             self._report(Event.DATABASE_ATTACHED)
+            for schema, names in attempt.twins.items():
+                place = {"alias": self.alias, "schema": schema}
+                for name in sorted(names):
+                    log.warning(Event.DATABASE_OBJECT_LEFT_OUT, **place, name=name)
             self._await_loss()
             if self._closed.is_set():
                 return
@@ -248,7 +264,13 @@ class ServerDatabase:
 
     def _refused(self, attempt: Attempt) -> None:
         fault = fault_of(str(attempt.error))
-        if fault is not None and fault.kind is not Kind.REFUSED:
+        collide = isinstance(attempt.error, NamesCollide)
+        self._refusal = Kind.TWINS if collide else Kind.REFUSED
+        if collide:
+            names = ", ".join(sorted(name for names in attempt.twins.values() for name in names))
+            self._report(Event.DATABASE_REFUSED, reason=f"names differ only by case: {names}")
+            self._set(State.REFUSED)
+        elif fault is not None and fault.kind is not Kind.REFUSED:
             self._away()
         else:
             reason = "DuckDB cannot attach it" if fault is None else fault.reason
