@@ -308,7 +308,7 @@ class SimulatedBackend:
     def _check_stop(self, container: Container) -> None:
         now = self.runtime.scheduler.now
         busy = container.alive and container.running.total()
-        well = now - max(container.silent_until, container.odd_at) > RECENTLY
+        well = now - container.silent_until > 1.0
         if busy and well and not self.ending:
             self.engine.violations.append(
                 f"{container.name} was stopped by {self.runtime.group.name} while it ran "
