@@ -21,7 +21,7 @@ USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run pages ui test simulate truth integration integration-docker integration-kubernetes dist lint format bench lock reference clean
+.PHONY: help run pages ui test simulate soak faults truth integration integration-docker integration-kubernetes dist lint format bench lock reference clean
 .DELETE_ON_ERROR:
 
 help: ## show what make can do
@@ -39,6 +39,18 @@ test: $(VENV)/dev.stamp ## install what is missing and run the tests, on all cor
 SEEDS ?= 1000
 simulate: $(VENV)/dev.stamp ## run the pool in a simulation of everything that breaks: SEEDS=10000, ARGS=--large
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
+
+MINUTES ?= 10
+USERS ?= 30
+soak: export MINUTES := $(MINUTES)
+soak: export USERS := $(USERS)
+soak: ## let users cycle while things break: MINUTES=10 USERS=30
+	@$(MAKE) --no-print-directory integration SUITE=integration/soak ARGS="-s $(ARGS)"
+
+CUTS ?= 112
+SIGTERMS ?= 100
+faults: $(VENV)/dev.stamp ## break connections 1,000 times, end the server 100 times: CUTS=112 SIGTERMS=100
+	@CUTS=$(CUTS) SIGTERMS=$(SIGTERMS) $(BIN)/pytest tests/faults --timeout 36000 --durations 10 $(ARGS)
 
 # One of them: make integration SUITE=integration/http
 SUITE ?= integration --ignore integration/docker --ignore integration/kubernetes

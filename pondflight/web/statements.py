@@ -51,21 +51,20 @@ async def read(req: falcon.asgi.Request) -> Request:
     if (req.get_header("content-encoding") or "identity").lower() != "identity":
         raise falcon.HTTPUnsupportedMediaType(description="send the body without Content-Encoding")
     kind = (req.content_type or TEXT[0]).partition(";")[0].strip().lower()
-    if kind == JSON:
-        return _from_json(await _text(req))
-    if kind not in TEXT:
+    if kind != JSON and kind not in TEXT:
         raise falcon.HTTPUnsupportedMediaType(
             description=f"send SQL as {TEXT[0]} or {TEXT[1]}, or JSON as {JSON}"
         )
-    return Request(_sql(await _text(req)))
+    return decode(await Exchange.of(req).body(), is_json=kind == JSON)
 
 
-async def _text(req: falcon.asgi.Request) -> str:
-    body = await Exchange.of(req).body()
+def decode(body: bytes, *, is_json: bool) -> Request:
+    """The request in a body, which is JSON or SQL text; ``InvalidArgument`` if it is neither."""
     try:
-        return body.decode("utf-8")
+        text = body.decode("utf-8")
     except UnicodeDecodeError:
         raise InvalidArgument("the body is not UTF-8") from None
+    return _from_json(text) if is_json else Request(_sql(text))
 
 
 def _sql(text: object) -> str:

@@ -137,7 +137,7 @@ class Roster:
             for worker in failed:
                 worker.stop_failed = False
         for worker in failed:
-            self._submit(worker)
+            self._submit(worker, again=True)
 
     def close(self) -> None:
         """Wait for workers that are being stopped; close all connections."""
@@ -145,16 +145,18 @@ class Roster:
         for worker in self.all():
             worker.close()
 
-    def _submit(self, worker: Worker) -> None:
+    def _submit(self, worker: Worker, *, again: bool = False) -> None:
         try:
-            self._stops.submit(self._end, worker)
+            self._stops.submit(self._end, worker, again)
         except RuntimeError:  # shut down: the next proxy finds it
             worker.stop_failed = True
 
-    def _end(self, worker: Worker) -> None:
+    def _end(self, worker: Worker, again: bool) -> None:
         assert worker.ended is not None
         reason, end = worker.ended
-        if reason.spares_busy and not self._withdraw(worker):
+        # What hung or had crashed may run again by now, and another proxy may have adopted it.
+        revived = worker.replaced or (again and reason is not Reason.REQUESTED)
+        if (reason.spares_busy or revived) and not self._withdraw(worker):
             worker.close()
             self.forget(worker)
             return

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 
 import pytest
 from pyarrow import flight
 
 from pondflight.proxy.in_flight import CallLimits
-from tests.proxy.conftest import MakeDeployment
+from tests.proxy.conftest import Deployment, MakeDeployment
 from tests.waiting import wait_until
 
 LONG = "SELECT * FROM range(1000000000)"
@@ -30,6 +32,36 @@ def test_a_reader_that_has_stopped_for_good_keeps_nothing_of_its_worker(
         while True:
             reader.read_chunk()
     assert client.rows("SELECT 1") == [(1,)]
+
+
+@pytest.mark.parametrize("pause", [0.2, 3.0])
+def test_a_slow_or_stalled_reader_holds_little_in_the_proxy_and_in_the_worker(
+    shared: Deployment, user: str, pause: float
+) -> None:
+    """Of a result of 6 GB, whose rows are 200 bytes of text."""
+    client = shared.client(user)
+    client.rows("SELECT 1")
+    (worker,) = (worker for view, worker in shared.pool.connections() if view.user == user)
+    reader = client.reader("SELECT repeat('x', 200) || range AS t FROM range(30000000)")
+    for _ in range(3):
+        reader.read_chunk()
+    time.sleep(0.2)
+    before = _resident(), worker.status().memory or 0
+    highest, end = before, time.monotonic() + 3.0
+    while time.monotonic() < end:
+        time.sleep(pause)
+        now = _resident(), worker.status().memory or 0
+        highest = max(highest[0], now[0]), max(highest[1], now[1])
+        reader.read_chunk()
+    reader.cancel()
+    assert [after - was < 64 << 20 for was, after in zip(before, highest, strict=True)] == [
+        True,
+        True,
+    ]
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_a_slow_reader_is_no_reader_that_has_stopped(

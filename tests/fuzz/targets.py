@@ -19,6 +19,8 @@ from pondflight.errors import ConfigError, InvalidArgument, NotFound, NotSupport
 from pondflight.flightsql import decoding
 from pondflight.proxy.callers import CallerCheck
 from pondflight.settings.loading import load
+from pondflight.web import statements
+from pondflight.web.ai import bodies, functions
 
 CORPUS = Path(__file__).parent / "corpus"
 _TOKENS = Tokens("fuzz-kW8rX2vN5qT9zL4mB7cJ1hG6fD3sA0pY")
@@ -61,6 +63,29 @@ def _sql(data: bytes) -> None:
     assert not found or found[-1].start < len(text.encode())
 
 
+def _json(data: bytes) -> None:
+    """The body of ``POST /query``, as JSON."""
+    statements.decode(data, is_json=True)
+
+
+def _text(data: bytes) -> None:
+    """The body of ``POST /query``, as SQL text."""
+    statements.decode(data, is_json=False)
+
+
+def _chat(data: bytes) -> None:
+    """A conversation in OpenAI's format."""
+    body = bodies.Body(data)
+    bodies.question(body, "claude", 100)
+    functions.read(body)
+    body.done()
+
+
+def _inputs(data: bytes) -> None:
+    """What is to be embedded, in OpenAI's format."""
+    bodies.Body(data).need("input", bodies.inputs)
+
+
 TARGETS: dict[str, Callable[[bytes], object]] = {
     "command": decoding.decode_command,
     "ticket": decoding.decode_ticket,
@@ -70,6 +95,10 @@ TARGETS: dict[str, Callable[[bytes], object]] = {
     "token": _token,
     "settings": _settings,
     "sql": _sql,
+    "http-json": _json,
+    "http-text": _text,
+    "http-chat": _chat,
+    "http-inputs": _inputs,
 }
 
 

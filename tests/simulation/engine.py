@@ -38,8 +38,8 @@ from tests.simulation.scheduler import Event, Group, Killed, Scheduler, Simulate
 
 CALL_SECONDS = 10.0
 """How long a proxy waits for the engine."""
-RECENTLY = 25.0
-"""A worker that was not itself within this time may have failed health checks."""
+RECENTLY = 1.0
+"""What was decided while a worker hung may be done so many seconds after it has come to itself."""
 
 
 @dataclass(eq=False)
@@ -61,8 +61,6 @@ class Container:
     """It boots until then."""
     silent_until: float = -1.0
     """It hangs until then."""
-    odd_at: float = -1000.0
-    """When it last was not itself."""
     claimant: str = ""
     owner: str = ""
     served: set[str] = field(default_factory=set)
@@ -191,7 +189,6 @@ class Engine:
             container.owner = container.claimant = ""
             container.retired = False
             container.served.clear()
-            container.odd_at = self.scheduler.now
             container.answers_at = self.scheduler.now + 0.5
 
     def forget_proxy(self, name: str) -> None:
@@ -262,7 +259,11 @@ class SimulatedBackend:
             scheduler.sleep(CALL_SECONDS)
             self._circuit.failed()
             raise BackendUnreachable("it does not answer")
-        yield
+        try:
+            yield
+        except BaseException:
+            self._circuit.succeeded()  # a refusal is an answer: a probe has ended
+            raise
         if lost:
             scheduler.sleep(CALL_SECONDS)
             self._circuit.failed()
@@ -308,7 +309,7 @@ class SimulatedBackend:
     def _check_stop(self, container: Container) -> None:
         now = self.runtime.scheduler.now
         busy = container.alive and container.running.total()
-        well = now - max(container.silent_until, container.odd_at) > RECENTLY
+        well = now - container.silent_until > RECENTLY
         if busy and well and not self.ending:
             self.engine.violations.append(
                 f"{container.name} was stopped by {self.runtime.group.name} while it ran "

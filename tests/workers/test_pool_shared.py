@@ -11,10 +11,10 @@ import pytest
 from pyarrow import flight
 
 from pondflight.workers import admission
-from pondflight.workers.backends.base import WorkerHandle
+from pondflight.workers.backends.base import BackendUnreachable, WorkerHandle
 from pondflight.workers.backends.process import ProcessBackend
 from pondflight.workers.connection import ControlConnection
-from pondflight.workers.pool import Pool, User
+from pondflight.workers.pool import Lease, Pool, User
 from pondflight.workers.spec import WorkerSpec
 from pondflight.workers.states import Reason, State
 from tests.waiting import wait_until
@@ -155,16 +155,22 @@ def test_worker_that_hangs_since_before_this_proxy_is_replaced(make_pool: MakePo
     assert stopped(two, Reason.UNRESPONSIVE) == 1
 
 
+def _streaming(lease: Lease) -> flight.FlightStreamReader:
+    """A statement that runs: ten million rows, of which few have been read."""
+    call = lease.worker.options(call_id=lease.call_id)
+    info = lease.worker.client.get_flight_info(
+        flight.FlightDescriptor.for_command(b"SELECT * FROM range(10000000)"), call
+    )
+    reader = lease.worker.client.do_get(info.endpoints[0].ticket, call)
+    reader.read_chunk()
+    return reader
+
+
 def test_worker_in_use_by_another_proxy_is_not_ended(pools: tuple[Pool, Pool]) -> None:
     one, two = pools
     shared = visit(two, "ann")
     with leased(one, "ann") as lease:
-        call = lease.worker.options(call_id=lease.call_id)
-        info = lease.worker.client.get_flight_info(
-            flight.FlightDescriptor.for_command(b"SELECT * FROM range(10000000)"), call
-        )
-        reader = lease.worker.client.do_get(info.endpoints[0].ticket, call)
-        reader.read_chunk()
+        reader = _streaming(lease)
         # Two has seen it idle a moment ago.
         (worker,) = two._roster.users.values()
         two._roster.retire(worker, Reason.IDLE_TIMEOUT)
@@ -172,6 +178,38 @@ def test_worker_in_use_by_another_proxy_is_not_ended(pools: tuple[Pool, Pool]) -
         assert stopped(two, Reason.IDLE_TIMEOUT) == 0
         assert sum(chunk.data.num_rows for chunk in reader) > 9_000_000
     assert visit(two, "ann") == shared
+
+
+class Refusing(ProcessBackend):
+    """An engine that ends no worker while it is ``away``."""
+
+    away = False
+
+    def stop(self, handle: WorkerHandle) -> None:
+        if self.away:
+            raise BackendUnreachable("it does not answer")
+        super().stop(handle)
+
+
+def test_a_worker_that_could_not_be_ended_and_runs_again_is_left_to_who_has_adopted_it(
+    make_pool: MakePool,
+) -> None:
+    backend = Refusing()
+    one, two = (make_pool(backend=backend, secret=SECRET, health_interval=60.0) for _ in range(2))
+    shared = visit(one, "ann")
+    assert visit(two, "ann") == shared
+    (worker,) = one._roster.users.values()
+    backend.away = True
+    one._roster.retire(worker, Reason.UNRESPONSIVE)
+    wait_until(lambda: worker.stop_failed)
+    backend.away = False
+    with leased(two, "ann") as lease:
+        reader = _streaming(lease)
+        one.sweep()
+        wait_until(lambda: worker.state is State.GONE)
+        assert stopped(one, Reason.UNRESPONSIVE) == 0
+        assert sum(chunk.data.num_rows for chunk in reader) > 9_000_000
+    assert visit(one, "ann") == shared
 
 
 class Outliving(ProcessBackend):
