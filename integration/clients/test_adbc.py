@@ -65,6 +65,22 @@ def test_temporary_tables_settings_and_transactions_stay_in_their_connection(
         assert list(pool.map(work, range(8))) == [[(number,)] for number in range(8)]
 
 
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_a_partition_is_read_on_another_connection_of_the_same_user(
+    deployment: Deployment, autocommit: bool
+) -> None:
+    ada, eve = deployment.connect("ada", autocommit=autocommit), deployment.connect("eve")
+    with ada, ada.cursor() as cursor, deployment.connect("ada") as other, eve:
+        cursor.execute("CREATE TEMP TABLE mine AS FROM range(100_000)")
+        (partition,), _ = cursor.adbc_execute_partitions("SELECT sum(range) FROM mine")
+        with other.cursor() as reader:
+            reader.adbc_read_partition(partition)
+            assert reader.fetchall() == [(4_999_950_000,)]
+        with eve.cursor() as reader, pytest.raises(dbapi.Error, match="session of this ticket"):
+            reader.adbc_read_partition(partition)
+            reader.fetchall()
+
+
 def test_ddl_and_dml_by_execute_take_effect_once(deployment: Deployment) -> None:
     with deployment.connect("ada", autocommit=True) as connection, connection.cursor() as cursor:
         for sql, count in (

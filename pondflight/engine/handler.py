@@ -10,6 +10,7 @@ from pyarrow import flight
 from pondflight import control
 from pondflight.engine.databases.attached import Databases
 from pondflight.engine.execution.flightinfo import flight_info, promise
+from pondflight.engine.execution.handles import Handle
 from pondflight.engine.execution.ingest import Ingest
 from pondflight.engine.execution.sessions import Sessions
 from pondflight.engine.execution.statements import Prepared, Statements
@@ -67,7 +68,7 @@ class EngineHandler(MetadataHandler):
         """Return the rows of the result that a ticket stands for."""
         if command.statement_handle == control.HAS_RUN:
             return pa.table({})
-        handle, session = self._calls.with_handle(call, command.statement_handle)
+        handle, session = self._calls.with_ticket(call, command.statement_handle)
         return self._statements.fetch(call, session, handle)
 
     def do_put_statement_update(self, call: Call, command: c.StatementUpdate) -> int:
@@ -174,11 +175,11 @@ class EngineHandler(MetadataHandler):
 
     def cancel(self, call: Call, request: c.CancelQuery | c.CancelFlightInfo) -> c.CancelStatus:
         """Cancel the statements that the tickets stand for."""
-        found = [self._calls.with_ticket(call, ticket) for ticket in request.tickets]
+        found = [_statement_in(ticket) for ticket in request.tickets]
         if not found:
             raise InvalidArgument("the FlightInfo has no endpoint: there is nothing to cancel")
         # NOT_CANCELLABLE is the largest of the codes, CANCELLED the smallest.
-        return max(self._statements.cancel(session, handle) for handle, session in found)
+        return max(map(self._statements.cancel, found))
 
     def renew_flight_endpoint(self, call: Call, request: c.RenewFlightEndpoint) -> bytes:
         """The endpoint as it is, since it has no time to expire; its result becomes the youngest.
@@ -186,8 +187,7 @@ class EngineHandler(MetadataHandler):
         ``NotFound`` if the result is gone.
         """
         if not isinstance(decode_ticket(request.ticket), c.METADATA):
-            handle, _ = self._calls.with_ticket(call, request.ticket)
-            self._statements.renew(handle)
+            self._statements.renew(_statement_in(request.ticket))
         return request.serialized
 
     def set_session_options(
@@ -212,5 +212,11 @@ class EngineHandler(MetadataHandler):
     def close_session(self, call: Call, request: c.CloseSession) -> c.CloseSessionStatus:
         """End the caller's session."""
         self._sessions.close(call.identity.session)
-        self._statements.forget(call.identity.session)
         return c.CloseSessionStatus.CLOSED
+
+
+def _statement_in(ticket: bytes) -> Handle:
+    command = decode_ticket(ticket)
+    if not isinstance(command, c.StatementTicket):
+        raise InvalidArgument("only a statement can be cancelled, not a list of metadata")
+    return Handle.decode(command.statement_handle)

@@ -25,6 +25,7 @@ from pondflight.engine.execution.readonly import Queries
 from pondflight.engine.execution.room import MEMORY, Room
 from pondflight.engine.execution.sessions import Sessions
 from pondflight.engine.execution.statements import Statements
+from pondflight.engine.execution.tickets import Tickets
 from pondflight.engine.execution.user_calls import UserCalls
 from pondflight.engine.guards.breakdown import Breakdown
 from pondflight.engine.guards.callers import Call, CredentialCheck, WorkerCall
@@ -73,10 +74,11 @@ class EngineServer(FlightSqlServer[WorkerCall]):
         self._scratch = scratch
         self._storage = storage or Storage()
         self.room = Room(scratch, set_aside_memory)
-        self._sessions = Sessions(database, self.room)
+        tickets = Tickets()
+        self._sessions = Sessions(database, self.room, tickets.forget)
         self.breakdown = Breakdown(database)
         self._databases = Databases(database, scratch)
-        self._user_calls = UserCalls(self._sessions, self._databases)
+        self._user_calls = UserCalls(self._sessions, self._databases, tickets)
         self._journal = Journal()
         self._pushdown = Pushdown()
         describer = Describer()
@@ -91,6 +93,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             storage=self._storage,
             journal=self._journal,
             executor=executor,
+            tickets=tickets,
         )
         self._built_in = BuiltIn(database)
         self._queries = Queries(

@@ -162,9 +162,13 @@ class AnyOrder(RuleBasedStateMachine):
         self.database = Database()
         self.folder = Path(tempfile.mkdtemp())
         self.room = Narrow(self.folder, memory=40_000)
-        self.sessions = Sessions(self.database, self.room)  # type: ignore[arg-type]
-        self.sessions.limits = SessionLimits(idle_timeout=3600)
         self.tickets = Tickets()
+        self.sessions = Sessions(
+            self.database,  # type: ignore[arg-type]
+            self.room,
+            self.tickets.forget,
+        )
+        self.sessions.limits = SessionLimits(idle_timeout=3600)
         self.live: list[Stream] = []
         self.promised: list[Stream] = []
         self.committed = 0
@@ -408,7 +412,6 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(name=NAMES)
     def close_session(self, name: str) -> None:
         self.sessions.close(name)
-        self.tickets.forget(name)
         self._note_closed()
 
     @rule()

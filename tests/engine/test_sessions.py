@@ -239,6 +239,66 @@ def test_a_ticket_of_the_default_session_is_fetched_there(make_client: MakeClien
     assert mine.flight.do_get(ticket, mine.options()).read_all().to_pylist() == [{"i": 1}]
 
 
+def test_a_ticket_is_fetched_in_its_session_by_any_connection(make_client: MakeClient) -> None:
+    mine, other = make_client("session-one"), make_client("session-two")
+    before = mine.info("SELECT current_setting('TimeZone')").endpoints[0].ticket
+    assert fetch(other, before) == [{"current_setting('TimeZone')": "UTC"}]
+    mine.info("CREATE TEMP TABLE t AS SELECT range AS i FROM range(5000)")
+    mine.info("SET statement_timeout = '1m'")
+    rows = mine.info("FROM t").endpoints[0].ticket
+    kept = mine.info("INSERT INTO t VALUES (-1) RETURNING i").endpoints[0].ticket
+    assert fetch(other, kept) == [{"i": -1}]
+    for client in (other, make_client(), mine):
+        assert len(fetch(client, rows)) == 5001
+    with pytest.raises(pa.ArrowInvalid, match="t does not exist"):
+        other.rows("FROM t")
+
+
+def test_a_ticket_read_elsewhere_ends_with_its_session(
+    engine: EngineServer, make_client: MakeClient
+) -> None:
+    mine, other = make_client("session-one"), make_client("session-two")
+    mine.info("SET TimeZone = 'Asia/Tokyo'")
+    ticket = mine.info("SELECT current_setting('TimeZone') AS zone").endpoints[0].ticket
+    assert fetch(other, ticket) == [{"zone": "Asia/Tokyo"}]
+    forged = ticket.ticket.replace(b"session-one", b"session-six")
+    with pytest.raises(pa.ArrowKeyError, match="session of this ticket has ended"):
+        fetch(other, flight.Ticket(forged))
+    mine.act("CloseSession")
+    with pytest.raises(pa.ArrowKeyError, match="session of this ticket has ended"):
+        fetch(other, ticket)
+    mine.info("SET TimeZone = 'Asia/Tokyo'")
+    ticket = mine.info("SELECT 1").endpoints[0].ticket
+    engine._sessions.limits = SessionLimits(idle_timeout=0.0)
+    wait_until(lambda: len(engine._sessions) == 0)
+    with pytest.raises(pa.ArrowKeyError, match="session of this ticket has ended"):
+        fetch(other, ticket)
+
+
+def test_a_ticket_of_a_transaction_is_read_by_any_connection(make_client: MakeClient) -> None:
+    mine, other = make_client("session-one"), make_client("session-two")
+    mine.info("CREATE TABLE t (i INT)")
+    first, second = begin(mine), begin(mine)  # the session's, and one of its own
+    tickets = []
+    for number, transaction in enumerate((first, second)):
+        run(mine, f"INSERT INTO t VALUES ({number})", transaction)
+        query = wire.new("CommandStatementQuery", query="FROM t", transaction_id=transaction)
+        tickets.append(mine.info(wire.pack(query)).endpoints[0].ticket)
+        assert fetch(other, tickets[-1]) == [{"i": number}]
+    end(mine, first)
+    end(mine, second, commit=False)
+    assert fetch(other, tickets[0]) == [{"i": 0}]
+    with pytest.raises(pa.ArrowKeyError, match="session of this ticket has ended"):
+        fetch(other, tickets[1])
+
+
+def fetch(client: Client, ticket: flight.Ticket) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = (
+        client.flight.do_get(ticket, client.options()).read_all().to_pylist()
+    )
+    return rows
+
+
 def begin(client: Client) -> bytes:
     (answer,) = client.act("BeginTransaction", wire.pack(wire.new("ActionBeginTransactionRequest")))
     value = wire.message_class(wire.ANY).FromString(answer).value

@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import duckdb
@@ -74,8 +75,12 @@ class Transaction:
 class Sessions:
     """The sessions of one worker."""
 
-    def __init__(self, database: duckdb.DuckDBPyConnection, room: Room) -> None:
+    def __init__(
+        self, database: duckdb.DuckDBPyConnection, room: Room, ended: Callable[[str], None]
+    ) -> None:
+        """``ended`` is called with the id of each session that has ended."""
         self.limits = SessionLimits()
+        self._ended = ended
         self._database = database
         self._room = room
         self._changed = threading.Condition()
@@ -115,6 +120,7 @@ class Sessions:
         """End a session: its temporary tables go, its transaction is rolled back."""
         with self._changed:
             session = self._forget(session_id)
+        self._ended(session_id)
         if session is not None:
             session.cursor.close()
 
@@ -129,6 +135,7 @@ class Sessions:
                     del self._transactions[transaction.id]
         for session in ended:
             assert session is not None
+            self._ended(session.id)
             session.cursor.close()
 
     def _forget(self, session_id: str) -> Session | None:
@@ -168,6 +175,8 @@ class Sessions:
                     session.in_use += 1
                     # The answer has not begun: a call's first statement runs before that.
                     name = call.identity.session or call.identity.offer or ""
+                    if session_id != DEFAULT and not open_ones:
+                        name = session_id  # that of another connection, for its ticket
                     call.send_header(control.KEPT_HEADER, f"s-{name}")
                     return session
                 if time.monotonic() > deadline:

@@ -85,6 +85,7 @@ class Statements:
         storage: Storage,
         journal: Journal,
         executor: Executor,
+        tickets: Tickets,
     ) -> None:
         self._parsed = ParsedStatements()
         self._database = database
@@ -94,7 +95,7 @@ class Statements:
         self._describer = describer
         self._journal = journal
         self._executor = executor
-        self._tickets = Tickets()
+        self._tickets = tickets
 
     @property
     def sandbox(self) -> Sandbox | None:
@@ -105,10 +106,6 @@ class Statements:
     def sandbox(self, sandbox: Sandbox | None) -> None:
         self._executor.sandbox = sandbox
         self._parsed.clear()
-
-    def forget(self, session: str) -> None:
-        """Drop the tickets of a session that has ended."""
-        self._tickets.forget(session)
 
     def sweep(self, seconds: float) -> None:
         """Drop results that nobody has fetched for ``seconds``."""
@@ -345,9 +342,9 @@ class Statements:
 
         return ResultStream(schema, all_runs())
 
-    def cancel(self, session: str, handle: Handle) -> CancelStatus:
+    def cancel(self, handle: Handle) -> CancelStatus:
         """Cancel what the ticket stands for, whether it runs or waits to be fetched."""
-        return self._tickets.cancel(handle.id, session)
+        return self._tickets.cancel(handle.id, handle.session)
 
     def renew(self, handle: Handle) -> None:
         """Keep what the ticket stands for; ``NotFound`` if that is gone."""

@@ -112,14 +112,19 @@ class Tickets:
             ticket.fetching.add(call)
         call.on_done(lambda error: self._done(ticket, call, error))
 
+    def made(self, key: str, session: str) -> bool:
+        """Whether the session made the ticket, and has not ended since."""
+        with self._changed:
+            return self._find(key, session) is not None
+
     def cancel(self, key: str, session: str) -> CancelStatus:
         """Cancel it, and wait a moment until its statement has ended.
 
-        Raises ``NotFound`` for what is unknown or belongs to another session: one text for both.
+        Raises ``NotFound`` for what the session did not make, or no longer knows.
         """
         with self._changed:
-            ticket = self._tickets.get(key)
-            if ticket is None or ticket.session not in ("", session):
+            ticket = self._find(key, session)
+            if ticket is None:
                 raise NotFound("unknown statement: it is not one of yours, or ended long ago")
             if ticket.fetched and not ticket.fetching:
                 return CancelStatus.NOT_CANCELLABLE

@@ -9,18 +9,18 @@ from pondflight.engine.databases.attached import Databases
 from pondflight.engine.databases.interrupt import Rescue
 from pondflight.engine.execution.handles import Handle
 from pondflight.engine.execution.sessions import DEFAULT, Sessions
+from pondflight.engine.execution.tickets import Tickets
 from pondflight.engine.guards.callers import Call
-from pondflight.errors import InvalidArgument, NotFound
-from pondflight.flightsql import commands as c
-from pondflight.flightsql.decoding import decode_ticket
+from pondflight.errors import NotFound
 
 
 class UserCalls:
     """Finds the session of a call, and knows how long ago the last one was."""
 
-    def __init__(self, sessions: Sessions, databases: Databases) -> None:
+    def __init__(self, sessions: Sessions, databases: Databases, tickets: Tickets) -> None:
         self._sessions = sessions
         self._databases = databases
+        self._tickets = tickets
         self._last = time.monotonic()
 
     @property
@@ -38,39 +38,49 @@ class UserCalls:
         call.on_cancel(Rescue(call, self._databases))
         session = call.identity.session
         self._sessions.adopt(session)
-        timeout = self._sessions.timeout_of(session)
-        if timeout:
-            call.limit(timeout)
+        self._limit(call, session)
         return session if transaction is None else self._sessions.session_of(transaction)
 
-    def with_ticket(self, call: Call, ticket: bytes) -> tuple[Handle, str]:
-        """The handle in a statement's ticket, and the session in which it is looked for."""
-        command = decode_ticket(ticket)
-        if not isinstance(command, c.StatementTicket):
-            raise InvalidArgument("only a statement can be cancelled, not a list of metadata")
-        handle = Handle.decode(command.statement_handle)
-        session = call.identity.session
-        if handle.transaction is not None:
-            session = self._sessions.session_of(handle.transaction)
-        return handle, session
+    def with_ticket(self, call: Call, data: bytes) -> tuple[Handle, str]:
+        """Set up ``call``; return a ticket's handle and the session that its rows come from.
 
-    def _touch(self, _: object = None) -> None:
-        self._last = time.monotonic()
+        That is the session that made it, even if the call comes by another connection of the
+        user. ``NotFound`` if that session has ended.
+        """
+        handle, session = self._with(call, data)
+        if handle.transaction is None and handle.session not in (DEFAULT, session):
+            if not self._tickets.made(handle.id, handle.session):
+                raise NotFound("the session of this ticket has ended: run the statement again")
+            session = handle.session
+            self._limit(call, session)
+        return handle, session
 
     def with_handle(self, call: Call, data: bytes) -> tuple[Handle, str]:
         """Set up ``call``; return a prepared statement's handle and the session that it runs in."""
+        handle, session = self._with(call, data)
+        if handle.transaction is None:
+            handle.require_session(session)
+        return handle, session
+
+    def _with(self, call: Call, data: bytes) -> tuple[Handle, str]:
         handle = Handle.decode(data)
-        session_id = call.identity.session
         try:
             session = self.enter(call, handle.transaction)
         except NotFound:
-            if not session_id:
+            if not call.identity.session:
                 raise
             # Its transaction has ended, but the session goes on.
             handle = replace(handle, transaction=None)
             session = self.enter(call)
-        if handle.transaction is None:
-            handle.require_session(session)
-            if handle.session == DEFAULT and not self._sessions.exists(session):
-                session = DEFAULT  # where it was made: what it needs is there
+        own_is_new = not self._sessions.exists(session)
+        if handle.transaction is None and handle.session == DEFAULT and own_is_new:
+            session = DEFAULT  # where it was made: what it needs is there
         return handle, session
+
+    def _limit(self, call: Call, session: str) -> None:
+        timeout = self._sessions.timeout_of(session)
+        if timeout:
+            call.limit(timeout)
+
+    def _touch(self, _: object = None) -> None:
+        self._last = time.monotonic()
