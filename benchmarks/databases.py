@@ -42,6 +42,14 @@ _OF_MARIADB = (
     "SELECT count(*) FROM crm.million AS m JOIN crm.customer AS c ON m.id = c.c_custkey",
 )
 _MARIADB_RUNS = 5
+_AMOUNTS = 5_000_000
+_OF_AMOUNTS = (
+    "SELECT sum(price) FROM {}.public.amounts",
+    "SELECT sum(free) FROM {}.public.amounts",
+    "SELECT sum(price) FROM {}.public.amounts WHERE id = 4711",
+    "SELECT sum(price) FROM {}.public.amounts WHERE id > 4990000",
+)
+_AMOUNTS_RUNS = 5
 # 2.3 GB: a number, a key and a text of 120 characters.
 _LOOK_SECONDS = 0.05
 _SORTED_ROWS = 17_000_000
@@ -60,6 +68,7 @@ def main() -> None:
         _starts(entries)
         _million(postgres, entries)
         _million_of_mariadb(entries)
+        _checks(postgres, entries)
     _sort()
 
 
@@ -154,6 +163,38 @@ def _million_of_mariadb(entries: list[dict[str, Any]]) -> None:
     show(
         f"{_ROWS:,} rows of MariaDB, median of {_MARIADB_RUNS}, ms",
         ("statement", "of MariaDB", "of a copy in the worker"),
+        rows,
+    )
+
+
+def _checks(postgres: Postgres, entries: list[dict[str, Any]]) -> None:
+    """What it costs to look for values that DuckDB would change, in a large table."""
+    postgres.run(
+        "CREATE TABLE amounts AS SELECT n AS id, (n % 99991 / 100.0)::numeric(12, 2) AS price,"
+        f" (n % 99991 / 100.0)::numeric AS free FROM generate_series(1, {_AMOUNTS}) AS n;"
+        f" ALTER TABLE amounts ADD PRIMARY KEY (id); GRANT SELECT ON amounts TO {postgres.user};"
+        " VACUUM ANALYZE amounts",
+        "shop",
+    )
+    loose = entries[0] | {"alias": "loose", "exact": False}
+    rows = []
+    with (
+        served(_config([*entries, loose])) as server,
+        server.connect(autocommit=True) as connection,
+    ):
+        for sql in _OF_AMOUNTS:
+            times: list[list[float]] = [[], [], []]
+            for _ in range(_AMOUNTS_RUNS):
+                postgres.run("SELECT txid_current()", "shop")  # as a write would, elsewhere
+                for found, alias in zip(times, ("loose", "shop", "shop"), strict=True):
+                    begin = time.perf_counter()
+                    _fetch(connection, sql.format(alias))
+                    found.append((time.perf_counter() - begin) * 1e3)
+            rows.append((f"`{sql}`", *(percentile(sorted(found), 0.5) for found in times)))
+    show(
+        f"Looking for inexact values among {_AMOUNTS:,} rows of PostgreSQL, median of"
+        f" {_AMOUNTS_RUNS}, ms",
+        ("statement", "not looked for", "after a write", "again"),
         rows,
     )
 

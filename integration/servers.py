@@ -227,6 +227,7 @@ class MariaDB(Server):
             require("mariadb-install-db", _HINT),
             *("--no-defaults", f"--datadir={self.folder / 'data'}", "--skip-test-db"),
             *("--auth-root-authentication-method=normal", "--innodb-flush-method=fsync"),
+            f"--tmpdir={self.folder}",
         )
         self.start()
         password = self.password.replace("\\", "\\\\").replace("'", "''")
@@ -240,6 +241,8 @@ class MariaDB(Server):
             f"--datadir={self.folder / 'data'}",
             f"--socket={self.socket}",
             f"--pid-file={self.folder / 'mariadb.pid'}",
+            # A server that starts removes the temporary tables that it finds there.
+            f"--tmpdir={self.folder}",
             f"--port={self.port}",
             "--bind-address=127.0.0.1",
             "--skip-name-resolve",

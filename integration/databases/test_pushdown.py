@@ -236,6 +236,38 @@ def test_a_narrowed_query_has_the_rows_of_the_whole_table(stock: Deployment, que
     assert sorted(map(repr, found)) == sorted(map(repr, expected))
 
 
+@pytest.mark.parametrize(
+    ("query", "sent"),
+    [
+        ("SELECT id, name FROM {t} ORDER BY id DESC LIMIT 5", "`id` DESC LIMIT 5"),
+        ("SELECT name FROM {t} AS i ORDER BY i.id LIMIT 3 OFFSET 7", "`id` ASC LIMIT 10"),
+        ("SELECT id FROM (FROM {t} ORDER BY id LIMIT 9) WHERE id % 2 = 0", "`id` ASC LIMIT 9"),
+        (
+            "SELECT c.id FROM copied AS c SEMI JOIN (FROM {t} ORDER BY id DESC LIMIT 4) USING (id)",
+            "`id` DESC LIMIT 4",
+        ),
+        ("SELECT id FROM {t} ORDER BY name, id LIMIT 3", None),
+        ("SELECT id FROM {t} ORDER BY price DESC NULLS FIRST LIMIT 3", None),
+        ("SELECT id FROM {t} ORDER BY made LIMIT 3", None),
+        ("SELECT -id AS id FROM {t} ORDER BY id LIMIT 3", None),
+        ("SELECT name FROM {t} WHERE name > 'Item 3' ORDER BY id LIMIT 3", None),
+        ("SELECT sold, max(id) AS id FROM {t} GROUP BY ALL ORDER BY id LIMIT 3", None),
+        ("(SELECT id FROM {t} ORDER BY id LIMIT 3) UNION ALL SELECT id FROM {t}", None),
+    ],
+)
+def test_mariadb_is_asked_for_the_first_rows_by_a_number_that_is_never_null(
+    stock: Deployment, mariadb: MariaDB, query: str, sent: str | None
+) -> None:
+    with stock.connect(autocommit=True) as connection:
+        rows(connection, "CREATE OR REPLACE TABLE copied AS FROM stocked.item")
+        expected = rows(connection, query.format(t="copied"))
+        with _sent(mariadb, "item") as queries:
+            found = rows(connection, query.format(t="stocked.item"))
+    assert sorted(map(repr, found)) == sorted(map(repr, expected))
+    asked = {query.partition(" ORDER BY ")[2].strip() for query in queries}
+    assert asked == {sent or ""}
+
+
 def test_what_is_copied_is_narrowed_and_a_view_is_kept_as_it_is(
     stock: Deployment, mariadb: MariaDB
 ) -> None:

@@ -29,13 +29,6 @@ KNOWN: tuple[Known, ...] = (
         "An enum beside a text, as in `mood < 'ok'`, is compared as text; sorting, `min()`"
         " and `max()` use the order of its declaration. PostgreSQL uses that order everywhere.",
     ),
-    Known(
-        "mariadb",
-        "mariadb",
-        r"NOT IN \(SELECT",
-        "In `x NOT IN (SELECT y …)`, where x and y are numbers of different types, MariaDB ignores"
-        " NULLs among y. Here they count: nothing is known to differ from NULL.",
-    ),
 )
 """Of generated statements."""
 

@@ -151,10 +151,11 @@ class MariaDBSystem(System):
             conv={},
             autocommit=True,
         )
-        # Dates of 0 may be written; || is what it is elsewhere; literals agree with every column.
+        # Dates of 0 may be written; || is what it is elsewhere; literals agree with every column;
+        # of numbers of two types, a materialized subquery behind NOT IN would lose its NULLs.
         self.ask(
             "SET SESSION sql_mode = 'PIPES_AS_CONCAT', time_zone = '+00:00',"
-            " collation_connection = 'utf8mb4_nopad_bin'"
+            " collation_connection = 'utf8mb4_nopad_bin', optimizer_switch = 'materialization=off'"
         )
 
     def script(self, *statements: str) -> None:

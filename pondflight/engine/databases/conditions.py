@@ -92,6 +92,11 @@ def literal_for(system: str, kind: str) -> Literal | None:
     return _LITERALS.get((system.lower(), kind.partition("(")[0]))
 
 
+def is_number(write: Literal | None) -> bool:
+    """Whether that is how numbers are written."""
+    return write in (_integer, _decimal, _double)
+
+
 def literal_for_postgres(type_: str) -> Literal | None:
     """How constants are written for a column of that type of PostgreSQL's, if at all."""
     return _POSTGRES_LITERALS.get(type_)

@@ -55,12 +55,13 @@ class Columns:
 
     ``types``: name and DuckDB's type of each. ``binary``: text of a binary collation, which DuckDB
     takes for bytes where a query of ours has it. ``literals``: how constants are written for those
-    that MySQL compares as DuckDB does.
+    that MySQL compares as DuckDB does. ``required``: those that are never NULL.
     """
 
     types: Mapping[str, str]
     binary: Collection[str]
     literals: Mapping[str, Literal]
+    required: Collection[str]
 
 
 class MysqlColumns:
@@ -106,7 +107,7 @@ def _asked(cursor: duckdb.DuckDBPyConnection, table: Table) -> Columns:
     types = dict(zip(relation.columns, map(str, relation.types), strict=True))
     of_schema = "?" if table.schema else "DATABASE()"
     sql = (
-        "SELECT column_name, data_type, collation_name FROM information_schema.columns"
+        "SELECT column_name, data_type, collation_name, is_nullable FROM information_schema.columns"
         f" WHERE table_name = ? AND table_schema = {of_schema}"
     )
     names = [table.name, *filter(None, [table.schema])]
@@ -116,11 +117,12 @@ def _asked(cursor: duckdb.DuckDBPyConnection, table: Table) -> Columns:
         f" params := {{{parameters}}})",
         names,
     ).fetchall()
-    systems = {name: system for name, system, _ in rows}
-    binary = {name for name, _, collation in rows if str(collation).endswith("_bin")}
+    systems = {name: system for name, system, *_ in rows}
+    binary = {name for name, _, collation, _ in rows if str(collation).endswith("_bin")}
+    required = {name for name, *_, nullable in rows if nullable == "NO"}
     found = {name: literal_for(systems.get(name, ""), kind) for name, kind in types.items()}
     literals = {name: write for name, write in found.items() if write is not None}
-    return Columns(types, binary, literals)
+    return Columns(types, binary, literals, required)
 
 
 def listed(tables: Sequence[str]) -> str:

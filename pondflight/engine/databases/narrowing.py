@@ -3,7 +3,7 @@
 DuckDB's extension may send MySQL no filter (``fixed``). Where a plan shows that a query needs few
 of a table's rows, the table is replaced in the query's text by a query of our own for MySQL, with
 what ``conditions`` makes of the filter. DuckDB still applies the whole of it. A query that is not
-understood stays as it is, and DuckDB reads whole tables.
+understood stays as it is, and DuckDB reads whole tables. So it is with the first rows by a number.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 import duckdb
 
 from pondflight.dsn import MYSQL
-from pondflight.engine.databases.conditions import Condition, any_of, condition
+from pondflight.engine.databases.conditions import any_of, condition, is_number
 from pondflight.engine.databases.mysql_columns import Columns, MysqlColumns, Table
-from pondflight.engine.databases.queryplan import Node, QueryPlan
+from pondflight.engine.databases.queryplan import Node, QueryPlan, Scan
 from pondflight.engine.duck import literal, quote
 from pondflight.engine.sql.lexer import Token, tokenize
 from pondflight.engine.sql.statement import Statement
@@ -94,7 +94,7 @@ class Narrowing:
         """
         text = statement.text
         scans = list(plan.scans(MYSQL))
-        start = _query_start(statement) if any(one.filter for one in scans) else None
+        start = _query_start(statement) if any(one.filter or one.top for one in scans) else None
         query = None if start is None else _parsed(cursor, text, start)
         if start is None or query is None:
             return text
@@ -117,11 +117,16 @@ class Narrowing:
                 ]
             )
             if found is None:
-                continue
-            sql = _asked(reference, columns, query, found)
+                first = _first(scans, columns) if len(references) == 1 else None
+                if first is None:
+                    continue
+                rest, few = first, True
+            else:
+                rest, few = f"WHERE {found.sql}", found.exact
+            sql = _asked(reference, columns, query, rest)
             # Rows that belong to the transaction are all fetched before the first is used; and so
             # they are, where there are several tables, by the extension itself.
-            fits = streams or found.exact or len(scans) > 1
+            fits = streams or few or len(scans) > 1
             if fits or self._columns.are_few(cursor, reference.table, sql):
                 inner = _replacement(reference, columns, sql, streams=streams)
                 data = data[: reference.start] + inner.encode() + data[reference.end :]
@@ -316,8 +321,19 @@ def _end_of_name(tokens: list[Token], start: int, parts: int) -> int | None:
     return None
 
 
-def _asked(reference: _Reference, columns: Columns, query: _Query, found: Condition) -> str:
-    """What MySQL is asked for."""
+def _first(scans: list[Scan], columns: Columns) -> str | None:
+    """How MySQL says that no more than the first rows are used, if it sorts as DuckDB does."""
+    top = scans[0].top if len(scans) == 1 else None
+    if top is None or not all(
+        name in columns.required and is_number(columns.literals.get(name)) for name, _ in top.keys
+    ):
+        return None
+    keys = ", ".join(f"`{name}` {direction}" for name, direction in top.keys)
+    return f"ORDER BY {keys} LIMIT {top.rows}"
+
+
+def _asked(reference: _Reference, columns: Columns, query: _Query, rest: str) -> str:
+    """What MySQL is asked for; ``rest``: of which rows."""
     table = reference.table
     takes_all = query.takes_all or reference.renames or reference.label.lower() in query.bare
     names = [name for name in columns.types if takes_all or name.lower() in query.names]
@@ -326,7 +342,7 @@ def _asked(reference: _Reference, columns: Columns, query: _Query, found: Condit
         for name in names or list(columns.types)[:1]
     )
     schema = f"`{table.schema}`." if table.schema else ""
-    return f"SELECT {listed} FROM {schema}`{table.name}` WHERE {found.sql}"
+    return f"SELECT {listed} FROM {schema}`{table.name}` {rest}"
 
 
 def _replacement(reference: _Reference, columns: Columns, sql: str, *, streams: bool) -> str:

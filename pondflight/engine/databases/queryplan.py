@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,13 +38,27 @@ PLANNED = frozenset(
 _PIVOTS = frozenset({"pivot", "pivot_wider"})
 
 
+_KEY = re.compile(r"(?:#(?P<number>\d+)|(?:\w+\.)*(?P<name>\w+)) (?P<direction>ASC|DESC)")
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """The first ``rows`` rows by ``keys``: names of columns, and ASC or DESC.
+
+    Where NULLs go is not in a plan.
+    """
+
+    keys: Sequence[tuple[str, str]]
+    rows: int
+
+
 @dataclass(frozen=True, slots=True)
 class Scan:
     """Where a plan reads a table of a server.
 
     ``columns`` are the names of those that it reads; ``None``: what comes back is computed there.
     ``pushed`` are the filters that the server is sent, one behind the other, and ``filter`` is the
-    expression right above, which DuckDB applies; each may be empty.
+    expression right above, which DuckDB applies; each may be empty. ``top``: it uses no other rows.
     """
 
     system: str
@@ -51,6 +66,7 @@ class Scan:
     columns: frozenset[str] | None
     pushed: str
     filter: str
+    top: Top | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +113,7 @@ def nodes(plan: Sequence[Node]) -> Iterator[Node]:
         yield node
 
 
-def _scans(plan: Sequence[Node], above: str = "") -> Iterator[Scan]:
+def _scans(plan: Sequence[Node], above: str = "", parent: Node | None = None) -> Iterator[Scan]:
     for node in plan:
         name, details = node["name"].strip(), node["extra_info"]
         expression = ""
@@ -110,11 +126,31 @@ def _scans(plan: Sequence[Node], above: str = "") -> Iterator[Scan]:
                 columns=_projected(details),
                 pushed=whole(details.get("Filters", "")),
                 filter=above,
+                top=_top(parent, _listed(details, "Projections")),
             )
-        yield from _scans(node["children"], expression)
+        yield from _scans(node["children"], expression, node)
+
+
+def _top(parent: Node | None, columns: Sequence[str]) -> Top | None:
+    """What the node above a scan of ``columns`` takes of it, if that is the first rows."""
+    if parent is None or parent["name"].strip() != "TOP_N":
+        return None
+    details = parent["extra_info"]
+    keys: list[tuple[str, str]] = []
+    for text in _listed(details, "Order By"):
+        found = _KEY.fullmatch(text)
+        if found is None:
+            return None
+        name = found["name"] or columns[int(found["number"])]
+        keys.append((name, found["direction"]))
+    return Top(keys, int(details["Top"]) + int(details.get("Offset", 0)))
+
+
+def _listed(details: Mapping[str, Any], key: str) -> Sequence[str]:
+    value = details.get(key, "")
+    return [value] if isinstance(value, str) else value
 
 
 def _projected(details: Mapping[str, Any]) -> frozenset[str] | None:
-    names = details.get("Projections", "")
-    names = [names] if isinstance(names, str) else names
+    names = _listed(details, "Projections")
     return None if any(name.startswith("_agg_") for name in names) else frozenset(names)
