@@ -80,6 +80,9 @@ def fixture_odd(deploy: Deploy, postgres: Postgres, mariadb: MariaDB) -> Iterato
     mariadb.run("CREATE TABLE far AS SELECT wide FROM odd.amount", "odd2")
     mariadb.run("CREATE DATABASE uneven; GRANT ALL ON uneven.* TO other@'%' IDENTIFIED BY 'other'")
     mariadb.run(UNEVEN, "uneven")
+    mariadb.run("CREATE DATABASE even; GRANT ALL ON even.* TO third@'%' IDENTIFIED BY 'third'")
+    mariadb.run("CREATE TABLE Pair (a INT); CREATE TABLE pair (a INT)", "even")
+    even = f"mysql://third:third@127.0.0.1:{mariadb.port}/even"
     uneven = f"mysql://other:other@127.0.0.1:{mariadb.port}/uneven"
     pg = {"type": "postgres", "connection_string": postgres.url("odd"), "read_only": False}
     my = {"type": "mysql", "connection_string": mariadb.url("odd"), "read_only": False}
@@ -92,6 +95,7 @@ def fixture_odd(deploy: Deploy, postgres: Postgres, mariadb: MariaDB) -> Iterato
             "connection_string": postgres.url("loose"),
         },
         {"alias": "odd_my", **my},
+        {"alias": "loose_my", "type": "mysql", "connection_string": even, "exact": False},
         {"alias": "uneven", "type": "mysql", "connection_string": uneven},
     ]
     initial = f"{attach}; {EXACT}"
@@ -101,7 +105,8 @@ def fixture_odd(deploy: Deploy, postgres: Postgres, mariadb: MariaDB) -> Iterato
     postgres.run("DROP DATABASE raw WITH (FORCE)")
     postgres.run("DROP DATABASE odd WITH (FORCE)")
     postgres.run("DROP DATABASE loose WITH (FORCE)")
-    mariadb.run("DROP DATABASE odd; DROP DATABASE odd2; DROP DATABASE uneven; DROP USER other@'%'")
+    mariadb.run("DROP DATABASE odd; DROP DATABASE odd2; DROP DATABASE uneven; DROP DATABASE even")
+    mariadb.run("DROP USER other@'%', third@'%'")
 
 
 @pytest.mark.parametrize(
@@ -336,6 +341,7 @@ def test_a_date_that_is_none_is_null(odd: Deployment) -> None:
         'SELECT "a`b" FROM odd_my.ticked',
         'SELECT id FROM odd_my.ticked ORDER BY "c\\d"',
         "FROM uneven.Twin",
+        "FROM loose_my.pair",
     ],
 )
 def test_a_table_of_mysql_is_never_taken_for_another(odd: Deployment, query: str) -> None:

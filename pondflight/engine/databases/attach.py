@@ -19,7 +19,7 @@ from pondflight.dsn import MYSQL
 from pondflight.engine.databases import mysql_columns
 from pondflight.engine.databases.gate import Gate
 from pondflight.engine.databases.plan import Plan
-from pondflight.engine.duck import literal, quote
+from pondflight.engine.duck import quote
 
 _POLL_SECONDS = 0.005
 
@@ -44,7 +44,7 @@ class Attempt:
         )
         self.error: Exception | None = None
         """Why it failed, once it has ended."""
-        self.twins: dict[str, frozenset[str]] = {}
+        self.twins: dict[str, list[str]] = {}
         """Tables that DuckDB takes for each other, by their schema; known when it has ended."""
         self._database = database
         self._plan = plan
@@ -82,9 +82,8 @@ class Attempt:
 
     def _find_twins(self) -> None:
         alias = self._plan.spec.alias
-        query = f"FROM mysql_query({literal(alias)}, {literal(mysql_columns.TWINS)})"
         with suppress(duckdb.Error), self._database.cursor() as cursor:
-            self.twins = mysql_columns.twins(cursor.execute(query).fetchall())
+            self.twins = mysql_columns.twins(cursor, alias)
             for schema in self.twins:  # the tables of one are listed together, or not at all
                 name = f"{quote(alias)}.{quote(schema)}.{quote(secrets.token_hex(8))}"
                 try:

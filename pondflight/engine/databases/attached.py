@@ -19,6 +19,7 @@ from pondflight.dsn import MYSQL, POSTGRES
 from pondflight.engine.databases.faults import Fault, Kind, fault_of, missing_name
 from pondflight.engine.databases.files import CannotOpen, Files
 from pondflight.engine.databases.lossless import Server
+from pondflight.engine.databases.mysql_columns import lowered, twins
 from pondflight.engine.databases.plan import Spec, plan
 from pondflight.engine.databases.server import ServerDatabase, State
 from pondflight.engine.databases.sqlitefile import Object
@@ -160,26 +161,28 @@ class Databases:
         ]
 
     @property
-    def exact_servers(self) -> list[Server]:
-        """The databases of servers that are attached, and whose values must not be changed."""
-        ours = [one for one in self._servers if one.present and one.exact]
-        return [Server(one.alias, one.system, one.twins) for one in ours] + self._more
+    def attached_servers(self) -> list[Server]:
+        """The databases of servers that are attached."""
+        ours = [one for one in self._servers if one.present]
+        return [Server(one.alias, one.system, one.exact, one.twins) for one in ours] + self._more
 
     def find_servers(self) -> bool:
         """Whether one is a server's, there or not, of ours or of the administrator's SQL.
 
-        From now on the latter are among ``exact_servers``, too.
+        From now on the latter are among ``attached_servers``, too.
         """
         ours = {server.alias.lower() for server in self._servers}
         with self._database.cursor() as cursor:
             found = cursor.execute(
                 "SELECT database_name, type FROM system.main.duckdb_databases()"
             ).fetchall()
-        self._more = [
-            Server(alias, system)
-            for alias, system in found
-            if system in (MYSQL, POSTGRES) and alias.lower() not in ours
-        ]
+            self._more = [
+                Server(
+                    alias, system, twins=lowered(twins(cursor, alias) if system == MYSQL else {})
+                )
+                for alias, system in found
+                if system in (MYSQL, POSTGRES) and alias.lower() not in ours
+            ]
         return bool(self._servers or self._more)
 
     def out_of_reach(self) -> AbstractContextManager[None]:

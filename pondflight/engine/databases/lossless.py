@@ -60,11 +60,13 @@ _ADVICE = (
 class Server:
     """An attached database of a server.
 
-    ``twins``: names of tables, in lower case, that DuckDB takes for each other.
+    ``exact``: its values must not be changed. ``twins``: names of tables, in lower case, that
+    DuckDB takes for each other.
     """
 
     alias: str
     system: str
+    exact: bool = True
     twins: frozenset[str] = frozenset()
 
 
@@ -110,13 +112,15 @@ class Lossless:
         there. Returns the systems of which the statement must read in that transaction. Raises
         ``NotSupported`` if it would read or write a value as another one.
         """
-        if any(node["name"].strip() in _MAKES_TABLES for node in plan.nodes()):
+        makes = any(node["name"].strip() in _MAKES_TABLES for node in plan.nodes())
+        if makes and any(server.exact for server in servers):
             _check_made(cursor, statement, values)
         uses = list(_uses(plan, statement))
         bound: set[str] = set()
         for server in servers:
             mine = [use for use in uses if use.system == server.system]
-            if mine:
+            _check_names(server, mine)
+            if mine and server.exact:
                 read = self._look(cursor, server, mine, statement.text)
                 self._read(cursor, server, read, reuse=not may_have_written)
                 bound.update([server.system] if read else [])
@@ -126,7 +130,6 @@ class Lossless:
         self, cursor: duckdb.DuckDBPyConnection, server: Server, uses: list[_Use], text: str
     ) -> list[tuple[Column, Condition | None]]:
         """The columns that are read, and of which rows at most; ``None``: of all."""
-        _check_names(server, uses)
         system = _SYSTEMS[server.system]
         names = sorted({use.table for use in uses})
         tables: dict[str, list[Column]] = {}
@@ -252,7 +255,7 @@ def check_append(
     """
     wide = {field.name.lower() for field in rows if not _fits_double(field.type)}
     for server in servers:
-        if server.alias.lower() != table[0].lower():
+        if server.alias.lower() != table[0].lower() or not server.exact:
             continue
         system = _SYSTEMS[server.system]
         for column in system.columns(_rows(cursor, server, system.listed([table[-1]]))):

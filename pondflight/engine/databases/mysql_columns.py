@@ -27,15 +27,13 @@ _DOUBTFUL = """
 
 _SYSTEM_SCHEMAS = "'information_schema', 'mysql', 'performance_schema', 'sys'"
 
-TWINS = f"""
+_TWINS = f"""
     SELECT table_schema AS s, GROUP_CONCAT(table_name SEPARATOR '/') AS r
     FROM information_schema.tables
     WHERE table_schema NOT IN ({_SYSTEM_SCHEMAS})
     GROUP BY table_schema, LOWER(table_name)
     HAVING COUNT(*) > 1
 """
-"""The query for ``twins``. The server's own lists ignore case and accents, so that the columns of
-such tables come mixed; DuckDB ignores case in all names."""
 
 quoted = backticks
 
@@ -132,12 +130,22 @@ def listed(tables: Sequence[str]) -> str:
     return _DOUBTFUL.format(names=names, widest=_WIDEST, system=_SYSTEM_SCHEMAS)
 
 
-def twins(rows: Iterable[Sequence[Any]]) -> dict[str, frozenset[str]]:
-    """By schema, the tables that are taken for each other, by the answer to ``TWINS``."""
-    found: dict[str, frozenset[str]] = {}
-    for schema, names in rows:
-        found[schema] = found.get(schema, frozenset()).union(names.split("/"))
+def twins(cursor: duckdb.DuckDBPyConnection, alias: str) -> dict[str, list[str]]:
+    """By schema, the tables of a database that DuckDB takes for each other.
+
+    The server's own lists ignore case and accents, so that the columns of such tables come mixed;
+    DuckDB ignores case in all names.
+    """
+    found: dict[str, list[str]] = {}
+    query = f"FROM system.main.mysql_query({literal(alias)}, {literal(_TWINS)})"
+    for schema, names in cursor.execute(query).fetchall():
+        found.setdefault(schema, []).extend(names.split("/"))
     return found
+
+
+def lowered(found: Mapping[str, Sequence[str]]) -> frozenset[str]:
+    """All of the names in what ``twins`` has found, in lower case."""
+    return frozenset(name.lower() for names in found.values() for name in names)
 
 
 def columns(rows: Iterable[Sequence[Any]]) -> Iterator[Column]:

@@ -19,6 +19,7 @@ import duckdb
 from pondflight import control
 from pondflight.engine.databases.attach import Attempt, NamesCollide
 from pondflight.engine.databases.faults import Kind, fault_of
+from pondflight.engine.databases.mysql_columns import lowered
 from pondflight.engine.databases.plan import Plan
 from pondflight.engine.databases.probe import Answer, ask
 from pondflight.telemetry.logs import Event, get_logger
@@ -96,8 +97,7 @@ class ServerDatabase:
     @property
     def twins(self) -> frozenset[str]:
         """Names of tables, in lower case, that DuckDB takes for each other."""
-        found = {} if self._current is None else self._current.twins
-        return frozenset(name.lower() for names in found.values() for name in names)
+        return frozenset() if self._current is None else lowered(self._current.twins)
 
     # -- life ---------------------------------------------------------------------------------
 

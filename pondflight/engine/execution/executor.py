@@ -178,14 +178,14 @@ class Executor:
     @contextmanager
     def _ready(self, cursor: Cursor, statement: Statement, values: Values) -> Iterator[str]:
         """The text to run in place of the statement's; the cursor is ready for it while inside."""
-        servers = self._databases.exact_servers
-        exact = bool(servers) and self._lossless.concerns(statement)
+        servers = self._databases.attached_servers
+        checks = bool(servers) and self._lossless.concerns(statement)
         pushes = self._pushdown.concerns(statement)
         connection = cursor.connection
         if pushes:
             self._pushdown.check(connection, statement, values)
         # Asked last: beside servers it would make DuckDB list each server's tables.
-        if not (exact or pushes or self._join_filters.may_limit(statement)):
+        if not (checks or pushes or self._join_filters.may_limit(statement)):
             self._check_bound(cursor, statement, values, None)
             yield statement.text
             return
@@ -193,15 +193,15 @@ class Executor:
             with self._join_filters.withheld():
                 yield statement.text
             return
-        if exact:
+        if checks:
             cursor.undo = lossless.OFF
             cursor.hold()
         plan = read_plan(connection, statement, values)
-        if exact and not plan.is_whole:
+        if checks and not plan.is_whole:
             cursor.hold()  # what came of it may have aborted the transaction
         self._check_bound(cursor, statement, values, plan.roots if plan.is_whole else None)
         bound: frozenset[str] = frozenset()
-        if exact:
+        if checks:
             bound = self._lossless.begin(
                 connection, statement, values, plan, servers, may_have_written=cursor.in_transaction
             )

@@ -63,7 +63,7 @@ class Ingest:
 
     def _load(self, call: Call, session: str, command: StatementIngest, upload: Upload) -> int:
         _check_target(command)
-        servers = self._databases.exact_servers
+        servers = self._databases.attached_servers
         lent = self._sessions.lent(call, session, session_state=command.temporary)
         with _Source(call, upload) as source, lent as one, one.cursor.use(call) as cursor:
             if not command.temporary:
