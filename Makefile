@@ -42,10 +42,8 @@ simulate: $(VENV)/dev.stamp ## run the pool in a simulation of everything that b
 
 MINUTES ?= 10
 USERS ?= 30
-soak: export MINUTES := $(MINUTES)
-soak: export USERS := $(USERS)
-soak: ## let users cycle while things break: MINUTES=10 USERS=30
-	@$(MAKE) --no-print-directory integration SUITE=integration/soak ARGS="-s $(ARGS)"
+soak: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## let users cycle while things break: MINUTES=10 USERS=30
+	@MINUTES=$(MINUTES) USERS=$(USERS) PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/pytest integration/soak -s $(ARGS)
 
 CUTS ?= 112
 SIGTERMS ?= 100

@@ -20,6 +20,7 @@ import yaml
 from adbc_driver_flightsql import DatabaseOptions, dbapi
 from pyarrow import flight
 
+from integration.tools import family
 from pondflight.auth.tokens import Tokens
 from pondflight.settings.schema import ROOT
 from tests.ports import free_ports
@@ -149,6 +150,14 @@ class Deployment:
             process.wait()
             raise AssertionError(f"pondflight did not stop:\n{self.log()}") from None
 
+    def family(self) -> list[int]:
+        """Its processes, itself the first."""
+        return [] if self.process is None else family(self.process.pid)
+
+    def workers(self) -> list[int]:
+        """The processes of its workers."""
+        return [pid for pid in self.family() if b"\0worker\0" in _command(pid)]
+
     def log(self) -> str:
         """All that it has logged so far, over all its starts."""
         return self.log_file.read_text("utf-8", "replace") if self.log_file.exists() else ""
@@ -158,6 +167,13 @@ class Deployment:
             return self.get("/ready")[0] == 200
         except OSError:
             return False
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has ended
+        return b""
 
 
 def _program() -> list[str]:

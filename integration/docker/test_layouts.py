@@ -83,7 +83,12 @@ def test_f9_proxy_that_is_killed_finds_its_workers_again(engine: Engine, start: 
         client(first, sub).rows(f"CREATE TABLE t AS SELECT {n} AS n")
     containers = engine.docker("ps", "--quiet")
     assert len(containers.split()) == 2
+    reader = client(first, "ann").reader("SELECT * FROM range(1000000000)")
+    reader.read_chunk()
     first.stop(signal.SIGKILL)
+    with pytest.raises(flight.FlightError):  # the call in flight, and no other
+        while True:
+            reader.read_chunk()
     assert engine.docker("ps", "--quiet") == containers
     second = start()
     began = time.monotonic()

@@ -24,7 +24,7 @@ from integration.bundle.front import Caddy
 from integration.clients.checks import HERE
 from integration.deployment import Deployment
 from integration.soak.users import Tally, live
-from integration.tools import family, require, run
+from integration.tools import require, run
 from tests.faults.cutter import Cutter, Kind
 from tests.waiting import wait_until
 
@@ -101,7 +101,7 @@ class Soak:
         self._cutter.disarm()
         for thread in threads:
             thread.join()
-        wait_until(lambda: not self._workers(), IDLE + _SETTLE_SECONDS)
+        wait_until(lambda: not self.deployment.workers(), IDLE + _SETTLE_SECONDS)
         return self._held()
 
     def check_all_are_served(self) -> None:
@@ -155,7 +155,7 @@ class Soak:
     # -- faults -------------------------------------------------------------------------------
 
     def _kill(self) -> None:
-        if workers := self._workers():
+        if workers := self.deployment.workers():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._random.choice(workers), signal.SIGKILL)
 
@@ -166,16 +166,9 @@ class Soak:
 
     # -- looking ------------------------------------------------------------------------------
 
-    def _workers(self) -> list[int]:
-        return [pid for pid in self._family() if b"\0worker\0" in _read(pid, "cmdline")]
-
-    def _family(self) -> list[int]:
-        assert self.deployment.process is not None
-        return family(self.deployment.process.pid)
-
     def _held(self) -> Held:
-        workers = self._workers()
-        own = [Path(f"/proc/{pid}") for pid in self._family() if pid not in workers]
+        workers = self.deployment.workers()
+        own = [Path(f"/proc/{pid}") for pid in self.deployment.family() if pid not in workers]
         return Held(
             workers=len(workers),
             descriptors=sum(len(list((path / "fd").iterdir())) for path in own),
@@ -183,13 +176,6 @@ class Soak:
             memory=sum(int((path / "statm").read_text().split()[1]) for path in own)
             * os.sysconf("SC_PAGE_SIZE"),
         )
-
-
-def _read(pid: int, name: str) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/{name}").read_bytes()
-    except OSError:  # it has ended
-        return b""
 
 
 def _compiled() -> list[str]:

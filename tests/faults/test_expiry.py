@@ -1,10 +1,13 @@
-"""Tokens that expire: before a call, within the leeway, and while rows are on their way."""
+"""Tokens and tickets of which the time is over: before a call, and while rows are on their way."""
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 
 import jwt
+import pyarrow as pa
 import pytest
 from pyarrow import flight
 
@@ -52,3 +55,22 @@ def test_a_token_that_has_expired_is_accepted_for_the_leeway(
         with pytest.raises(flight.FlightUnauthenticatedError, match="authentication failed"):
             client.info("SELECT 1")
     client.close()
+
+
+def test_a_ticket_of_rows_that_went_with_their_worker_is_not_found(
+    make_deployment: MakeDeployment, user: str
+) -> None:
+    deployment = make_deployment()
+    client = deployment.client(user)
+    client.rows("CREATE TABLE t (i INT)")
+    ticket = client.info("INSERT INTO t VALUES (1) RETURNING i").endpoints[0].ticket
+    (handle,) = deployment.backend.list_workers()
+    os.kill(int(handle.id), signal.SIGKILL)
+    refusals = []
+    for _ in range(3):
+        try:
+            refusals.append(client.flight.do_get(ticket, client.options()).read_all())
+        except (flight.FlightUnavailableError, pa.ArrowKeyError) as error:
+            refusals.append(type(error).__name__)
+    assert refusals[-2:] == ["ArrowKeyError", "ArrowKeyError"]  # the first is told of the worker
+    assert client.rows("SELECT 42") == [(42,)]
