@@ -7,7 +7,7 @@ import pkgutil
 import sys
 from pathlib import Path
 
-_HELPERS = {"__main__", "bench", "constant", "processes"}
+_HELPERS = {"__main__", "bench", "chart", "constant", "load_client", "processes"}
 
 
 def main() -> None:

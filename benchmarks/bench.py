@@ -69,7 +69,10 @@ def served(config: str = "", **environ: str) -> Iterator[Server]:
         log = (Path(folder) / "log").open("w+")
         process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "pondflight", "serve", "--config", str(path)],
-            env=os.environ | {"HOST": "127.0.0.1", "JWT_SECRET": secret} | variables | environ,
+            env=os.environ
+            | {"HOST": "127.0.0.1", "JWT_SECRET": secret, "WORKER_WARM": "0"}
+            | variables
+            | environ,
             stderr=log,
         )
         try:

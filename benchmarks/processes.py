@@ -44,9 +44,18 @@ def children(pid: int) -> list[int]:
 
 
 def workers(pid: int) -> list[int]:
-    """Those of a proxy's children that are workers."""
+    """Those of a process's children that are workers."""
+    return _with(pid, b"worker")
+
+
+def proxies(pid: int) -> list[int]:
+    """The proxy processes that ``serve`` has started; itself if it has started none."""
+    return _with(pid, b"pondflight.serve.one_of_proxies") or [pid]
+
+
+def _with(pid: int, argument: bytes) -> list[int]:
     return [
         child
         for child in children(pid)
-        if b"worker" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+        if argument in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
     ]

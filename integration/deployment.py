@@ -117,7 +117,7 @@ class Deployment:
         """Start, and wait until it is ready; the log is in the error if it is not."""
         assert self.process is None
         environ = {name: value for name, value in os.environ.items() if name not in _SETTINGS}
-        environ |= {"JWT_SECRET": self.secret, **self._environ}
+        environ |= {"JWT_SECRET": self.secret, "WORKER_WARM": "0", **self._environ}
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [*PROGRAM, "serve", "--config", str(self.config_file)],

@@ -10,7 +10,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -81,6 +81,7 @@ class ProxyServer(FlightSqlServer[Caller]):
         certificate: Certificate | None = None,
         headroom: Headroom | None = None,
         call_limits: CallLimits = _LIMITS,
+        siblings: Callable[[], Sequence[metrics.Share]] = tuple,
     ) -> None:
         self._in_flight = InFlight(call_limits)
         self._pool = pool
@@ -91,7 +92,8 @@ class ProxyServer(FlightSqlServer[Caller]):
         self._databases = databases
         self._demo_seconds = demo_seconds
         self._started = time.monotonic()
-        self._gauges = metrics.Gauges(pool.counts, lambda: meter.by_rpc(self.calls.running()))
+        self._siblings = siblings
+        self._gauges = metrics.Gauges(pool.counts, lambda: [self.share(), *siblings()])
         self.draining = False
         options: dict[str, Any] = {}
         if certificate is not None:
@@ -116,6 +118,19 @@ class ProxyServer(FlightSqlServer[Caller]):
         """How many calls a shutdown waits for: those that run, and those about to fetch rows."""
         running = sum(call.cancelled is None for call in self.calls.running())
         return running + self._in_flight.awaited
+
+    def share(self) -> metrics.Share:
+        """What this process has to say where several serve one port."""
+        stats, counts = self._pool.stats(), self._pool.counts()
+        return metrics.Share(
+            queued=counts["queued"],
+            calls=meter.by_rpc(self.calls.running()),
+            started=stats["total_spawned"],
+            stopped=stats["total_stopped"],
+            users=self._pool.users,
+            ready=self._pool.ready and not self.draining,
+            shared=self._pool.shared,
+        )
 
     def on_call(self, call: Call) -> None:
         """Trace the call, and apply the limits: of calls at a time, of idleness, of demo users."""
@@ -266,15 +281,24 @@ class ProxyServer(FlightSqlServer[Caller]):
         identity = call.identity.identity
         if not identity.admin and identity.action != kind:
             raise PermissionDenied("this is for administrators: use a token with the claim 'admin'")
+        siblings = self._siblings()
+        if siblings and kind != control.POOL_STATUS:
+            self._pool.sweep()  # what they have started a moment ago belongs into the answer
+            for share in siblings:
+                self._pool.learn(share.users)
         match kind:
             case control.METRICS:
                 return metrics.expose(self._gauges)
             case control.POOL_STATUS:
-                return json.dumps(self._status(with_databases=body != b"")).encode()
+                return json.dumps(self._status(siblings, with_databases=body != b"")).encode()
         return json.dumps(self._administration.answer(kind, body)).encode()
 
-    def _status(self, *, with_databases: bool) -> dict[str, Any]:
-        counts = self._pool.counts()
+    def _status(self, siblings: Sequence[metrics.Share], *, with_databases: bool) -> dict[str, Any]:
+        counts, stats = self._pool.counts(), self._pool.stats()
+        for share in siblings:
+            counts["queued"] += share.queued
+            stats["total_spawned"] += share.started
+            stats["total_stopped"] += share.stopped
         problems = [problem.check for problem in self._pool.problems]
         available = self._pool.backend.reachable and not problems
         return {
@@ -288,7 +312,7 @@ class ProxyServer(FlightSqlServer[Caller]):
             },
             "databases": self._databases.status() if with_databases else [],
             "queue": {"starting": counts["states"]["starting"], "waiting": counts["queued"]},
-            **self._pool.stats(),
+            **stats,
             **counts,
         }
 

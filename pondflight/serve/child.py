@@ -101,12 +101,12 @@ class Child:
     def stop(self, seconds: float, *, by_signal: bool = True) -> None:
         """Ask it to end, by SIGTERM or by its lifeline; end the whole group by force after that."""
         if by_signal:
-            self._signal(signal.SIGTERM)
+            self.send(signal.SIGTERM)
         else:
             self._cut()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._popen.wait(seconds)
-        self._signal(signal.SIGKILL)
+        self.send(signal.SIGKILL)
         self._popen.wait()
         self._cut()
 
@@ -119,6 +119,7 @@ class Child:
         with contextlib.suppress(BrokenPipeError):
             self._lifeline.close()
 
-    def _signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to its group; one that has ended gets none."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)

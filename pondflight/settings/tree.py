@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
+from pondflight.settings.databases import FILE_TYPES
 from pondflight.settings.declaration import Refused, Section
 from pondflight.settings.sections.access import Auth, Security
 from pondflight.settings.sections.ai import AI
@@ -17,6 +18,8 @@ from pondflight.settings.sections.duckdb import DuckDB, Sessions
 from pondflight.settings.sections.kubernetes import Kubernetes
 from pondflight.settings.sections.server import Caddy, Console, Metrics, Server, Tracing
 from pondflight.settings.sections.workers import Containers, Workers
+
+_FILES = {kind.value for kind in FILE_TYPES}
 
 
 class Settings(Section):
@@ -35,6 +38,25 @@ class Settings(Section):
     tracing: Tracing = Tracing()
     ai: AI = AI()
     console: Console = Console()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _warm_where_that_opens_nothing(cls, data: object) -> Any:
+        """Without ``workers.warm``, fill in 0 where a warm worker costs more than its memory.
+
+        With database servers it would open the walls of all workers to all of them.
+        """
+        if not isinstance(data, dict) or not isinstance(data.get("workers", {}), dict):
+            return data
+        workers, duckdb = data.get("workers", {}), data.get("duckdb", {})
+        duckdb = duckdb if isinstance(duckdb, dict) else {}
+        entries = duckdb.get("attached_databases", [])
+        files = all(isinstance(one, dict) and one.get("type") in _FILES for one in entries)
+        memory = duckdb.get("storage") != "persistent"
+        process = workers.get("backend", "process") in {"process", "auto"}
+        if "warm" in workers or (process and memory and files):
+            return data
+        return {**data, "workers": {**workers, "warm": 0}}
 
     @model_validator(mode="after")
     def _storage_has_a_place(self) -> Self:

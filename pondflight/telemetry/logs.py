@@ -74,6 +74,7 @@ class Event(StrEnum):
     DATABASE_OBJECT_LEFT_OUT = "Table or view left out"
     OBJECT_DROPPED = "Stored object dropped: it calls what users may not"
     OBJECT_REFUSED = "Stored object refused: it calls what users may not"
+    PROXY_ENDED = "Proxy process ended unasked"
     CADDY_ENDED = "Caddy ended unasked"
     CADDY_MISSING = "Caddy not found"
 
@@ -157,6 +158,11 @@ def configure(level: str = "info") -> None:
     root.addHandler(_Handler())
     root.setLevel(threshold if threshold == logging.DEBUG else max(threshold, logging.WARNING))
     logging.captureWarnings(capture=True)
+
+
+def level() -> str:
+    """Return the level that was configured."""
+    return next((name for name, number in LEVELS.items() if number == _events.level), "info")
 
 
 _lock = threading.Lock()

@@ -2,13 +2,17 @@
 
 It has the truth about workers and statements; the HTTP process asks for it (``control.METRICS``)
 and adds its own. No label has a user's name or anything that a user can invent: what a label can
-be is listed here.
+be is listed here. Where several proxy processes serve one port, they count in files that they share
+(``PROMETHEUS_MULTIPROC_DIR``), so that the counts of one that has crashed are not lost.
 """
 
 from __future__ import annotations
 
+import operator
+import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from prometheus_client import (
@@ -19,7 +23,8 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from pondflight import __version__
@@ -88,7 +93,6 @@ RATE_LIMITED: Final = Counter(
 AUTH_FAILURES: Final = Counter(
     "pondflight_auth_failures", "Flight calls without a valid token.", registry=REGISTRY
 )
-ProcessCollector(namespace="pondflight_proxy", registry=REGISTRY)
 
 for _outcome in ("ok", "error", "cancelled"):
     for _kind in ("query", "update", "ingest", "catalog"):
@@ -103,20 +107,43 @@ def worker_start(outcome: str, seconds: float, reason: str = "") -> None:
     WORKER_START_SECONDS.labels(outcome).observe(seconds)
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one proxy process can say of itself alone.
+
+    ``queued``   users who wait there for a worker
+    ``calls``    running Flight calls by RPC
+    ``started``, ``stopped``  workers, since it began
+    ``users``    worker's key: ``sub`` of its user, of those who have called there
+    ``ready``    whether it can start workers
+    ``shared``   whether proxies of other hosts or services use its workers too
+    """
+
+    pid: int = field(default_factory=os.getpid)
+    queued: int = 0
+    calls: Mapping[str, int] = field(default_factory=dict)
+    started: int = 0
+    stopped: int = 0
+    users: Mapping[str, str] = field(default_factory=dict)
+    ready: bool = True
+    shared: bool = False
+
+
 class Gauges(Collector):
     """Values that are looked up when they are asked for: workers by state, calls by RPC.
 
-    ``workers`` is ``Pool.counts``.
+    ``workers`` is ``Pool.counts``; ``shares`` are those of all proxy processes that listen here.
     """
 
     def __init__(
-        self, workers: Callable[[], Mapping[str, Any]], calls: Callable[[], Mapping[str, int]]
+        self, workers: Callable[[], Mapping[str, Any]], shares: Callable[[], Sequence[Share]]
     ) -> None:
         self._workers = workers
-        self._calls = calls
+        self._shares = shares
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """Yield the current gauges. Prometheus's client calls this for each scrape."""
+        shares = self._shares()
         workers = GaugeMetricFamily("pondflight_workers", "Workers, by state.", labels=["state"])
         counts = self._workers()
         for state, number in counts["states"].items():
@@ -125,15 +152,52 @@ class Gauges(Collector):
         yield GaugeMetricFamily(
             "pondflight_workers_warm", "Warm workers that nobody has claimed.", counts["warm"]
         )
-        yield GaugeMetricFamily("pondflight_queue", "Users waiting for a worker.", counts["queued"])
+        queued = sum(share.queued for share in shares)
+        yield GaugeMetricFamily("pondflight_queue", "Users waiting for a worker.", queued)
         calls = GaugeMetricFamily("pondflight_calls", "Running Flight calls.", labels=["rpc"])
-        for rpc, number in self._calls().items():
-            calls.add_metric([rpc], number)
+        for rpc in sorted({rpc for share in shares for rpc in share.calls}):
+            calls.add_metric([rpc], sum(share.calls.get(rpc, 0) for share in shares))
         yield calls
+        yield from _processes([share.pid for share in shares])
+
+
+def _processes(pids: Sequence[int]) -> Iterator[Metric]:
+    """Processor time, memory and descriptors of processes: their sums, and the first start."""
+    each = [_process(pid) for pid in pids]
+    for first, *others in zip(*each, strict=False):  # one that has just ended has none
+        for other in others:
+            first.samples = [
+                ours._replace(value=_together(ours.name)(ours.value, its.value))
+                for ours, its in zip(first.samples, other.samples, strict=True)
+            ]
+        yield first
+
+
+def _process(pid: int) -> Iterable[Metric]:
+    return ProcessCollector("pondflight_proxy", pid=lambda: pid, registry=None).collect()
+
+
+def _together(name: str) -> Callable[[float, float], float]:
+    return min if name.endswith("start_time_seconds") else operator.add
 
 
 def expose(gauges: Gauges) -> bytes:
     """Return all metrics in Prometheus's text format."""
     live = CollectorRegistry()
     live.register(gauges)
-    return generate_latest(REGISTRY) + generate_latest(live)
+    return generate_latest(_Counted() if SHARED in os.environ else REGISTRY) + generate_latest(live)
+
+
+SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""Variable with the folder of the files; it has to be set before this module is imported."""
+
+
+class _Counted(CollectorRegistry):
+    """``REGISTRY`` with the counts of all processes in place of those of this one."""
+
+    def collect(self) -> Iterator[Metric]:
+        shared = {m.name: m for m in MultiProcessCollector(None).collect()}  # type: ignore[no-untyped-call]
+        for own in REGISTRY.collect():
+            found = shared.get(own.name, own)
+            found.documentation = own.documentation
+            yield found

@@ -39,7 +39,9 @@ def create_app(configuration: Configuration) -> Exchanges:
     if configuration.collector:
         tracing.configure(configuration.collector, "pondflight-http")
     tokens = configuration.tokens()
-    upstream = Upstream(configuration.proxy, tokens, configuration.certificate())
+    upstream = Upstream(
+        configuration.proxy, tokens, configuration.certificate(), configuration.connections
+    )
     models = ai.models_of(configuration)
     operators = console.Operators(tokens, configuration.secret)
     middleware = [Watch(), Traces(), Secure(), *access.middleware(configuration)]

@@ -20,6 +20,9 @@ from pondflight.tls import Certificate, load
 if TYPE_CHECKING:
     from pondflight.settings import AI, Settings
 
+_EACH = 4
+"""Connections for each proxy process, since chance decides which of them takes one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
@@ -27,6 +30,7 @@ class Configuration:
 
     ``bind``             address and port to listen on
     ``proxy``            Flight URI of the proxy
+    ``connections``      to the proxy: more than one where it is several processes
     ``secret``           signs and verifies HS256
     ``jwks_url`` … ``user_claim``  as the settings have them under ``auth``
     ``allowed_hosts``, ``trusted_proxies``, ``cors_origins``  as under ``server``
@@ -68,6 +72,7 @@ class Configuration:
     statement_text: str = "masked"
     cert: str = ""
     key: str = ""
+    connections: int = 1
 
     @classmethod
     def of(cls, settings: Settings, secret: str) -> Configuration:
@@ -102,6 +107,7 @@ class Configuration:
             statement_text=settings.console.statement_text,
             cert=str(server.tls.cert or ""),
             key=str(server.tls.key or ""),
+            connections=1 if server.processes == 1 else _EACH * server.processes,
         )
 
     @property

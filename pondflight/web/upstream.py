@@ -7,6 +7,7 @@ question.
 
 from __future__ import annotations
 
+import itertools
 import json
 import secrets
 import threading
@@ -29,6 +30,8 @@ T = TypeVar("T")
 
 COUNT_SCHEMA = pa.schema([pa.field("Count", pa.int64())])
 
+_APART = [("grpc.use_local_subchannel_pool", 1)]
+"""Without this channels of the same kind share one connection."""
 _SUBJECT = "pondflight-web"
 _CONTROL_SECONDS = 2.0
 _ADMIN_SECONDS = 20.0
@@ -37,17 +40,19 @@ _CANCEL_TRIES = 50
 
 
 class Upstream:
-    """Connections to the proxy, shared by all threads."""
+    """A number of connections to the proxy, shared by all threads; statements take turns."""
 
     def __init__(
-        self, location: str, tokens: Tokens, certificate: Certificate | None = None
+        self, location: str, tokens: Tokens, certificate: Certificate | None = None, number: int = 1
     ) -> None:
         options = {}
         if certificate is not None:
             # The proxy's own certificate is all that is trusted, whoever has signed it.
             options["tls_root_certs"] = certificate.chain
             options["override_hostname"] = certificate.name.encode()
-        self._client = open_client(location, tls=options)
+        clients = [open_client(location, channel=_APART, tls=options) for _ in range(number)]
+        self._client = clients[0]
+        self._clients = itertools.cycle(clients)
         self._tokens = tokens
         self._cancels = ThreadPoolExecutor(4, thread_name_prefix="cancel")
 
@@ -77,7 +82,7 @@ class Upstream:
         it if it is a query, and else refuses it (``control.QUERY_HEADER``).
         """
         headers = {**trace, **({control.QUERY_HEADER: "1"} if query_only else {})}
-        return Statement(self._client, self._cancels, token, session, headers)
+        return Statement(next(self._clients), self._cancels, token, session, headers)
 
     def close_session(self, token: str, session: str) -> None:
         """End a session of the user whom ``token`` names."""

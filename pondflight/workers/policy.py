@@ -48,6 +48,7 @@ class PoolSettings:
     ``queue_size``     users who may wait when all ``max_workers`` are busy
     ``warm``           workers kept started for users who come
     ``keep_workers``   whether they go on when the proxy ends, if the backend can do that
+    ``siblings``       other proxy processes that serve the same port
     """
 
     instance: str
@@ -69,3 +70,4 @@ class PoolSettings:
     concurrent_starts: int = 6
     warm: int = 0
     keep_workers: bool = True
+    siblings: int = 0

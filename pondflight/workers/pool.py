@@ -8,7 +8,7 @@ in the modules beside this one; docs/workers.md tells how they fit together.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -193,10 +193,23 @@ class Pool:
 
     @property
     def shared(self) -> bool:
-        """Whether another proxy uses the workers too, according to their last status."""
+        """Whether a proxy elsewhere uses the workers too, according to their last status."""
         return self.backend.outlives_proxy and any(
-            worker.status.other_proxies for worker in self._roster.usable()
+            worker.status.other_proxies > self.settings.siblings for worker in self._roster.usable()
         )
+
+    @property
+    def users(self) -> dict[str, str]:
+        """The users who have called here: their ``sub`` by their worker's key."""
+        with self._roster.changed:
+            found = self._roster.users.items()
+            return {key: worker.subject for key, worker in found if worker.subject}
+
+    def learn(self, users: Mapping[str, str]) -> None:
+        """Take over who the users are whose workers others have started."""
+        with self._roster.changed:
+            for key, worker in self._roster.users.items():
+                worker.subject = worker.subject or users.get(key, "")
 
     @property
     def problems(self) -> tuple[Problem, ...]:

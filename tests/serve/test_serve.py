@@ -12,6 +12,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pyarrow import flight
 
+from pondflight.auth.tokens import Tokens
 from pondflight.errors import ConfigError
 from pondflight.serve.health import HealthServer
 from pondflight.serve.run import _listening
@@ -28,6 +30,7 @@ from tests.ports import free_ports
 from tests.waiting import wait_until
 
 SQL = "SELECT count(*) AS ponds FROM sample.ponds"
+SECRET = "aT3kYq8vNc5xWm2zRb9dJh6sLf4gPe7u"
 PORTS = ("PORT", "GRPC_PORT", "HEALTH_PORT")
 
 
@@ -58,7 +61,12 @@ class Served:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "pondflight", "serve", *arguments],
                 env=clean
-                | {"HOST": "127.0.0.1", "CADDY_PORT": "0", "TMPDIR": str(folder)}
+                | {
+                    "HOST": "127.0.0.1",
+                    "CADDY_PORT": "0",
+                    "TMPDIR": str(folder),
+                    "WORKER_WARM": "0",
+                }
                 | self.ports
                 | environ,
                 stdout=out,
@@ -117,6 +125,14 @@ def fixture_serve(tmp_path: Path) -> Iterator[Serve]:
     for served in started:
         if served.process.poll() is None:
             served.stop(signal.SIGKILL)
+
+
+def test_a_first_user_finds_a_warm_worker(serve: Serve) -> None:
+    served = serve("--no-caddy", WORKER_WARM="", JWT_SECRET=SECRET)
+    served.wait_ready()
+    wait_until(lambda: 'msg="Container warmed"' in served.log(), 30)
+    assert served.post("/query", "SELECT 1 AS n", Tokens(SECRET).mint("ann", timedelta(hours=1)))
+    assert 'msg="Container claimed" user_id=ann' in served.log()
 
 
 @pytest.mark.parametrize("host", ["::1", "::"])

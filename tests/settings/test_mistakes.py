@@ -91,8 +91,8 @@ WRONG_VALUES = {
     " max_connections, not"
     " nothing (from FILE)",
     "server: [1]": "server must be a mapping with the keys host, port, grpc_port, health_port,"
-    " drain_timeout, stream_idle_timeout, max_calls, max_calls_per_user, tls, allowed_hosts,"
-    " trusted_proxies, cors_origins, not a list (from FILE)",
+    " processes, drain_timeout, stream_idle_timeout, max_calls, max_calls_per_user, tls,"
+    " allowed_hosts, trusted_proxies, cors_origins, not a list (from FILE)",
     "security: {rate_limit: fast}": "security.rate_limit must be a mapping with the keys"
     " requests_per_minute, burst_size, storage, not a string (from FILE)",
     "- a": "the file must be a mapping with the keys server, caddy, workers, containers,"

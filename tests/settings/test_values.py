@@ -23,6 +23,7 @@ DEFAULTS = {
     "server.port": 8080,
     "server.grpc_port": 8081,
     "server.health_port": 8082,
+    "server.processes": 1,
     "server.drain_timeout": timedelta(seconds=30),
     "server.stream_idle_timeout": timedelta(minutes=10),
     "server.max_calls": 2000,
@@ -35,7 +36,7 @@ DEFAULTS = {
     "caddy.host": "localhost",
     "caddy.port": 8443,
     "workers.backend": "process",
-    "workers.warm": 0,
+    "workers.warm": 1,
     "workers.start_timeout": timedelta(seconds=30),
     "workers.queue_size": 100,
     "workers.queue_timeout": timedelta(seconds=30),
@@ -127,6 +128,7 @@ ENVIRONMENT = {
     "PORT": ("server.port", "9000", 9000),
     "GRPC_PORT": ("server.grpc_port", "9001", 9001),
     "HEALTH_PORT": ("server.health_port", "0", 0),
+    "SERVER_PROCESSES": ("server.processes", "4", 4),
     "HOST": ("server.host", "127.0.0.1", "127.0.0.1"),
     "TLS_CERT": ("server.tls.cert", "/etc/tls/a.pem", Path("/etc/tls/a.pem")),
     "TLS_KEY": ("server.tls.key", "a.key", Path("a.key")),
@@ -276,3 +278,22 @@ def test_settings_can_be_made_in_code() -> None:
     assert settings.server.drain_timeout == timedelta(seconds=1)
     with pytest.raises(ValidationError):
         RateLimit(burst_size=0)
+
+
+ATTACHED = "duckdb: {{attached_databases: [{{alias: a, type: {}, connection_string: '{}'}}]}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "warm"),
+    [
+        ("", 1),
+        ("workers: {warm: 0}", 0),
+        ("workers: {warm: 3}", 3),
+        ("workers: {backend: docker}", 0),
+        ("duckdb: {storage: persistent, storage_directory: /data}", 0),
+        (ATTACHED.format("sqlite", "/a.db"), 1),
+        (ATTACHED.format("mysql", "mysql://u@h/d"), 0),
+    ],
+)
+def test_one_subprocess_is_warm_where_that_opens_nothing(read: Load, text: str, warm: int) -> None:
+    assert read(text, {}).workers.warm == warm

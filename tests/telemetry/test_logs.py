@@ -162,6 +162,11 @@ LINES: dict[Event, tuple[str, dict[str, object], str]] = {
         {"database": "a", "name": "q"},
         'level=warn msg="Stored object refused: it calls what users may not" database=a name=q',
     ),
+    Event.PROXY_ENDED: (
+        "error",
+        {"process": 2, "exit_code": -9},
+        'level=error msg="Proxy process ended unasked" process=2 exit_code=-9',
+    ),
     Event.HTTP_ENDED: (
         "error",
         {"code": 1},

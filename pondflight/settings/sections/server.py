@@ -40,6 +40,11 @@ class Server(Section):
     health_port: Annotated[Port, Env("HEALTH_PORT")] = Field(
         default=8082, description="Port of the gRPC health service."
     )
+    processes: Annotated[Count, Env("SERVER_PROCESSES")] = Field(
+        default=1,
+        description="Proxy processes that listen on grpc_port together, each of which can keep "
+        "about one core busy. More than one needs Linux.",
+    )
     drain_timeout: Patience = Field(
         default=timedelta(seconds=30),
         description="How long a shutdown waits for running statements.",

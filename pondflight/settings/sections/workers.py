@@ -45,9 +45,11 @@ class Workers(Section):
         "chosen, and why.",
     )
     warm: Annotated[CountOrNone, Env("WORKER_WARM")] = Field(
-        default=0,
+        default=1,
         description="Workers to keep started for new users, so that a user's first statement is "
-        "as fast as the next ones. They count towards containers.max_per_host.",
+        "as fast as the next ones. They count towards containers.max_per_host. If it is not set, "
+        "it is 0 with docker and kubernetes, where duckdb.storage is persistent, and where "
+        "database servers are attached.",
     )
     start_timeout: Duration = Field(
         default=timedelta(seconds=30),

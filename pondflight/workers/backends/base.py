@@ -6,7 +6,7 @@ Nothing outside this package knows a process from a container. One suite of test
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -63,10 +63,10 @@ class StartFailed(BackendError):
     ``advice`` is what may be told to the user, beyond that it failed.
     """
 
-    def __init__(self, reason: str, log: list[str], *, advice: str = "") -> None:
+    def __init__(self, reason: str, log: Sequence[str] = (), *, advice: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
-        self.log = log
+        self.log = list(log)
         self.advice = advice
 
 
