@@ -147,11 +147,11 @@ class Roster:
 
     def _submit(self, worker: Worker, *, again: bool = False) -> None:
         try:
-            self._stops.submit(self._end, worker, again)
+            self._stops.submit(self._end, worker, again=again)
         except RuntimeError:  # shut down: the next proxy finds it
             worker.stop_failed = True
 
-    def _end(self, worker: Worker, again: bool) -> None:
+    def _end(self, worker: Worker, *, again: bool) -> None:
         assert worker.ended is not None
         reason, end = worker.ended
         # What hung or had crashed may run again by now, and another proxy may have adopted it.
