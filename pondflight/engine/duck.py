@@ -89,6 +89,8 @@ def _configuration(
         "memory_limit": f"{duckdb_memory(memory_limit)}B",
         "threads": str(threads),
         "temp_directory": str(scratch / "spill"),
+        # Where none are: ``duckdb_extensions()`` looks there, as it may not into a home directory.
+        "extension_directory": str(scratch / "spill" / "extensions"),
         # Python variables of ours are not tables of the user's.
         "python_enable_replacements": "false",
         "autoinstall_known_extensions": "false",

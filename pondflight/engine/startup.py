@@ -21,6 +21,7 @@ from pondflight.engine.execution.sessions import SessionLimits, Sessions
 from pondflight.engine.guards import sandbox
 from pondflight.engine.guards.bound import Bound
 from pondflight.engine.guards.functions import BuiltIn, calls
+from pondflight.engine.guards.paths import Paths
 from pondflight.engine.guards.sandbox import Sandbox
 from pondflight.engine.guards.stored import Kept
 from pondflight.engine.sql.lexer import plain, tokenize
@@ -77,7 +78,10 @@ def start_up(
             functions=refused,
             stored=kept.refused,
             # What the administrator's own views and macros call is theirs to decide.
-            bound=Bound(refused - calls(plain(initial), refused)),
+            bound=Bound(
+                refused - calls(plain(initial), refused),
+                Paths(database, [spec.alias for spec in specs if spec.type == "sqlite"]),
+            ),
             **jail,
         )
 

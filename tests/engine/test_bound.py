@@ -158,6 +158,14 @@ def test_a_text_is_looked_at_again_when_a_name_in_it_has_got_another_meaning(
         "SUMMARIZE FROM duckdb_databases()",
         "PREPARE p AS FROM duckdb_databases(); EXECUTE p",
         "SELECT path FROM duckdb_databases(/* */)",
+        "FROM duckdb_settings()",
+        "SELECT md5(value), value FROM main.duckdb_settings() WHERE name LIKE '%_directory'",
+        "CREATE VIEW v AS FROM duckdb_settings(); FROM v",
+        "PIVOT duckdb_settings() ON scope USING first(value)",
+        "FROM duckdb_extensions()",
+        "PRAGMA extension_versions",
+        "FROM duckdb_temporary_files()",
+        "FROM duckdb_secrets()",
     ],
 )
 def test_nobody_sees_where_files_are(client: Client, tmp_path: Path, sql: str) -> None:
@@ -176,11 +184,61 @@ def test_nobody_sees_where_files_are(client: Client, tmp_path: Path, sql: str) -
         "PIVOT pragma_database_list ON file USING count(*)",
         "CALL duckdb_databases()",
         "SELECT md5(file) AS name FROM (FROM pragma_database_list)",
+        "FROM pg_settings",
+        "SELECT md5(setting) FROM pg_catalog.pg_settings",
+        "SELECT name FROM pg_settings WHERE setting LIKE '/%'",
+        "CREATE VIEW v AS FROM system.pg_catalog.pg_settings",
+        "PIVOT pg_settings ON setting USING count(*)",
+        "CALL duckdb_settings()",
+        "CALL duckdb_extensions()",
+        "FROM duckdb_logs()",
     ],
 )
 def test_what_would_show_where_files_are_is_refused(client: Client, sql: str) -> None:
     with pytest.raises(Refused, match=f"{NOT_AVAILABLE}|syntax error"):
         run_all(client, sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT current_setting('{name}')",
+        "SELECT system.main.CURRENT_SETTING ( '{upper}' )",
+        "SELECT \"current_setting\"('temp_' || 'directory')",
+        "CREATE MACRO m(x) AS current_setting(x)",
+        "PREPARE p AS SELECT current_setting(?)",
+        "SELECT current_setting($${name}$$)",
+        "SELECT current_setting(E'{name}')",
+        "SELECT current_setting(/* */'{name}')",
+    ],
+)
+@pytest.mark.parametrize("name", ["temp_directory", "allowed_paths", "secret_directory"])
+def test_a_setting_that_may_be_a_path_is_not_shown(client: Client, sql: str, name: str) -> None:
+    with pytest.raises(Refused, match=r"is not shown here|a plain string here"):
+        client.rows(sql.format(name=name, upper=name.upper()))
+
+
+def test_no_setting_that_is_shown_is_a_path(client: Client) -> None:
+    shown = client.rows("SELECT name, value FROM duckdb_settings()")
+    assert ("TimeZone", "UTC") in shown
+    assert ("threads", "2") in shown
+    assert [row for row in shown if str(row[1]).startswith(("/", "[/"))] == []
+    assert client.rows("SELECT current_setting('TimeZone'), current_setting('threads')") == [
+        ("UTC", 2)
+    ]
+
+
+def test_extensions_are_listed(client: Client) -> None:
+    sql = "SELECT extension_name FROM duckdb_extensions() WHERE loaded"
+    assert {("json",), ("icu",)} <= set(client.rows(sql))
+
+
+def test_the_settings_of_a_server_are_not_duckdbs(client: Client) -> None:
+    """Of PostgreSQL's ``pg_settings`` a view may be made: DuckDB's own is in no other catalog."""
+    client.info("ATTACH ':memory:' AS pg; CREATE SCHEMA pg.pg_cat")
+    client.info("CREATE TABLE pg.pg_cat.pg_settings AS SELECT '/' AS setting")
+    client.info("CREATE VIEW v AS SELECT setting FROM pg.pg_cat.pg_settings")
+    assert client.rows("FROM v") == client.rows("FROM pg.pg_cat.pg_settings") == [("/",)]
 
 
 def test_everything_else_of_databases_is_free(client: Client) -> None:

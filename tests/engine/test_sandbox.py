@@ -138,7 +138,12 @@ def test_there_is_no_way_out(prison: Prison, sql: str) -> None:
     assert jail.rows("SELECT * FROM shop.goods") == [(1,)]
     assert jail.rows("SELECT * FROM arch.goods") == [(1,)]
     assert jail.rows("SELECT count(*) FROM t") == [(0,)]
-    assert jail.rows("SELECT current_setting('threads')") == [(2,)]
+    assert jail.rows("SELECT system.main.current_setting('threads')") == [(2,)]
+
+
+def test_databases_are_of_the_type_that_is_configured(jail: Client) -> None:
+    named = jail.rows("SELECT database_name, type FROM duckdb_databases() WHERE NOT internal")
+    assert {("shop", "sqlite"), ("arch", "duckdb")} <= set(named)
 
 
 @pytest.mark.parametrize("sql", lines(FREE))

@@ -23,7 +23,6 @@ from pondflight.engine.execution.handles import Handle
 from pondflight.engine.execution.results import Result
 from pondflight.engine.execution.sessions import Sessions
 from pondflight.engine.execution.tickets import Tickets
-from pondflight.engine.guards import paths
 from pondflight.engine.guards.callers import Call
 from pondflight.engine.guards.journal import Journal
 from pondflight.engine.guards.sandbox import Sandbox
@@ -127,7 +126,7 @@ class Statements:
         told, text = text, plain(text)
         if sandbox is not None:
             sandbox.check_text(text)
-            text = paths.without(text)
+            text = sandbox.bound.paths.without(text)
         self._databases.before(text)
         with self._database.cursor() as parser:
             statements = parse(parser, text)

@@ -23,8 +23,8 @@ import duckdb
 from pondflight.engine.databases.queryplan import PLANNED, Node, nodes
 from pondflight.engine.duck import sql_errors
 from pondflight.engine.execution.cursors import Cursor
-from pondflight.engine.guards import paths
 from pondflight.engine.guards.functions import SCANS
+from pondflight.engine.guards.paths import SHOWING, Paths
 from pondflight.engine.sql.statement import Statement
 from pondflight.engine.types.parameters import Values
 from pondflight.errors import PermissionDenied
@@ -54,7 +54,8 @@ class Bound:
     ``refused``: the functions, in lower case, that no plan may have in it.
     """
 
-    def __init__(self, refused: frozenset[str]) -> None:
+    def __init__(self, refused: frozenset[str], paths: Paths) -> None:
+        self.paths = paths
         self.by_value = False
         """Whether the value of a parameter may be the name of a table, in ``query_table``."""
         self._refused = refused - SCANS - _OURS
@@ -118,9 +119,9 @@ class Bound:
         for name in sorted(called & self._refused):
             raise PermissionDenied(f"Permission Error: the function {name}() is not available here")
         if several or statement.effect == "CREATE":  # of which EXPLAIN does not show all
-            paths.check_text(text)
-        if not called.isdisjoint(paths.SHOWING):
-            paths.check(connection, text)
+            self.paths.check_text(text)
+        if not called.isdisjoint(SHOWING):
+            self.paths.check(connection, text)
 
 
 def _plan(connection: duckdb.DuckDBPyConnection, text: str, values: Values) -> Sequence[Node]:

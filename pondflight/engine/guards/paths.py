@@ -1,74 +1,184 @@
 """Where the administrator keeps files is nothing that users may see.
 
-DuckDB tells it in a column of ``duckdb_databases()``. A call of that function is written anew, so
-that the column is NULL; and a statement that reads the column all the same, by whatever name, shows
-that in its plan, and is refused.
+DuckDB tells it in columns of some of its functions, and in settings. A call of such a function is
+written anew, without them; and a statement that reads them all the same, by whatever name, shows
+that in its plan, and is refused. ``current_setting()`` leaves nothing in a plan: it takes a plain
+string here.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import duckdb
 
-from pondflight.engine.sql.lexer import Token, name_of, names, tokenize
+from pondflight.engine.duck import literal
+from pondflight.engine.guards.functions import is_call
+from pondflight.engine.sql.lexer import Token, name_of, tokenize
 from pondflight.errors import PermissionDenied
 
-_FUNCTION = "duckdb_databases"
-_COLUMN = "path"
-_MADE = f"(SELECT * REPLACE (NULL::VARCHAR AS {_COLUMN}) FROM system.main.{_FUNCTION}())"
+SHOWN = (
+    *("TimeZone", "Calendar", "schema", "search_path", "access_mode", "custom_user_agent"),
+    *("default_collation", "default_null_order", "null_order", "default_order", "duckdb_api"),
+    *("memory_limit", "max_memory", "max_temp_directory_size", "streaming_buffer_size"),
+    *("explain_output", "enable_profiling", "lambda_syntax", "arrow_output_version"),
+    *("disabled_optimizers", "storage_compatibility_version", "checkpoint_threshold"),
+    *("wal_autocheckpoint", "user", "username"),
+)
+"""Settings of text that users may see. All others that are not text may be seen as well."""
 
-SHOWING = frozenset({_FUNCTION, "database_list", "pragma_database_list"})
-"""Names of DuckDB's own behind which the column is."""
+_MAY_BE_SEEN = f"input_type NOT LIKE 'VARCHAR%' OR name IN ({', '.join(map(literal, SHOWN))})"
+_SETTINGS = "duckdb_settings"
+_COLUMNS = {
+    "duckdb_databases": "path",
+    "duckdb_extensions": "install_path",
+    "duckdb_temporary_files": "path",
+    _SETTINGS: "value",
+}
+"""By the functions of DuckDB's own that have them, the columns that may not be read."""
 
+_INSTEAD = {
+    "database_list": "duckdb_databases",
+    "pragma_database_list": "duckdb_databases",
+    "pg_settings": _SETTINGS,
+}
+"""By the pragmas and views that call these functions, what is to be used in their place."""
+
+SHOWING = frozenset({*_COLUMNS, *_INSTEAD})
+_CURRENT = "current_setting"
+_PLAIN_STRING = re.compile(r"'(\w+)'")
 _PLACES: tuple[list[str], ...] = (["system", ".", "main", "."], ["main", "."], [])
 _SERIALIZE = "SELECT system.main.json_serialize_plan(?, optimize := false)"
+_OF_ONE_TEXT = frozenset({"query_location", "table_index"})
 
 
-def without(text: str) -> str:
-    """The SQL ``text`` with NULL for the column where it calls the function by its name."""
-    if _FUNCTION not in text.lower():
-        return text
-    data = text.encode()
-    tokens = list(tokenize(text))
-    pieces: list[bytes] = []
-    done = 0
-    for index, token in enumerate(tokens):
-        if name_of(token) != _FUNCTION or not _is_empty_call(tokens[index + 1 :]):
-            continue
-        before = [name_of(one) for one in tokens[max(index - 4, 0) : index]]
-        place = next(words for words in _PLACES if not words or before[-len(words) :] == words)
-        start = tokens[index - len(place)].start
-        pieces += [data[done:start], _MADE.encode()]
-        done = next(one.end for one in tokens[index:] if ")" in one.text)
-    return b"".join([*pieces, data[done:]]).decode()
+class Paths:
+    """What the users of one worker see in place of paths.
+
+    ``sqlite``: names of attached SQLite databases, whose catalogs of views DuckDB takes for its
+    own.
+    """
+
+    def __init__(self, database: duckdb.DuckDBPyConnection, sqlite: Iterable[str]) -> None:
+        made = {
+            name: f"(SELECT * REPLACE (NULL::VARCHAR AS {column}) FROM system.main.{name}())"
+            for name, column in _COLUMNS.items()
+        }
+        made[_SETTINGS] = f"(SELECT * FROM system.main.{_SETTINGS}() WHERE {_MAY_BE_SEEN})"
+        if names := ", ".join(map(literal, sqlite)):
+            kind = f"CASE WHEN database_name IN ({names}) THEN 'sqlite' ELSE type END AS type"
+            made["duckdb_databases"] = made["duckdb_databases"].replace(
+                " AS path", f" AS path, {kind}"
+            )
+        self._made = made
+        query = f"SELECT name FROM system.main.{_SETTINGS}() WHERE {_MAY_BE_SEEN}"
+        self._settings = {name.lower() for (name,) in database.execute(query).fetchall()}
+        self._filter = _bare(next(_filters(_plan(database, f"FROM {made[_SETTINGS]}"))))
+
+    def without(self, text: str) -> str:
+        """The SQL ``text`` with what users may see where it calls one of the functions by its name.
+
+        Raises ``PermissionDenied`` where it asks ``current_setting()`` for what they may not, or
+        for what cannot be seen from the text.
+        """
+        lowered = text.lower()
+        if not any(name in lowered for name in (*_COLUMNS, _CURRENT)):
+            return text
+        data = text.encode()
+        tokens = list(tokenize(text))
+        pieces: list[bytes] = []
+        done = 0
+        for index, token in enumerate(tokens):
+            name = name_of(token)
+            if name == _CURRENT and is_call(tokens, index):
+                self._check_setting(tokens[index + 1 : index + 4])
+            if name not in _COLUMNS or not _is_empty_call(tokens[index + 1 :]):
+                continue
+            before = [name_of(one) for one in tokens[max(index - 4, 0) : index]]
+            place = next(words for words in _PLACES if not words or before[-len(words) :] == words)
+            start = tokens[index - len(place)].start
+            pieces += [data[done:start], self._made[name].encode()]
+            done = next(one.end for one in tokens[index:] if ")" in one.text)
+        return b"".join([*pieces, data[done:]]).decode()
+
+    def check(self, connection: duckdb.DuckDBPyConnection, text: str) -> None:
+        """Raise ``PermissionDenied`` if a query reads a path, or if that cannot be seen."""
+        plan = _plan(connection, text)
+        if plan["error"]:
+            self.check_text(text)
+            return
+        pending: list[Any] = [plan]
+        while pending:
+            item = pending.pop()
+            if isinstance(item, list):
+                pending.extend(item)
+            elif isinstance(item, dict):
+                name = item.get("name")
+                if name in _COLUMNS and "column_indexes" in item:
+                    read = {item["names"][column["index"]] for column in item["column_indexes"]}
+                    if _COLUMNS[name] in read:
+                        raise _refusal(name)
+                if not _is_filter(item) or _bare(item) != self._filter:
+                    pending.extend(item.values())
+
+    def check_text(self, text: str) -> None:
+        """Raise ``PermissionDenied`` if ``text``, which is ``without``, names what shows a path."""
+        for made in self._made.values():
+            text = text.replace(made, " ")
+        tokens = list(tokenize(text))
+        for index, token in enumerate(tokens):
+            name = name_of(token)
+            if name in SHOWING and not _is_elsewhere(tokens, index):
+                raise _refusal(name)
+
+    def _check_setting(self, tokens: list[Token]) -> None:
+        opening, argument, closing = [*(token.text for token in tokens), "", ""][:3]
+        found = _PLAIN_STRING.fullmatch(argument)
+        if opening != "(" or found is None or not closing.startswith(")"):
+            raise PermissionDenied(
+                f"Permission Error: {_CURRENT}() takes the name of a setting as a plain string here"
+            )
+        if found[1] not in self._settings:
+            raise PermissionDenied(
+                f"Permission Error: the setting {found[1]} is not shown here: "
+                f"see FROM {_SETTINGS}()"
+            )
 
 
-def check(connection: duckdb.DuckDBPyConnection, text: str) -> None:
-    """Raise ``PermissionDenied`` if a query reads the column, or if that cannot be seen."""
+def _plan(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
     row = connection.execute(_SERIALIZE, [text]).fetchone()
-    plan = json.loads(row[0]) if row else {"error": True}
-    if plan["error"]:
-        check_text(text)
-        return
-    pending: list[Any] = [plan]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, list):
-            pending.extend(item)
-        elif isinstance(item, dict):
-            if item.get("name") == _FUNCTION and "column_indexes" in item:
-                read = {item["names"][column["index"]] for column in item["column_indexes"]}
-                if _COLUMN in read:
-                    raise _refusal(_FUNCTION)
-            pending.extend(item.values())
+    return json.loads(row[0]) if row else {"error": True}
 
 
-def check_text(text: str) -> None:
-    """Raise ``PermissionDenied`` if ``text``, which is ``without``, names what shows it."""
-    for name in sorted(SHOWING & names(text.replace(_MADE, " "))):
-        raise _refusal(name)
+def _is_filter(item: dict[str, Any]) -> bool:
+    return item.get("type") == "LOGICAL_FILTER"
+
+
+def _filters(item: Any) -> Iterator[dict[str, Any]]:
+    """The filters of a plan."""
+    if isinstance(item, dict):
+        if _is_filter(item):
+            yield item
+        item = list(item.values())
+    if isinstance(item, list):
+        for one in item:
+            yield from _filters(one)
+
+
+def _bare(item: Any) -> Any:
+    """A part of a plan, apart from what tells where in its text it stands."""
+    if isinstance(item, dict):
+        return {key: _bare(value) for key, value in item.items() if key not in _OF_ONE_TEXT}
+    return [_bare(one) for one in item] if isinstance(item, list) else item
+
+
+def _is_elsewhere(tokens: list[Token], index: int) -> bool:
+    """Whether a name has that of a catalog before it, which is not DuckDB's own."""
+    words = [name_of(token) for token in tokens[max(index - 4, 0) : index]]
+    return words[1::2] == [".", "."] and words[0] != "system"
 
 
 def _is_empty_call(tokens: list[Token]) -> bool:
@@ -79,5 +189,5 @@ def _is_empty_call(tokens: list[Token]) -> bool:
 def _refusal(name: str) -> PermissionDenied:
     return PermissionDenied(
         f"Permission Error: {name} would show where files are, which is not available here: "
-        f"select FROM {_FUNCTION}()"
+        f"select FROM {_INSTEAD.get(name, name)}(), by that name"
     )
