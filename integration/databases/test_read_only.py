@@ -1,4 +1,4 @@
-"""Read-only PostgreSQL databases: their transactions at the server are READ ONLY."""
+"""PostgreSQL's transactions are READ ONLY: of read-only databases, and of calls that only query."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from pyarrow import flight
 
 from integration.conftest import Deploy
 from integration.databases.support import NO_LIMITS
 from integration.deployment import Deployment
 from integration.servers import Postgres
+from pondflight import control
 
 _BEGIN = re.compile(r"statement: (BEGIN\b.*)")
 _READ_ONLY = re.compile(r"\bREAD ONLY\b")
@@ -63,3 +65,39 @@ def test_with_read_only_false_it_writes(deploy: Deploy, postgres: Postgres, coun
     rows = count(postgres)
     assert read(deployment_of(deploy, counter, read_only=False)) == [(1,)]
     assert count(postgres) == rows + 1
+
+
+def test_a_call_that_only_queries_is_read_only_at_a_server_that_may_be_written(
+    deploy: Deploy, postgres: Postgres, counter: str
+) -> None:
+    deployment, rows = deployment_of(deploy, counter, read_only=False), count(postgres)
+    headers = {"authorization": f"Bearer {deployment.token()}", control.QUERY_HEADER: "1"}
+    options = flight.FlightCallOptions(
+        headers=[(name.encode(), value.encode()) for name, value in headers.items()]
+    )
+
+    def query(sql: str) -> list[dict[str, int]]:
+        descriptor = flight.FlightDescriptor.for_command(sql.encode())
+        with deployment.client() as client:
+            info = client.get_flight_info(descriptor, options)
+            found: list[dict[str, int]] = (
+                client.do_get(info.endpoints[0].ticket, options).read_all().to_pylist()
+            )
+            return found
+
+    with pytest.raises(Exception, match="cannot execute INSERT in a read-only transaction"):
+        query("SELECT n FROM c.public.counted")
+    assert query("SELECT count(*) AS n FROM c.public.reads") == [{"n": rows}]
+    assert count(postgres) == rows
+
+
+def test_the_settings_of_the_server_are_there(deploy: Deploy, counter: str) -> None:
+    deployment = deployment_of(deploy, counter, read_only=True)
+    with deployment.connect(autocommit=True) as connection, connection.cursor() as cursor:
+        name = "SELECT setting FROM {} WHERE name = 'transaction_read_only'"
+        for sql in (
+            name.format("c.pg_catalog.pg_settings"),
+            f"CREATE VIEW settings AS FROM c.pg_catalog.pg_settings; {name.format('settings')}",
+        ):
+            cursor.execute(sql)
+            assert cursor.fetchall() == [("on",)]

@@ -324,6 +324,16 @@ ATTACH 'host=127.0.0.1 port={port} connect_timeout=2' AS x3 (TYPE postgres)
 ATTACH 'host=/tmp port={port} connect_timeout=2' AS x4 (TYPE postgres)
 CALL enable_logging(storage = 'file', storage_path = '/tmp/owned')
 EXPORT DATABASE '/tmp/owned'
+COPY (SELECT 1) TO '{files}/d' (FORMAT csv, PER_THREAD_OUTPUT, FILENAME_PATTERN '../../../owned')
+COPY (SELECT 1) TO '{files}/e' (FORMAT csv, PER_THREAD_OUTPUT, FILE_EXTENSION '/../../../owned')
+COPY (SELECT 1 AS a, 2 AS b) TO '{files}/f' (PARTITION_BY a, FILENAME_PATTERN '../../../../arch')
+COPY (SELECT '\xff'::BLOB AS b) TO '{arch}.wal' (FORMAT blob)
+COPY (SELECT '\xff'::BLOB AS b) TO '{shop}-wal' (FORMAT blob, USE_TMP_FILE false)
+COPY (SELECT 1) TO '{files}/evil.db' (FORMAT csv, QUOTE '', HEADER false); ATTACH '{files}/evil.db'
+CREATE MACRO there(f) AS TABLE FROM read_text(f); FROM there('{secret}')
+ATTACH '{secret}' AS x6 (TYPE sqlite); FROM x6.t
+SET home_directory = '/'; ATTACH '~{shop}' AS x7 (TYPE sqlite); DELETE FROM x7.goods
+ALTER DATABASE shop SET ALIAS TO x8; ATTACH '{shop}' AS shop (TYPE sqlite); DROP TABLE shop.goods
 """
 
 FREE = """
