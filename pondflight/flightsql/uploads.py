@@ -78,6 +78,7 @@ class Upload:
             if chunk.data is not None:
                 validity.check(chunk.data, text=self._text)
             yield chunk
+            del chunk  # whoever has it lets it go before the next one has come
 
     def read_all(self) -> pa.Table:
         """All batches."""

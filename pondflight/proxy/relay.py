@@ -31,6 +31,7 @@ from pondflight.flightsql.uploads import abandon
 from pondflight.proxy import statement_metrics as meter
 from pondflight.proxy.aside import SECONDS, Aside
 from pondflight.proxy.callers import Call
+from pondflight.proxy.reserve import Reserve
 from pondflight.workers.pool import Pool, User
 from pondflight.workers.worker import Lease
 
@@ -47,6 +48,7 @@ class Relay:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._aside = Aside()
+        self._reserve = Reserve()
 
     def close(self) -> None:
         """Shut down the threads without waiting for them."""
@@ -153,7 +155,7 @@ class Relay:
             up, answers = lease.worker.client.do_put(descriptor, schema, options)
             try:
                 if has_rows:
-                    _send_rows(call, upload, up)
+                    self._send_rows(call, upload, up)
                 up.done_writing()
                 answer = answers.read()
                 meter.answered(call)
@@ -165,6 +167,23 @@ class Relay:
                 abandon(up)
                 raise
             up.close()
+
+    def _send_rows(self, call: Call, upload: Upload, up: flight.FlightStreamWriter) -> None:
+        user = self.key(call)
+        for chunk in upload:
+            meter.received(chunk.data)
+            if chunk.data is None:
+                up.write_metadata(chunk.app_metadata)
+            else:
+                with self._reserve.hold(user, chunk.data):
+                    if chunk.app_metadata is None:
+                        up.write_batch(chunk.data)
+                    else:
+                        up.write_with_metadata(chunk.data, chunk.app_metadata)
+            del chunk  # the next one may be long in coming
+        # To pyarrow, a client that died looks like the end of its stream.
+        if not call.still_connected():
+            call.raise_if_cancelled()
 
     def _send(
         self,
@@ -224,20 +243,6 @@ class _Once:
             self._lease.cancel()
         finally:
             self._under_way.release()
-
-
-def _send_rows(call: Call, upload: Upload, up: flight.FlightStreamWriter) -> None:
-    for chunk in upload:
-        meter.received(chunk.data)
-        if chunk.data is None:
-            up.write_metadata(chunk.app_metadata)
-        elif chunk.app_metadata is None:
-            up.write_batch(chunk.data)
-        else:
-            up.write_with_metadata(chunk.data, chunk.app_metadata)
-    # To pyarrow, a client that died looks like the end of its stream.
-    if not call.still_connected():
-        call.raise_if_cancelled()
 
 
 def _check(batch: pa.RecordBatch) -> None:
