@@ -54,7 +54,7 @@ def create_app(configuration: Configuration) -> Exchanges:
         "/health": Health(),
         "/live": Live(),
         "/ready": Ready(upstream),
-        "/health/detailed": Detailed(upstream, configuration.ai_providers),
+        "/health/detailed": Detailed(upstream, tokens, configuration.ai_providers),
         "/metrics": Metrics(upstream, tokens, public=configuration.metrics_public),
         "/auth/demo-token": _demo(configuration, tokens),
         "/query": Query(upstream, tokens),

@@ -8,8 +8,9 @@ from typing import Any
 import falcon
 from falcon.asgi import Request, Response
 
+from pondflight.auth.tokens import Tokens
 from pondflight.errors import PondflightError
-from pondflight.web import threads
+from pondflight.web import callers, threads
 from pondflight.web.upstream import Upstream
 
 
@@ -43,10 +44,16 @@ class Ready:
 
 
 class Detailed:
-    """``GET /health/detailed``: the parts, one by one. Public, and nothing secret in it."""
+    """``GET /health/detailed``: the parts, one by one. Public, and nothing secret in it.
 
-    def __init__(self, upstream: Upstream, ai_providers: tuple[tuple[str, bool], ...]) -> None:
+    What databases are called only administrators see: others may not know of all of them.
+    """
+
+    def __init__(
+        self, upstream: Upstream, tokens: Tokens, ai_providers: tuple[tuple[str, bool], ...]
+    ) -> None:
         self._upstream = upstream
+        self._tokens = tokens
         self._ai = {
             name: {"status": "configured" if has_key else "not_configured"}
             for name, has_key in ai_providers
@@ -59,7 +66,18 @@ class Detailed:
             status = await threads.call(threads.SHORT, self._databases)
         except PondflightError:
             status = {}
+        if not await self._is_administrators(req):
+            for database in status.get("databases", []):
+                del database["alias"]
         resp.media = self._document(status)
+
+    async def _is_administrators(self, req: Request) -> bool:
+        if not req.auth:
+            return False
+        try:
+            return (await callers.identify(self._tokens, req)).admin
+        except PondflightError:  # it is public: who asks with another token sees what all see
+            return False
 
     def _databases(self) -> dict[str, Any]:
         return self._upstream.pool_status(databases=True)

@@ -52,6 +52,13 @@ def test_detailed_health_has_the_parts_and_no_secret() -> None:
     try:
         stack.query("alice", "SELECT 1")
         answer = stack.request("GET", "/health/detailed")
+        strange = stack.request("GET", "/health/detailed", authorization="Basic eDp5")
+        of_alice = stack.request(
+            "GET", "/health/detailed", authorization=f"Bearer {stack.token('alice')}"
+        )
+        of_admin = stack.request(
+            "GET", "/health/detailed", authorization=f"Bearer {stack.token('root', admin=True)}"
+        )
     finally:
         stack.close()
     assert answer.status == 200
@@ -62,8 +69,13 @@ def test_detailed_health_has_the_parts_and_no_secret() -> None:
     assert health["queue"] == {"starting": 0, "waiting": 0}
     assert health["components"]["proxy"] == {"status": "available"}
     assert health["components"]["backend"] == {"name": "process", "status": "available"}
-    statuses = {d["alias"]: d["status"] for d in health["components"]["databases"]}
+    named = of_admin.json["components"]["databases"]
+    statuses = {d["alias"]: d["status"] for d in named}
     assert statuses == {"there": "available", "gone": "unavailable", "shop": "unavailable"}
+    unnamed = [{"type": d["type"], "status": d["status"]} for d in named]
+    assert health["components"]["databases"] == unnamed
+    assert of_alice.json["components"]["databases"] == unnamed
+    assert strange.json["components"]["databases"] == unnamed
     assert health["components"]["ai"] == {
         "claude": {"status": "configured"},
         "openai": {"status": "not_configured"},
