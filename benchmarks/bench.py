@@ -22,6 +22,7 @@ import yaml
 from adbc_driver_flightsql import DatabaseOptions, dbapi
 
 from pondflight.auth.tokens import Tokens
+from pondflight.control import NO_WALLS, Walls
 
 MB = 1 << 20
 _MICRO_BATCH = 50
@@ -92,7 +93,7 @@ def served(config: str = "", **environ: str) -> Iterator[Server]:
 
 
 @contextmanager
-def worker(threads: int = 1) -> Iterator[Server]:
+def worker(threads: int = 1, walls: Walls = NO_WALLS) -> Iterator[Server]:
     """A worker alone, to be spoken to directly."""
     credential = secrets.token_hex(16)
     digest = hashlib.sha256(credential.encode()).hexdigest()
@@ -101,6 +102,7 @@ def worker(threads: int = 1) -> Iterator[Server]:
             [
                 *(sys.executable, "-m", "pondflight", "worker", "--lifeline"),
                 *(f"--credential-sha256={digest}", f"--scratch={folder}", f"--threads={threads}"),
+                f"--walls={walls.text()}",
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
