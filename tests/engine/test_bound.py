@@ -212,10 +212,10 @@ def test_what_would_show_where_files_are_is_refused(client: Client, sql: str) ->
         "SELECT current_setting(/* */'{name}')",
     ],
 )
-@pytest.mark.parametrize("name", ["temp_directory", "allowed_paths", "secret_directory"])
-def test_a_setting_that_may_be_a_path_is_not_shown(client: Client, sql: str, name: str) -> None:
-    with pytest.raises(Refused, match=r"is not shown here|a plain string here"):
-        client.rows(sql.format(name=name, upper=name.upper()))
+def test_a_setting_that_may_be_a_path_is_not_shown(client: Client, sql: str) -> None:
+    for name in ("temp_directory", "allowed_paths", "secret_directory"):
+        with pytest.raises(Refused, match=r"is not shown here|a plain string here"):
+            client.rows(sql.format(name=name, upper=name.upper()))
 
 
 def test_no_setting_that_is_shown_is_a_path(client: Client) -> None:
