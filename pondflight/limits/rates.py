@@ -81,10 +81,13 @@ class Counter:
         key = f"pondflight/{name}/{_key(user)}"
         return self._with_storage(lambda limiter: limiter.storage.incr(key, seconds))
 
-    def value(self, name: str, user: str) -> int:
-        """Return the current value of a plain counter."""
+    def used(self, name: str, bound: str, user: str, seconds: int) -> bool:
+        """Add one to a plain counter; whether it is now above the one named ``bound``."""
+        above = f"pondflight/{bound}/{_key(user)}"
         key = f"pondflight/{name}/{_key(user)}"
-        return self._with_storage(lambda limiter: limiter.storage.get(key))
+        return self._with_storage(
+            lambda limiter: limiter.storage.incr(key, seconds) > limiter.storage.get(above)
+        )
 
     def _with_storage(self, use: Callable[[MovingWindowRateLimiter], T]) -> T:
         if self._shared is not None and time.monotonic() >= self._lost_until:

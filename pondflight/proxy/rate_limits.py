@@ -73,9 +73,9 @@ class Charges:
     def fetch(self, call: Call, ticket: bytes) -> None:
         """The call fetches a result; if that is not paid, it runs a statement."""
         digest, user = _digest(ticket), _user(call)
-        fetched = self._counter.add(f"fetched/{digest}", user, _FETCHED_SECONDS)
-        if fetched > self._counter.value(f"paid/{digest}", user):
-            self._counter.add(f"paid/{digest}", user, _PAID_SECONDS)
+        paid = f"paid/{digest}"
+        if self._counter.used(f"fetched/{digest}", paid, user, _FETCHED_SECONDS):
+            self._counter.add(paid, user, _PAID_SECONDS)
             self.run(call)
 
     def _take(

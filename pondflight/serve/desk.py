@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hmac
 import os
+import pickle
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -53,12 +54,12 @@ class Desk:
             if not hmac.compare_digest(connection.recv_bytes(_MOST_KEY), self._key):
                 return
             while True:
-                name, arguments, named = connection.recv()
+                name, arguments, named = pickle.loads(connection.recv_bytes())  # noqa: S301  the key came first
                 try:
                     answer = True, self._services[name](*arguments, **named)
                 except Exception as error:  # noqa: BLE001  it is raised where it was asked
                     answer = False, error
-                connection.send(answer)
+                connection.send_bytes(pickle.dumps(answer))
 
 
 class Asker:
@@ -85,10 +86,10 @@ class Asker:
         except IndexError:
             connection = self._connect()
         try:
-            connection.send((method.__name__, arguments, named))
+            connection.send_bytes(pickle.dumps((method.__name__, arguments, named)))
             if self._timeout is not None and not connection.poll(self._timeout):
                 raise TimeoutError  # noqa: TRY301
-            done, answer = connection.recv()
+            done, answer = pickle.loads(connection.recv_bytes())  # noqa: S301  our own desk
         except BaseException:
             connection.close()
             raise

@@ -83,8 +83,8 @@ class _CountedByParent(Counter):
     def add(self, name: str, user: str, seconds: int) -> int:
         return self._ask(Counter.add, name, user, seconds)
 
-    def value(self, name: str, user: str) -> int:
-        return self._ask(Counter.value, name, user)
+    def used(self, name: str, bound: str, user: str, seconds: int) -> bool:
+        return self._ask(Counter.used, name, bound, user, seconds)
 
     def _ask(self, question: Callable[..., T], *arguments: object) -> T:
         try:

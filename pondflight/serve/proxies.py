@@ -37,7 +37,7 @@ from pondflight.workers.factory import create_backend
 log = logs.get_logger()
 
 PARENT = "parent"
-COUNTS = ("take", "add", "value")
+COUNTS = ("take", "add", "used")
 """What is asked of the parent's counter."""
 
 _NO_SHARED_PORT = (

@@ -16,16 +16,22 @@ log = logging.getLogger(__name__)
 FAILURES = 3
 """Checks that may fail in a row before a worker is ended."""
 
+SELDOM = 4
+"""A worker of which nobody waits for anything is asked every so many intervals.
+
+Not later: workers count the proxies that have asked within 30 s (``WorkerStatus``).
+"""
+
 _THREADS = 16
 """Each is held for some seconds by a worker that hangs."""
 
 
 class Pulse:
-    """Asks every worker for its status, every ``interval`` seconds.
+    """Asks workers for their status: every ``interval`` seconds where a call waits for an answer.
 
-    It does more than find the dead. The connection to a worker whose network has gone silent
-    is only seen to be dead if something is sent; and what workers answer is what administrators
-    are shown.
+    Where none does, or answers come, it asks more seldom. It does more than find the dead. The
+    connection to a worker whose network has gone silent is only seen to be dead if something is
+    sent; and what workers answer is what administrators are shown.
     """
 
     def __init__(self, roster: Roster, backend: Backend, interval: float, runtime: Runtime) -> None:
@@ -79,13 +85,20 @@ class Pulse:
 
     def _check_all(self) -> None:
         for worker in self._roster.usable():
-            if worker not in self._asking and not worker.claimed:
+            if worker not in self._asking and not worker.claimed and self._is_due(worker):
                 self._asking.add(worker)
                 try:
                     self._executor.submit(self._check, worker)
                 except BaseException:
                     self._asking.discard(worker)
                     raise
+
+    def _is_due(self, worker: Worker) -> bool:
+        now, moment = self._runtime.monotonic(), self._interval / 2
+        waits = worker.in_flight or worker.failures
+        if waits and now - worker.last_heard > self._interval - moment:
+            return True
+        return now - worker.asked > SELDOM * self._interval - moment
 
     def _check(self, worker: Worker) -> None:
         try:

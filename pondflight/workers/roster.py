@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from functools import partial
 
 from pondflight.errors import PermissionDenied, PondflightError
 from pondflight.telemetry import metrics
@@ -147,7 +148,7 @@ class Roster:
 
     def _submit(self, worker: Worker, *, again: bool = False) -> None:
         try:
-            self._stops.submit(self._end, worker, again=again)
+            self._stops.submit(partial(self._end, worker, again=again))
         except RuntimeError:  # shut down: the next proxy finds it
             worker.stop_failed = True
 

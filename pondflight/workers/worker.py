@@ -63,7 +63,8 @@ class Worker:
         """Cores in use, between the last two health checks."""
         self._handle: WorkerHandle | None = None
         self._connection: Connection | None = None
-        self._sampled = 0.0
+        self.asked = 0.0
+        """When it last answered for its status; monotonic."""
         self._born = self.since
 
     def move(self, state: State) -> None:
@@ -146,10 +147,10 @@ class Worker:
             self.replaced = True
             raise ConnectionLost("the worker is being ended by another proxy")
         now = self._runtime.monotonic()
-        before, elapsed = self.status.cpu_seconds, now - self._sampled
+        before, elapsed = self.status.cpu_seconds, now - self.asked
         if status.cpu_seconds is not None and before is not None and elapsed > 0:
             self.cpu = max(0.0, (status.cpu_seconds - before) / elapsed)
-        self.status, self._sampled = status, now
+        self.status, self.asked = status, now
         self.last_heard = now
         self.failures = 0
         if status.idle_seconds is not None:

@@ -55,7 +55,8 @@ def test_counter_goes_on_alone_where_the_redis_is_gone() -> None:
     assert counter.take(rate, "a") is None
     assert counter.take(rate, "a") is not None
     assert counter.add("n", "a", 60) == 1
-    assert counter.value("n", "a") == 1
+    assert not counter.used("m", "n", "a", 60)
+    assert counter.used("m", "n", "a", 60)
 
 
 def connect(stack: Stack, sub: str) -> dbapi.Connection:

@@ -549,5 +549,19 @@ def test_health_checks_go_on_after_a_mistake(
     wait_until(lambda: worker.last_heard > heard)
 
 
+def test_a_worker_is_asked_often_only_while_a_call_waits_for_it(make_pool: MakePool) -> None:
+    pool = make_pool(health_interval=0.25)
+    visit(pool, "idle")
+    with leased(pool, "busy") as lease:
+        (idle,) = (worker for worker in pool._roster.usable() if worker is not lease.worker)
+        asked = {idle: set[float](), lease.worker: set[float]()}
+        deadline = time.monotonic() + 3.0
+        while time.monotonic() < deadline:
+            for worker, moments in asked.items():
+                moments.add(worker.asked)
+            time.sleep(0.01)
+    assert len(asked[lease.worker]) > len(asked[idle]) > 1
+
+
 def _refuse(message: str, *_: object) -> None:
     raise RuntimeError(message)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from pondflight.engine.types import compute as pc
 from pondflight.errors import InvalidArgument
 
 _IN_A_MICROSECOND = 1000

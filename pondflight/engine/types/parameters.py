@@ -12,11 +12,11 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pondflight.engine.duck import quote
 from pondflight.engine.guards.callers import Call
 from pondflight.engine.sql.statement import Statement
+from pondflight.engine.types import compute as pc
 from pondflight.engine.types import nanoseconds
 from pondflight.errors import InvalidArgument
 from pondflight.flightsql import Upload
