@@ -15,7 +15,7 @@ SECONDS = 60 * float(os.environ.get("MINUTES", "1"))
 USERS = int(os.environ.get("USERS", "6"))
 
 
-# ADBC's cursors whose stream broke complain when they are collected: that is no fault of the server.
+# Cursors of ADBC whose stream broke complain when they are collected: no fault of the server.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(3 * SECONDS + 900)  # Maven downloads the driver the first time
 def test_everybody_sees_their_own_and_nothing_is_left_behind(tmp_path: Path) -> None:
