@@ -54,7 +54,8 @@ def live(user: str, connect: Connect, until: float, tally: Tally) -> None:
                     tally.add(user, "whole")
         except Wrong as wrong:
             tally.add(user, "WRONG", str(wrong))
-        except (Error, pa.ArrowException, OSError) as error:
+        # ADBC's RuntimeError: a cursor whose stream broke cannot be closed, nor its connection.
+        except (Error, pa.ArrowException, OSError, RuntimeError) as error:
             tally.add(user, "error", str(error))
 
 
