@@ -47,8 +47,9 @@ soak: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## let users cycle while th
 
 CUTS ?= 112
 SIGTERMS ?= 100
-faults: $(VENV)/dev.stamp ## break connections 1,000 times, end the server 100 times: CUTS=112 SIGTERMS=100
+faults: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## break connections 1,000 times, end the server 100 times: CUTS=112 SIGTERMS=100
 	@CUTS=$(CUTS) SIGTERMS=$(SIGTERMS) $(BIN)/pytest tests/faults --timeout 36000 --durations 10 $(ARGS)
+	@[ "$$(id -u)" != 0 ] || PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/python -m integration.faults
 
 # One of them: make integration SUITE=integration/http
 SUITE ?= integration --ignore integration/docker --ignore integration/kubernetes

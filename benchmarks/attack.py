@@ -22,7 +22,7 @@ from benchmarks.bench import Server, percentile, served, show
 from integration.docker.engine import VARIABLE, Engine
 
 _OTHERS = int(os.environ.get("OTHERS", "20"))
-_ROUNDS = 3
+_ROUNDS = 2
 _SECONDS = 5.0
 _PAUSE = 0.1
 _STATEMENT = "SELECT sum(range) FROM range(10000)"
@@ -74,14 +74,17 @@ def _row(server: Server, kind: str, others: list[_Other]) -> tuple[object, ...]:
     for _ in range(_ROUNDS):
         quiet += _measured(others)
         attacker = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", "benchmarks.attack", kind, server.uri, server.token("eve")]
+            [sys.executable, "-m", "benchmarks.attack", kind, server.uri, server.token("eve")],
+            stdout=subprocess.PIPE,
         )
         try:
+            assert attacker.stdout is not None
+            attacker.stdout.readline()
             time.sleep(_SECONDS / 2)  # until it is at work
             attacked += _measured(others)
         finally:
             attacker.kill()
-            attacker.wait()
+            attacker.communicate()
         time.sleep(_SECONDS / 2)  # until its statements are over
     quiet.sort()
     attacked.sort()
@@ -106,6 +109,7 @@ def _measured(others: list[_Other]) -> list[float]:
 def attack(kind: str, uri: str, token: str) -> None:
     """Attack until killed."""
     server = Server(uri, 0, credential=token)
+    print("begins", flush=True)
     threads = [threading.Thread(target=_KINDS[kind], args=(server,)) for _ in range(16)]
     for thread in threads:
         thread.start()

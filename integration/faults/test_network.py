@@ -19,7 +19,7 @@ from integration.faults.network import Kind, broken, listening
 from tests.faults.test_cut_connections import FORMS, ROWS, SQL, SUM, fetch, upload
 from tests.flight import Client
 
-ROUNDS = int(os.environ.get("CUTS", "2"))
+ROUNDS = int(os.environ.get("ROUNDS", "2"))
 """For each leg and each way to break it."""
 SECONDS = 45.0
 """Until the last one knows: keepalive takes 30 of them."""

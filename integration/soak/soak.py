@@ -143,6 +143,7 @@ class Soak:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            timeout=seconds + 300,
             check=False,
         )
         if done.returncode:
