@@ -60,13 +60,21 @@ def _type(kind: pa.DataType) -> pa.DataType:  # noqa: PLR0911  one for each kind
     if pa.types.is_struct(kind):
         return pa.struct([_field(kind.field(i)) for i in range(kind.num_fields)])
     if pa.types.is_map(kind):
-        return pa.map_(_field(kind.key_field), _field(kind.item_field))
+        return pa.map_(_field(kind.key_field), _field(kind.item_field), kind.keys_sorted)
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         plain = _type(kind.value_type)
         return kind if plain.equals(kind.value_type) else plain
-    if kind.num_fields != 1 or _field(kind.value_field).equals(kind.value_field):
-        return kind
     if pa.types.is_fixed_size_list(kind):
         return pa.list_(_field(kind.value_field), kind.list_size)
-    is_view = pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind)
-    return (pa.list_view if is_view else pa.large_list)(_field(kind.value_field))
+    for is_one, of in _LISTS.items():
+        if is_one(kind):
+            return of(_field(kind.value_field))
+    return kind
+
+
+_LISTS = {
+    pa.types.is_list: pa.list_,
+    pa.types.is_large_list: pa.large_list,
+    pa.types.is_list_view: pa.list_view,
+    pa.types.is_large_list_view: pa.large_list_view,
+}
