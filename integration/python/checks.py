@@ -6,10 +6,14 @@ Arguments: port, token. Prints a line for each check: its name, then "ok" or wha
 from __future__ import annotations
 
 import sys
+import tempfile
+from pathlib import Path
 
+import dlt
 import ibis
 from adbc_driver_flightsql import DatabaseOptions
 from harlequin_adbc import HarlequinAdbcAdapter
+from sqlalchemy.dialects import registry
 
 PORT, TOKEN = sys.argv[1:3]
 
@@ -39,9 +43,29 @@ def harlequin_runs_statements() -> None:
     assert cursor.fetchall().to_pylist() == [{"n": 42}]
 
 
+def dlt_merges_and_adds_columns() -> None:
+    sys.path.append(str(Path(__file__).parents[2]))  # the dialect, which is not installed here
+    registry.register("pondflight.flightsql", "pondflight.sqlalchemy.dialect", "PondflightDialect")
+    url = f"pondflight+flightsql://token:{TOKEN}@127.0.0.1:{PORT}/memory?tls=false"
+    first = [{"id": 1, "name": "ada"}, {"id": 2, "name": "eve"}]
+    second = [{"id": 2, "name": "eva", "age": 40, "tags": ["a", "b"]}]
+    with tempfile.TemporaryDirectory() as folder:
+        pipeline = dlt.pipeline(
+            "shop", pipelines_dir=folder, destination=dlt.destinations.sqlalchemy(credentials=url)
+        )
+        for rows in (first, second):
+            options = {"primary_key": "id", "write_disposition": "merge"}
+            pipeline.run(rows, table_name="person", **options)
+        with pipeline.sql_client() as client:
+            people = client.execute_sql("SELECT id, name, age FROM shop_dataset.person ORDER BY id")
+            tags = client.execute_sql("SELECT value FROM shop_dataset.person__tags ORDER BY value")
+    assert people == [(1, "ada", None), (2, "eva", 40)], people
+    assert tags == [("a",), ("b",)], tags
+
+
 def main() -> None:
     """Run all checks."""
-    for check in (ibis_reads_and_writes, harlequin_runs_statements):
+    for check in CHECKS:
         try:
             check()
             outcome = "ok"
@@ -49,6 +73,8 @@ def main() -> None:
             outcome = f"{type(error).__name__}: {error}".replace("\n", " ")
         print(f"check {check.__name__}: {outcome}", flush=True)
 
+
+CHECKS = (ibis_reads_and_writes, harlequin_runs_statements, dlt_merges_and_adds_columns)
 
 if __name__ == "__main__":
     main()

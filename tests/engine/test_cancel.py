@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import nullcontext
 
+import duckdb
 import pyarrow as pa
 import pytest
 from pyarrow import flight
 
 from pondflight.engine.execution import timeouts
+from pondflight.engine.execution.cursors import Cursor
 from pondflight.engine.execution.sessions import SessionLimits
 from pondflight.engine.server import EngineServer
 from pondflight.flightsql import wire
@@ -218,3 +221,36 @@ def test_a_statement_that_is_interrupted_in_time_does_not(
     with pytest.raises(flight.FlightTimedOutError):
         client.rows("SELECT count(*) FROM range(100_000_000) a, range(1000) b")
     assert not ended.is_set()
+
+
+@pytest.mark.parametrize("commit", [True, False])
+def test_an_interrupted_end_of_a_transaction_leaves_none_open(
+    engine: EngineServer, *, commit: bool
+) -> None:
+    cursor = Cursor(InterruptedOnce(engine._database.cursor()), engine.room)  # type: ignore[arg-type]
+    expected = pytest.raises(duckdb.InterruptException) if commit else nullcontext()
+    cursor.begin()
+    with expected:
+        cursor.end(commit=commit)
+    cursor.begin()
+    cursor.connection.execute("CREATE TABLE kept AS SELECT 1 AS i")
+    cursor.end(commit=True)
+    assert engine._database.execute("FROM kept").fetchall() == [(1,)]
+    cursor.close()
+
+
+class InterruptedOnce:
+    """A connection whose first COMMIT or ROLLBACK is interrupted before it is carried out."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._interrupted = False
+
+    def execute(self, sql: str) -> duckdb.DuckDBPyConnection:
+        if sql in ("COMMIT", "ROLLBACK") and not self._interrupted:
+            self._interrupted = True
+            raise duckdb.InterruptException("INTERRUPT Error: Interrupted!")
+        return self._connection.execute(sql)
+
+    def close(self) -> None:
+        self._connection.close()

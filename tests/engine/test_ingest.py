@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from adbc_driver_flightsql import DatabaseOptions, dbapi
 
+from tests import failing_loads
 from tests.engine.conftest import CREDENTIAL, Connect
 from tests.flight import Client
 
@@ -187,6 +188,29 @@ def test_types_that_duckdb_cannot_scan_are_loaded_without_loss(connect: Connect)
         assert cursor.fetchall() == [row, (None,) * 5] * 2
 
 
+def test_decimals_that_duckdb_lacks_are_converted_at_any_depth(connect: Connect) -> None:
+    tens = pa.array([Decimal(9900)], pa.decimal128(2, -2))
+    wide = pa.array([Decimal("1.5")], pa.decimal256(20, 2))
+    columns = {
+        "tens": (tens, Decimal(9900)),
+        "of_40_digits": (tens.cast(pa.decimal128(38, -2)), "9.9E+3"),
+        "many": (pa.LargeListArray.from_arrays([0, 1], wide), [Decimal("1.50")]),
+        "pair": (pa.FixedSizeListArray.from_arrays(tens, 1), [Decimal(9900)]),
+        "map": (pa.MapArray.from_arrays([0, 1], pa.array(["k"]), wide), [("k", Decimal("1.50"))]),
+        "coded": (pa.DictionaryArray.from_arrays([0], wide), Decimal("1.50")),
+    }
+    data = pa.table({name: column for name, (column, _) in columns.items()})
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.adbc_ingest("t", data)
+        cursor.execute("FROM t")
+        assert cursor.fetch_arrow_table().to_pylist() == [
+            {name: value for name, (_, value) in columns.items()}
+        ]
+        views = pa.ListViewArray.from_arrays([0], [1], wide)
+        with pytest.raises(adbc_driver_manager.ProgrammingError, match="convert the column"):
+            cursor.adbc_ingest("u", pa.table({"v": views}))
+
+
 def test_an_insert_of_no_rows_of_parameters_changes_nothing(connect: Connect) -> None:
     with connect(autocommit=True) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE t (h FLOAT)")
@@ -241,17 +265,15 @@ def test_failing_ingests_leave_the_worker_alive(tmp_path: Path) -> None:
     )
     assert worker.stdout is not None
     uri = f"grpc://127.0.0.1:{int(worker.stdout.readline())}"
-    rows = pa.table({"v": pa.chunked_array([["hello"]] * 20)})
+    prefix = DatabaseOptions.RPC_CALL_HEADER_PREFIX.value
     options = {DatabaseOptions.AUTHORIZATION_HEADER.value: f"Bearer {CREDENTIAL}"}
+    in_session = options | {f"{prefix}x-pondflight-session": "of-its-own"}
     try:
-        with dbapi.connect(uri, db_kwargs=options, autocommit=True) as connection:
-            with connection.cursor() as cursor:
-                cursor.execute("CREATE TABLE t (v INTEGER)")
-            for _ in range(150):
-                with connection.cursor() as cursor:
-                    with pytest.raises(adbc_driver_manager.ProgrammingError, match="'hello'"):
-                        cursor.adbc_ingest("t", rows, mode="append")
-            assert count(connection, "t") == 0
+        with (
+            dbapi.connect(uri, db_kwargs=options, autocommit=True) as connection,
+            dbapi.connect(uri, db_kwargs=in_session, autocommit=True) as hurried,
+        ):
+            failing_loads.fail(connection, hurried, 160)
         assert worker.poll() is None
     finally:
         worker.kill()

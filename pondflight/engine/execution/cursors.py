@@ -174,14 +174,18 @@ class Cursor:
         if commit and was_open:
             try:
                 self.connection.execute("SELECT 1")
-            except duckdb.TransactionException:
-                self.connection.execute("ROLLBACK")
+            except duckdb.Error:
+                self._roll_back()
                 raise
         try:
             self.connection.execute("COMMIT" if commit else "ROLLBACK")
         except duckdb.Error as error:
-            # A server that is gone has rolled back by itself.
-            if commit or fault_of(str(error)) is None:
+            self._roll_back()
+            # A server that is gone has rolled back by itself; an interrupt came before the end.
+            undone = (
+                isinstance(error, duckdb.InterruptException) or fault_of(str(error)) is not None
+            )
+            if commit or not undone:
                 raise
 
     def finish(self, call: Call, *, commit: bool) -> None:
@@ -242,8 +246,14 @@ class Cursor:
             self._roll_back()
 
     def _roll_back(self) -> None:
-        with suppress(duckdb.Error):  # aborted, or its server is gone: it is over in any case
-            self.connection.execute("ROLLBACK")
+        while True:
+            try:
+                self.connection.execute("ROLLBACK")
+            except duckdb.InterruptException:
+                continue  # of a call that was cancelled: the transaction is still open
+            except duckdb.Error:
+                pass  # aborted, or its server is gone: it is over in any case
+            return
 
     def _prepare(self) -> None:
         self._let_read()

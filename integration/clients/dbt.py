@@ -1,0 +1,37 @@
+"""dbt's own suite for adapters, run in .venv-tools."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from integration.clients import checks
+from integration.deployment import Deployment
+from integration.tools import require, run
+
+FOLDER = checks.HERE / "python"
+
+
+def python() -> str:
+    """The Python of .venv-tools."""
+    folder = checks.HERE.parent / ".venv-tools"
+    return require(str(folder / "bin" / "python"), "make .venv-tools/tools.stamp")
+
+
+def run_suite(deployment: Deployment, folder: Path, *modules: str) -> str:
+    """Run these modules of dbt's basic suite, or all of it; what pytest printed.
+
+    ``folder`` is for what dbt writes.
+    """
+    suite = [f"dbt.tests.adapter.basic.{name}" for name in modules] or ["dbt.tests.adapter.basic"]
+    plugins = ("-p", "dbt.tests.fixtures.project", "-p", "dbt_target")
+    return run(
+        *(python(), "-m", "pytest", "-c", os.devnull, *plugins, "--pyargs", *suite),
+        cwd=folder,
+        environ={
+            "PYTHONPATH": str(FOLDER),
+            "POND_PORT": str(deployment.flight_port),
+            "POND_TOKEN": deployment.token("ada"),
+        },
+        seconds=1200,
+    )
