@@ -17,6 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from pyarrow import flight
 
 from pondflight.errors import Cancelled, DeadlineExceeded, PondflightError
+from pondflight.flightsql import threads
 from pondflight.flightsql.status import leaf_of, to_pyarrow
 
 log = logging.getLogger(__name__)
@@ -324,6 +325,7 @@ class CallMiddlewareFactory(flight.ServerMiddlewareFactory, Generic[Identity]):
         self, info: flight.CallInfo, headers: dict[str, list[str | bytes]]
     ) -> CallMiddleware[Identity]:
         """Refuse the call, or give it its ``Call``. Values of binary headers are left out."""
+        threads.keep()
         method = info.method.name.lower()
         lowered = {
             name.lower(): [v for v in values if isinstance(v, str)]
