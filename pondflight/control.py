@@ -29,7 +29,22 @@ SESSION_COOKIE = "arrow_flight_session_id"
 
 PROMISE_HEADER = "x-pondflight-promise"
 """Present on CreatePreparedStatement: where the statement is a query that can be run as it is, a
-second result follows, the FlightInfo that GetFlightInfo would give (``proxy.promises``)."""
+second result follows, the FlightInfo that GetFlightInfo would give (``proxy.early_infos``). Present
+on that or on GetFlightInfo: the rows may come along, in the FlightInfo's ``app_metadata``: an id of
+``PROMISE_ID`` characters and an Arrow stream. A worker runs only those queries early that it knows
+to be quick and steady (``engine.execution.early_rows``), and only while no other proxy may change
+anything without its knowing (``engine.guards.door``)."""
+
+PROMISE_ID = 16
+"""How many characters the id of promised rows has."""
+
+PROMISE_SECONDS = 0.1
+"""How long rows hold that were promised: for the proxy from when it asked, for the worker from when
+it has run the query. Until then it lets no call of another proxy in."""
+
+FETCHED_HEADER = "x-pondflight-fetched"
+"""On any call: the ids, with commas between, of promised rows that a client has fetched since. Only
+now has their query been run, as far as anybody is concerned: it goes into the journal."""
 
 KEEPS_NOTHING = b'{"i":"",'
 """How the handle of a prepared statement begins for which the worker keeps nothing: it need not be

@@ -80,6 +80,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
         self._databases = Databases(database, scratch)
         self._user_calls = UserCalls(self._sessions, self._databases, tickets)
         self._journal = Journal()
+        self._door = Door()
         self._pushdown = Pushdown()
         describer = Describer()
         executor = Executor(
@@ -94,6 +95,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             journal=self._journal,
             executor=executor,
             tickets=tickets,
+            may_promise=self._door.promise,
         )
         self._built_in = BuiltIn(database)
         self._queries = Queries(
@@ -121,7 +123,6 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             ),
         )
         self._ownership = Ownership()
-        self._door = Door()
         self._proxies = Proxies()
         self._check = CredentialCheck(credential_sha256)
         self._stop = threading.Event()
@@ -139,6 +140,8 @@ class EngineServer(FlightSqlServer[WorkerCall]):
 
         The pool sends none then, unless this process was started anew behind its back.
         """
+        for key in call.identity.fetched:
+            self._statements.fetched(key)
         if call.identity.call_id is not None and not self._ownership.owner:
             raise Unavailable(
                 "your worker was started anew, and what it held in memory is gone; try again",

@@ -17,6 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from pyarrow import flight
 
 from pondflight.errors import Cancelled, DeadlineExceeded, PondflightError
+from pondflight.flightsql import threads
 from pondflight.flightsql.status import leaf_of, to_pyarrow
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,8 @@ class Call(Generic[Identity_co]):
         self.context: flight.ServerCallContext | None = None
         self._deadline = math.inf
         self._limit = math.inf
+        self._alarm = math.inf
+        self._on_alarm: Callable[[], None] = _nothing
         self._patience = math.inf
         self._sending_since = math.inf
         self.error: PondflightError | None = None
@@ -104,6 +107,14 @@ class Call(Generic[Identity_co]):
         """Give up the call with ``DeadlineExceeded`` when it takes longer than that from now."""
         self._deadline = time.monotonic() + seconds
         self._limit = seconds
+
+    def alarm(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Run ``callback`` once, in the watcher's thread, if the call still runs by then.
+
+        Any further alarm takes the place of this one. It must not block.
+        """
+        self._on_alarm = callback
+        self._alarm = time.monotonic() + seconds
 
     def limit_idleness(self, seconds: float) -> None:
         """Give up the call when its client leaves a piece of the result unread for so long."""
@@ -141,6 +152,9 @@ class Call(Generic[Identity_co]):
     def in_time(self) -> bool:
         """Whether the call may go on: it is not cancelled, and its time is not over."""
         now = time.monotonic()
+        if now > self._alarm:
+            self._alarm = math.inf
+            _guarded(self._on_alarm)
         if self._reason is None and now - self._sending_since > self._patience:
             self.cancel(
                 Cancelled(f"the client has not read on for {self._patience:g} s: run it again")
@@ -275,6 +289,10 @@ class CallTable(Generic[Identity]):
             call.notify_cancelled()
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 def _guarded(callback: Callable[..., None], *arguments: object) -> None:
     """Run ``callback``. What it raises is logged: others still have to be told."""
     try:
@@ -324,6 +342,7 @@ class CallMiddlewareFactory(flight.ServerMiddlewareFactory, Generic[Identity]):
         self, info: flight.CallInfo, headers: dict[str, list[str | bytes]]
     ) -> CallMiddleware[Identity]:
         """Refuse the call, or give it its ``Call``. Values of binary headers are left out."""
+        threads.keep()
         method = info.method.name.lower()
         lowered = {
             name.lower(): [v for v in values if isinstance(v, str)]

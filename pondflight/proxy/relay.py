@@ -112,6 +112,18 @@ class Relay:
         lease.release()
         return True
 
+    def fetched(self, call: Call, key: str) -> bool:
+        """The caller gets rows that its worker has sent early, by that key; False: it has ended.
+
+        The worker hears of it with the next call of any kind.
+        """
+        lease = self._pool.lease_running(_user(call))
+        if lease is None:
+            return False
+        lease.worker.connection.fetched.append(key)
+        lease.release()
+        return True
+
     def stream(self, call: Call, ticket: flight.Ticket) -> ResultStream:
         """DoGet: the worker's batches, as fast as the client takes them."""
 
@@ -145,8 +157,9 @@ class Relay:
         descriptor: flight.FlightDescriptor,
         upload: Upload,
         writer: flight.FlightMetadataWriter,
+        told: Callable[[], None],
     ) -> None:
-        """DoPut: the client's batches up, the worker's answers down."""
+        """DoPut: the client's batches up, the worker's answers down; ``told`` before each."""
         # Of a command without rows nothing more may come, and asking for it would wait.
         has_rows = isinstance(command, c.UPLOADS)
         schema = upload.schema if has_rows else _EMPTY
@@ -161,6 +174,7 @@ class Relay:
                 meter.answered(call)
                 while answer is not None:
                     errors.unheard = True
+                    told()
                     writer.write(answer)
                     answer = answers.read()
             except Exception:

@@ -6,11 +6,10 @@ for SqlInfo must not lose its transactions to a slow start.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -37,7 +36,7 @@ from pondflight.proxy import statement_metrics as meter
 from pondflight.proxy.administration import ACTIONS, Administration
 from pondflight.proxy.callers import Call, Caller, CallerCheck
 from pondflight.proxy.databases import NO_DATABASES, Databases
-from pondflight.proxy.early_infos import Promises
+from pondflight.proxy.early_infos import Change, Promises
 from pondflight.proxy.in_flight import CallLimits, InFlight
 from pondflight.proxy.rate_limits import FREE, Charges
 from pondflight.proxy.relay import Relay
@@ -62,6 +61,7 @@ They need not start one, and are answered while the server is shutting down.
 _HAS_RUN = wire.pack(wire.new("TicketStatementQuery", statement_handle=control.HAS_RUN))
 
 _LIMITS = CallLimits()
+_PROMISE = {control.PROMISE_HEADER: "1"}
 
 
 class ProxyServer(FlightSqlServer[Caller]):
@@ -164,9 +164,13 @@ class ProxyServer(FlightSqlServer[Caller]):
         self._pay(call, command)
         info = self._promised(call, command)
         if info is None:
-            with self._changing(call):
-                info = self._relay.unary(
-                    call, lambda client, options: client.get_flight_info(descriptor, options)
+            with self._changing(call) as change:
+                info = change.answered(
+                    self._relay.unary(
+                        call,
+                        lambda client, options: client.get_flight_info(descriptor, options),
+                        _PROMISE,
+                    )
                 )
         tickets = [endpoint.ticket.ticket for endpoint in info.endpoints]
         if tickets == [_HAS_RUN]:
@@ -180,18 +184,11 @@ class ProxyServer(FlightSqlServer[Caller]):
         call.statements = _statements(command)
         self._charges.run(call, call.statements)
 
-    @contextlib.contextmanager
-    def _changing(self, call: Call) -> Iterator[None]:
-        """Around what may change tables: nothing that was promised before or meanwhile holds."""
-        worker = self._relay.key(call)
-        self._promises.forget(worker)
-        try:
-            yield
-        finally:
-            self._promises.forget(worker)
+    def _changing(self, call: Call) -> Change:
+        return self._promises.changing(self._relay.key(call), call.identity.session)
 
     def _promised(self, call: Call, command: c.Command) -> flight.FlightInfo | None:
-        if not isinstance(command, c.PreparedStatementQuery):
+        if not isinstance(command, c.PreparedStatementQuery) or _is_query_only(call):
             return None
         handle = command.prepared_statement_handle
         return self._promises.take(self._relay.key(call), call.identity.session, handle)
@@ -225,7 +222,18 @@ class ProxyServer(FlightSqlServer[Caller]):
             self._charges.look(call)
         else:
             self._charges.fetch(call, ticket.ticket)
-        return self._relay.stream(call, ticket)
+        early = self._early_rows(call, ticket.ticket)
+        return self._relay.stream(call, ticket) if early is None else early
+
+    def _early_rows(self, call: Call, ticket: bytes) -> pa.Table | None:
+        """The rows behind a ticket, if the worker has sent them already."""
+        if _is_query_only(call):
+            return None
+        early = self._promises.rows(self._relay.key(call), call.identity.session, ticket)
+        if early is None or not self._relay.fetched(call, early.key):
+            return None
+        meter.sent(early.table)
+        return early.table
 
     def on_do_put(
         self,
@@ -241,8 +249,11 @@ class ProxyServer(FlightSqlServer[Caller]):
         meter.Statement(call, command, goes_on=binds)
         if not binds:
             self._pay(call, command)
-        with contextlib.nullcontext() if binds else self._changing(call):
-            self._relay.put(call, command, descriptor, upload, writer)
+        if binds:
+            self._relay.put(call, command, descriptor, upload, writer, lambda: None)
+            return
+        with self._changing(call) as change:
+            self._relay.put(call, command, descriptor, upload, writer, change.told)
 
     def on_do_action(self, call: Call, kind: str, body: bytes) -> Iterable[bytes]:
         """Flight SQL's actions to the worker; the control channel stays closed to users."""
@@ -269,8 +280,10 @@ class ProxyServer(FlightSqlServer[Caller]):
                 return self._relay.action(call, kind, body)
         meter.Statement(call, request, goes_on=True)
         self._charges.look(call)
-        answer = self._relay.action(call, kind, body, {control.PROMISE_HEADER: "1"})
-        return self._promises.keep(self._relay.key(call), call.identity.session, answer)
+        worker = self._relay.key(call)
+        since = self._promises.since(worker)
+        answer = self._relay.action(call, kind, body, _PROMISE)
+        return self._promises.keep(worker, call.identity.session, answer, since)
 
     def _on_control(self, call: Call, kind: str, body: bytes) -> bytes:
         """The proxy's own actions: for the HTTP process and for administrators."""
@@ -332,6 +345,11 @@ class ProxyServer(FlightSqlServer[Caller]):
     def _refuse_if_draining(self) -> None:
         if self.draining:
             raise Unavailable("the server is shutting down: connect again in a moment")
+
+
+def _is_query_only(call: Call) -> bool:
+    """Whether the worker has to check that the call does nothing but query."""
+    return control.QUERY_HEADER in call.headers
 
 
 def _statements(command: c.Command) -> int:

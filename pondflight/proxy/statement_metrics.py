@@ -68,8 +68,8 @@ def answered(call: Call) -> None:
     _relay_seconds(call.method).observe(time.monotonic() - call.started)
 
 
-def sent(batch: pa.RecordBatch) -> None:
-    """A batch is on its way to a client."""
+def sent(batch: pa.RecordBatch | pa.Table) -> None:
+    """Rows are on their way to a client."""
     metrics.RESULT_ROWS.inc(batch.num_rows)
     metrics.RESULT_BYTES.inc(batch.nbytes)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -27,6 +28,8 @@ STATUS_SECONDS = 3.0
 PROXY = secrets.token_hex(8)
 """The id of this proxy, which tells workers the proxies that share them apart."""
 _CANCEL_SECONDS = 5.0
+_MOST_FETCHED = 100
+"""As many as a worker's journal has entries."""
 
 _CHANNEL = [
     # The proxy itself decides what may be sent twice.
@@ -82,6 +85,9 @@ class Connection(Protocol):
     kept: KeptSessions
     """The sessions for which it has something; none where it cannot say."""
 
+    fetched: deque[str]
+    """The ids of promised rows that it has not been told of yet (``control.FETCHED_HEADER``)."""
+
     def options(
         self,
         *,
@@ -130,6 +136,7 @@ class ControlConnection:
 
     def __init__(self, location: str, credential: str) -> None:
         self.kept = KeptSessions()
+        self.fetched: deque[str] = deque(maxlen=_MOST_FETCHED)
         self.client = open_client(location, self.kept.listener)
         self._authorization = (b"authorization", f"Bearer {credential}".encode())
 
@@ -144,6 +151,9 @@ class ControlConnection:
     ) -> flight.FlightCallOptions:
         """Return call options with the credential, the session and the id of the call."""
         more = [(name.encode(), value.encode()) for name, value in headers.items()]
+        if self.fetched:
+            ids = ",".join(_taken(self.fetched))
+            more.append((control.FETCHED_HEADER.encode(), ids.encode()))
         session_header = (control.SESSION_HEADER.encode(), session.encode())
         pairs = [self._authorization, session_header, *more]
         if offer is not None:
@@ -207,6 +217,13 @@ class ControlConnection:
 
     def _act(self, action: str, body: bytes, timeout: float) -> dict[str, Any]:
         return client.act_json(self.client, action, body, self.options(timeout=timeout))
+
+
+def _taken(ids: deque[str]) -> Iterator[str]:
+    """Take all ids out of the deque, even while others put more in."""
+    with contextlib.suppress(IndexError):
+        while True:
+            yield ids.popleft()
 
 
 def open_client(location: str, *middleware: flight.ClientMiddlewareFactory) -> flight.FlightClient:

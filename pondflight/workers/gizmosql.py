@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -46,6 +47,7 @@ class LoginConnection:
     def __init__(self, location: str, credential: str) -> None:
         self.client = _CommandClient(open_client(location))
         self.kept = KeptSessions()
+        self.fetched: deque[str] = deque(maxlen=0)
         self._password = credential
         self._lock = threading.Lock()
         self._token: tuple[bytes, bytes] | None = None

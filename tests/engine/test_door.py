@@ -6,6 +6,8 @@ import pytest
 from pyarrow import flight
 
 from pondflight import control
+from pondflight.engine.guards.callers import Call, WorkerCall
+from pondflight.engine.guards.door import Door
 from tests.engine.conftest import MakeClient
 from tests.flight import Client
 
@@ -31,3 +33,30 @@ def test_a_worker_closes_its_door_only_if_nobody_is_inside(make_client: MakeClie
         user.rows("SELECT 1")
     (status,) = pool.act(control.STATUS)
     assert json.loads(status)["retired"]
+
+
+def call(proxy: str) -> Call:
+    return Call("do_action", {}, WorkerCall("", None, f"{proxy}-1"))
+
+
+def test_rows_are_promised_only_to_the_one_proxy_whose_calls_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, slept = [1000.0], list[float]()
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("time.sleep", slept.append)
+    door = Door()
+    mine, long = call("a"), call("b")
+    door.enter(mine)
+    assert door.promise(mine)
+    door.enter(long)
+    assert slept == [pytest.approx(control.PROMISE_SECONDS)]  # until then, what "a" has holds
+    assert not door.promise(mine)
+    assert not door.promise(long)
+    now[0] += 60.0
+    door.enter(mine)
+    now[0] += 60.0
+    assert not door.promise(mine)  # the other's call still runs, whatever it will have changed
+    long.finish(None)
+    assert door.promise(mine)
+    assert len(slept) == 1

@@ -6,7 +6,7 @@ one proxy sees it, ``SimulatedConnection`` how it speaks to one worker.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -376,6 +376,7 @@ class SimulatedConnection:
         self._credential = credential
         self._container = backend.engine.containers.get(self._id)
         self.kept = KeptSessions()
+        self.fetched: deque[str] = deque(maxlen=0)
 
     def options(
         self,

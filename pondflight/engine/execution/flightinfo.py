@@ -18,7 +18,9 @@ def flight_info(plan: Plan, descriptor: flight.FlightDescriptor) -> flight.Fligh
     handle = control.HAS_RUN if plan.ticket is None else plan.ticket.encode()
     ticket = wire.pack(wire.new("TicketStatementQuery", statement_handle=handle))
     endpoints = [flight.FlightEndpoint(ticket, [])]
-    return flight.FlightInfo(plan.schema, descriptor, endpoints, plan.total_records, -1)
+    return flight.FlightInfo(
+        plan.schema, descriptor, endpoints, plan.total_records, -1, app_metadata=plan.rows
+    )
 
 
 def promise(statement: PreparedStatement, plan: Plan) -> bytes:

@@ -7,6 +7,7 @@ reads them is told: a stream can never go on behind a hole.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import NoReturn, Protocol
 
@@ -66,6 +67,8 @@ class Result:
         """Rows that DuckDB has made so far."""
         self.sent = 0
         """Rows that were read so far."""
+        self.finished: float | None = None
+        """The monotonic time at which DuckDB had made the last of them."""
         self._source = source
         self._texts = _texts(self.schema) if checks_text else []
         self._reader = reader
@@ -128,6 +131,7 @@ class Result:
         with self._lock:
             if self.streams():
                 self._step(ResultState.FINISHED)
+                self.finished = time.monotonic()
 
     # -- for the cursor -----------------------------------------------------------------------
 
@@ -149,6 +153,21 @@ class Result:
                 raise SqlError(_NO_TEXT.format(self.schema.names[index])) from None
         self.count += batch.num_rows
         return batch
+
+    def all(self, most: int) -> list[pa.RecordBatch] | None:
+        """All rows at once, while the cursor is in use; ``None`` if they have more bytes.
+
+        What is interrupted is not run again to learn why.
+        """
+        self._again = None
+        batches: list[pa.RecordBatch] = []
+        while (batch := self.next_streamed()) is not None:
+            batches.append(batch)
+            most -= batch.nbytes
+            if most < 0:
+                return None
+        self.finish()
+        return batches
 
     def next_set_aside(self) -> pa.RecordBatch | None:
         """The next batch of those that were set aside; ``None`` if there is none.

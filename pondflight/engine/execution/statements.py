@@ -7,10 +7,11 @@ FlightInfo is asked for or the update is put; rows that it returns are kept unti
 
 from __future__ import annotations
 
+import math
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 import duckdb
@@ -18,13 +19,18 @@ import pyarrow as pa
 
 from pondflight.engine.databases.attached import Databases
 from pondflight.engine.execution import timeouts
+from pondflight.engine.execution.early_rows import (
+    MOST_BYTES,
+    QUICK_SECONDS,
+    EarlyRows,
+)
 from pondflight.engine.execution.executor import Executor
 from pondflight.engine.execution.handles import Handle
 from pondflight.engine.execution.results import Result
-from pondflight.engine.execution.sessions import Sessions
+from pondflight.engine.execution.sessions import Session, Sessions
 from pondflight.engine.execution.tickets import Tickets
 from pondflight.engine.guards.callers import Call
-from pondflight.engine.guards.journal import Journal
+from pondflight.engine.guards.journal import Entry, Journal
 from pondflight.engine.guards.sandbox import Sandbox
 from pondflight.engine.guards.storage import Storage
 from pondflight.engine.sql.clauses import bulk_insert
@@ -36,7 +42,7 @@ from pondflight.engine.types import parameters
 from pondflight.engine.types.datatypes import sent_as
 from pondflight.engine.types.describe import Describer
 from pondflight.engine.types.parameters import Values
-from pondflight.errors import InvalidArgument, NotFound, SqlError
+from pondflight.errors import InvalidArgument, NotFound, PondflightError, SqlError
 from pondflight.flightsql import PreparedStatement, ResultStream
 from pondflight.flightsql.commands import CancelStatus
 from pondflight.flightsql.status import leaf_of
@@ -52,11 +58,15 @@ _GONE = "unknown result: it was fetched before, or has expired"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a FlightInfo says: ``ticket`` is None where there are no rows."""
+    """What a FlightInfo says: ``ticket`` is None where there are no rows.
+
+    ``rows``: what they are, if it was run early (``control.PROMISE_HEADER``).
+    """
 
     schema: pa.Schema
     ticket: Handle | None
     total_records: int = -1
+    rows: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +81,29 @@ class Prepared:
     plan: Callable[[], Plan] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Early:
+    """A query that was run before its rows were asked for: their schema, and all of them."""
+
+    schema: pa.Schema
+    batches: Sequence[pa.RecordBatch]
+    entry: Entry
+
+
+def _stream_of(early: _Early) -> bytes:
+    """The rows as an Arrow stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, early.schema) as writer:
+        for batch in early.batches:
+            writer.write_batch(batch)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
 class Statements:
     """Runs SQL strings in sessions."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the parts that it is made of
         self,
         database: duckdb.DuckDBPyConnection,
         *,
@@ -85,8 +114,11 @@ class Statements:
         journal: Journal,
         executor: Executor,
         tickets: Tickets,
+        may_promise: Callable[[Call], bool],
     ) -> None:
         self._parsed = ParsedStatements()
+        self._early = EarlyRows(database)
+        self._may_promise = may_promise
         self._database = database
         self._databases = databases
         self._storage = storage
@@ -105,6 +137,11 @@ class Statements:
     def sandbox(self, sandbox: Sandbox | None) -> None:
         self._executor.sandbox = sandbox
         self._parsed.clear()
+
+    def fetched(self, key: str) -> None:
+        """Rows that were promised have been fetched (``control.FETCHED_HEADER``)."""
+        self._tickets.fetched(key)
+        self._journal.fetched(key)
 
     def sweep(self, seconds: float) -> None:
         """Drop results that nobody has fetched for ``seconds``."""
@@ -167,18 +204,25 @@ class Statements:
         is_update = statements[-1].is_update
         if is_update and not has_parameters:
             return Prepared(PreparedStatement(handle.encode(), None, EMPTY_SCHEMA, is_update))
+        alone = len(statements) == 1 and not has_parameters
         with self._sessions.lent(call, session) as one, one.cursor.use(call) as cursor:
-            schema = None if is_update else self._guess(cursor, statements)
+            early = self._run_early(call, one, statements[0]) if alone else None
+            if early is not None:
+                schema = early.schema
+            else:
+                schema = None if is_update else self._guess(cursor, statements)
             prepared = PreparedStatement(
                 handle=handle.encode(),
                 dataset_schema=schema if is_update else schema or _NOT_KNOWN_YET,
-                parameter_schema=self._parameter_schema(cursor, statements),
+                parameter_schema=self._parameter_schema(cursor, statements)
+                if has_parameters
+                else EMPTY_SCHEMA,
                 is_update=is_update,
             )
-        if schema is None or has_parameters or len(statements) > 1 or not statements[0].lazy:
+        if schema is None or not alone or not statements[0].lazy:
             return Prepared(prepared)
         query = statements[0].text
-        return Prepared(prepared, lambda: Plan(schema, self._promise(session, query, transaction)))
+        return Prepared(prepared, lambda: self._promise(session, query, transaction, schema, early))
 
     def bind(self, handle: Handle, bound: pa.Table) -> Handle:
         """The handle that stands for the statement with these parameters.
@@ -279,14 +323,19 @@ class Statements:
         for statement in first:
             self._run_all(call, session, statement, None)
         if last.lazy:
-            schema = self._describe(call, session, [last], bound)
+            early = None
+            with self._sessions.lent(call, session) as one, one.cursor.use(call) as cursor:
+                if not first and bound is None and not last.parameters:
+                    early = self._run_early(call, one, last)
+                schema = early.schema if early else self._schema(cursor, [last], bound)
             assert schema is not None
-            handle = self._promise(session, last.text, transaction)
-            if bound is not None:
+            plan = self._promise(session, last.text, transaction, schema, early)
+            handle = plan.ticket
+            if bound is not None and handle is not None:
                 handle = handle.bind(bound)
                 if handle.parameters is None:
                     self._tickets.bind(handle.id, handle.session, bound)
-            return Plan(schema, handle)
+            return replace(plan, ticket=handle)
         if last.returns_rows:
             result = self._run_for_rows(call, session, last, bound)
             handle = Handle(
@@ -301,14 +350,51 @@ class Statements:
             return Plan(COUNT_SCHEMA, Handle(session=session, count=count), 1)
         return Plan(EMPTY_SCHEMA, None, count)
 
-    def _promise(self, session: str, query: str, transaction: bytes | None) -> Handle:
-        """The ticket of a query that is run when its rows are fetched."""
-        return Handle(
-            id=self._tickets.new(session),
-            query=query,
-            session=session,
-            transaction=transaction,
-        )
+    def _promise(
+        self,
+        session: str,
+        query: str,
+        transaction: bytes | None,
+        schema: pa.Schema,
+        early: _Early | None,
+    ) -> Plan:
+        """The ticket of a query that is run when its rows are fetched, unless that was done."""
+        key = self._tickets.new(session)
+        ticket = Handle(id=key, query=query, session=session, transaction=transaction)
+        if early is None:
+            return Plan(schema, ticket)
+        self._journal.early(key, early.entry)
+        return Plan(schema, ticket, rows=key.encode() + _stream_of(early))
+
+    def _run_early(self, call: Call, session: Session, statement: Statement) -> _Early | None:
+        """Run ``statement`` before its rows are asked for; ``None`` if it is not to be.
+
+        Inside ``use`` of the session's cursor. What fails or takes long is left for then.
+        """
+        cursor = session.cursor
+        wanted = call.identity.wants_promise and session.passing and statement.lazy
+        if not (wanted and self._early.may_run(cursor.connection, statement)):
+            return None
+        if not self._may_promise(call):
+            return None
+        entry = Entry(statement.text, statement.kind, call)
+        interrupt = cursor.connection.interrupt
+        call.alarm(QUICK_SECONDS, interrupt)
+        try:
+            with closing(self._executor.rows(cursor, call, statement, None)) as result:
+                batches = result.all(MOST_BYTES)
+        except (PondflightError, duckdb.Error, OSError):
+            call.raise_if_cancelled()
+            batches = None
+        finally:
+            call.alarm(math.inf, interrupt)
+        if batches is None or entry.running > QUICK_SECONDS:
+            self._early.drop(statement.text)
+        if batches is None:
+            return None
+        rows = result.count
+        entry.rows = lambda: rows
+        return _Early(result.schema, batches, entry)
 
     def fetch(self, call: Call, session: str, handle: Handle) -> Sent:
         """The rows behind a ticket."""
@@ -362,7 +448,13 @@ class Statements:
             self._journal.end(entry, leaf_of(error))
             raise
         entry.rows = lambda: result.sent
-        result.on_close(lambda: self._sessions.give_back(session))
+
+        def closed() -> None:
+            self._sessions.give_back(session)
+            if values is None and session.passing and result.finished is not None:
+                self._early.ran(statement.text, result.finished - entry.clock, result.count)
+
+        result.on_close(closed)
         call.on_done(lambda _: result.close())
         return result
 
@@ -419,6 +511,7 @@ class Statements:
 
     def changed(self, kind: str) -> None:
         """A statement of that kind has run: see ``Bound.forget``."""
+        self._early.forget(kind)
         if self.sandbox is not None:
             self.sandbox.bound.forget(kind)
 

@@ -117,6 +117,13 @@ class Tickets:
         with self._changed:
             return self._find(key, session) is not None
 
+    def fetched(self, key: str) -> None:
+        """The proxy has had what it stands for, and has sent it."""
+        with self._changed:
+            ticket = self._tickets.get(key)
+            if ticket is not None:
+                ticket.fetched = True
+
     def cancel(self, key: str, session: str) -> CancelStatus:
         """Cancel it, and wait a moment until its statement has ended.
 

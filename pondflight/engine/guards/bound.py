@@ -48,6 +48,11 @@ _OURS = frozenset({"sqlite_query"})
 _MOST_TEXTS = 512
 
 
+def changes_names(kind: str) -> bool:
+    """Whether a statement of that kind may change what names stand for."""
+    return kind not in _HARMLESS
+
+
 class Bound:
     """Looks at the plans of one worker's statements.
 
@@ -66,7 +71,7 @@ class Bound:
 
     def forget(self, kind: str) -> None:
         """A statement of that kind has run, or may have: names may stand for something else."""
-        if kind in _HARMLESS:
+        if not changes_names(kind):
             return
         with self._lock:
             self._changes += 1

@@ -24,8 +24,15 @@ class WorkerCall:
     call_id: str | None
     query_only: bool = False
     wants_promise: bool = False
+    fetched: tuple[str, ...] = ()
+    """The ids of promised rows that were fetched since the proxy's last call."""
     statements: int | None = None
     """How many it may run; ``None``: any number."""
+
+    @property
+    def proxy(self) -> str:
+        """The id of the proxy through which a user's call has come."""
+        return (self.call_id or "").rpartition("-")[0]
 
 
 Call: TypeAlias = calls.Call[WorkerCall]
@@ -52,6 +59,7 @@ class CredentialCheck:
             call_id=_first(headers, control.CALL_HEADER),
             query_only=control.QUERY_HEADER in headers,
             wants_promise=control.PROMISE_HEADER in headers,
+            fetched=tuple(filter(None, (_first(headers, control.FETCHED_HEADER) or "").split(","))),
             statements=_number(_first(headers, control.STATEMENTS_HEADER)),
         )
 

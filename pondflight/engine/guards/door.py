@@ -2,6 +2,10 @@
 
 A proxy that wants to end an idle worker asks it to close its door first. Without that, another
 proxy's statement could begin between the question whether one runs and the end.
+
+What was promised to one proxy (``control.PROMISE_SECONDS``) holds until then, whatever another
+one's calls do. So those wait for that long, once: where calls come by way of several proxies,
+nothing is promised.
 """
 
 from __future__ import annotations
@@ -13,6 +17,9 @@ from pondflight import control
 from pondflight.engine.guards.callers import Call
 from pondflight.errors import Unavailable
 
+_ALONE_SECONDS = 30.0
+"""After a call by way of another proxy nothing is promised for so long."""
+
 
 class Door:
     """Lets users' calls in until it is closed for good."""
@@ -22,6 +29,10 @@ class Door:
         self._inside: set[Call] = set()
         self._last = time.monotonic()
         self._lock = threading.Lock()
+        self._proxy = ""
+        self._shared_until = 0.0
+        self._promised_to = ""
+        self._promised_until = 0.0
 
     def enter(self, call: Call) -> None:
         """Let a call in, until it is done; raises ``Unavailable`` once the door is closed."""
@@ -29,7 +40,30 @@ class Door:
             if self.closed:
                 raise Unavailable(control.RETIRED, retry_after=1.0)
             self._inside.add(call)
+            wait = self._note(call.identity.proxy)
         call.on_done(lambda _: self._leave(call))
+        if wait > 0:
+            time.sleep(wait)
+
+    def _note(self, proxy: str) -> float:
+        """Note by way of which proxy a call has come; how many seconds it has to wait."""
+        now = time.monotonic()
+        if proxy != self._proxy:
+            if self._proxy:
+                self._shared_until = now + _ALONE_SECONDS
+            self._proxy = proxy
+        return 0.0 if proxy == self._promised_to else self._promised_until - now
+
+    def promise(self, call: Call) -> bool:
+        """Whether rows that are read from now on may be promised to the proxy of ``call``."""
+        proxy, now = call.identity.proxy, time.monotonic()
+        with self._lock:
+            if not proxy or now < self._shared_until:
+                return False
+            if any(other.identity.proxy != proxy for other in self._inside):
+                return False
+            self._promised_to, self._promised_until = proxy, now + control.PROMISE_SECONDS
+            return True
 
     def close(self, quiet: float) -> bool:
         """Close it if nobody has been inside for ``quiet`` seconds; whether it is closed."""

@@ -10,7 +10,7 @@ import re
 import secrets
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -53,11 +53,16 @@ class Entry:
     rows: Callable[[], int] = int
     error: PondflightError | None = None
 
+    @property
+    def running(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self.clock
+
     def end(self, error: PondflightError | None) -> None:
         """Record the end of the statement; a second end is ignored."""
         if self.seconds is not None:
             return
-        self.seconds = time.monotonic() - self.clock
+        self.seconds = self.running
         if error is None:
             self.state = "done"
         elif isinstance(error, Cancelled):
@@ -73,6 +78,7 @@ class Journal:
         self._lock = threading.Lock()
         self._entries: deque[Entry] = deque(maxlen=KEPT)
         self._running: set[Entry] = set()
+        self._early: OrderedDict[str, Entry] = OrderedDict()
 
     def begin(self, call: Call, sql: str, kind: str) -> Entry:
         """A statement begins; it ends with the call, if not before.
@@ -86,6 +92,21 @@ class Journal:
             self._running.add(entry)
         call.on_done(lambda error: self.end(entry, error))
         return entry
+
+    def early(self, key: str, entry: Entry) -> None:
+        """A statement has run, of which nobody is told unless its rows are fetched."""
+        entry.end(None)
+        with self._lock:
+            self._early[key] = entry
+            if len(self._early) > KEPT:
+                self._early.popitem(last=False)
+
+    def fetched(self, key: str) -> None:
+        """The rows of a statement that ran early were fetched."""
+        with self._lock:
+            entry = self._early.pop(key, None)
+            if entry is not None:
+                self._entries.append(entry)
 
     def end(self, entry: Entry, error: PondflightError | None = None) -> None:
         """Move a statement from the running ones to the recent ones."""
@@ -144,7 +165,7 @@ def _shown(entry: Entry, text: str) -> dict[str, Any]:
         "kind": entry.kind,
         "state": entry.state,
         "started": entry.started,
-        "seconds": time.monotonic() - entry.clock if seconds is None else seconds,
+        "seconds": entry.running if seconds is None else seconds,
         "rows": entry.rows(),
         "error": None if entry.error is None else clip(error, _LONGEST_ERROR),
     }
