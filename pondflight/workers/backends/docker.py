@@ -36,7 +36,7 @@ from pondflight.workers.backends.base import (
 from pondflight.workers.backends.container import Layout
 from pondflight.workers.backends.docker_api import DockerApi
 from pondflight.workers.backends.docker_containers import inspected, listed, phase
-from pondflight.workers.backends.ownership import Ownership, require_room
+from pondflight.workers.backends.ownership import Ownership, remove_unseen, require_room
 from pondflight.workers.spec import WorkerSpec
 
 events = get_logger()
@@ -83,7 +83,7 @@ class DockerBackend:
         except APIError as error:
             raise self._create_failed(error, spec.name) from error
         except BackendUnreachable:
-            self._remove_unseen(spec)
+            remove_unseen(self, spec)
             raise
         try:
             there = require_room(self.list_workers(), spec.most)
@@ -218,13 +218,6 @@ class DockerBackend:
             if error.status_code == _CONFLICT:  # it is being removed already
                 return
             raise BackendUnreachable(_words(error)) from error
-
-    def _remove_unseen(self, spec: WorkerSpec) -> None:
-        """Docker did not answer in time, but may have made the container all the same."""
-        with contextlib.suppress(BackendError):
-            found = self.find(spec.name)
-            if found is not None and found.generation == spec.generation:
-                self._remove(found.id)
 
     def _create_failed(self, error: APIError, name: str) -> BackendError:
         if error.status_code == _CONFLICT:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from pondflight.telemetry.logs import Event, get_logger
-from pondflight.workers.backends.base import NoRoom, Phase, StartFailed, WorkerHandle
+from pondflight.workers.backends.base import (
+    Backend,
+    BackendError,
+    NoRoom,
+    Phase,
+    StartFailed,
+    WorkerHandle,
+)
 from pondflight.workers.naming import is_worker
 from pondflight.workers.spec import WorkerSpec
 
@@ -71,3 +79,11 @@ def require_files(spec: WorkerSpec, mounts: Sequence[str], remedy: str) -> None:
                 f"those: {remedy}",
                 [],
             )
+
+
+def remove_unseen(backend: Backend, spec: WorkerSpec) -> None:
+    """Remove what an engine may have made although its answer did not come in time."""
+    with contextlib.suppress(BackendError):
+        found = backend.find(spec.name)
+        if found is not None and found.generation == spec.generation:
+            backend.stop(found)

@@ -25,8 +25,13 @@ from pondflight.workers.backends.base import (
     WorkerHandle,
     last_lines,
 )
-from pondflight.workers.backends.container import GENERATION, INSTANCE, Layout
-from pondflight.workers.backends.ownership import Ownership, require_files, require_room
+from pondflight.workers.backends.container import INSTANCE, Layout
+from pondflight.workers.backends.ownership import (
+    Ownership,
+    remove_unseen,
+    require_files,
+    require_room,
+)
 from pondflight.workers.kubernetes import pod as pods
 from pondflight.workers.kubernetes.api import ApiError, KubernetesApi
 from pondflight.workers.kubernetes.checks import check
@@ -108,11 +113,7 @@ class KubernetesBackend:
                     self._require_volume(spec)
                 return self._create_pod(spec, body)
         except BackendUnreachable:
-            # It may have been made all the same.
-            with contextlib.suppress(BackendError, ApiError):
-                found = self._look(spec.name)
-                if found and found["metadata"]["labels"].get(GENERATION) == spec.generation:
-                    self._delete(spec.name, found["metadata"]["uid"])
+            remove_unseen(self, spec)
             raise
 
     def _create_pod(self, spec: WorkerSpec, body: dict[str, Any]) -> dict[str, Any]:
