@@ -8,25 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import http.server
-import itertools
-import os
-import shutil
-import signal
 import ssl
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from integration.kubernetes.cluster import Cluster
 from pondflight.workers.backends.base import BackendUnreachable
 from pondflight.workers.kubernetes.api import ApiError, KubernetesApi
+from tests.workers.stand_in import StandIns, address
 
 Json = dict[str, Any]
-_addresses = itertools.count(1)
 
 
 class Node:
@@ -37,33 +30,22 @@ class Node:
         self.paused = False
         self.silent = False
         """It does nothing any more, as a node that is lost: what runs goes on."""
-        self.started = 0
         self._api = cluster.api(namespace)
         self._folder = cluster.folder / f"node-{namespace}-{name}"
         self._folder.mkdir()
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._lock = threading.Lock()
+        self.stand_ins = StandIns(self._folder)
         self._stop = threading.Event()
         self._logs = _Logs(cluster, self)
         self._register()
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._thread.start()
 
-    def pid(self, pod: str) -> int:
-        """The worker process of a pod."""
-        return self._processes[pod].pid
-
-    def log_of(self, pod: str) -> Path:
-        """Where the worker of a pod writes to."""
-        return self._folder / f"{pod}.log"
-
     def close(self) -> None:
         """End everything that runs."""
         self._stop.set()
         self._api.close()
         self._logs.close()
-        for process in self._processes.values():
-            _end(process)
+        self.stand_ins.close()
         self._thread.join(5)
 
     # -- what kubelet does --------------------------------------------------------------------
@@ -124,51 +106,36 @@ class Node:
 
     def _run(self, pod: Json) -> None:
         name = pod["metadata"]["name"]
-        second, third = divmod(next(_addresses), 250)
-        address = f"127.0.{second + 1}.{third + 1}"
-        scratch = self._folder / pod["metadata"]["uid"]
-        scratch.mkdir()
-        with self.log_of(name).open("wb") as log, self._lock:
-            process = subprocess.Popen(
-                [
-                    *(sys.executable, "-P", "-m", "pondflight"),
-                    *_arguments(pod["spec"]["containers"][0]["args"], address, scratch),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "TMPDIR": str(scratch)},
-                start_new_session=True,
+        at, running = address(), threading.Event()
+
+        def ended(code: int) -> None:
+            running.wait()
+            found = {"exitCode": code, "reason": "Error"}
+            status = {"running": None, "terminated": found}
+            self._report(
+                name,
+                {
+                    "phase": "Failed" if code else "Succeeded",
+                    "containerStatuses": [_container(pod, status)],
+                },
             )
-            self._processes[name] = process
-            self.started += 1
+
+        self.stand_ins.start(name, pod["spec"]["containers"][0]["args"], at, ended)
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self._report(
             name,
             {
                 "phase": "Running",
-                "podIP": address,
-                "podIPs": [{"ip": address}],
+                "podIP": at,
+                "podIPs": [{"ip": at}],
                 "startTime": now,
                 "containerStatuses": [_container(pod, {"running": {"startedAt": now}})],
             },
         )
-        code = process.wait()
-        ended = {"exitCode": code if code >= 0 else 128 - code, "reason": "Error"}
-        self._report(
-            name,
-            {
-                "phase": "Failed" if code else "Succeeded",
-                "containerStatuses": [_container(pod, {"running": None, "terminated": ended})],
-            },
-        )
-        shutil.rmtree(scratch, ignore_errors=True)
+        running.set()
 
     def _remove(self, name: str, uid: str) -> None:
-        with self._lock:
-            process = self._processes.pop(name, None)
-        if process is not None:
-            _end(process)
+        self.stand_ins.end(name)
         with contextlib.suppress(ApiError, BackendUnreachable):
             self._api.delete(self._api.path("pods", name), uid=uid, grace=0)
 
@@ -186,12 +153,6 @@ class Node:
                 return
 
 
-def _arguments(given: list[str], address: str, scratch: Path) -> list[str]:
-    """The arguments of a pod, as they are on a machine that is no container."""
-    found = [one.replace("://0.0.0.0:", f"://{address}:") for one in given]
-    return [f"--scratch={scratch}" if one.startswith("--scratch=") else one for one in found]
-
-
 def _container(pod: Json, state: Json) -> Json:
     container = pod["spec"]["containers"][0]
     running = bool(state.get("running"))
@@ -206,12 +167,6 @@ def _container(pod: Json, state: Json) -> Json:
     }
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
 class _Logs:
     """Kubelet's own port: the API server asks there for logs."""
 
@@ -220,7 +175,7 @@ class _Logs:
             def do_GET(self) -> None:
                 url = urlsplit(self.path)
                 _, kind, _, pod, *_ = url.path.split("/")
-                path = node.log_of(pod)
+                path = node.stand_ins.log_of(pod)
                 if kind != "containerLogs" or not path.exists():
                     self.send_error(404)
                     return

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 
 import pytest
@@ -28,11 +26,10 @@ class TestKubernetes(BackendContract):
         backend.close()
 
     def kill(self, handle: WorkerHandle) -> None:
-        os.kill(self.node.pid(handle.id.partition(":")[0]), signal.SIGKILL)
+        self.node.stand_ins.kill(handle.id.partition(":")[0])
 
     def speak(self, handle: WorkerHandle, line: str) -> None:
-        with self.node.log_of(handle.id.partition(":")[0]).open("a") as log:
-            log.write(line + "\n")
+        self.node.stand_ins.speak(handle.id.partition(":")[0], line)
 
     def another(self, instance: str = INSTANCE) -> Backend:
         return make_backend(self.cluster, self.namespace, self.port, instance)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -301,7 +300,7 @@ def test_lost_node_costs_its_users_their_workers_and_no_more(
     assert deployment.client("ann").rows("SELECT 1") == [(1,)]
     (first,) = deployment.backend.list_workers()
     node.silent = True
-    os.kill(node.pid(first.id.partition(":")[0]), signal.SIGKILL)
+    node.stand_ins.kill(first.id.partition(":")[0])
     other = Node(cluster, namespace, f"{node.name}-2")
     try:
         wait_until(lambda: _answers(deployment, "ann"), 90)
@@ -443,6 +442,6 @@ def test_half_started_pod_never_runs(
     time.sleep(0.5)
     (left,) = backend.list_workers()
     assert left.phase is Phase.CREATED
-    assert node.started == 0
+    assert node.stand_ins.started == 0
     backend.stop(left)
     assert backend.list_workers() == []

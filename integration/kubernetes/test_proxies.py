@@ -40,7 +40,7 @@ def test_two_proxies_with_one_user_start_one_pod(deploy: MakeDeployment, node: N
         results = list(executor.map(lambda client: client.rows("SELECT 42"), clients))
     assert results == [[(42,)]] * 6
     assert len(pods(one)) == 1
-    assert node.started == 1
+    assert node.stand_ins.started == 1
 
 
 def test_a_users_tables_are_there_through_every_proxy(deploy: MakeDeployment) -> None:
@@ -134,7 +134,7 @@ def test_many_users_on_three_proxies(deploy: MakeDeployment, node: Node) -> None
     with ThreadPoolExecutor(8) as executor:
         assert list(executor.map(visit, range(USERS))) == [[(1,), (1,)]] * USERS
     assert len(pods(proxies[0])) == USERS
-    assert node.started == USERS
+    assert node.stand_ins.started == USERS
 
 
 def test_a_statement_on_a_warm_worker_asks_nothing_of_the_api_server(
@@ -195,7 +195,7 @@ def test_a_proxy_killed_under_load_leaves_its_users_to_the_others(
         ann = Client(two.flight_uri, two.token("ann"))
         assert ann.rows("SELECT n FROM t") == [(42,)]
         ann.close()
-        assert node.started == 1
+        assert node.stand_ins.started == 1
     finally:
         for proxy in proxies:
             proxy.stop()

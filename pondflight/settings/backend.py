@@ -21,8 +21,18 @@ ONLY_CONTAINERS: Final = frozenset(
 )
 """Keys of ``containers`` that mean nothing to the backend process."""
 
-ONLY_DOCKER: Final = frozenset({"network", "publish", "pids_limit", "docker_host"})
-"""Keys of ``containers`` that mean nothing to the backend kubernetes."""
+_ONLY_DOCKER: Final = frozenset({"network", "publish", "pids_limit", "docker_host"})
+
+IGNORED: Final = {
+    "process": ONLY_CONTAINERS,
+    "docker": frozenset[str](),
+    "kubernetes": _ONLY_DOCKER,
+    "fly": _ONLY_DOCKER | {"scratch"},
+}
+"""Keys of ``containers`` that mean nothing to a backend."""
+
+SECTIONS: Final = ("kubernetes", "fly")
+"""Backends with a section of settings that no other one reads."""
 
 _SOCKET = Path("/var/run/docker.sock")
 _SIGNS_OF_A_CONTAINER = (Path("/.dockerenv"), Path("/run/.containerenv"))
@@ -42,7 +52,7 @@ def choose(values: Mapping[str, object], *, signed: bool) -> Choice:
     ``signed``: there is a configuration file or a JWT secret. Without either, this is the
     demonstration, and a Docker socket that happens to be there is not used.
     """
-    for key in _changed_pods(values):
+    for key in _changed_section(values, "kubernetes"):
         return Choice("kubernetes", f"{key} is set")
     for key in _changed(values, ONLY_CONTAINERS):
         return Choice("docker", f"containers.{key} is set")
@@ -56,28 +66,25 @@ def choose(values: Mapping[str, object], *, signed: bool) -> Choice:
 
 def without_effect(values: Mapping[str, object], backend: str) -> list[str]:
     """Return the configured settings (dotted) that ``backend`` ignores."""
-    if backend == "process":
-        ignored = [f"containers.{key}" for key in _changed(values, ONLY_CONTAINERS)]
-        return ignored + _changed_pods(values)
-    ignored = []
-    if backend == "kubernetes":
-        ignored += [f"containers.{key}" for key in _changed(values, ONLY_DOCKER)]
-    else:
-        ignored += _changed_pods(values)
+    ignored = [f"containers.{key}" for key in _changed(values, IGNORED[backend])]
+    for section in SECTIONS:
+        if section != backend:
+            ignored += _changed_section(values, section)
     duckdb = values.get("duckdb")
-    if isinstance(duckdb, Mapping) and duckdb.get("storage_directory"):
+    in_containers = backend != "process"
+    if in_containers and isinstance(duckdb, Mapping) and duckdb.get("storage_directory"):
         ignored.append("duckdb.storage_directory")
     return ignored
 
 
-def _changed_pods(values: Mapping[str, object]) -> list[str]:
-    """Return the keys under ``kubernetes`` (dotted) whose value is not the default."""
-    given = values.get("kubernetes")
+def _changed_section(values: Mapping[str, object], name: str) -> list[str]:
+    """Return the keys (dotted) of a top-level section whose value is not the default."""
+    given = values.get(name)
     if not isinstance(given, Mapping):
         return []
-    section = ROOT.find(("kubernetes",))
+    section = ROOT.find((name,))
     return [
-        f"kubernetes.{key}"
+        f"{name}.{key}"
         for key, value in given.items()
         if key in section.children and value != section.children[key].default
     ]

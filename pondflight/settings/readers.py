@@ -157,7 +157,7 @@ def read_file(value: object) -> Path | None:
     return Path(text)
 
 
-BACKENDS = ("auto", "process", "docker", "kubernetes")
+BACKENDS = ("auto", "process", "docker", "kubernetes", "fly")
 
 
 def read_backend(value: object) -> str:

@@ -15,11 +15,14 @@ from pondflight.settings.declaration import Refused, Section
 from pondflight.settings.sections.access import Auth, Security
 from pondflight.settings.sections.ai import AI
 from pondflight.settings.sections.duckdb import DuckDB, Sessions
+from pondflight.settings.sections.fly import Fly
 from pondflight.settings.sections.kubernetes import Kubernetes
 from pondflight.settings.sections.server import Caddy, Console, Metrics, Server, Tracing
 from pondflight.settings.sections.workers import Containers, Workers
 
 _FILES = {kind.value for kind in FILE_TYPES}
+_NEEDED = {"fly": ("fly.app", "fly.token")}
+"""Settings without which a backend is of no use."""
 
 
 class Settings(Section):
@@ -30,6 +33,7 @@ class Settings(Section):
     workers: Workers = Workers()
     containers: Containers = Containers()
     kubernetes: Kubernetes = Kubernetes()
+    fly: Fly = Fly()
     sessions: Sessions = Sessions()
     duckdb: DuckDB = DuckDB()
     security: Security = Security()
@@ -84,6 +88,24 @@ class Settings(Section):
             raise Refused(f"must be memory with a {engine}", key="containers.scratch")
         if self.duckdb.storage == "persistent":
             raise Refused(f"must be memory with a {engine}", key="duckdb.storage")
+        return self
+
+    @model_validator(mode="after")
+    def _backend_can_do_it(self) -> Self:
+        backend = self.workers.backend
+        for key in _NEEDED.get(backend, ()):
+            section, _, name = key.partition(".")
+            if not getattr(getattr(self, section), name):
+                raise Refused(f"is needed where workers.backend is {backend}", key=key)
+        if backend not in _NEEDED:
+            return self
+        if self.containers.engine != "pondflight":
+            raise Refused(f"must be pondflight with the backend {backend}", key="containers.engine")
+        if self.duckdb.storage == "persistent":
+            raise Refused(f"must be memory with the backend {backend}", key="duckdb.storage")
+        if backend == "fly" and self.workers.warm:
+            why = "must be 0 with the backend fly: a Machine cannot be renamed for its user"
+            raise Refused(why, key="workers.warm")
         return self
 
     def masked(self) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+
+from pondflight.workers.backends.base import BackendUnreachable
 
 
 class Circuit:
@@ -46,6 +49,27 @@ class Circuit:
                 return False
             self._probing = True
             return True
+
+    @contextlib.contextmanager
+    def call(self, engine: str, answers: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+        """Make one call inside it, to what ``engine`` names ("the Docker engine at …").
+
+        Raises ``BackendUnreachable`` if the circuit is open. Exceptions that count as answers are
+        ``answers``; any other one counts as a failure, else a probe would never end.
+        """
+        if not self.admits():
+            raise BackendUnreachable(
+                f"{engine} has not answered several times: left in peace for some seconds"
+            )
+        try:
+            yield
+        except answers:
+            self.succeeded()
+            raise
+        except BaseException:
+            self.failed()
+            raise
+        self.succeeded()
 
     def succeeded(self) -> None:
         """Record that a call was answered, even with an error."""

@@ -54,19 +54,20 @@ class PondflightEngine:
     """Our own image.
 
     ``orphan_timeout`` (seconds; 0: never): it ends by itself when no proxy has spoken to it for
-    so long.
+    so long. ``host`` is the address that it listens on.
     """
 
     orphan_timeout: float = 0.0
     name: str = "pondflight"
     port: int = 8815
+    host: str = "0.0.0.0"  # noqa: S104  its container's own
     knows_its_user: bool = True
 
     def arguments(self, spec: WorkerSpec, *, scratch: str, memory: int) -> list[str] | None:
         """Return the arguments of ``pondflight worker``; the credential goes as its SHA-256."""
         return [
             *spec.arguments(scratch, storage=STORAGE if spec.storage else None, memory=memory),
-            f"--listen=grpc://0.0.0.0:{self.port}",
+            f"--listen=grpc://{self.host}:{self.port}",
             f"--orphan-timeout={self.orphan_timeout:g}s",
         ]
 

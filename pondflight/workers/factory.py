@@ -17,8 +17,11 @@ from pondflight.workers.naming import instance_of
 from pondflight.workers.policy import PoolSettings
 from pondflight.workers.provision import Provision
 
-_CONCURRENT_STARTS = {"kubernetes": 32}
-"""Where the starts are other machines' work, more of them at a time do no harm to this one."""
+_CONCURRENT_STARTS = {"kubernetes": 32, "fly": 3}
+"""Where the starts are other machines' work, more of them at a time do no harm to this one; an app
+of Fly.io may have about one creation a second."""
+_ELSEWHERE = frozenset({"kubeconfig", "context", "namespace", "app", "token", "url"})
+"""Settings that say where workers run, not how."""
 _SHORTEST_ORPHAN_SECONDS = 600.0
 
 
@@ -27,17 +30,21 @@ def create_backend(settings: Settings, secret: str, headroom: Headroom | None = 
     if settings.workers.backend == "process":
         directory = settings.duckdb.storage_directory
         return ProcessBackend(Path(directory) if directory else None, headroom)
-    # Here, since the clients take their time to be imported.
-    if settings.workers.backend == "kubernetes":
-        from pondflight.workers.kubernetes.factory import create  # noqa: PLC0415
+    layout, instance = layout_of(settings), instance_of(secret, settings.workers.instance)
+    # Imported here, since the clients take their time.
+    match settings.workers.backend:
+        case "kubernetes":
+            from pondflight.workers.kubernetes import factory as kubernetes  # noqa: PLC0415
 
-        return create(settings, layout_of(settings), instance_of(secret, settings.workers.instance))
+            return kubernetes.create(settings, layout, instance)
+        case "fly":
+            from pondflight.workers.fly import factory as fly  # noqa: PLC0415
+
+            return fly.create(settings, layout, instance)
     from pondflight.workers.backends.docker import DockerBackend  # noqa: PLC0415
     from pondflight.workers.backends.docker_api import DockerApi  # noqa: PLC0415
 
-    api = DockerApi(settings.containers.docker_host)
-    instance = instance_of(secret, settings.workers.instance)
-    return DockerBackend(api, layout_of(settings), instance)
+    return DockerBackend(DockerApi(settings.containers.docker_host), layout, instance)
 
 
 def pool_settings(settings: Settings, secret: str) -> PoolSettings:
@@ -107,9 +114,7 @@ def spec_hash(settings: Settings, secret: str) -> str:
         entry["connection_string"] = database.connection_string.get_secret_value()
     if settings.duckdb.init_sql is not None:
         duckdb["init_sql"] = settings.duckdb.init_sql.get_secret_value()
-    pods = settings.kubernetes.model_dump(mode="json")
-    for name in ("kubeconfig", "context", "namespace"):
-        del pods[name]
-    parts = [pods] if settings.workers.backend == "kubernetes" else []
+    section = getattr(settings, settings.workers.backend, None)
+    parts = [section.model_dump(mode="json", exclude=_ELSEWHERE)] if section else []
     data = json.dumps([containers, *parts, demo, duckdb, settings.sessions.model_dump(mode="json")])
     return hmac.new(secret.encode(), data.encode(), hashlib.sha256).hexdigest()[:12]

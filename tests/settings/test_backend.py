@@ -93,6 +93,20 @@ def test_a_backend_that_is_named_stands_and_what_it_ignores_is_told(tmp_path: Pa
     assert result.ignored == ("containers.image", "containers.network")
 
 
+def test_what_only_another_backend_has_is_ignored_and_told(tmp_path: Path) -> None:
+    text = (
+        "workers: {backend: fly}\nfly: {app: a, token: t}\nkubernetes: {context: c}\n"
+        "containers: {scratch: disk, pids_limit: 99, image: x}"
+    )
+    assert loaded(tmp_path, text, SIGNED).ignored == (
+        "containers.pids_limit",
+        "containers.scratch",
+        "kubernetes.context",
+    )
+    ignored = loaded(tmp_path, "workers: {backend: docker}\nfly: {app: a}", SIGNED).ignored
+    assert ignored == ("fly.app",)
+
+
 def test_docker_ignores_the_directory_of_subprocesses(tmp_path: Path) -> None:
     text = f"workers: {{backend: docker}}\nduckdb: {{storage_directory: {tmp_path}}}"
     assert loaded(tmp_path, text, SIGNED).ignored == ("duckdb.storage_directory",)

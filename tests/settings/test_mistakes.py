@@ -16,6 +16,8 @@ from pondflight.settings import load
 from pondflight.settings.schema import ROOT
 from tests.settings.support import Load, Problems
 
+FLY = "fly: {app: a, token: t}\nworkers: {backend: fly"
+
 WRONG_VALUES = {
     "server: {port: eighty}": "server.port: 'eighty' is not accepted (from FILE); accepted: a TCP"
     " port from 1 to 65535, or 0 for any that is free",
@@ -51,7 +53,20 @@ WRONG_VALUES = {
     "containers: {network: none}": "containers.network: 'none' has no way in",
     "containers: {image: '-x'}": "containers.image: '-x' is not accepted",
     "workers: {backend: kubernets}": "workers.backend: 'kubernets' is not accepted (from FILE);"
-    " accepted: auto, process, docker, kubernetes",
+    " accepted: auto, process, docker, kubernetes, fly",
+    "workers: {backend: fly}": "fly.app: '' is needed where workers.backend is fly",
+    "workers: {backend: fly}\nfly: {app: a}": "fly.token: *** is needed where workers.backend is"
+    " fly",
+    FLY
+    + ", warm: 1}": "workers.warm: 1 must be 0 with the backend fly: a Machine cannot be renamed"
+    " for its user",
+    FLY + "}\nduckdb: {storage: persistent}": "duckdb.storage: 'persistent' must be memory with the"
+    " backend fly",
+    FLY + "}\ncontainers: {engine: gizmosql, image: x}": "containers.engine: 'gizmosql' must be"
+    " pondflight with the backend fly",
+    "fly: {region: Amsterdam}": "fly.region: 'Amsterdam' is not accepted (from FILE); accepted: a"
+    " region of three letters, such as ams, or none",
+    "fly: {cpu_kind: quick}": "fly.cpu_kind: 'quick' is not accepted",
     "kubernetes: {node_selector: {disk: 1}}": "kubernetes.node_selector: a mapping has a value that"
     " is no text: disk",
     "kubernetes: {tolerations: [{name: a}]}": "kubernetes.tolerations[0]: a mapping cannot have"
@@ -96,7 +111,7 @@ WRONG_VALUES = {
     "security: {rate_limit: fast}": "security.rate_limit must be a mapping with the keys"
     " requests_per_minute, burst_size, storage, not a string (from FILE)",
     "- a": "the file must be a mapping with the keys server, caddy, workers, containers,"
-    " kubernetes, sessions, duckdb, security, auth, metrics, tracing, ai, console, not a list"
+    " kubernetes, fly, sessions, duckdb, security, auth, metrics, tracing, ai, console, not a list"
     " (from FILE)",
     "server: {allowed_hosts: [a..b]}": "server.allowed_hosts[0]: 'a..b' is not accepted (from"
     " FILE); accepted: a host name, such as query.example.com, or *.example.com, or * for any",

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from pondflight.settings import Settings, load
-from pondflight.workers.factory import engine_of, pool_settings, spec_hash
+from pondflight.workers.factory import create_backend, engine_of, pool_settings, spec_hash
+from pondflight.workers.fly.backend import FlyBackend
 from pondflight.workers.policy import User
+from tests.workers.contract import make_spec
 
 SECRET = "kW8rX2vN5qT9zL4mB7cJ1hG6fD3sA0pY"
 
@@ -59,6 +61,26 @@ def test_password_changes_the_hash_but_cannot_be_tried_out_without_the_secret(
     two = settings(tmp_path, ENTRY.replace("PASSWORD", "other"))
     assert spec_hash(one, SECRET) != spec_hash(two, SECRET)
     assert spec_hash(one, SECRET) != spec_hash(one, SECRET[::-1])
+
+
+FLY = "workers: {{backend: fly}}\nfly: {{app: a, token: {token}, region: {region}}}"
+
+
+def test_where_workers_run_is_not_in_the_hash_and_how_is(tmp_path: Path) -> None:
+    def hashed(token: str, region: str) -> str:
+        return spec_hash(settings(tmp_path, FLY.format(token=token, region=region)), SECRET)
+
+    assert hashed("one", "ams") == hashed("two", "ams")
+    assert hashed("one", "ams") != hashed("one", "ord")
+
+
+def test_machines_listen_on_their_address_in_the_private_network(tmp_path: Path) -> None:
+    backend = create_backend(settings(tmp_path, FLY.format(token="t", region="ams")), SECRET)
+    assert isinstance(backend, FlyBackend)
+    arguments = backend.layout.engine.arguments(make_spec(), scratch="/scratch", memory=1)
+    assert arguments is not None
+    assert "--listen=grpc://fly-local-6pn:8815" in arguments
+    backend.close()
 
 
 def test_pool_goes_by_the_settings(tmp_path: Path) -> None:

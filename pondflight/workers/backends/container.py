@@ -53,15 +53,14 @@ class Layout:
         return min(self.scratch_size, memory_limit // 4)
 
 
-def labels(spec: WorkerSpec) -> dict[str, str]:
-    """Who the container is. Labels never change, so a warm worker's user is not among them."""
+def identity(spec: WorkerSpec) -> dict[str, str]:
+    """Whose worker it is, as labels or tags; the user of a warm one is empty."""
     return {
         MANAGED: "true",
         INSTANCE: spec.instance,
         USER: spec.user,
         GENERATION: spec.generation,
         SPEC: spec.spec_hash,
-        CREATED: f"{time.time():.3f}",
     }
 
 
@@ -76,7 +75,8 @@ def configuration(spec: WorkerSpec, layout: Layout) -> dict[str, Any]:
             f"{name}={value}"
             for name, value in layout.engine.environment(spec, scratch=SCRATCH).items()
         ],
-        "Labels": labels(spec),
+        # Labels never change: whose worker it is follows from its name, which does.
+        "Labels": {**identity(spec), CREATED: f"{time.time():.3f}"},
         "ExposedPorts": {port: {}},
         "Healthcheck": {"Test": ["NONE"]},  # the pool asks by itself
         "AttachStdin": False,

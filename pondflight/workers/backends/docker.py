@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from pondflight.workers.backends.base import (
 from pondflight.workers.backends.container import Layout
 from pondflight.workers.backends.docker_api import DockerApi
 from pondflight.workers.backends.docker_containers import inspected, listed, phase
-from pondflight.workers.naming import is_worker
+from pondflight.workers.backends.ownership import Ownership, remove_unseen, require_room
 from pondflight.workers.spec import WorkerSpec
 
 events = get_logger()
@@ -57,8 +58,7 @@ class DockerBackend:
     def __init__(self, api: DockerApi, layout: Layout, instance: str) -> None:
         self.layout = layout
         self._api = api
-        self._instance = instance
-        self._foreign: set[str] = set()
+        self._ownership = Ownership(instance)
         self._network_seen = False
         self._network_lock = threading.Lock()
 
@@ -83,28 +83,16 @@ class DockerBackend:
         except APIError as error:
             raise self._create_failed(error, spec.name) from error
         except BackendUnreachable:
-            self._remove_unseen(spec)
+            remove_unseen(self, spec)
             raise
         try:
-            others = self._require_room(spec)
+            there = require_room(self.list_workers(), spec.most)
+            others = sum(worker.phase is Phase.RUNNING for worker in there)
             return self._start(made["Id"], others)
         except BaseException:
             with contextlib.suppress(BackendError):
                 self._remove(made["Id"])
             raise
-
-    def _require_room(self, spec: WorkerSpec) -> int:
-        """Give way if there is one too many, now that this one is there for all to see.
-
-        Returns how many others run.
-
-        Of all who create at the same moment, whoever looks last sees all others; so the rule that
-        all give way who see one too many lets no one too many through.
-        """
-        there = [worker for worker in self.list_workers() if worker.phase is not Phase.ENDED]
-        if len(there) > spec.most:
-            raise NoRoom
-        return sum(worker.phase is Phase.RUNNING for worker in there)
 
     def _start(self, container_id: str, others: int) -> WorkerHandle:
         try:
@@ -149,12 +137,21 @@ class DockerBackend:
 
     def list_workers(self) -> list[WorkerHandle]:
         """The containers with this deployment's labels, in whatever state."""
-        wanted = {"label": [f"{container.MANAGED}=true", f"{container.INSTANCE}={self._instance}"]}
+        wanted = {
+            "label": [
+                f"{container.MANAGED}=true",
+                f"{container.INSTANCE}={self._ownership.instance}",
+            ]
+        }
         try:
             rows = self._api.call(lambda client: client.containers(all=True, filters=wanted))
         except APIError as error:
             raise BackendUnreachable(_words(error)) from error
-        return [worker for row in rows if (worker := self._ours(row)) is not None]
+        found = [
+            self._ownership.own(str(row.get("Id", "")), partial(listed, row, self.layout))
+            for row in rows
+        ]
+        return [worker for worker in found if worker is not None]
 
     def find(self, name: str) -> WorkerHandle | None:
         """The container that has ``name`` now, if it is one of this deployment's."""
@@ -162,7 +159,7 @@ class DockerBackend:
         if found is None:
             return None
         labels = found["Config"].get("Labels") or {}
-        if labels.get(container.INSTANCE) != self._instance:
+        if labels.get(container.INSTANCE) != self._ownership.instance:
             return None
         return inspected(found, self.layout)
 
@@ -222,13 +219,6 @@ class DockerBackend:
                 return
             raise BackendUnreachable(_words(error)) from error
 
-    def _remove_unseen(self, spec: WorkerSpec) -> None:
-        """Docker did not answer in time, but may have made the container all the same."""
-        with contextlib.suppress(BackendError):
-            found = self.find(spec.name)
-            if found is not None and found.generation == spec.generation:
-                self._remove(found.id)
-
     def _create_failed(self, error: APIError, name: str) -> BackendError:
         if error.status_code == _CONFLICT:
             return NameTaken(name)
@@ -239,24 +229,6 @@ class DockerBackend:
                 advice=f"the image {self.layout.image} is not there",
             )
         return StartFailed(_words(error), [])
-
-    def _ours(self, row: Mapping[str, Any]) -> WorkerHandle | None:
-        """The worker that an engine's row stands for; None for what only looks like one.
-
-        Labels travel with ``docker commit`` and may be anybody's; names and forms of another
-        version may be others. What cannot be read is left alone, and logged once.
-        """
-        try:
-            worker = listed(row, self.layout)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-            worker = None
-        if worker and worker.generation and is_worker(worker.name, self._instance):
-            return worker
-        container_id = str(row.get("Id", ""))
-        if container_id not in self._foreign:
-            self._foreign.add(container_id)
-            events.warning(Event.CONTAINER_FOREIGN, container_id=container_id)
-        return None
 
     # -- network and image --------------------------------------------------------------------
 

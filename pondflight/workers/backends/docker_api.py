@@ -61,15 +61,10 @@ class DockerApi:
         Raises ``BackendUnreachable`` if the engine does not answer, and ``APIError`` if it
         answers with an error.
         """
-        if not self._circuit.admits():
-            raise BackendUnreachable(
-                f"the Docker engine at {self.host} has not answered several times: left in peace "
-                "for some seconds"
-            )
         try:
-            result = function(self._connected())
+            with self._circuit.call(f"the Docker engine at {self.host}", answers=(APIError,)):
+                return function(self._connected())
         except APIError as error:
-            self._circuit.succeeded()
             if error.status_code == requests.codes.forbidden:
                 raise BackendUnreachable(
                     f"a proxy in front of the Docker engine at {self.host} refuses a call that is "
@@ -77,13 +72,7 @@ class DockerApi:
                 ) from error
             raise
         except (requests.RequestException, DockerException, OSError) as error:
-            self._circuit.failed()
             raise BackendUnreachable(self._why(error)) from error
-        except BaseException:
-            self._circuit.failed()  # else a probe would never end
-            raise
-        self._circuit.succeeded()
-        return result
 
     def close(self) -> None:
         """Close all connections."""

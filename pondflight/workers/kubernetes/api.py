@@ -211,28 +211,20 @@ class KubernetesApi:
         Raises ``ApiError`` if the server refuses; ``BackendUnreachable`` if it does not answer,
         is overloaded or broken, or does not know who is asking.
         """
-        if not self._circuit.admits():
-            raise BackendUnreachable(
-                "the Kubernetes API server has not answered several times: left in peace for some "
-                "seconds"
-            )
         target = f"{path}?{urlencode(query)}" if query else path
         headers = {"Accept": accept}
         if body is not None:
             headers["Content-Type"] = content_type
         try:
-            response = self._send(method, target, headers, body, seconds)
-            if response.status == HTTPStatus.UNAUTHORIZED:
-                # A token that has expired may have a successor by now.
-                self.close()
+            with self._circuit.call("the Kubernetes API server"):
                 response = self._send(method, target, headers, body, seconds)
-            _require_answer(response)
-        except BaseException as failure:
-            self._circuit.failed()  # whatever it is, else a probe would never end
-            if isinstance(failure, ApiException | urllib3.exceptions.HTTPError | OSError):
-                raise BackendUnreachable(self._why(failure)) from failure
-            raise
-        self._circuit.succeeded()
+                if response.status == HTTPStatus.UNAUTHORIZED:
+                    # A token that has expired may have a successor by now.
+                    self.close()
+                    response = self._send(method, target, headers, body, seconds)
+                _require_answer(response)
+        except (ApiException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise BackendUnreachable(self._why(error)) from error
         if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
             raise _refusal(response)
         return response

@@ -8,20 +8,16 @@ Lease of the user's name (``claims``), and by a label.
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
-from pondflight.telemetry.logs import Event, get_logger
 from pondflight.workers.backends.base import (
     BackendError,
     BackendUnreachable,
     ExitCallback,
     NameTaken,
-    NoRoom,
     Phase,
     Problem,
     StartFailed,
@@ -29,7 +25,13 @@ from pondflight.workers.backends.base import (
     WorkerHandle,
     last_lines,
 )
-from pondflight.workers.backends.container import GENERATION, INSTANCE, Layout
+from pondflight.workers.backends.container import INSTANCE, Layout
+from pondflight.workers.backends.ownership import (
+    Ownership,
+    remove_unseen,
+    require_files,
+    require_room,
+)
 from pondflight.workers.kubernetes import pod as pods
 from pondflight.workers.kubernetes.api import ApiError, KubernetesApi
 from pondflight.workers.kubernetes.checks import check
@@ -38,8 +40,6 @@ from pondflight.workers.kubernetes.pod import Placement
 from pondflight.workers.kubernetes.watch import Watch
 from pondflight.workers.naming import is_worker, user_in
 from pondflight.workers.spec import WorkerSpec
-
-events = get_logger()
 
 _PAGE = 500
 _TRIES = 3
@@ -66,12 +66,10 @@ class KubernetesBackend:
         self.layout = layout
         self.placement = placement or Placement()
         self._api = api
-        self._instance = instance
+        self._ownership = Ownership(instance)
         self._start_seconds = start_seconds
         self._claims = Claims(api, instance)
         self._watch = Watch(api, instance)
-        self._foreign: set[str] = set()
-        self._foreign_lock = threading.Lock()
 
     @property
     def reachable(self) -> bool:
@@ -89,7 +87,9 @@ class KubernetesBackend:
         It is created with a gate, so that it is not scheduled before it is clear that there is
         room, and that no other worker is its user's.
         """
-        self._require_files(spec)
+        require_files(
+            spec, self.placement.mounted, "bring it by a volume of kubernetes.pod_template"
+        )
         deadline = time.monotonic() + self._start_seconds
         pod = self._create(spec)
         try:
@@ -105,17 +105,6 @@ class KubernetesBackend:
                 self._delete(pod["metadata"]["name"], pod["metadata"]["uid"])
             raise
 
-    def _require_files(self, spec: WorkerSpec) -> None:
-        """Raise ``StartFailed`` for a database file that no volume of the template brings."""
-        mounts = self.placement.mounted
-        for file in spec.files:
-            if not any(Path(file.path).is_relative_to(mount) for mount in mounts):
-                raise StartFailed(
-                    f"the database file {file.path} is one of a host, and a pod has none of those: "
-                    "bring it by a volume of kubernetes.pod_template",
-                    [],
-                )
-
     def _create(self, spec: WorkerSpec) -> dict[str, Any]:
         body = pods.manifest(spec, self.layout, self.placement)
         try:
@@ -124,11 +113,7 @@ class KubernetesBackend:
                     self._require_volume(spec)
                 return self._create_pod(spec, body)
         except BackendUnreachable:
-            # It may have been made all the same.
-            with contextlib.suppress(BackendError, ApiError):
-                found = self._look(spec.name)
-                if found and found["metadata"]["labels"].get(GENERATION) == spec.generation:
-                    self._delete(spec.name, found["metadata"]["uid"])
+            remove_unseen(self, spec)
             raise
 
     def _create_pod(self, spec: WorkerSpec, body: dict[str, Any]) -> dict[str, Any]:
@@ -154,19 +139,12 @@ class KubernetesBackend:
                     raise
 
     def _require_room(self, spec: WorkerSpec) -> None:
-        """Give way if there is one too many, now that this one is there for all to see.
-
-        Of all who create at the same moment, whoever looks last sees all others; so the rule that
-        all give way who see one too many lets no one too many through. Counting costs something,
-        so it is done only where all pods of the namespace together might be too many.
-        """
+        """Count only where all pods of the namespace together might be too many: it costs."""
         path = self._api.path("pods")
         first = self._api.get(path, limit=1)
         if len(first["items"]) + first["metadata"].get("remainingItemCount", 0) <= spec.most:
             return
-        there = [worker for worker in self.list_workers() if worker.phase is not Phase.ENDED]
-        if len(there) > spec.most:
-            raise NoRoom
+        require_room(self.list_workers(), spec.most)
 
     def _require_no_rival(self, spec: WorkerSpec, pod: Mapping[str, Any]) -> None:
         """Give way to a warm worker that is being claimed for the same user; see ``claim``."""
@@ -296,7 +274,7 @@ class KubernetesBackend:
 
     def check(self) -> list[Problem]:
         """Whether the API server answers, permits what is needed, and would take a worker."""
-        return check(self._api, self.layout, self.placement, self._instance)
+        return check(self._api, self.layout, self.placement, self._ownership.instance)
 
     def close(self) -> None:
         """Let go of the connections; the pods go on."""
@@ -313,7 +291,7 @@ class KubernetesBackend:
 
     def _of(self, user: str) -> list[dict[str, Any]]:
         """The pods of a user; at most one, but for a moment."""
-        wanted = pods.selector(self._instance, user)
+        wanted = pods.selector(self._ownership.instance, user)
         found: list[dict[str, Any]] = self._api.get(self._api.path("pods"), labelSelector=wanted)[
             "items"
         ]
@@ -321,7 +299,7 @@ class KubernetesBackend:
 
     def _pages(self) -> Iterator[dict[str, Any]]:
         """All pods, a page at a time; from the beginning if the list grew old meanwhile."""
-        path, wanted = self._api.path("pods"), pods.selector(self._instance)
+        path, wanted = self._api.path("pods"), pods.selector(self._ownership.instance)
         for attempt in range(_TRIES):
             token = ""
             try:
@@ -340,27 +318,18 @@ class KubernetesBackend:
         return pods.handle_of(pod, self.layout.engine.port, self._api.skew)
 
     def _ours(self, pod: Mapping[str, Any]) -> WorkerHandle | None:
-        """The worker that a pod is; None for what only looks like one. That is logged once."""
-        try:
+        """The worker that a pod is; None for what only looks like one."""
+
+        def read() -> WorkerHandle:
             worker = self._handle(pod)
             own, _ = pods.pod_and_uid(worker)
-            mine = pod["metadata"]["labels"][INSTANCE] == self._instance
-        except (AttributeError, LookupError, TypeError, ValueError):
-            pass
-        else:
-            if (
-                mine
-                and worker.generation
-                and all(is_worker(name, self._instance) for name in (own, worker.name))
+            if pod["metadata"]["labels"][INSTANCE] != self._ownership.instance or not is_worker(
+                own, self._ownership.instance
             ):
-                return worker
-        uid = str(pod.get("metadata", {}).get("uid", ""))
-        with self._foreign_lock:
-            known = uid in self._foreign
-            self._foreign.add(uid)
-        if not known:
-            events.warning(Event.CONTAINER_FOREIGN, container_id=uid)
-        return None
+                raise ValueError(own)
+            return worker
+
+        return self._ownership.own(str(pod.get("metadata", {}).get("uid", "")), read)
 
 
 @contextlib.contextmanager

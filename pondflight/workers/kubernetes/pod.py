@@ -22,6 +22,7 @@ from pondflight.workers.backends.container import (
     SPEC,
     USER,
     Layout,
+    identity,
 )
 from pondflight.workers.engines import STORAGE
 from pondflight.workers.kubernetes.template import merged
@@ -127,17 +128,6 @@ def manifest(spec: WorkerSpec, layout: Layout, placement: Placement) -> Json:
     }
     pod["spec"] = {key: value for key, value in pod["spec"].items() if value not in (None, [], {})}  # type: ignore[attr-defined]
     return merged(pod, placement.template)
-
-
-def identity(spec: WorkerSpec) -> dict[str, str]:
-    """Who the pod is. Only the user of a warm one changes, once."""
-    return {
-        MANAGED: "true",
-        INSTANCE: spec.instance,
-        USER: spec.user,
-        GENERATION: spec.generation,
-        SPEC: spec.spec_hash,
-    }
 
 
 def secret(spec: WorkerSpec, pod: Mapping[str, Any]) -> Json:

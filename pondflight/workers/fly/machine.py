@@ -1,0 +1,146 @@
+"""The Machine of a worker: everything that Fly.io is asked for, and how its answers are read."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pondflight.workers.backends.base import Phase, StartFailed, WorkerExit, WorkerHandle
+from pondflight.workers.backends.container import (
+    CREATED,
+    GENERATION,
+    INSTANCE,
+    SCRATCH,
+    SPEC,
+    Layout,
+    identity,
+)
+from pondflight.workers.fly.api import Json, metadata_of
+from pondflight.workers.naming import user_in
+from pondflight.workers.spec import WorkerSpec
+
+NAME = "pondflight.name"
+LISTEN = "fly-local-6pn"
+"""What a Machine's own address in the private network is called inside it."""
+
+_MEGABYTE = 1 << 20
+_SYSTEM = 64 << 20
+"""Kernel and init of a Machine take their memory from the same."""
+_PHASES = {
+    **dict.fromkeys(("creating", "created", "starting"), Phase.CREATED),
+    **dict.fromkeys(
+        ("started", "stopping", "suspending", "restarting", "updating", "replacing"), Phase.RUNNING
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of CPU: how many there may be, and the memory (MB) that each may have."""
+
+    counts: tuple[int, ...]
+    least: int
+    most: int
+
+
+KINDS = {
+    "shared": Kind((1, 2, 4, 6, 8), 256, 2048),
+    "performance": Kind((1, 2, 4, 6, 8, 10, 12, 14, 16), 2048, 8192),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What an operator decides over Machines. ``region`` empty: one that Fly.io chooses."""
+
+    region: str = ""
+    cpu_kind: str = "shared"
+
+
+def manifest(spec: WorkerSpec, layout: Layout, placement: Placement) -> Json:
+    """Return the body of the call that creates a Machine; it is not launched yet."""
+    guest = guest_of(spec, placement.cpu_kind)
+    scratch = layout.scratch_of(spec.memory_limit)  # what is on its way to the disk
+    memory = min(spec.memory_limit, guest["memory_mb"] * _MEGABYTE - _SYSTEM) - scratch
+    return {
+        "name": spec.name,
+        **({"region": placement.region} if placement.region else {}),
+        "skip_launch": True,
+        "skip_service_registration": True,
+        "config": {
+            "image": layout.image,
+            "init": {"cmd": layout.engine.arguments(spec, scratch=SCRATCH, memory=memory)},
+            "env": layout.engine.environment(spec, scratch=SCRATCH),
+            "guest": guest,
+            "metadata": labels({**identity(spec), NAME: spec.name, CREATED: f"{time.time():.3f}"}),
+            "restart": {"policy": "no"},
+            "auto_destroy": False,  # how a worker ended is still wanted
+            "services": [],
+        },
+    }
+
+
+def labels(found: Mapping[str, str]) -> dict[str, str]:
+    """The same as metadata of a Machine: in filters a dot separates."""
+    return {_key(key): value for key, value in found.items()}
+
+
+def guest_of(spec: WorkerSpec, cpu_kind: str) -> Json:
+    """The smallest Machine with the worker's memory and cores. Raises ``StartFailed``."""
+    kind = KINDS[cpu_kind]
+    wanted = math.ceil(spec.memory_limit / _MEGABYTE / kind.least) * kind.least
+    for count in kind.counts:
+        memory = max(wanted, count * kind.least)
+        if count >= spec.cpu_limit and memory <= count * kind.most:
+            return {"cpu_kind": cpu_kind, "cpus": count, "memory_mb": memory}
+    raise StartFailed(
+        f"no {cpu_kind} Machine has {spec.cpu_limit:g} cores and {wanted} MB: lower "
+        "containers.cpu_limit or memory_limit, or set fly.cpu_kind to performance",
+        [],
+    )
+
+
+def handle_of(machine: Mapping[str, Any], port: int) -> WorkerHandle:
+    """The worker that a Machine is.
+
+    Raises ``LookupError``, ``TypeError``, ``ValueError`` or ``AttributeError`` for what is none.
+    """
+    metadata, name = metadata_of(dict(machine)), machine["name"]
+    if metadata[_key(NAME)] != name or not name.startswith(
+        f"pondflight-{metadata[_key(INSTANCE)]}-"
+    ):
+        raise ValueError(name)
+    phase = phase_of(machine)
+    return WorkerHandle(
+        id=machine["id"],
+        name=name,
+        user=user_in(name),
+        generation=metadata[_key(GENERATION)],
+        location=f"grpc://[{machine['private_ip']}]:{port}" if phase is Phase.RUNNING else "",
+        spec_hash=metadata.get(_key(SPEC), ""),
+        created=float(metadata[_key(CREATED)]),
+        phase=phase,
+    )
+
+
+def phase_of(machine: Mapping[str, Any]) -> Phase:
+    """The phase of a worker whose Machine is in this state; ``ENDED`` for any unknown one."""
+    return _PHASES.get(machine.get("state", ""), Phase.ENDED)
+
+
+def end_of(machine: Mapping[str, Any]) -> WorkerExit:
+    """How the Machine ended, as its newest event says that has it."""
+    events = sorted(machine.get("events") or (), key=lambda one: -one.get("timestamp", 0))
+    for event in events:
+        request = event.get("request") or {}
+        end = (request.get("MonitorEvent") or request).get("exit_event")
+        if end is not None:
+            return WorkerExit(end.get("exit_code", 0), bool(end.get("oom_killed")))
+    return WorkerExit()
+
+
+def _key(label: str) -> str:
+    return label.replace(".", "_")
