@@ -64,6 +64,7 @@ class Soak:
                 "security": {"rate_limit": limits},
                 "containers": {"idle_timeout": f"{IDLE:g}s", "max_per_host": users},
                 "sessions": {"idle_timeout": "1m"},
+                "server": {"stream_idle_timeout": "20s"},
             },
         )
         self._jdbc = _compiled()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from pathlib import Path
@@ -15,8 +14,6 @@ SECONDS = 60 * float(os.environ.get("MINUTES", "1"))
 USERS = int(os.environ.get("USERS", "6"))
 
 
-# Cursors of ADBC whose stream broke complain when they are collected: no fault of the server.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(3 * SECONDS + 900)  # Maven downloads the driver the first time
 def test_everybody_sees_their_own_and_nothing_is_left_behind(tmp_path: Path) -> None:
     soak = Soak(tmp_path, USERS)
@@ -25,7 +22,6 @@ def test_everybody_sees_their_own_and_nothing_is_left_behind(tmp_path: Path) -> 
         second = soak.half(SECONDS * 2 / 3)
         soak.check_all_are_served()
         log = soak.deployment.log()
-    gc.collect()
     tally = soak.tally
     sys.stdout.write(
         f"{SECONDS:g} s, {USERS} users, {soak.faults} faults: {tally.whole.total()} whole, "
