@@ -31,4 +31,4 @@ def test_tool(outcomes: dict[str, str], name: str) -> None:
 
 
 def test_dbt(deployment: Deployment, tmp_path: Path) -> None:
-    dbt.run_suite(deployment, tmp_path, "test_base", "test_incremental", "test_snapshot_timestamp")
+    dbt.run_suite(deployment, tmp_path, "test_base", "test_incremental")

@@ -273,7 +273,7 @@ def test_failing_ingests_leave_the_worker_alive(tmp_path: Path) -> None:
             dbapi.connect(uri, db_kwargs=options, autocommit=True) as connection,
             dbapi.connect(uri, db_kwargs=in_session, autocommit=True) as hurried,
         ):
-            failing_loads.fail(connection, hurried, 160)
+            failing_loads.fail(connection, hurried, 80)
         assert worker.poll() is None
     finally:
         worker.kill()
