@@ -58,7 +58,8 @@ RUN command -v curl >/dev/null \
 # By hand: useradd would note the day.
 RUN echo pondflight:x:1000: >> /etc/group \
  && echo pondflight:x:1000:1000::/nonexistent:/usr/sbin/nologin >> /etc/passwd \
- && install --directory --owner=1000 --group=1000 --mode=700 /storage /scratch
+ && install --directory --owner=1000 --group=1000 --mode=700 /storage \
+ && install --directory --owner=1000 --group=1000 --mode=1777 /scratch
 COPY --from=build /opt/pondflight /opt/pondflight
 # `join-group` gets the capability to set groups (6), and the image the list of what it is made of.
 RUN --mount=type=bind,from=build,source=/build/image,target=/mnt \

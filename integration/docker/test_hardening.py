@@ -48,9 +48,7 @@ def test_container_is_as_harmless_as_docker_can_make_it(
     assert host["Privileged"] is False
     assert config["User"] == "1000:1000"
     assert host["ReadonlyRootfs"] is True
-    assert host["Tmpfs"] == {
-        "/scratch": f"rw,noexec,nosuid,nodev,size={SCRATCH},mode=0700,uid=1000,gid=1000"
-    }
+    assert host["Tmpfs"] == {"/scratch": f"rw,noexec,nosuid,nodev,size={SCRATCH},mode=1777"}
     assert host["Memory"] == host["MemorySwap"] == 300 << 20
     assert host["NanoCpus"] == 500_000_000
     assert host["PidsLimit"] == 512
@@ -61,7 +59,7 @@ def test_container_is_as_harmless_as_docker_can_make_it(
     assert host["Init"] is True
     assert host["IpcMode"] == "private"
     assert host["PidMode"] == host["UTSMode"] == host["UsernsMode"] == ""
-    assert host["LogConfig"] == {"Type": "local", "Config": {"max-size": "1m", "max-file": "2"}}
+    assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "2"}}
     assert host["RestartPolicy"]["Name"] == "no"
     assert host["PublishAllPorts"] is False
     assert not host["PortBindings"]

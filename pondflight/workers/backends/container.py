@@ -105,7 +105,7 @@ def configuration(spec: WorkerSpec, layout: Layout) -> dict[str, Any]:
             "Init": True,
             "RestartPolicy": {"Name": "no"},
             "AutoRemove": False,  # the log of a worker that died is still wanted
-            "LogConfig": {"Type": "local", "Config": {"max-size": "1m", "max-file": "2"}},
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "2"}},
             # network
             "NetworkMode": layout.network,
             "PublishAllPorts": False,
@@ -121,7 +121,8 @@ def configuration(spec: WorkerSpec, layout: Layout) -> dict[str, Any]:
 
 
 def _tmpfs(size: int) -> str:
-    return f"rw,noexec,nosuid,nodev,size={size},mode=0700,uid={_USER},gid={_USER}"
+    # Podman takes no owner here, and nobody else is in the container.
+    return f"rw,noexec,nosuid,nodev,size={size},mode=1777"
 
 
 def _mounts(spec: WorkerSpec, layout: Layout) -> list[dict[str, Any]]:
