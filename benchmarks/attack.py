@@ -42,6 +42,8 @@ def main() -> None:
     with served("workers: {keep_on_exit: false}", **environ) as server:
         others = [_Other(server, f"user{number}") for number in range(_OTHERS)]
         rows = [_row(server, kind, others) for kind in _KINDS]
+        for other in others:
+            other.close()
     show(
         f"A statement of {_OTHERS} others while one user attacks, in ms",
         ("attack", "quiet p50", "p95", "attacked p50", "p95", "p95 ratio"),
@@ -53,8 +55,13 @@ class _Other:
     """A user with a connection, who asks ten times a second."""
 
     def __init__(self, server: Server, sub: str) -> None:
-        self._cursor = server.connect(sub, autocommit=True).cursor()
+        self._connection = server.connect(sub, autocommit=True)
+        self._cursor = self._connection.cursor()
         self._ask()
+
+    def close(self) -> None:
+        self._cursor.close()
+        self._connection.close()
 
     def _ask(self) -> None:
         self._cursor.execute(_STATEMENT)
