@@ -105,7 +105,7 @@ lock: $(VENV)/dev.stamp ## write requirements/*.txt anew from pyproject.toml
 		--output-file requirements/integration.txt
 	# ibis-gizmosql asks for DuckDB 1.4 on Python 3.11, and works with the one that dbt-gizmosql needs.
 	echo 'duckdb>=1.5' | $(LOCK) --group pyproject.toml:tools --override /dev/stdin --output-file requirements/tools.txt
-	$(LOCK) pyproject.toml --extra kubernetes --extra otel --extra redis $(SAME) --output-file requirements/image.txt
+	$(LOCK) pyproject.toml --extra ecs --extra kubernetes --extra otel --extra redis $(SAME) --output-file requirements/image.txt
 	$(LOCK) --group pyproject.toml:build $(SAME) --output-file requirements/build.txt
 
 reference: $(VENV)/dev.stamp ## write what is made from the code: the example configuration, docs

@@ -27,11 +27,12 @@ IGNORED: Final = {
     "process": ONLY_CONTAINERS,
     "docker": frozenset[str](),
     "kubernetes": _ONLY_DOCKER,
+    "ecs": _ONLY_DOCKER | {"image", "scratch"},
     "fly": _ONLY_DOCKER | {"scratch"},
 }
 """Keys of ``containers`` that mean nothing to a backend."""
 
-SECTIONS: Final = ("kubernetes", "fly")
+SECTIONS: Final = ("kubernetes", "ecs", "fly")
 """Backends with a section of settings that no other one reads."""
 
 _SOCKET = Path("/var/run/docker.sock")

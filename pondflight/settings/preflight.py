@@ -14,21 +14,27 @@ from pondflight import extensions
 from pondflight.settings.databases import DatabaseType
 from pondflight.settings.tree import Settings
 
+_CLIENTS = {"kubernetes": "kubernetes", "ecs": "boto3"}
+"""Modules of the extras that backends need."""
+
 
 def problems(settings: Settings) -> list[str]:
     """One sentence for each thing that is missing. Containers bring their own."""
     if settings.workers.backend == "docker":
         return [*_forbidden_socket(settings)]
-    if settings.workers.backend == "kubernetes":
-        return [*_missing_client()]
+    client = _CLIENTS.get(settings.workers.backend)
+    if client:
+        return [*_missing_client(settings.workers.backend, client)]
+    if settings.workers.backend == "fly":
+        return []
     return [*_missing_extensions(settings), *_missing_directory(settings)]
 
 
-def _missing_client() -> Iterator[str]:
-    if find_spec("kubernetes") is None:
+def _missing_client(backend: str, module: str) -> Iterator[str]:
+    if find_spec(module) is None:
         yield (
-            "workers.backend: kubernetes needs the client library of that name: "
-            "pip install 'pondflight[kubernetes]' (the container image has it)"
+            f"workers.backend: {backend} needs the client library {module}: "
+            f"pip install 'pondflight[{backend}]' (the container image has it)"
         )
 
 

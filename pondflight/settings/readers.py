@@ -157,7 +157,7 @@ def read_file(value: object) -> Path | None:
     return Path(text)
 
 
-BACKENDS = ("auto", "process", "docker", "kubernetes", "fly")
+BACKENDS = ("auto", "process", "docker", "kubernetes", "ecs", "fly")
 
 
 def read_backend(value: object) -> str:

@@ -15,13 +15,17 @@ from pondflight.settings.declaration import Refused, Section
 from pondflight.settings.sections.access import Auth, Security
 from pondflight.settings.sections.ai import AI
 from pondflight.settings.sections.duckdb import DuckDB, Sessions
+from pondflight.settings.sections.ecs import Ecs
 from pondflight.settings.sections.fly import Fly
 from pondflight.settings.sections.kubernetes import Kubernetes
 from pondflight.settings.sections.server import Caddy, Console, Metrics, Server, Tracing
 from pondflight.settings.sections.workers import Containers, Workers
 
 _FILES = {kind.value for kind in FILE_TYPES}
-_NEEDED = {"fly": ("fly.app", "fly.token")}
+_NEEDED = {
+    "ecs": ("ecs.cluster", "ecs.task_definition", "ecs.subnets", "ecs.table"),
+    "fly": ("fly.app", "fly.token"),
+}
 """Settings without which a backend is of no use."""
 
 
@@ -33,6 +37,7 @@ class Settings(Section):
     workers: Workers = Workers()
     containers: Containers = Containers()
     kubernetes: Kubernetes = Kubernetes()
+    ecs: Ecs = Ecs()
     fly: Fly = Fly()
     sessions: Sessions = Sessions()
     duckdb: DuckDB = DuckDB()

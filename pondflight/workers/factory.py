@@ -17,10 +17,10 @@ from pondflight.workers.naming import instance_of
 from pondflight.workers.policy import PoolSettings
 from pondflight.workers.provision import Provision
 
-_CONCURRENT_STARTS = {"kubernetes": 32, "fly": 3}
+_CONCURRENT_STARTS = {"kubernetes": 32, "ecs": 16, "fly": 3}
 """Where the starts are other machines' work, more of them at a time do no harm to this one; an app
 of Fly.io may have about one creation a second."""
-_ELSEWHERE = frozenset({"kubeconfig", "context", "namespace", "app", "token", "url"})
+_ELSEWHERE = frozenset({"kubeconfig", "context", "namespace", "app", "token", "url", "table"})
 """Settings that say where workers run, not how."""
 _SHORTEST_ORPHAN_SECONDS = 600.0
 
@@ -37,6 +37,10 @@ def create_backend(settings: Settings, secret: str, headroom: Headroom | None = 
             from pondflight.workers.kubernetes import factory as kubernetes  # noqa: PLC0415
 
             return kubernetes.create(settings, layout, instance)
+        case "ecs":
+            from pondflight.workers.ecs import factory as ecs  # noqa: PLC0415
+
+            return ecs.create(settings, layout, instance)
         case "fly":
             from pondflight.workers.fly import factory as fly  # noqa: PLC0415
 

@@ -53,7 +53,11 @@ WRONG_VALUES = {
     "containers: {network: none}": "containers.network: 'none' has no way in",
     "containers: {image: '-x'}": "containers.image: '-x' is not accepted",
     "workers: {backend: kubernets}": "workers.backend: 'kubernets' is not accepted (from FILE);"
-    " accepted: auto, process, docker, kubernetes, fly",
+    " accepted: auto, process, docker, kubernetes, ecs, fly",
+    "workers: {backend: ecs}": "ecs.cluster: '' is needed where workers.backend is ecs",
+    "ecs: {task_definition: pond-worker}": "ecs.task_definition: 'pond-worker' is not accepted"
+    " (from FILE); accepted: a family and a revision, such as pond-worker:3",
+    "ecs: {subnets: [10.0.0.0/8]}": "ecs.subnets[0]: '10.0.0.0/8' is not accepted",
     "workers: {backend: fly}": "fly.app: '' is needed where workers.backend is fly",
     "workers: {backend: fly}\nfly: {app: a}": "fly.token: *** is needed where workers.backend is"
     " fly",
@@ -111,8 +115,8 @@ WRONG_VALUES = {
     "security: {rate_limit: fast}": "security.rate_limit must be a mapping with the keys"
     " requests_per_minute, burst_size, storage, not a string (from FILE)",
     "- a": "the file must be a mapping with the keys server, caddy, workers, containers,"
-    " kubernetes, fly, sessions, duckdb, security, auth, metrics, tracing, ai, console, not a list"
-    " (from FILE)",
+    " kubernetes, ecs, fly, sessions, duckdb, security, auth, metrics, tracing, ai, console, not a"
+    " list (from FILE)",
     "server: {allowed_hosts: [a..b]}": "server.allowed_hosts[0]: 'a..b' is not accepted (from"
     " FILE); accepted: a host name, such as query.example.com, or *.example.com, or * for any",
     "server: {trusted_proxies: [10.0.0.0/33]}": "server.trusted_proxies[0]: '10.0.0.0/33' is not",

@@ -38,17 +38,18 @@ class Workers(Section):
     backend: Annotated[Backend, Env("WORKER_BACKEND")] = Field(
         default="auto",
         description="How workers run: process (a subprocess of the proxy), docker (a "
-        "container), kubernetes (a pod), fly (a Fly.io Machine; experimental) or auto. auto means "
-        "kubernetes if a setting under kubernetes is given; docker if one is given that applies "
-        "only to containers (such as containers.network), or if pondflight itself runs in a "
-        "container that was given a Docker engine (its socket, or DOCKER_HOST); "
-        "otherwise process. The log says which was chosen, and why.",
+        "container), kubernetes (a pod), ecs (a task of AWS Fargate; experimental), fly (a Fly.io "
+        "Machine; experimental) or auto. auto means kubernetes if a setting under kubernetes is "
+        "given; docker if one is given that applies only to containers (such as "
+        "containers.network), or if pondflight itself runs in a container that was given a "
+        "Docker engine (its socket, or DOCKER_HOST); otherwise process. The log says which was "
+        "chosen, and why.",
     )
     warm: Annotated[CountOrNone, Env("WORKER_WARM")] = Field(
         default=1,
         description="Workers to keep started for new users, so that a user's first statement is "
         "as fast as the next ones. They count towards containers.max_per_host. If it is not set, "
-        "it is 0 with docker, kubernetes and fly, where duckdb.storage is persistent, and where "
+        "it is 0 with all backends but process, where duckdb.storage is persistent, and where "
         "database servers are attached.",
     )
     start_timeout: Duration = Field(
