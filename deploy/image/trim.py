@@ -32,6 +32,8 @@ UNUSED = (
     "_duckdb-stubs",
     "wrapt-stubs",
 )
+SERVICES = {"dynamodb", "ecs", "sso", "sso-oidc", "sts"}
+"""Of AWS's services those that pondflight asks, for workers and for its own credentials."""
 ELF = b"\x7fELF"
 
 
@@ -40,7 +42,8 @@ def remove(site: Path) -> None:
     for pattern in UNUSED:
         for path in sorted(site.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    for path in [*site.glob("*/tests"), *site.glob("**/__pycache__")]:
+    services = [path for path in site.glob("botocore/data/*/") if path.name not in SERVICES]
+    for path in [*services, *site.glob("*/tests"), *site.glob("**/__pycache__")]:
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -17,6 +17,7 @@ from integration.docker.engine import IMAGE, Engine
 from pondflight.control import Walls
 from pondflight.engine.guards.confinement import missing_walls
 from pondflight.workers.policy import Shape
+from tests.engine.sandbox_corpus import FILES, WALLS, lines
 from tests.waiting import wait_until
 
 SCRATCH = 64 << 20
@@ -149,6 +150,29 @@ def test_all_walls_hold_in_a_container(deploy: MakeDeployment) -> None:
     for sql in ("FROM read_text('/etc/hostname')", "FROM read_text('/proc/1/cmdline')"):
         with pytest.raises(pa.ArrowException, match="Permission denied"):
             client.rows(sql)
+
+
+@pytest.mark.skipif(bool(list(missing_walls())), reason="this kernel has not all walls")
+def test_no_known_way_leads_out_of_a_container_without_the_layer_of_sql(
+    deploy: MakeDeployment,
+) -> None:
+    shape = Shape(512 << 20, 2.0, walls=Walls(mode="required"))
+    deployment = deploy(shape=lambda _: shape)
+    client = deployment.client("ann")
+    host = inside(deployment, "ann", "print(open('/etc/hostname').read())").strip()
+    secret = "/etc/hostname"
+    places = {"outside": secret, "name": "x", "files": ".", "shop": secret, "arch": secret}
+    places |= {"secret": secret, "port": "1"}
+    for sql in (*lines(FILES), *lines(WALLS)):
+        try:
+            told = str(client.rows(sql.format(**places)))
+        except (ValueError, pa.ArrowException, flight.FlightError, OSError) as error:
+            told = f"ERROR {error}"
+        assert host not in told, sql
+        assert "root:" not in told, sql
+    container = deployment.container("ann")
+    changed = deployment.engine.docker("diff", container).split("\n")
+    assert [line for line in changed if "owned" in line or "/etc" in line] == []
 
 
 CONNECT = """
