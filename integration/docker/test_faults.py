@@ -87,7 +87,8 @@ def test_f1_worker_that_crashed_while_idle_is_noticed_without_a_call(
     deployment = deploy()
     deployment.client("ann").rows("SELECT 1")
     deployment.engine.docker("kill", deployment.container("ann"))
-    wait_until(lambda: stopped(deployment, Reason.CRASHED) == 1, 10)
+    # Four intervals of health checks, as nobody waits for it.
+    wait_until(lambda: stopped(deployment, Reason.CRASHED) == 1, 25)
     assert deployment.containers() == []
 
 

@@ -192,7 +192,9 @@ class Roster:
         """
         try:
             if worker.key:
-                return worker.connection.retire(_QUIET_SECONDS, timeout=_WITHDRAW_SECONDS)
+                # What was started anew has nothing of anybody's: only what runs there counts.
+                quiet = 0.0 if worker.replaced else _QUIET_SECONDS
+                return worker.connection.retire(quiet, timeout=_WITHDRAW_SECONDS)
             worker.connection.configure({}, owner=_NOBODY, timeout=_WITHDRAW_SECONDS)
         except PermissionDenied:
             return False
