@@ -129,7 +129,8 @@ def fixture_stock(deploy: Deploy, mariadb: MariaDB) -> Deployment:
     )
     entry = {"type": "mysql", "connection_string": mariadb.url("stock")}
     entries = [entry | {"alias": "stocked"}, entry | {"alias": "ours", "read_only": False}]
-    return deploy({"duckdb": {"attached_databases": entries}})
+    many = {"requests_per_minute": 1_000_000, "burst_size": 1_000_000}
+    return deploy({"duckdb": {"attached_databases": entries}, "security": {"rate_limit": many}})
 
 
 _NARROWED = [

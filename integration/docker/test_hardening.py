@@ -159,6 +159,7 @@ def test_no_known_way_leads_out_of_a_container_without_the_layer_of_sql(
     shape = Shape(512 << 20, 2.0, walls=Walls(mode="required"))
     deployment = deploy(shape=lambda _: shape)
     client = deployment.client("ann")
+    client.rows("SELECT 1")
     host = inside(deployment, "ann", "print(open('/etc/hostname').read())").strip()
     secret = "/etc/hostname"
     places = {"outside": secret, "name": "x", "files": ".", "shop": secret, "arch": secret}

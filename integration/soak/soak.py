@@ -35,7 +35,7 @@ _SETTLE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Held:
-    """What the proxy and its HTTP process hold while nobody calls; memory in bytes."""
+    """What the server's processes hold while nobody calls; memory in bytes."""
 
     workers: int
     descriptors: int
@@ -170,14 +170,19 @@ class Soak:
 
     def _held(self) -> Held:
         workers = self.deployment.workers()
-        own = [Path(f"/proc/{pid}") for pid in self.deployment.family() if pid not in workers]
-        return Held(
-            workers=len(workers),
-            descriptors=sum(len(list((path / "fd").iterdir())) for path in own),
-            threads=sum(len(list((path / "task").iterdir())) for path in own),
-            memory=sum(int((path / "statm").read_text().split()[1]) for path in own)
-            * os.sysconf("SC_PAGE_SIZE"),
-        )
+        counts: list[tuple[int, int, int]] = []
+        for pid in self.deployment.family():
+            path = Path(f"/proc/{pid}")
+            with contextlib.suppress(FileNotFoundError):  # it has ended meanwhile
+                counts.append(
+                    (
+                        len(list((path / "fd").iterdir())),
+                        len(list((path / "task").iterdir())),
+                        int((path / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
+                    )
+                )
+        descriptors, threads, memory = map(sum, zip(*counts, strict=True))
+        return Held(len(workers), descriptors, threads, memory)
 
 
 def _compiled() -> list[str]:
