@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 CLIENTS := .venv-integration
 # Tools whose pins fit no other environment.
 TOOLS := .venv-tools
+SUPERSET := .venv-superset
 INSTALL := python -m pip --disable-pip-version-check --quiet --no-input
 PIP := $(BIN)/$(INSTALL)
 # Only wheels, and only those that the lock file has a hash of: no compiler, no surprise.
@@ -56,7 +57,7 @@ SUITE ?= integration --ignore integration/docker --ignore integration/kubernetes
 integration: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp $(TOOLS)/tools.stamp pages ## run the suites that need real servers and clients
 	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/pytest $(SUITE) $(ARGS)
 
-integration-long: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp $(TOOLS)/tools.stamp ## run what takes too long for every change: all of dbt's suite, 2,000 failing loads
+integration-long: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp $(TOOLS)/tools.stamp $(SUPERSET)/superset.stamp ## run what takes too long for every change: all of dbt's suite, Superset, 2,000 failing loads
 	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/pytest integration/long $(ARGS)
 
 truth: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## ask databases, DuckDB and pondflight the same: ARGS="--statements 5000"
@@ -105,6 +106,10 @@ lock: $(VENV)/dev.stamp ## write requirements/*.txt anew from pyproject.toml
 		--output-file requirements/integration.txt
 	# ibis-gizmosql asks for DuckDB 1.4 on Python 3.11, and works with the one that dbt-gizmosql needs.
 	echo 'duckdb>=1.5' | $(LOCK) --group pyproject.toml:tools --override /dev/stdin --output-file requirements/tools.txt
+	# Two of Superset's dependencies come as source archives alone, which are built with what stands in the first file.
+	$(LOCK) --group pyproject.toml:superset --no-emit-package odfpy --no-emit-package wtforms-json \
+		--output-file requirements/superset.txt
+	printf 'odfpy\nwtforms-json\n' | $(LOCK) - --no-deps --no-annotate --output-file requirements/archives.txt
 	$(LOCK) pyproject.toml --extra ecs --extra kubernetes --extra otel --extra redis $(SAME) --output-file requirements/image.txt
 	$(LOCK) --group pyproject.toml:build $(SAME) --output-file requirements/build.txt
 
@@ -122,7 +127,7 @@ pages: $(VENV)/run.stamp
 	  echo "the pages could not be built (see above); everything else works" >&2
 
 clean: ## remove .venv and everything that a tool left behind
-	rm -rf $(VENV) $(CLIENTS) $(TOOLS) integration/node/node_modules web/node_modules pondflight/web/static
+	rm -rf $(VENV) $(CLIENTS) $(TOOLS) $(SUPERSET) integration/node/node_modules web/node_modules pondflight/web/static
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -167,4 +172,12 @@ $(TOOLS)/tools.stamp: requirements/tools.txt $(VENV)/made.stamp
 	@echo "installing requirements/tools.txt into $(TOOLS)"
 	@$(BIN)/python -m venv --clear $(TOOLS)
 	@$(TOOLS)/bin/$(INSTALL) install --require-hashes --no-deps --only-binary=:all: -r requirements/tools.txt
+	@touch $@
+
+$(SUPERSET)/superset.stamp: requirements/superset.txt requirements/archives.txt pyproject.toml $(VENV)/made.stamp
+	@echo "installing requirements/superset.txt into $(SUPERSET)"
+	@$(BIN)/python -m venv --clear $(SUPERSET)
+	@$(SUPERSET)/bin/$(INSTALL) install --require-hashes --no-deps --only-binary=:all: -r requirements/superset.txt
+	@$(SUPERSET)/bin/$(INSTALL) install --require-hashes --no-deps --no-build-isolation -r requirements/archives.txt
+	@$(SUPERSET)/bin/$(INSTALL) install --no-deps --no-build-isolation --no-index --editable .
 	@touch $@

@@ -40,7 +40,9 @@ def test_duckdb_and_its_extensions_are_of_one_version() -> None:
     assert len(versions) == 1
 
 
-@pytest.mark.parametrize("name", ["run.txt", "dev.txt", "integration.txt"])
+@pytest.mark.parametrize(
+    "name", ["run.txt", "dev.txt", "integration.txt", "superset.txt", "archives.txt"]
+)
 def test_lock_names_no_registry_and_no_machine(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text("utf-8")
     assert not re.search(r"https?://|--(extra-)?index-url|--find-links|file:", text)

@@ -253,6 +253,18 @@ def test_a_failed_statement_costs_its_transaction_alone(engine: sa.Engine) -> No
         assert connection.exec_driver_sql("SELECT count(*) FROM alone").scalar() == 1
 
 
+def test_the_engine_can_have_every_statement_commit(deployment: Deployment) -> None:
+    automatic = sa.create_engine(url(deployment, "ada"), isolation_level="AUTOCOMMIT")
+    for _ in range(2):
+        with automatic.connect() as connection:
+            assert connection.get_isolation_level() == "AUTOCOMMIT"
+            connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS committed (i INTEGER)")
+            connection.exec_driver_sql("INSERT INTO committed VALUES (1)")
+    with automatic.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM committed").scalar() == 2
+    automatic.dispose()
+
+
 def test_pandas_reads_and_writes(engine: sa.Engine) -> None:
     frame = pd.DataFrame(
         {
@@ -275,8 +287,18 @@ def test_pandas_reads_and_writes(engine: sa.Engine) -> None:
 def test_the_url_names_catalog_and_schema(deployment: Deployment, engine: sa.Engine) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE SCHEMA there; CREATE TABLE there.t (i INTEGER)")
-    for database, schema in (("memory.there", "there"), ("memory", "main"), ("", "main")):
-        other = sa.create_engine(url(deployment, "ada", database))
+        connection.exec_driver_sql("ATTACH ':memory:' AS away")
+    paths = {
+        "memory.there": "there",
+        "memory": "main",
+        "": "main",
+        "?schema=there": "there",
+        "away?schema=memory.there": "there",
+        "away.main?schema=main": "main",
+    }
+    for path, schema in paths.items():
+        database, _, query = path.partition("?")
+        other = sa.create_engine(f"{url(deployment, 'ada', database)}&{query}")
         inspector = sa.inspect(other)
         assert inspector.default_schema_name == schema
         assert inspector.has_table("t") == (schema == "there")

@@ -1,6 +1,6 @@
 """What tools written in Python make of pondflight, in an environment of their own.
 
-Arguments: port, token. Prints a line for each check: its name, then "ok" or what went wrong.
+Arguments: port, token.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import dlt
 import ibis
 from adbc_driver_flightsql import DatabaseOptions
 from harlequin_adbc import HarlequinAdbcAdapter
+from outcomes import report
 from sqlalchemy.dialects import registry
 
 PORT, TOKEN = sys.argv[1:3]
@@ -63,18 +64,5 @@ def dlt_merges_and_adds_columns() -> None:
     assert tags == [("a",), ("b",)], tags
 
 
-def main() -> None:
-    """Run all checks."""
-    for check in CHECKS:
-        try:
-            check()
-            outcome = "ok"
-        except Exception as error:
-            outcome = f"{type(error).__name__}: {error}".replace("\n", " ")
-        print(f"check {check.__name__}: {outcome}", flush=True)
-
-
-CHECKS = (ibis_reads_and_writes, harlequin_runs_statements, dlt_merges_and_adds_columns)
-
 if __name__ == "__main__":
-    main()
+    report(ibis_reads_and_writes, harlequin_runs_statements, dlt_merges_and_adds_columns)

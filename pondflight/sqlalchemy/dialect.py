@@ -22,9 +22,9 @@ _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 class PondflightDialect(Reflection, default.DefaultDialect):
     """``pondflight+flightsql://token:<token>@host:8081/catalog.schema?tls=false``.
 
-    The path, which may be left out, is the current catalog or the current catalog and schema. The
-    connection uses TLS unless ``tls=false``. Options of ADBC's driver (``adbc.…``) can be in the
-    query too.
+    The path, which may be left out, is the current catalog or the current catalog and schema; the
+    option ``schema`` is another schema, as ``get_schema_names`` names it. The connection uses TLS
+    unless ``tls=false``. Options of ADBC's driver (``adbc.…``) can be in the query too.
     """
 
     name = "pondflight"
@@ -61,6 +61,10 @@ class PondflightDialect(Reflection, default.DefaultDialect):
     default_isolation_level = "SNAPSHOT"
     _backslash_escapes = False  # PostgreSQL's compiler asks
 
+    def __init__(self, isolation_level: str | None = None, **options: Any) -> None:
+        super().__init__(isolation_level=isolation_level, **options)
+        self._level = isolation_level
+
     @classmethod
     def import_dbapi(cls) -> Any:
         """ADBC's driver for Flight SQL."""
@@ -80,6 +84,7 @@ class PondflightDialect(Reflection, default.DefaultDialect):
         query = {
             key: value if isinstance(value, str) else value[-1] for key, value in url.query.items()
         }
+        schema = query.pop("schema", None)
         scheme = "grpc+tls" if _flag("tls", query.pop("tls", "true")) else "grpc"
         host = url.host or "localhost"
         host = f"[{host}]" if ":" in host else host
@@ -89,26 +94,26 @@ class PondflightDialect(Reflection, default.DefaultDialect):
         unknown = [key for key in query if not key.startswith("adbc.")]
         if unknown:
             raise exc.ArgumentError(
-                f"unknown in the URL: {', '.join(unknown)}; known are tls and ADBC's own, adbc.…"
+                f"unknown in the URL: {', '.join(unknown)}; "
+                "known are schema, tls and ADBC's own, adbc.…"
             )
         return [f"{scheme}://{host}:{url.port or _PORT}"], {
             "db_kwargs": options | query,
-            "database": url.database,
+            "place": _place(url.database, schema),
         }
 
     def connect(self, *arguments: Any, **options: Any) -> Any:
         """A connection of ADBC, in the catalog and schema of the URL."""
-        database = options.pop("database", None)
+        catalog, schema = options.pop("place")
         connection = super().connect(*arguments, **options)
-        if database:
-            catalog, schema = names.split(database)
-            try:
-                connection.adbc_current_catalog = catalog or schema
-                if catalog:
-                    connection.adbc_current_db_schema = schema
-            except Exception:
-                connection.close()
-                raise
+        try:
+            if catalog:
+                connection.adbc_current_catalog = catalog
+            if schema:
+                connection.adbc_current_db_schema = schema
+        except Exception:
+            connection.close()
+            raise
         return connection
 
     def is_disconnect(self, e: Any, connection: Any, cursor: Any) -> bool:
@@ -142,6 +147,23 @@ class PondflightDialect(Reflection, default.DefaultDialect):
     def get_default_isolation_level(self, dbapi_conn: Any) -> str:
         """SNAPSHOT."""
         return self.default_isolation_level
+
+    def on_connect(self) -> Any:
+        """What sets the level that ``create_engine`` was given; SQLAlchemy 1.4 leaves it to us."""
+        level = self._level
+        if level is None:
+            return None
+        return lambda connection: self.set_isolation_level(connection, level)
+
+
+def _place(database: str | None, schema: str | None) -> tuple[str | None, str | None]:
+    """The catalog and the schema to start in, by a URL's path and its option ``schema``."""
+    first, second = names.split(database) if database else (None, None)
+    catalog, current = (first, second) if first else (second, None)
+    if schema is None:
+        return catalog, current
+    other, current = names.split(schema)
+    return other or catalog, current
 
 
 def _flag(name: str, value: str) -> bool:
