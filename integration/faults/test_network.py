@@ -16,7 +16,7 @@ from pyarrow import flight
 from integration.conftest import Deploy
 from integration.deployment import Deployment
 from integration.faults.network import Kind, broken, listening
-from tests.faults.test_cut_connections import FORMS, ROWS, SQL, SUM, fetch, upload
+from tests.faults.test_cut_connections import FORMS, ROWS, SUM, fetch, over_http, upload
 from tests.flight import Client
 
 ROUNDS = int(os.environ.get("ROUNDS", "2"))
@@ -36,25 +36,6 @@ def client(deployment: Deployment) -> Client:
     return Client(deployment.flight_uri, deployment.token("ada"))
 
 
-def over_http(deployment: Deployment, accept: str) -> tuple[int, int]:
-    connection = http.client.HTTPConnection("127.0.0.1", deployment.http_port, timeout=20)
-    try:
-        headers = {
-            "authorization": f"Bearer {deployment.token('ada')}",
-            "content-type": "application/sql",
-            "accept": accept,
-        }
-        connection.request("POST", "/query", SQL, headers)
-        response = connection.getresponse()
-        body = response.read()
-    finally:
-        connection.close()
-    if response.status != 200:
-        raise http.client.HTTPException(response.status)
-    found = FORMS[accept](body)
-    return len(found), sum(found)
-
-
 def ingest(deployment: Deployment) -> tuple[int, int]:
     return upload(client(deployment))
 
@@ -67,7 +48,7 @@ def query(deployment: Deployment) -> tuple[int, int]:
 @pytest.mark.parametrize("leg", PORTS)
 def test_what_comes_is_whole_or_an_error(deployment: Deployment, leg: str, kind: Kind) -> None:
     ways: list[Callable[[], tuple[int, int]]] = [
-        lambda accept=accept: over_http(deployment, accept)  # type: ignore[misc]
+        lambda accept=accept: over_http(deployment.http_port, deployment.token("ada"), accept, 20)  # type: ignore[misc]
         for accept in FORMS
     ]
     if leg != "client-http":

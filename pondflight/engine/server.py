@@ -17,6 +17,7 @@ from pyarrow import flight
 from pondflight import control, memory
 from pondflight.engine.databases.attached import Databases
 from pondflight.engine.databases.pushdown import Pushdown
+from pondflight.engine.execution.early_runs import EarlyRuns
 from pondflight.engine.execution.executor import Executor
 from pondflight.engine.execution.flightinfo import flight_info
 from pondflight.engine.execution.handles import Handle
@@ -95,7 +96,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             journal=self._journal,
             executor=executor,
             tickets=tickets,
-            may_promise=self._door.promise,
+            early=EarlyRuns(database, executor, self._door.promise),
         )
         self._built_in = BuiltIn(database)
         self._queries = Queries(

@@ -116,11 +116,8 @@ class Promises:
         with self._lock:
             changes.running -= 1
 
-    def keep(
-        self, worker: str, session: str, answer: Sequence[bytes], since: Since | None = None
-    ) -> list[bytes]:
+    def keep(self, worker: str, session: str, answer: Sequence[bytes], since: Since) -> list[bytes]:
         """What the client gets of a worker's answer to CreatePreparedStatement."""
-        since = since or self.since(worker)
         prepared, *more = answer
         for data in more:
             try:

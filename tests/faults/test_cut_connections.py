@@ -189,11 +189,11 @@ def fixture_stack() -> Iterator[Stack]:
     stack.close()
 
 
-def ask(stack: Stack, port: int, accept: str, timeout: float = 3) -> tuple[int, int]:
+def over_http(port: int, token: str, accept: str, timeout: float = 3) -> tuple[int, int]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         headers = {
-            "authorization": f"Bearer {stack.token('ann')}",
+            "authorization": f"Bearer {token}",
             "content-type": "application/sql",
             "accept": accept,
         }
@@ -209,6 +209,10 @@ def ask(stack: Stack, port: int, accept: str, timeout: float = 3) -> tuple[int, 
     except (pa.ArrowException, ValueError) as error:
         raise AssertionError("a body was cut, and came to a clean end") from error
     return len(found), sum(found)
+
+
+def ask(stack: Stack, port: int, accept: str, timeout: float = 3) -> tuple[int, int]:
+    return over_http(port, stack.token("ann"), accept, timeout)
 
 
 @pytest.mark.parametrize("accept", FORMS)

@@ -220,5 +220,5 @@ def test_what_was_asked_before_a_change_is_not_kept(*, running: bool) -> None:
     assert kept.keep("w", "s", [b"prepared", info], since) == [b"prepared"]
     assert kept.take("w", "s", b"h") is None
     if running:
-        kept.keep("w", "s", [b"prepared", info])
+        kept.keep("w", "s", [b"prepared", info], kept.since("w"))
         assert kept.take("w", "s", b"h") is None  # what it will have changed is not known yet

@@ -7,10 +7,9 @@ FlightInfo is asked for or the update is put; rows that it returns are kept unti
 
 from __future__ import annotations
 
-import math
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
@@ -19,18 +18,14 @@ import pyarrow as pa
 
 from pondflight.engine.databases.attached import Databases
 from pondflight.engine.execution import timeouts
-from pondflight.engine.execution.early_rows import (
-    MOST_BYTES,
-    QUICK_SECONDS,
-    EarlyRows,
-)
+from pondflight.engine.execution.early_runs import EarlyRun, EarlyRuns
 from pondflight.engine.execution.executor import Executor
 from pondflight.engine.execution.handles import Handle
 from pondflight.engine.execution.results import Result
-from pondflight.engine.execution.sessions import Session, Sessions
+from pondflight.engine.execution.sessions import Sessions
 from pondflight.engine.execution.tickets import Tickets
 from pondflight.engine.guards.callers import Call
-from pondflight.engine.guards.journal import Entry, Journal
+from pondflight.engine.guards.journal import Journal
 from pondflight.engine.guards.sandbox import Sandbox
 from pondflight.engine.guards.storage import Storage
 from pondflight.engine.sql.clauses import bulk_insert
@@ -42,7 +37,7 @@ from pondflight.engine.types import parameters
 from pondflight.engine.types.datatypes import sent_as
 from pondflight.engine.types.describe import Describer
 from pondflight.engine.types.parameters import Values
-from pondflight.errors import InvalidArgument, NotFound, PondflightError, SqlError
+from pondflight.errors import InvalidArgument, NotFound, SqlError
 from pondflight.flightsql import PreparedStatement, ResultStream
 from pondflight.flightsql.commands import CancelStatus
 from pondflight.flightsql.status import leaf_of
@@ -81,25 +76,6 @@ class Prepared:
     plan: Callable[[], Plan] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Early:
-    """A query that was run before its rows were asked for: their schema, and all of them."""
-
-    schema: pa.Schema
-    batches: Sequence[pa.RecordBatch]
-    entry: Entry
-
-
-def _stream_of(early: _Early) -> bytes:
-    """The rows as an Arrow stream."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, early.schema) as writer:
-        for batch in early.batches:
-            writer.write_batch(batch)
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
-
-
 class Statements:
     """Runs SQL strings in sessions."""
 
@@ -114,11 +90,10 @@ class Statements:
         journal: Journal,
         executor: Executor,
         tickets: Tickets,
-        may_promise: Callable[[Call], bool],
+        early: EarlyRuns,
     ) -> None:
         self._parsed = ParsedStatements()
-        self._early = EarlyRows(database)
-        self._may_promise = may_promise
+        self._early = early
         self._database = database
         self._databases = databases
         self._storage = storage
@@ -206,7 +181,7 @@ class Statements:
             return Prepared(PreparedStatement(handle.encode(), None, EMPTY_SCHEMA, is_update))
         alone = len(statements) == 1 and not has_parameters
         with self._sessions.lent(call, session) as one, one.cursor.use(call) as cursor:
-            early = self._run_early(call, one, statements[0]) if alone else None
+            early = self._early.run(call, one, statements[0]) if alone else None
             if early is not None:
                 schema = early.schema
             else:
@@ -326,7 +301,7 @@ class Statements:
             early = None
             with self._sessions.lent(call, session) as one, one.cursor.use(call) as cursor:
                 if not first and bound is None and not last.parameters:
-                    early = self._run_early(call, one, last)
+                    early = self._early.run(call, one, last)
                 schema = early.schema if early else self._schema(cursor, [last], bound)
             assert schema is not None
             plan = self._promise(session, last.text, transaction, schema, early)
@@ -356,7 +331,7 @@ class Statements:
         query: str,
         transaction: bytes | None,
         schema: pa.Schema,
-        early: _Early | None,
+        early: EarlyRun | None,
     ) -> Plan:
         """The ticket of a query that is run when its rows are fetched, unless that was done."""
         key = self._tickets.new(session)
@@ -364,37 +339,7 @@ class Statements:
         if early is None:
             return Plan(schema, ticket)
         self._journal.early(key, early.entry)
-        return Plan(schema, ticket, rows=key.encode() + _stream_of(early))
-
-    def _run_early(self, call: Call, session: Session, statement: Statement) -> _Early | None:
-        """Run ``statement`` before its rows are asked for; ``None`` if it is not to be.
-
-        Inside ``use`` of the session's cursor. What fails or takes long is left for then.
-        """
-        cursor = session.cursor
-        wanted = call.identity.wants_promise and session.passing and statement.lazy
-        if not (wanted and self._early.may_run(cursor.connection, statement)):
-            return None
-        if not self._may_promise(call):
-            return None
-        entry = Entry(statement.text, statement.kind, call)
-        interrupt = cursor.connection.interrupt
-        call.alarm(QUICK_SECONDS, interrupt)
-        try:
-            with closing(self._executor.rows(cursor, call, statement, None)) as result:
-                batches = result.all(MOST_BYTES)
-        except (PondflightError, duckdb.Error, OSError):
-            call.raise_if_cancelled()
-            batches = None
-        finally:
-            call.alarm(math.inf, interrupt)
-        if batches is None or entry.running > QUICK_SECONDS:
-            self._early.drop(statement.text)
-        if batches is None:
-            return None
-        rows = result.count
-        entry.rows = lambda: rows
-        return _Early(result.schema, batches, entry)
+        return Plan(schema, ticket, rows=key.encode() + early.stream())
 
     def fetch(self, call: Call, session: str, handle: Handle) -> Sent:
         """The rows behind a ticket."""

@@ -1,0 +1,83 @@
+"""Queries that are run before their rows are asked for (``control.PROMISE_HEADER``)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from pondflight.engine.execution.early_rows import MOST_BYTES, QUICK_SECONDS, EarlyRows
+from pondflight.engine.execution.executor import Executor
+from pondflight.engine.execution.sessions import Session
+from pondflight.engine.guards.callers import Call
+from pondflight.engine.guards.journal import Entry
+from pondflight.engine.sql.statement import Statement
+from pondflight.errors import PondflightError
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyRun:
+    """The schema and all rows of a query, and what the journal says once they are fetched."""
+
+    schema: pa.Schema
+    batches: Sequence[pa.RecordBatch]
+    entry: Entry
+
+    def stream(self) -> bytes:
+        """The rows as an Arrow stream."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self.schema) as writer:
+            for batch in self.batches:
+                writer.write_batch(batch)
+        data: bytes = sink.getvalue().to_pybytes()
+        return data
+
+
+class EarlyRuns:
+    """Runs queries early, where ``early_rows`` knows them and ``may_promise`` lets a call."""
+
+    def __init__(
+        self,
+        database: duckdb.DuckDBPyConnection,
+        executor: Executor,
+        may_promise: Callable[[Call], bool],
+    ) -> None:
+        self._known = EarlyRows(database)
+        self._executor = executor
+        self._may_promise = may_promise
+        self.ran = self._known.ran
+        self.forget = self._known.forget
+
+    def run(self, call: Call, session: Session, statement: Statement) -> EarlyRun | None:
+        """Run ``statement`` before its rows are asked for; ``None`` if it is not to be.
+
+        Inside ``use`` of the session's cursor. What fails or takes long is left for then.
+        """
+        cursor = session.cursor
+        wanted = call.identity.wants_promise and session.passing and statement.lazy
+        if not (wanted and self._known.may_run(cursor.connection, statement)):
+            return None
+        if not self._may_promise(call):
+            return None
+        entry = Entry(statement.text, statement.kind, call)
+        interrupt = cursor.connection.interrupt
+        call.alarm(QUICK_SECONDS, interrupt)
+        try:
+            with closing(self._executor.rows(cursor, call, statement, None)) as result:
+                batches = result.all(MOST_BYTES)
+        except (PondflightError, duckdb.Error, OSError):
+            call.raise_if_cancelled()
+            batches = None
+        finally:
+            call.alarm(math.inf, interrupt)
+        if batches is None or entry.running > QUICK_SECONDS:
+            self._known.drop(statement.text)
+        if batches is None:
+            return None
+        rows = result.count
+        entry.rows = lambda: rows
+        return EarlyRun(result.schema, batches, entry)
