@@ -303,7 +303,8 @@ class Starter:
             if isinstance(error, PermissionDenied) and not worker.key:
                 raise Crowded from error  # another proxy has found it, and claimed it already
             raise (error if used else self._cleared(handle, error)) from error
-        worker.attach(handle, connection)
+        # Its date is of before the clock was set, if that has happened meanwhile.
+        worker.attach(handle, connection, self._adoption.age(handle))
 
     def _is_used(self, connection: Connection, error: BaseException) -> bool:
         """Whether another proxy has adopted it meanwhile, and runs statements on it."""

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -565,3 +566,19 @@ def test_a_worker_is_asked_often_only_while_a_call_waits_for_it(make_pool: MakeP
 
 def _refuse(message: str, *_: object) -> None:
     raise RuntimeError(message)
+
+
+class Dated(ProcessBackend):
+    """Its workers have a date of two hours ago, as if the clock had been set while they start."""
+
+    def start(self, spec: WorkerSpec) -> WorkerHandle:
+        return replace(super().start(spec), created=time.time() - 7200)
+
+
+def test_a_worker_is_as_old_as_its_start_though_the_clock_is_set_meanwhile(
+    make_pool: MakePool,
+) -> None:
+    pool = make_pool(backend=Dated(), warm=1)
+    visit(pool, "ann")
+    wait_until(lambda: any(one.state is State.READY for one in pool._roster.spares))
+    assert all(worker.age < 3600 for worker in pool._roster.all())
