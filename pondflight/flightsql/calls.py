@@ -85,6 +85,8 @@ class Call(Generic[Identity_co]):
         """What it is failing with, once that is known."""
         self.statements: int | None = None
         """How many SQL statements it may run; ``None``: that was not counted."""
+        self.rows_left = False
+        """Whether it streams a result whose last row was not taken yet."""
         self._sent: set[str] = set()
         self._lock = threading.Lock()
         self._reason: PondflightError | None = None
@@ -242,11 +244,12 @@ class CallTable(Generic[Identity]):
     def leave(self, call: Call[Identity]) -> None:
         """Never touch the call's context again.
 
-        Of a stream it is asked a last time: to pyarrow one whose client went away has ended well.
+        To pyarrow a stream whose client went away has ended well, and gRPC may not know yet that
+        it has: rows that nobody took tell.
         """
         with self._lock:
-            if call.method == "do_get":
-                call.still_connected()
+            if call.rows_left:
+                call.cancel()
             self._calls.discard(call)
             call.context = None
 
