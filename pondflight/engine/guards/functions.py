@@ -216,7 +216,7 @@ class BuiltIn:
         """
         with self._database.cursor() as cursor:
             found = cursor.execute(
-                "SELECT function_name, database_name FROM system.main.duckdb_functions()"
+                "SELECT DISTINCT function_name, database_name FROM system.main.duckdb_functions()"
             ).fetchall()
         # Not in SQL: users' macros may have the names of operators.
         self.names = frozenset(name.lower() for name, place in found if place == "system")
