@@ -50,7 +50,7 @@ _PIPES = 8
 
 
 def _write_bytecode() -> None:
-    """Compile what workers import: behind their walls they cannot write it, and would each do so.
+    """Compile what workers import; behind their walls they cannot write it, so each would compile.
 
     It takes 10 ms where that is done already, as ``pip install`` does. A read-only installation stays.
     """
