@@ -29,11 +29,11 @@ SESSION_COOKIE = "arrow_flight_session_id"
 
 PROMISE_HEADER = "x-pondflight-promise"
 """Present on CreatePreparedStatement: where the statement is a query that can be run as it is, a
-second result follows, the FlightInfo that GetFlightInfo would give (``proxy.early_infos``). Present
-on that or on GetFlightInfo: the rows may come along, in the FlightInfo's ``app_metadata``: an id of
-``PROMISE_ID`` characters and an Arrow stream. A worker runs only those queries early that it knows
-to be quick and steady (``engine.execution.early_rows``), and only while no other proxy may change
-anything without its knowing (``engine.guards.door``)."""
+second result follows, the FlightInfo that GetFlightInfo would give (``proxy.early_infos``), and
+maybe a third, the rows: an id of ``PROMISE_ID`` characters and an Arrow stream. Present on
+GetFlightInfo: the rows may come along in the FlightInfo's ``app_metadata``. A worker runs only
+those queries early that it knows to be quick and steady (``engine.execution.early_rows``), and only
+while no other proxy may change anything without its knowing (``engine.guards.door``)."""
 
 PROMISE_ID = 16
 """How many characters the id of promised rows has."""
@@ -45,6 +45,11 @@ it has run the query. Until then it lets no call of another proxy in."""
 FETCHED_HEADER = "x-pondflight-fetched"
 """On any call: the ids, with commas between, of promised rows that a client has fetched since. Only
 now has their query been run, as far as anybody is concerned: it goes into the journal."""
+
+ACTION_HEADER = "x-pondflight-action"
+"""On GetFlightInfo: the call is the action of that name, with its body as the command; the bodies
+of its results are the tickets of the FlightInfo's endpoints. A call with one answer costs much less
+than DoAction, which streams. Only for workers that say so (``STATUS``)."""
 
 KEEPS_NOTHING = b'{"i":"",'
 """How the handle of a prepared statement begins for which the worker keeps nothing: it need not be
@@ -86,10 +91,12 @@ first message, nor any unary call."""
 STATUS = "pondflight.status"
 """The body is the id of the proxy that asks; with a minus before it, it asks for the last time.
 Answers ``{"owner": key, "promised": bool, "running": n, "idle_seconds": s, "sessions": n,
-"rss_bytes": n, "cpu_seconds": s, "other_proxies": n, "missing_walls": [text], "retired": bool}``.
+"rss_bytes": n, "cpu_seconds": s, "other_proxies": n, "missing_walls": [text], "retired": bool,
+"takes_actions": bool}``.
 ``owner`` is empty while the worker is nobody's, ``promised`` says that a user was named but is not
 served yet, other proxies are those that asked within 30 s, walls are those of the operating system
-(``engine.guards.confinement``), and for ``retired`` see ``RETIRE``."""
+(``engine.guards.confinement``), for ``retired`` see ``RETIRE``, for ``takes_actions``
+``ACTION_HEADER``."""
 
 POOL_STATUS = "pondflight.pool_status"
 """To the proxy, by an administrator. Answers ``{"ready": bool, "active": n, "total_spawned": n,

@@ -25,7 +25,7 @@ from pondflight.engine.execution.ingest import Ingest
 from pondflight.engine.execution.readonly import Queries
 from pondflight.engine.execution.room import MEMORY, Room
 from pondflight.engine.execution.sessions import Sessions
-from pondflight.engine.execution.statements import Statements
+from pondflight.engine.execution.statements import EMPTY_SCHEMA, Statements
 from pondflight.engine.execution.tickets import Tickets
 from pondflight.engine.execution.user_calls import UserCalls
 from pondflight.engine.guards.breakdown import Breakdown
@@ -47,12 +47,14 @@ from pondflight.errors import (
 )
 from pondflight.flightsql import FlightSqlServer, Upload, dispatch
 from pondflight.flightsql import commands as c
-from pondflight.flightsql.decoding import decode_action
+from pondflight.flightsql.decoding import decode_action, decode_ticket
+from pondflight.flightsql.server import command_of
 from pondflight.flightsql.streams import Result
 from pondflight.telemetry import tracing
 
 log = logging.getLogger(__name__)
 SWEEP_SECONDS = 5.0
+_NOTHING = flight.FlightDescriptor.for_command(b"")
 _QUERY_ONLY = "this call may run a query and nothing else"
 
 
@@ -167,9 +169,14 @@ class EngineServer(FlightSqlServer[WorkerCall]):
     # -- calls that may run a query and nothing else -------------------------------------------
 
     def on_get_flight_info(
-        self, call: Call, command: c.Command, descriptor: flight.FlightDescriptor
+        self, call: Call, descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo:
         """Return where to fetch a result; a refused statement goes into the journal."""
+        if call.identity.action is not None:
+            bodies = self.on_do_action(call, call.identity.action, descriptor.command)
+            endpoints = [flight.FlightEndpoint(body, []) for body in bodies]
+            return flight.FlightInfo(EMPTY_SCHEMA, _NOTHING, endpoints, -1, -1)
+        command = command_of(descriptor)
         try:
             if not call.identity.query_only or isinstance(command, c.METADATA):
                 return dispatch.get_flight_info(self._handler, call, command, descriptor)
@@ -181,8 +188,9 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             self._journal.refused(call, _sql_of(command), error)
             raise
 
-    def on_do_get(self, call: Call, command: c.Command, ticket: flight.Ticket) -> Result:
+    def on_do_get(self, call: Call, ticket: flight.Ticket) -> Result:
         """Return the rows that a ticket stands for."""
+        command = decode_ticket(ticket.ticket)
         if not call.identity.query_only or isinstance(command, c.METADATA):
             return dispatch.do_get(self._handler, call, command)
         if not isinstance(command, c.StatementTicket):
@@ -275,6 +283,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             "other_proxies": self._proxies.hear(proxy),
             "missing_walls": self._missing_walls,
             "retired": self._door.closed,
+            "takes_actions": True,
         }
 
     def explain(self, error: PondflightError) -> PondflightError:

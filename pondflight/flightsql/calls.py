@@ -12,7 +12,8 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from types import MappingProxyType
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from pyarrow import flight
 
@@ -31,6 +32,8 @@ Identity_co = TypeVar("Identity_co", covariant=True)
 
 POLL_SECONDS = 0.05
 _QUIET_LOOKS = 3
+_METHODS = {method: method.name.lower() for method in flight.FlightMethod}
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Authenticator(Protocol[Identity]):
@@ -68,29 +71,26 @@ class Call(Generic[Identity_co]):
     """
 
     trace: Any = None
+    context: flight.ServerCallContext | None = None
+    error: PondflightError | None = None
+    """What it is failing with, once that is known."""
+    statements: int | None = None
+    """How many SQL statements it may run; ``None``: that was not counted."""
+    rows_left = False
+    """Whether it streams a result whose last row was not taken yet."""
+    # What few calls have is set where they get it: every call is made of as little as may be.
+    _deadline = _limit = _alarm = _patience = _sending_since = math.inf
+    _on_alarm: Callable[[], None]
+    _sent: frozenset[str] = frozenset()
+    _reason: PondflightError | None = None
+    _done = False
 
     def __init__(self, method: str, headers: Headers, identity: Identity_co) -> None:
         self.method = method
         self.headers = headers
         self.identity = identity
         self.started = time.monotonic()
-        self.context: flight.ServerCallContext | None = None
-        self._deadline = math.inf
-        self._limit = math.inf
-        self._alarm = math.inf
-        self._on_alarm: Callable[[], None] = _nothing
-        self._patience = math.inf
-        self._sending_since = math.inf
-        self.error: PondflightError | None = None
-        """What it is failing with, once that is known."""
-        self.statements: int | None = None
-        """How many SQL statements it may run; ``None``: that was not counted."""
-        self.rows_left = False
-        """Whether it streams a result whose last row was not taken yet."""
-        self._sent: set[str] = set()
         self._lock = threading.Lock()
-        self._reason: PondflightError | None = None
-        self._done = False
         self._on_cancel: list[Callable[[], None]] = []
         self._on_done: list[Callable[[PondflightError | None], None]] = []
 
@@ -102,7 +102,7 @@ class Call(Generic[Identity_co]):
     def send_header(self, name: str, value: str) -> None:
         """Send a response header; the first of its name counts. Only before the answer begins."""
         if self.context is not None and name not in self._sent:
-            self._sent.add(name)
+            self._sent |= {name}
             self.context.add_header(name, value)
 
     def limit(self, seconds: float) -> None:
@@ -292,10 +292,6 @@ class CallTable(Generic[Identity]):
             call.notify_cancelled()
 
 
-def _nothing() -> None:
-    """Do nothing."""
-
-
 def _guarded(callback: Callable[..., None], *arguments: object) -> None:
     """Run ``callback``. What it raises is logged: others still have to be told."""
     try:
@@ -315,10 +311,10 @@ class CallMiddleware(flight.ServerMiddleware, Generic[Identity]):
         self._table = table
         self._headers = headers
 
-    def sending_headers(self) -> dict[str, str]:
+    def sending_headers(self) -> Mapping[str, str]:
         """Response headers; once, though pyarrow asks twice for unary calls."""
-        headers, self._headers = self._headers, {}
-        return dict(headers)
+        headers, self._headers = self._headers, _NO_HEADERS
+        return headers
 
     def call_completed(self, exception: BaseException | None) -> None:
         """The end: pyarrow calls this before the call's context dies."""
@@ -346,19 +342,27 @@ class CallMiddlewareFactory(flight.ServerMiddlewareFactory, Generic[Identity]):
     ) -> CallMiddleware[Identity]:
         """Refuse the call, or give it its ``Call``. Values of binary headers are left out."""
         threads.keep()
-        method = info.method.name.lower()
-        lowered = {
-            name.lower(): [v for v in values if isinstance(v, str)]
-            for name, values in headers.items()
-        }
+        method = _METHODS[info.method]
+        texts = _texts(headers)
         try:
             if self._admit is not None:
                 self._admit()
-            identity = self._authenticator.authenticate(method, lowered)
-            response = self._authenticator.response_headers(method, lowered, identity)
+            identity = self._authenticator.authenticate(method, texts)
+            response = self._authenticator.response_headers(method, texts, identity)
         except Exception as error:  # noqa: BLE001  whatever it is, no traceback leaves
             raise to_pyarrow(leaf_of(error)) from None
-        return CallMiddleware(Call(method, lowered, identity), self._table, response)
+        return CallMiddleware(Call(method, texts, identity), self._table, response)
+
+
+def _texts(headers: dict[str, list[str | bytes]]) -> Headers:
+    """``headers`` with names in lower case, as they nearly always are, and without bytes."""
+    for name in headers:
+        if name.endswith("-bin") or not name.islower():
+            return {
+                name.lower(): [value for value in values if isinstance(value, str)]
+                for name, values in headers.items()
+            }
+    return cast("Headers", headers)
 
 
 class NoHandshake(flight.ServerAuthHandler):

@@ -1,8 +1,8 @@
 """Flight SQL on pyarrow's server: each RPC authenticated, watched and decoded.
 
-What follows is a method per RPC (``on_…``), with the decoded command and the raw bytes. A server
-that executes gives a ``Handler``, which has a method per message; one that treats all messages
-alike, such as a relay, overrides the ``on_…`` methods and needs no handler.
+What follows is a method per RPC (``on_…``). A server that executes gives a ``Handler``, which has a
+method per message; one that treats all messages alike, such as a relay, overrides the ``on_…``
+methods and needs no handler.
 
 Every exception leaves as an error leaf, without a traceback.
 """
@@ -77,10 +77,7 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         self, context: flight.ServerCallContext, descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo:
         """GetFlightInfo."""
-        return self._run(
-            context,
-            lambda call: self.on_get_flight_info(call, _command(descriptor), descriptor),
-        )
+        return self._run(context, lambda call: self.on_get_flight_info(call, descriptor))
 
     def get_schema(
         self, context: flight.ServerCallContext, descriptor: flight.FlightDescriptor
@@ -89,7 +86,7 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         return self._run(
             context,
             lambda call: flight.SchemaResult(
-                self.on_get_schema(call, _command(descriptor), descriptor)
+                self.on_get_schema(call, command_of(descriptor), descriptor)
             ),
             in_get_schema=True,
         )
@@ -100,7 +97,9 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         """DoGet."""
 
         def start(call: Call[Identity]) -> flight.FlightDataStream:
-            result = self.on_do_get(call, decode_ticket(ticket.ticket), ticket)
+            result = self.on_do_get(call, ticket)
+            if isinstance(result, flight.FlightDataStream):
+                return result
             return to_flight_stream(result, call, lambda error: self._failed(call, error))
 
         return self._run(context, start)
@@ -116,7 +115,7 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         upload = Upload(reader, text=self.reads_values)
         self._run(
             context,
-            lambda call: self.on_do_put(call, _command(descriptor), descriptor, upload, writer),
+            lambda call: self.on_do_put(call, command_of(descriptor), descriptor, upload, writer),
         )
 
     def do_action(
@@ -151,10 +150,10 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
     # -- one method per RPC: decoded, authenticated, watched ----------------------------------
 
     def on_get_flight_info(
-        self, call: Call[Identity], command: c.Command, descriptor: flight.FlightDescriptor
+        self, call: Call[Identity], descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo:
-        """Return where to fetch the result of ``command``."""
-        return dispatch.get_flight_info(self.handler, call, command, descriptor)
+        """Return where to fetch the result of the command in ``descriptor``."""
+        return dispatch.get_flight_info(self.handler, call, command_of(descriptor), descriptor)
 
     def on_get_schema(
         self, call: Call[Identity], command: c.Command, descriptor: flight.FlightDescriptor
@@ -162,9 +161,11 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         """Return the schema of the rows that ``command`` would give."""
         return dispatch.get_schema(self.handler, call, command)
 
-    def on_do_get(self, call: Call[Identity], command: c.Command, ticket: flight.Ticket) -> Result:
-        """Return the rows that a ticket stands for."""
-        return dispatch.do_get(self.handler, call, command)
+    def on_do_get(
+        self, call: Call[Identity], ticket: flight.Ticket
+    ) -> Result | flight.FlightDataStream:
+        """Return the rows that a ticket stands for, or a stream that can be sent as it is."""
+        return dispatch.do_get(self.handler, call, decode_ticket(ticket.ticket))
 
     def on_do_put(
         self,
@@ -221,7 +222,8 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         return leaf
 
 
-def _command(descriptor: flight.FlightDescriptor) -> c.Command:
+def command_of(descriptor: flight.FlightDescriptor) -> c.Command:
+    """Return the command in ``descriptor``; raises ``InvalidArgument`` if there is none."""
     if descriptor.descriptor_type != flight.DescriptorType.CMD:
         raise InvalidArgument(
             "the descriptor has no command: send a Flight SQL command, or SQL text in UTF-8"

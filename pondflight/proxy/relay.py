@@ -32,7 +32,7 @@ from pondflight.proxy import statement_metrics as meter
 from pondflight.proxy.aside import SECONDS, Aside
 from pondflight.proxy.callers import Call
 from pondflight.proxy.reserve import Reserve
-from pondflight.workers.pool import Pool, User
+from pondflight.workers.pool import Pool
 from pondflight.workers.worker import Lease
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class Relay:
 
     def key(self, call: Call) -> str:
         """Return the key of the caller's worker."""
-        return self._pool.key(_user(call))
+        return self._pool.key(call.identity.user)
 
     def unary(
         self,
@@ -79,18 +79,22 @@ class Relay:
         headers: Mapping[str, str] = _NO_MORE,
     ) -> list[bytes]:
         """Relay a DoAction call to the caller's worker and return the bodies of its results."""
-        return self.unary(
-            call,
-            lambda client, options: [
-                result.body.to_pybytes()
-                for result in client.do_action(flight.Action(kind, body), options)
-            ],
-            headers,
-        )
+
+        def act(lease: Lease, options: flight.FlightCallOptions) -> list[bytes]:
+            client = lease.worker.client
+            if not lease.worker.status.takes_actions:
+                results = client.do_action(flight.Action(kind, body), options)
+                return [result.body.to_pybytes() for result in results]
+            info = client.get_flight_info(flight.FlightDescriptor.for_command(body), options)
+            return [endpoint.ticket.ticket for endpoint in info.endpoints]
+
+        answer = self._send(call, act, {**headers, control.ACTION_HEADER: kind})
+        meter.answered(call)
+        return answer
 
     def action_aside(self, call: Call, kind: str, body: bytes) -> None:
         """DoAction, if there is a worker, without waiting for it or for its answer."""
-        lease = self._pool.lease_running(_user(call))
+        lease = self._pool.lease_running(call.identity.user)
         if lease is None:
             return
         options = lease.worker.options(session=call.identity.session, timeout=SECONDS)
@@ -106,22 +110,21 @@ class Relay:
 
     def has_worker(self, call: Call) -> bool:
         """Whether the caller's worker runs. Calls that only end something do not start one."""
-        lease = self._pool.lease_running(_user(call))
+        lease = self._pool.lease_running(call.identity.user)
         if lease is None:
             return False
         lease.release()
         return True
 
-    def fetched(self, call: Call, key: str) -> bool:
-        """The caller gets rows that its worker has sent early, by that key; False: it has ended.
+    def fetched(self, worker: str, key: str) -> bool:
+        """A caller gets rows that its worker has sent early, by that key; False: it has ended.
 
         The worker hears of it with the next call of any kind.
         """
-        lease = self._pool.lease_running(_user(call))
-        if lease is None:
+        connection = self._pool.connection(worker)
+        if connection is None:
             return False
-        lease.worker.connection.fetched.append(key)
-        lease.release()
+        connection.fetched.append(key)
         return True
 
     def stream(self, call: Call, ticket: flight.Ticket) -> ResultStream:
@@ -219,9 +222,9 @@ class Relay:
         self, call: Call, headers: Mapping[str, str] = _NO_MORE
     ) -> tuple[Lease, flight.FlightCallOptions]:
         caller = call.identity
-        lease = self._pool.lease(_user(call), call.raise_if_cancelled)
+        lease = self._pool.lease(caller.user, call.raise_if_cancelled)
         call.on_done(lambda _: lease.release())
-        told = self._pool.told(_user(call), caller.session)
+        told = self._pool.told(caller.user, caller.session)
         if told is not None:
             raise told
         call.on_cancel(_Once(self._aside, lease))
@@ -267,11 +270,6 @@ def _check(batch: pa.RecordBatch) -> None:
         raise Internal("the worker sent damaged data") from error
 
 
-def _user(call: Call) -> User:
-    caller = call.identity
-    return caller.user
-
-
 class _NeverSent(Unavailable):
     """The worker had died before the call was sent, or has refused it: the next may get it."""
 
@@ -298,7 +296,7 @@ class _worker_errors:  # noqa: N801  reads as a noun where it is used
             raise self._call.cancelled from error
         leaf = from_pyarrow(error)
         if isinstance(leaf, ConnectionLost):
-            user, session = _user(self._call), self._call.identity.session
+            user, session = self._call.identity.user, self._call.identity.session
             told = self._pool.lost(self._lease, user)
             if not isinstance(leaf, NotConnected) and not self.unheard:
                 self._pool.told(user, session)  # that is being done

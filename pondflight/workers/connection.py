@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -25,7 +26,10 @@ from pondflight.workers.losses import KeptSessions
 
 STATUS_SECONDS = 3.0
 
-PROXY = secrets.token_hex(8)
+SIBLINGS = "PONDFLIGHT_SIBLINGS"
+"""Variable with what the ids of all proxies begin with that see each other's changes at once."""
+
+PROXY = ".".join(filter(None, (os.environ.get(SIBLINGS), secrets.token_hex(8))))
 """The id of this proxy, which tells workers the proxies that share them apart."""
 _CANCEL_SECONDS = 5.0
 _MOST_FETCHED = 100
@@ -60,6 +64,7 @@ class WorkerStatus:
     ``other_proxies`` that have asked for its status within 30 s
     ``missing_walls`` of the operating system around it, in words
     ``retired``       it takes no statements any more, and waits for its end
+    ``takes_actions`` by GetFlightInfo as well (``control.ACTION_HEADER``)
     """
 
     owner: str | None = None
@@ -71,6 +76,7 @@ class WorkerStatus:
     other_proxies: int = 0
     missing_walls: tuple[str, ...] = ()
     retired: bool = False
+    takes_actions: bool = False
 
 
 class Connection(Protocol):
@@ -185,6 +191,7 @@ class ControlConnection:
             other_proxies=answer.get("other_proxies", 0),
             missing_walls=tuple(answer.get("missing_walls", ())),
             retired=answer.get("retired", False),
+            takes_actions=answer.get("takes_actions", False),
         )
 
     def retire(self, quiet: float, *, timeout: float) -> bool:

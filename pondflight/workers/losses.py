@@ -52,6 +52,10 @@ class Losses:
         self._lock = threading.Lock()
         self._ends: OrderedDict[tuple[str, str], End] = OrderedDict()
 
+    def __bool__(self) -> bool:
+        """Return whether there is any such session."""
+        return bool(self._ends)
+
     def note(self, key: str, sessions: Iterable[str], end: End) -> None:
         """The worker of ``key`` ended, and with it what it kept for ``sessions``."""
         with self._lock:

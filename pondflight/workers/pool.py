@@ -131,6 +131,15 @@ class Pool:
                 return None
             return self._roster.lease(worker)
 
+    def connection(self, key: str) -> Connection | None:
+        """The connection to the worker with that key, if it is ready; it has just been of use."""
+        with self._roster.changed:
+            worker = self._roster.users.get(key)
+            if worker is None or not worker.state.usable:
+                return None
+            worker.used()
+            return worker.connection
+
     def prestart(self, user: User) -> None:
         """Begin to start a worker that will be wanted soon; errors show when it is."""
         key = self.key(user)
@@ -175,7 +184,8 @@ class Pool:
 
         Its worker ended unasked since its last call, and had kept something for the session.
         """
-        end = self._roster.losses.take(self.key(user), session)
+        losses = self._roster.losses
+        end = losses.take(self.key(user), session) if losses else None
         if end is None:
             return None
         return Unavailable(

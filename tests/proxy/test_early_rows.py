@@ -218,7 +218,9 @@ def test_what_was_asked_before_a_change_is_not_kept(*, running: bool) -> None:
     descriptor = flight.FlightDescriptor.for_command(command(b"h"))
     info = flight.FlightInfo(SCHEMA, descriptor, [], -1, -1).serialize()
     assert kept.keep("w", "s", [b"prepared", info], since) == [b"prepared"]
-    assert kept.take("w", "s", b"h") is None
+    assert kept.take("w", "s", command(b"h")) is None
     if running:
         kept.keep("w", "s", [b"prepared", info], kept.since("w"))
-        assert kept.take("w", "s", b"h") is None  # what it will have changed is not known yet
+        assert (
+            kept.take("w", "s", command(b"h")) is None
+        )  # what it will have changed is not known yet
