@@ -11,9 +11,17 @@ import os
 from pathlib import Path
 from typing import Final
 
+_M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 ARENAS = 2
+
+_KEPT = 32 << 20
+"""Free bytes at the end of an arena that a proxy keeps. glibc would give the buffers of a stream
+back and get others, page by page, for every batch; ``trim`` gives them back when all is quiet."""
+
+_LARGEST_IN_ARENA = 32 << 20
+"""The most that glibc allows."""
 
 
 UPLOADS: Final = 256 << 20
@@ -29,8 +37,8 @@ def tame(*, apart: int | None = None, arrow: int | None = None) -> None:
     """Apply them to this process and to those it starts. Call it before pyarrow is imported.
 
     ``apart``: in this process, buffers of so many bytes and more are given back to the system as
-    soon as they are free. By default glibc learns to keep them. ``arrow``: the most bytes of
-    Arrow's own buffers in this process; an allocation above that fails with ``MemoryError``.
+    soon as they are free. By default glibc learns to keep them. ``arrow``: of a proxy, the most
+    bytes of Arrow's own buffers; an allocation above that fails with ``MemoryError``.
     """
     if arrow is None:
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
@@ -46,6 +54,9 @@ def tame(*, apart: int | None = None, arrow: int | None = None) -> None:
     try:
         # glibc has read its environment already; no other C library has mallopt.
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, ARENAS)
+        if arrow is not None:
+            ctypes.CDLL(None).mallopt(_M_TRIM_THRESHOLD, _KEPT)
+            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGEST_IN_ARENA)
         if apart is not None:
             ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, apart)
     except (OSError, AttributeError):

@@ -211,9 +211,13 @@ class Call(Generic[Identity_co]):
 
 
 class CallTable(Generic[Identity]):
-    """The running calls of one server, and the thread that sees their clients go away."""
+    """The running calls of one server, and the thread that sees their clients go away.
 
-    def __init__(self) -> None:
+    ``on_quiet`` is called from that thread when no call has come or run for a moment.
+    """
+
+    def __init__(self, on_quiet: Callable[[], None] = lambda: None) -> None:
+        self._on_quiet = on_quiet
         self._calls: set[Call[Identity]] = set()
         self._lock = threading.Lock()
         self._closed = False
@@ -270,6 +274,7 @@ class CallTable(Generic[Identity]):
             quiet = quiet + 1 if seen == self._entered and not self._calls else 0
             seen = self._entered
             if quiet >= _QUIET_LOOKS:
+                _guarded(self._on_quiet)
                 self._sleep()
                 quiet = 0
 

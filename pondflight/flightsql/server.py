@@ -60,7 +60,7 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         **options: Any,
     ) -> None:
         self.handler = handler or Handler[Identity]()
-        self.calls = CallTable[Identity]()
+        self.calls = CallTable[Identity](self.on_quiet)
         factory = CallMiddlewareFactory(self.calls, authenticator, admit)
         super().__init__(
             location, auth_handler=NoHandshake(), middleware={"call": factory}, **options
@@ -205,6 +205,9 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
 
     def on_call(self, call: Call[Identity]) -> None:
         """Called before each call is handled; subclasses override it."""
+
+    def on_quiet(self) -> None:
+        """Called when no call has come or run for a moment; subclasses override it."""
 
     def on_error(self, call: Call[Identity], error: PondflightError) -> None:
         """See the error of a call before it is sent; response trailers can still be set."""

@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 import pyarrow as pa
 from pyarrow import flight
 
-from pondflight import control
+from pondflight import control, memory
 from pondflight.errors import (
     Cancelled,
     Internal,
@@ -40,6 +40,7 @@ _EMPTY = pa.schema([])
 _NO_MORE: Mapping[str, str] = MappingProxyType({})
 _MOST_DEAD_WORKERS = 2
 _CANCELLED = "the statement was cancelled"
+_MANY_BATCHES = 8
 
 
 class Relay:
@@ -49,6 +50,14 @@ class Relay:
         self._pool = pool
         self._aside = Aside()
         self._reserve = Reserve()
+        self._passed = 0
+        """Batches that have passed since ``tidy``, roughly."""
+
+    def tidy(self) -> None:
+        """Give back the memory of batches that have passed; call it when none does."""
+        if self._passed >= _MANY_BATCHES:
+            self._passed = 0
+            memory.trim()
 
     def close(self) -> None:
         """Shut down the threads without waiting for them."""
@@ -147,6 +156,7 @@ class Relay:
                 for chunk in reader:
                     _check(chunk.data)
                     meter.sent(chunk.data)
+                    self._passed += 1
                     call.sending()
                     yield chunk.data
                     call.sent()
@@ -189,6 +199,7 @@ class Relay:
         user = self.key(call)
         for chunk in upload:
             meter.received(chunk.data)
+            self._passed += 1
             if chunk.data is None:
                 up.write_metadata(chunk.app_metadata)
             else:

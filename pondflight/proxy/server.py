@@ -142,6 +142,10 @@ class ProxyServer(FlightSqlServer[Caller]):
         if self._demo_seconds is not None and call.identity.identity.demo:
             call.limit(self._demo_seconds)
 
+    def on_quiet(self) -> None:
+        """Give back the memory of streams that have ended."""
+        self._relay.tidy()
+
     def on_error(self, call: Call, error: PondflightError) -> None:
         """Add the trailer ``retry-after`` if the error says when to retry."""
         if isinstance(error, Unavailable) and error.retry_after is not None and call.context:
