@@ -28,13 +28,6 @@ class Engine(Protocol):
     def port(self) -> int:
         """The port that it listens on inside the container."""
 
-    @property
-    def knows_its_user(self) -> bool:
-        """Whether it can be told whom it serves, and refuses to serve another from then on.
-
-        Only such workers can be kept warm.
-        """
-
     def arguments(self, spec: WorkerSpec, *, scratch: str, memory: int) -> list[str] | None:
         """Arguments for the image's entry point; None for what it has by itself.
 
@@ -61,7 +54,6 @@ class PondflightEngine:
     name: str = "pondflight"
     port: int = 8815
     host: str = "0.0.0.0"  # noqa: S104  its container's own
-    knows_its_user: bool = True
 
     def arguments(self, spec: WorkerSpec, *, scratch: str, memory: int) -> list[str] | None:
         """Return the arguments of ``pondflight worker``; the credential goes as its SHA-256."""
@@ -90,7 +82,6 @@ class LoginEngine:
     name: str
     database: str
     port: int = 31337
-    knows_its_user: bool = False
 
     def arguments(self, spec: WorkerSpec, *, scratch: str, memory: int) -> list[str] | None:
         """Return None: the image's entry point starts the server without arguments."""

@@ -502,7 +502,6 @@ class SimulatedEngine:
 
     name = "simulated"
     port = 1
-    knows_its_user = True
 
     def __init__(self, backend: SimulatedBackend) -> None:
         self._backend = backend
