@@ -1,9 +1,9 @@
-"""Which queries may be run before their rows are asked for (``control.PROMISE_HEADER``).
+"""Which queries may run before their rows are asked for (``control.PROMISE_HEADER``).
 
-Those whose last run was quick and whose rows follow from the user's own tables and from the text
-alone: of what they were bound to, every operator and every function is on a list. So nothing that
-reads a clock, a setting, a sequence, a file or somebody else's database is ever run early; what an
-extension or a later DuckDB adds is not, either.
+Those whose last run was quick and whose rows depend only on the user's own tables and on the text:
+every operator and function of the bound query must be on an allow-list. So nothing that reads a
+clock, a setting, a sequence, a file or somebody else's database ever runs early, nor what an
+extension or a later DuckDB adds.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class EarlyRows:
         """Of each text that was quick whether it is steady; ``None``: nobody has asked yet."""
 
     def ran(self, text: str, seconds: float, rows: int) -> None:
-        """Record a whole run of ``text``."""
+        """Record a complete run of ``text``."""
         if seconds > QUICK_SECONDS or rows > MOST_ROWS or len(text) > _LONGEST:
             self.drop(text)
             return
@@ -98,18 +98,18 @@ class EarlyRows:
                 self._quick.popitem(last=False)
 
     def drop(self, text: str) -> None:
-        """It is not quick any more."""
+        """Note that ``text`` is no longer quick."""
         with self._lock:
             self._quick.pop(text, None)
 
     def forget(self, kind: str) -> None:
-        """A statement of that kind has run: names may stand for something else."""
+        """Note a statement of that ``kind``: names may mean something else from now on."""
         if changes_names(kind):
             with self._lock:
                 self._quick.clear()
 
     def may_run(self, cursor: duckdb.DuckDBPyConnection, statement: Statement) -> bool:
-        """Whether to run ``statement`` early on ``cursor``, which is of no session."""
+        """Return whether to run ``statement`` early on ``cursor``, which belongs to no session."""
         text = statement.text
         with self._lock:
             known = self._quick.get(text, False)
@@ -131,7 +131,7 @@ class EarlyRows:
         return not tree["error"] and all(map(self._knows, _nodes(tree["plans"])))
 
     def _knows(self, node: dict[str, Any]) -> bool:
-        """Whether an operator or an expression is on the lists, and a table is the user's own."""
+        """Return whether the node is on the lists, and a table is the user's own."""
         kind = node.get("type")
         if isinstance(kind, str) and kind.startswith("LOGICAL_") and kind not in _OPERATORS:
             return False
