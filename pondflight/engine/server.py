@@ -137,9 +137,9 @@ class EngineServer(FlightSqlServer[WorkerCall]):
         return self._check.last_heard
 
     def on_call(self, call: Call) -> None:
-        """Trace it. A user's call is refused as long as no user is known, and with it no sandbox.
+        """Trace the call, and refuse a user's call until a user, and with it a sandbox, is known.
 
-        The pool sends none then, unless this process was started anew behind its back.
+        The pool sends no such calls then, unless this process was restarted behind its back.
         """
         for key in call.identity.fetched:
             self._statements.fetched(key)
@@ -198,7 +198,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
         upload: Upload,
         writer: flight.FlightMetadataWriter,
     ) -> None:
-        """Take an upload. None of the messages that come by DoPut is a query."""
+        """Take an upload. No message that comes by DoPut is a query."""
         if call.identity.query_only:
             raise PermissionDenied(_QUERY_ONLY)
         dispatch.do_put(self._handler, call, command, upload, writer)
@@ -206,7 +206,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
     # -- control ------------------------------------------------------------------------------
 
     def on_do_action(self, call: Call, kind: str, body: bytes) -> Iterable[bytes]:
-        """Flight SQL's actions, and those of ``pondflight.control``."""
+        """Answer Flight SQL's actions, and those of ``pondflight.control``."""
         if call.identity.query_only:
             raise PermissionDenied(_QUERY_ONLY)
         controlled = self._control(kind, body)
@@ -240,7 +240,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
         if collector := wanted.get("tracing", {}).get("endpoint"):
             try:
                 tracing.configure(collector, "pondflight-worker")
-            except ConfigError as error:  # without traces it is as good a worker
+            except ConfigError as error:  # a worker without traces is as good
                 log.warning("%s", error)
         self._storage.limit = wanted.get("storage_limit")
         self._storage.scratch_limit = room(self._scratch, wanted.get("scratch_limit"))
@@ -278,7 +278,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
         }
 
     def explain(self, error: PondflightError) -> PondflightError:
-        """Which database is away, rather than what DuckDB says of that; or that all is over."""
+        """Return the error to report: which database is away, or that DuckDB cannot go on."""
         return self.breakdown.explain(self._databases.explain(error))
 
     def _sweep(self) -> None:

@@ -1,11 +1,11 @@
-"""The walls of the operating system around a worker, put up before it hears of any user.
+"""The operating system's walls around a worker, put up before it learns of any user.
 
-Whatever a user's SQL makes DuckDB try, the kernel refuses: other files (Landlock), other addresses
-(Landlock), other kinds of sockets, programs and processes (seccomp), and more memory than there is
-(a limit of data). None of it needs a privilege, and none of it can be taken back.
+Whatever a user's SQL makes DuckDB try, the kernel refuses other files and addresses (Landlock),
+other kinds of sockets, programs and processes (seccomp), and more memory than the limit. None of
+this needs a privilege, and none of it can be undone.
 
-To be called while the process has one thread, since Landlock holds for the thread that asks for it
-and for those that it starts; so this module imports nothing that starts one.
+Call it while the process has only one thread, since Landlock applies to the thread that asks for it
+and to those that it starts; so this module imports nothing that starts one.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ log = logging.getLogger(__name__)
 
 
 class CannotConfine(Exception):
-    """A wall is missing, and the configuration requires it."""
+    """A wall cannot be put up, and the configuration requires it."""
 
 
 def enclose(
     walls: Walls, listen: str, scratch: Path, storage: Path | None, memory_limit: int
 ) -> list[str]:
-    """Do all that a worker does for its walls, before anything else; those missing, in words.
+    """Put up all walls of a worker, before anything else; return the missing ones, in words.
 
     ``listen`` is the URI that it will listen on. Raises ``CannotConfine``.
     """
@@ -69,7 +69,7 @@ def confine(
     if walls.mode == "off":
         return []
     missing = list(missing_walls())
-    # The kernel may have what something in between, such as a container's own filter, refuses.
+    # The kernel may support what something in between, such as a container's filter, refuses.
     with _told(missing, "files and the network (Landlock)"):
         _landlock(walls, folders, ports, listen)
     with _told(missing, "system calls (seccomp)"):
@@ -83,7 +83,7 @@ def confine(
 
 @contextmanager
 def _told(missing: list[str], around: str) -> Iterator[None]:
-    """Add to ``missing`` what keeps a wall from being put up."""
+    """Add to ``missing`` the reason for which a wall cannot be put up."""
     try:
         yield
     except OSError as error:
@@ -91,7 +91,7 @@ def _told(missing: list[str], around: str) -> Iterator[None]:
 
 
 def missing_walls() -> Iterator[str]:
-    """What this system cannot hold, in words."""
+    """Yield the walls that this system does not support, in words."""
     abi = landlock_abi()
     if abi < _ABI_TRUNCATE:
         yield "no wall around files: Landlock needs Linux 6.2, enabled"
@@ -102,17 +102,17 @@ def missing_walls() -> Iterator[str]:
 
 
 def limit_heap(memory_limit: int) -> None:
-    """Let allocations fail above ``memory_limit`` (bytes) and what stacks of threads reserve."""
+    """Make allocations fail above ``memory_limit`` (bytes) plus the reserve for threads' stacks."""
     _small_stacks()
     most = memory_limit + _STACKS_BYTES
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if hard != resource.RLIM_INFINITY:  # the service's own: it cannot be raised
+    if hard != resource.RLIM_INFINITY:  # the service's own limit, which cannot be raised
         most = min(most, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def _small_stacks() -> None:
-    """Give threads that start from now on a stack of 2 MB in place of 8, where glibc lets us."""
+    """Give threads that start from now on stacks of 2 MB instead of 8, if glibc allows it."""
     libc = ctypes.CDLL(None, use_errno=True)
     attributes = ctypes.create_string_buffer(128)
     try:
@@ -125,10 +125,10 @@ def _small_stacks() -> None:
 
 
 def _watch_heap(memory_limit: int) -> None:
-    """End the process when it has taken more than its memory and a tenth, as a container would.
+    """End the process when it uses its memory and a tenth more, as a container would.
 
-    What fails to allocate fails alone; this is for what got by, since stacks count as well. Nothing
-    grows in a process that does nothing: it is looked at seldom.
+    An allocation that fails fails alone; this is for memory that got past the limit, since stacks
+    count as well. An idle process does not grow, so it is checked rarely.
     """
     most = memory_limit + memory_limit // 10
     pause, worked = _WATCH_SECONDS, 0.0
@@ -163,10 +163,10 @@ _OOM_SCORE = "500"
 
 
 def _harden() -> None:
-    """What costs nothing and is available everywhere on Linux."""
+    """Apply the protections that cost nothing and that every Linux has."""
     if not sys.platform.startswith("linux"):
         return
-    with suppress(OSError):  # before the process stops being its own to look at
+    with suppress(OSError):  # first, since this process may not write its own files afterwards
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError):
@@ -217,7 +217,7 @@ _FIRST_RIGHTS = (1 << 13) - 1
 _OF_FILES = _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL | 1
 _READ = _READ_FILE | _READ_DIR
 _CHANGE = _READ | _WRITE_FILE | _TRUNCATE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_FILE
-_CHANGE |= _MAKE_LINK  # which leads no further than its target may be reached
+_CHANGE |= _MAKE_LINK  # a link reaches no further than its target
 _BIND, _CONNECT = 1, 2
 _ABSTRACT_SOCKETS, _SIGNALS = 1, 2
 
@@ -237,7 +237,7 @@ _CERTIFICATES = ("/etc/ssl/certs", "/etc/pki/tls/certs", "/usr/share/ca-certific
 
 
 def landlock_abi() -> int:
-    """The version of Landlock that the kernel offers; 0: none."""
+    """Return the version of Landlock that the kernel offers; 0: none."""
     if not sys.platform.startswith("linux"):
         return 0
     try:
@@ -270,7 +270,7 @@ def _landlock(walls: Walls, folders: Iterable[Path], ports: Iterable[int], liste
         for path in reads:
             _allow(ruleset, path, _READ & rights)
         for path in _OWN:
-            with suppress(OSError):  # a rule for such a file ends with the last descriptor of it
+            with suppress(OSError):  # the rule for such a file ends with its last descriptor
                 os.open(path, os.O_PATH | os.O_CLOEXEC)
             _allow(ruleset, path, _READ_FILE)
         _allow(ruleset, "/dev/null", (_READ_FILE | _WRITE_FILE) & rights)
@@ -286,7 +286,7 @@ def _landlock(walls: Walls, folders: Iterable[Path], ports: Iterable[int], liste
 
 
 def _installation() -> set[str]:
-    """Where Python, its packages and we are installed; nothing beside them."""
+    """Return only the folders in which Python, its packages and pondflight are installed."""
     prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
     places = {f"{prefix}/{name}" for prefix in prefixes for name in ("lib", "lib64")}
     places |= {path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")}
@@ -294,7 +294,7 @@ def _installation() -> set[str]:
 
 
 def _allow(ruleset: int, path: str, rights: int) -> None:
-    """Add a rule for what is there at ``path``; nothing if nothing is."""
+    """Add a rule for ``path``; do nothing if it does not exist."""
     try:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
@@ -388,7 +388,7 @@ def _seccomp(walls: Walls) -> None:
 
 
 def _filter(walls: Walls, architecture: int, column: int) -> Iterator[tuple[int, int, int, int]]:
-    """BPF: what is not named is allowed; a refused call fails as if there were no permission."""
+    """Yield BPF: calls that are not named are allowed; a refused call fails with EPERM."""
     yield _LOAD, 0, 0, _ARCHITECTURE
     yield _EQUAL, 1, 0, architecture
     yield _RETURN, 0, 0, _ERRNO | _EPERM
@@ -401,7 +401,7 @@ def _filter(walls: Walls, architecture: int, column: int) -> Iterator[tuple[int,
             yield _EQUAL, 0, 1, numbers[column]
             yield _RETURN, 0, 0, _ERRNO | _EPERM
     yield _EQUAL, 0, 1, _CLONE3[column]
-    yield _RETURN, 0, 0, _ERRNO | _ENOSYS  # the C library then takes clone, whose flags can be seen
+    yield _RETURN, 0, 0, _ERRNO | _ENOSYS  # the C library then takes clone
     yield _EQUAL, 0, 4, _CLONE[column]
     yield _LOAD, 0, 0, _FIRST
     yield _ANY_BIT, 1, 0, _THREAD

@@ -1,12 +1,12 @@
 """The types of a statement's parameters, as far as the statement itself tells.
 
-JDBC encodes parameters strictly as the server says, so a guess that is wrong is worse than none:
-a type is given where DuckDB's own binder finds one (casts, comparisons with columns, arithmetic
-with columns) or where a value goes straight into a column of a known table. Everything else
-stays text, which DuckDB casts where it can.
+JDBC encodes parameters exactly as the server says, so a wrong guess is worse than none. A type is
+given where DuckDB's own binder finds one (casts, comparisons with columns, arithmetic with
+columns), or where a value goes straight into a column of a known table. All others are text, which
+DuckDB casts where it can.
 
-The binder is reached through ``json_serialize_plan``, which binds SELECT alone; so the other
-statements are turned into a SELECT that has the same parameters in the same places.
+The binder is reached through ``json_serialize_plan``, which binds only SELECT. So other statements
+are turned into a SELECT with the same parameters in the same places.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _RESOLVING_FUNCTIONS = frozenset({"~~", "!~~", "~~*", "!~~*", "~~~"})  # LIKE, I
 
 
 def parameter_types(cursor: duckdb.DuckDBPyConnection, statement: Statement) -> dict[str, str]:
-    """SQL types by name of parameter; those that are not known are left out.
+    """Return SQL types by parameter name, without those that are not known.
 
-    Never raises for the statement's sake: what is wrong with it shows elsewhere.
+    It never raises for an error in the statement, which will show elsewhere.
     """
     if not statement.parameters:
         return {}
@@ -84,10 +84,10 @@ def _call(cursor: duckdb.DuckDBPyConnection, function: str, select: str) -> Any:
 
 
 def _rewrite(node: object) -> bool:
-    """Take out the parameters that the binder fails on; whether there were any.
+    """Replace the parameters that the binder fails on; return whether there were any.
 
-    One in arithmetic gets the type of the other operand: ``x + ?`` becomes
-    ``x + coalesce(?, x)``. Any other becomes NULL.
+    A parameter in arithmetic gets the type of the other operand: ``x + ?`` becomes ``x +
+    coalesce(?, x)``. Every other one becomes NULL.
     """
     changed = False
     if isinstance(node, list):
@@ -147,7 +147,7 @@ def _parameters(node: object) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _spelled(kind: dict[str, Any]) -> str | None:
-    """The type of a plan as SQL has it; ``None`` for one that values are better sent as text."""
+    """Return the SQL name of a type in a plan; ``None`` if its values are better sent as text."""
     name: str = kind["id"]
     info = kind.get("type_info") or {}
     if info.get("alias") or name in _TEXT:

@@ -1,4 +1,4 @@
-"""Parsed statements, kept by their text: one execute of a client sends its text several times."""
+"""Parsed statements, cached by their text: one execute of a client sends it several times."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ the moment."""
 
 
 class ParsedStatements:
-    """The texts that were parsed last, and the statements in them."""
+    """The texts parsed last, and their statements."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, list[Statement]] = OrderedDict()
 
     def find(self, text: str) -> list[Statement] | None:
-        """The statements of ``text``; None if they are not kept."""
+        """Return the statements of ``text``; None if they are not cached."""
         with self._lock:
             found = self._kept.get(text)
             if found is not None:
@@ -34,7 +34,10 @@ class ParsedStatements:
         return found
 
     def keep(self, text: str, statements: Sequence[Statement]) -> None:
-        """Keep the statements of ``text``, unless it is long, or they are others next time."""
+        """Cache the statements of ``text``, unless it is long.
+
+        Statements that might be parsed differently the next time are not cached either.
+        """
         if len(text) > _LONGEST or not all(map(_is_in_its_text, statements)):
             return
         with self._lock:
