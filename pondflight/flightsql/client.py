@@ -1,7 +1,7 @@
-"""The Flight client's side: a channel, and an action with one answer.
+"""The Flight client: a channel, and an action with one answer. For our own servers only.
 
-For our own servers only. A channel of ours never uses a forward proxy, whatever the environment
-names (``http_proxy``, ``HTTPS_PROXY``): credentials, SQL and database passwords travel on it.
+Our channels never use a forward proxy, whatever the environment names (``http_proxy``,
+``HTTPS_PROXY``): they carry credentials, SQL and database passwords.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def open_client(
     tls: Mapping[str, bytes] = MappingProxyType({}),
     middleware: Sequence[flight.ClientMiddlewareFactory] = (),
 ) -> flight.FlightClient:
-    """A Flight client for ``location``; nothing is sent yet.
+    """Return a Flight client for ``location``; nothing is sent yet.
 
-    ``channel`` holds further gRPC options; ``tls`` what ``pyarrow.flight.FlightClient`` takes of
-    certificates; ``middleware`` sees the headers of each call.
+    ``channel`` holds further gRPC options, ``tls`` the arguments of ``pyarrow.flight.FlightClient``
+    for certificates; ``middleware`` sees the headers of each call.
     """
     return flight.FlightClient(
         location, generic_options=[DIRECT, *channel], middleware=list(middleware), **tls
@@ -63,7 +63,7 @@ def open_client(
 def act(
     client: flight.FlightClient, kind: str, body: bytes, options: flight.FlightCallOptions
 ) -> bytes:
-    """The one result of the action ``kind``. Raises a leaf of ``pondflight.errors``."""
+    """Return the one result of the action ``kind``. Raises an error of ``pondflight.errors``."""
     try:
         (result,) = client.do_action(flight.Action(kind, body), options)
     except Exception as error:
@@ -75,6 +75,6 @@ def act(
 def act_json(
     client: flight.FlightClient, kind: str, body: bytes, options: flight.FlightCallOptions
 ) -> dict[str, Any]:
-    """Like ``act``, for actions whose result is a JSON object."""
+    """Return the JSON object that is the one result of the action ``kind``."""
     answer: dict[str, Any] = json.loads(act(client, kind, body, options))
     return answer

@@ -1,7 +1,7 @@
-"""Results on their way out: a schema and batches, one at a time, with honest errors.
+"""Results as they are sent: a schema and batches, one at a time, with honest errors.
 
-pyarrow's ``RecordBatchStream`` sends the traceback of whatever its reader raises. A generator
-stream lets an error be turned into a leaf first; at batches of a megabyte or more it is as
+pyarrow's ``RecordBatchStream`` sends the traceback of whatever its reader raises. With a generator
+stream, an error can be turned into one of ours first; with batches of a megabyte or more it is as
 fast (docs/performance.md), because the bytes themselves move in C++ without the GIL.
 """
 
@@ -51,7 +51,7 @@ Result: TypeAlias = ResultStream | pa.Table | pa.RecordBatch | pa.RecordBatchRea
 def to_flight_stream(
     result: Result, leaf: Callable[[BaseException], PondflightError]
 ) -> flight.FlightDataStream:
-    """Return the stream that pyarrow sends for ``result``; ``leaf`` makes exceptions leaves."""
+    """Return the stream that pyarrow sends for ``result``; ``leaf`` converts exceptions."""
     if isinstance(result, pa.RecordBatch):
         result = pa.Table.from_batches([result])
     if isinstance(result, pa.Table):
@@ -74,15 +74,15 @@ def _guarded(
                 yield from slices(batch)
                 continue
             for piece in slices(batch):
-                # A generator stream sends no dictionaries of the batches it yields; a stream
-                # nested in it does.
+                # A generator stream sends no dictionaries of the batches it yields; a nested stream
+                # does.
                 yield from (pa.Table.from_batches([part]) for part in _compact(piece))
     except Exception as error:  # noqa: BLE001  whatever it is, no traceback leaves
         raise to_pyarrow(leaf(error)) from None
 
 
 def slices(batch: pa.RecordBatch, limit: int = MAX_BATCH_BYTES) -> Iterator[pa.RecordBatch]:
-    """``batch`` in zero-copy pieces of at most ``limit`` bytes each, encoded, or of one row."""
+    """Yield ``batch`` in zero-copy pieces of at most ``limit`` encoded bytes, or of one row."""
     size = encoded_size(batch)
     if size <= limit or batch.num_rows <= 1:
         yield batch
@@ -93,15 +93,18 @@ def slices(batch: pa.RecordBatch, limit: int = MAX_BATCH_BYTES) -> Iterator[pa.R
 
 
 def encoded_size(batch: pa.RecordBatch) -> int:
-    """The bytes of ``batch`` in a message: buffers, padding and description; no dictionaries."""
+    """Return the size of ``batch`` in a message: buffers, padding and description.
+
+    Dictionaries do not count.
+    """
     size: int = pa.ipc.get_record_batch_size(batch)
     return size
 
 
 def _compact(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """``batch`` in pieces whose dictionaries are messages of at most ``MAX_BATCH_BYTES``, too.
+    """Yield ``batch`` in pieces whose dictionary messages are at most ``MAX_BATCH_BYTES``, too.
 
-    The dictionary of a slice is that of the whole: so it is reduced to the values that it uses.
+    The dictionary of a slice is that of the whole, so it is reduced to the values in use.
     """
     large = _large_dictionaries(batch)
     if not large:
@@ -120,7 +123,7 @@ def _compact(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 
 def _large_dictionaries(batch: pa.RecordBatch) -> list[int]:
-    """The columns whose dictionary is larger than a message. Those inside others are left alone."""
+    """Return the columns whose dictionary is larger than a message. Nested ones are left alone."""
     return [
         i
         for i, column in enumerate(batch.columns)
@@ -129,7 +132,7 @@ def _large_dictionaries(batch: pa.RecordBatch) -> list[int]:
 
 
 def has_dictionaries(schema: pa.Schema) -> bool:
-    """Whether any column, at any depth, is dictionary-encoded."""
+    """Return whether any column, at any depth, is dictionary-encoded."""
     return any(_holds_dictionary(field.type) for field in schema)
 
 
