@@ -1,7 +1,7 @@
 """What administrators see and do: workers, and the statements in them.
 
-Workers know best what they run, so they are asked, all at the same time and with little patience:
-one that does not answer is left out.
+Only the workers know what they run, so all are asked at the same time, with a short timeout: one
+that does not answer is left out.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TEXTS: Final = ("masked", "full", "none")
 
 
 class Administration:
-    """Answers the actions of ``ACTIONS``. Who may send them is decided by the caller."""
+    """Answers the actions of ``ACTIONS``. The caller decides who may send them."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
