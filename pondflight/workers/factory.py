@@ -1,4 +1,4 @@
-"""Make a pool from the settings: choose backend and engine, and what workers start with."""
+"""Makes a pool from the settings: backend, engine, and what workers start with."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def create_backend(settings: Settings, secret: str, headroom: Headroom | None = 
         directory = settings.duckdb.storage_directory
         return ProcessBackend(Path(directory) if directory else None, headroom)
     layout, instance = layout_of(settings), instance_of(secret, settings.workers.instance)
-    # Imported here, since the clients take their time.
+    # Imported here, since these clients take long to import.
     match settings.workers.backend:
         case "kubernetes":
             from pondflight.workers.kubernetes import factory as kubernetes  # noqa: PLC0415
@@ -103,9 +103,9 @@ def engine_of(settings: Settings) -> Engine:
 
 
 def spec_hash(settings: Settings, secret: str) -> str:
-    """A hash of all settings that a worker is started with.
+    """Return a hash of all settings that a worker is started with.
 
-    Keyed, since connection strings are among them, and the hash stands where others can read it.
+    It is keyed, since connection strings are among them, and others can read the hash.
     """
     containers = settings.containers.model_dump(mode="json")
     for name in ("idle_timeout", "max_lifetime", "max_per_host", "docker_host"):

@@ -1,8 +1,8 @@
 """The connection to a GizmoSQL or SQLFlite: Basic login once, then its Bearer token.
 
-Such a worker has no control channel. It is told of the databases in SQL, over the connection, so
-that no password is in an environment variable or in its log; and what only the worker could
-say of itself stays unknown.
+Such a worker has no control channel. Databases are attached by SQL over the connection, so that no
+password is in an environment variable or in its log. What only the worker itself could report stays
+unknown.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ class LoginConnection:
         timeout: float | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
     ) -> flight.FlightCallOptions:
-        """The token. All calls share one session: a login opens a new one each time.
+        """Return options with the token.
 
-        Raises ``NotSupported`` for a call that may run a query and nothing else: only workers of
-        ours see to that.
+        All calls share one session, since each login opens a new one. Raises ``NotSupported`` for
+        calls that may only query: only our own workers can enforce that.
         """
         if control.QUERY_HEADER in headers:
             raise NotSupported(
@@ -94,7 +94,7 @@ class LoginConnection:
     def ping(self, *, timeout: float) -> None:
         """Run ``SELECT 1``; log in again if the token is not known any more.
 
-        It may have expired, or the worker was started anew: then the databases are missing, too.
+        It may have expired, or the worker was restarted: then the databases are missing, too.
         """
         try:
             run_sql(self.client, "SELECT 1", self.options(timeout=timeout))
@@ -141,7 +141,7 @@ class LoginConnection:
                     leaf = from_pyarrow(error)
                     if isinstance(leaf, Unauthenticated | DeadlineExceeded):
                         raise leaf from error
-                    # Nobody listens yet; the error of a handshake does not say so.
+                    # Nobody listens yet, which the error of a handshake does not say.
                     raise ConnectionLost("the login was not answered") from error
             return self._token
 
@@ -177,9 +177,9 @@ def _spoken(descriptor: flight.FlightDescriptor) -> flight.FlightDescriptor:
 
 
 def attaching(database: dict[str, Any]) -> Iterator[str]:
-    """The statements that attach one entry of ``duckdb.attached_databases``. Safe to repeat.
+    """Yield the statements that attach one entry of ``duckdb.attached_databases``. Safe to repeat.
 
-    The password goes into a DuckDB secret: ``duckdb_databases()`` would show it in the path.
+    The password goes into a DuckDB secret, since ``duckdb_databases()`` would show it in the path.
     """
     alias, kind, where = database["alias"], database["type"], database["connection_string"]
     options = [] if kind == "duckdb" else [f"TYPE {kind}"]
@@ -197,7 +197,10 @@ def attaching(database: dict[str, Any]) -> Iterator[str]:
 
 
 def _login_of(found: Dsn) -> Iterator[tuple[str, str]]:
-    """Where to log in, and as whom. Of several hosts libpq takes the first that answers."""
+    """Yield the options for address and login.
+
+    Of several hosts, libpq takes the first to answer.
+    """
     fields = {
         "HOST": ",".join(address.host for address in found.addresses),
         "PORT": ",".join(str(address.port) for address in found.addresses),
@@ -210,7 +213,7 @@ def _login_of(found: Dsn) -> Iterator[tuple[str, str]]:
 
 
 def _option(kind: str, name: str, value: str) -> str:
-    """An option as the client library reads it in the path of an ATTACH."""
+    """Return an option as the client library reads it in the path of an ATTACH."""
     if _PLAIN.fullmatch(value):
         return f"{name}={value}"
     quote = '"' if kind == dsn.MYSQL else "'"

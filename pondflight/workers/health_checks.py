@@ -1,4 +1,4 @@
-"""Health checks: a worker that hangs is found, and so is one that has died while idle."""
+"""Health checks, which find workers that hang, or that died while idle."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _THREADS = 16
 class Pulse:
     """Asks workers for their status: every ``interval`` seconds where a call waits for an answer.
 
-    Where none does, or answers come, it asks more seldom. It does more than find the dead. The
-    connection to a worker whose network has gone silent is only seen to be dead if something is
-    sent; and what workers answer is what administrators are shown.
+    Where none waits, or answers come, it asks less often. This does more than find the dead: a
+    connection whose network has gone silent is only seen to be dead if something is sent, and
+    administrators are shown the workers' answers.
     """
 
     def __init__(self, roster: Roster, backend: Backend, interval: float, runtime: Runtime) -> None:
@@ -62,7 +62,7 @@ class Pulse:
         except (Unavailable, DeadlineExceeded):
             self._failed(worker)
         except PondflightError as error:
-            worker.last_heard = self._runtime.monotonic()  # it speaks, if strangely
+            worker.last_heard = self._runtime.monotonic()  # it answers, if strangely
             log.debug("a worker refused a health check: %s", error)
 
     def _failed(self, worker: Worker) -> None:

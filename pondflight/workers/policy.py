@@ -13,7 +13,7 @@ from pondflight.workers.spec import BoundFile
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Whose worker is wanted. ``claims`` are those of the token; they decide what it may see."""
+    """Whose worker is wanted; ``claims`` are the token's, and decide what the worker may see."""
 
     subject: str
     claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -22,10 +22,10 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a worker is started with, and cannot be given later.
+    """What a worker must be started with, since it cannot change later.
 
-    ``memory_limit`` in bytes, ``cpu_limit`` in cores; ``storage``, ``files`` and ``walls`` as
-    in ``WorkerSpec``.
+    ``memory_limit`` in bytes, ``cpu_limit`` in cores; ``storage``, ``files`` and ``walls`` as in
+    ``WorkerSpec``.
     """
 
     memory_limit: int

@@ -74,10 +74,10 @@ class Provision:
         return access.visible(self._settings.duckdb.attached_databases, claims, demo=demo)
 
     def _reachable(self, user: User | None) -> Sequence[AttachedDatabase]:
-        """The databases that a worker's walls are open to.
+        """Return the databases that a worker's walls are open to.
 
-        Whoever claims a warm worker may see servers that it was not started for. Files it cannot be
-        given then.
+        A user who claims a warm worker may see servers that it was not started for, but files
+        cannot be added later.
         """
         visible = self._databases(user)
         if not self._settings.workers.warm:
@@ -118,7 +118,7 @@ def files_of(databases: Iterable[AttachedDatabase]) -> tuple[BoundFile, ...]:
 
 
 def walls_of(settings: Settings, databases: Iterable[AttachedDatabase]) -> Walls:
-    """What a worker for these databases may reach; files and servers, and what they need."""
+    """Return what a worker for these databases may reach: files, servers, and what they need."""
     duckdb = settings.duckdb
     if not duckdb.sandbox:
         return NO_WALLS

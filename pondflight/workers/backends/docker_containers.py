@@ -1,4 +1,4 @@
-"""What Docker says of a container, as the worker that it is."""
+"""Reads Docker's description of a container as a worker."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _PHASES = {
 
 
 def phase(status: str) -> Phase:
-    """The phase of a worker whose container has this status; ``ENDED`` for any unknown one."""
+    """Return the phase of a worker whose container has this status; ``ENDED`` if unknown."""
     return _PHASES.get(status, Phase.ENDED)
 
 
 def listed(row: Mapping[str, Any], layout: Layout) -> WorkerHandle:
-    """The worker that a row of a list of containers stands for."""
+    """Return the worker in a row of Docker's list of containers."""
     networks = row.get("NetworkSettings", {}).get("Networks", {})
     ports = [port.get("PublicPort") for port in row.get("Ports") or []]
     return _handle(
@@ -40,7 +40,7 @@ def listed(row: Mapping[str, Any], layout: Layout) -> WorkerHandle:
 
 
 def inspected(found: Mapping[str, Any], layout: Layout) -> WorkerHandle:
-    """The worker that an inspected container stands for."""
+    """Return the worker in an inspected container."""
     bindings = [
         b for bs in (found["NetworkSettings"].get("Ports") or {}).values() for b in bs or []
     ]
@@ -89,7 +89,7 @@ def _location(layout: Layout, networks: Mapping[str, Any], port: int | None) -> 
 
 
 def _seconds(label: str | None) -> float:
-    """Seconds since the epoch; 0 where the label is none of this version's."""
+    """Return seconds since the epoch; 0 if the label was not written by this version."""
     try:
         seconds = float(label or 0.0)
     except ValueError:

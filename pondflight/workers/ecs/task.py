@@ -32,7 +32,7 @@ _SIZES: dict[int, tuple[int, ...] | range] = {
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What an operator decides over tasks. ``container``: that of the task definition."""
+    """What the operator decides about tasks. ``container``: its name in the task definition."""
 
     cluster: str
     task_definition: str
@@ -45,7 +45,7 @@ class Placement:
 def request(spec: WorkerSpec, layout: Layout, placement: Placement) -> Json:
     """Return the arguments of ``RunTask``; sent twice, it runs one task."""
     cpu, memory = size_of(spec)
-    scratch = layout.scratch_of(spec.memory_limit)  # what is on its way to the disk
+    scratch = layout.scratch_of(spec.memory_limit)  # what is being written to the disk
     command = layout.engine.arguments(spec, scratch=SCRATCH, memory=spec.memory_limit - scratch)
     environment = layout.engine.environment(spec, scratch=SCRATCH)
     return {
@@ -79,7 +79,7 @@ def request(spec: WorkerSpec, layout: Layout, placement: Placement) -> Json:
 
 
 def size_of(spec: WorkerSpec) -> tuple[int, int]:
-    """The smallest of Fargate's sizes that fits: CPU units and megabytes."""
+    """Return the smallest of Fargate's sizes that fits, in CPU units and megabytes."""
     for cpu, memories in _SIZES.items():
         for memory in memories:
             if cpu >= spec.cpu_limit * 1024 and memory * _MEGABYTE >= spec.memory_limit:
@@ -99,7 +99,7 @@ def phase_of(task: Mapping[str, Any]) -> Phase:
 
 
 def address_of(task: Mapping[str, Any]) -> str:
-    """The task's private IPv4 address; empty if it has none yet."""
+    """Return the task's private IPv4 address; empty if it has none yet."""
     for attachment in task.get("attachments", ()):
         for detail in attachment.get("details", ()):
             if detail["name"] == "privateIPv4Address":
@@ -108,7 +108,7 @@ def address_of(task: Mapping[str, Any]) -> str:
 
 
 def end_of(task: Mapping[str, Any], container: str) -> WorkerExit:
-    """How the task's container ended."""
+    """Return how the task's container ended."""
     for found in task.get("containers", ()):
         if found["name"] == container:
             reason = found.get("reason", "")
