@@ -1,4 +1,4 @@
-"""The HTTP app: routes to resources, and one form for all errors."""
+"""The HTTP app: routes to resources, and one format for all errors."""
 
 from __future__ import annotations
 
@@ -106,12 +106,12 @@ class Traces:
 
 
 class Secure:
-    """Middleware: headers that every answer has."""
+    """Middleware: adds security headers to every answer."""
 
     async def process_response(
         self, req: Request, resp: Response, resource: object, req_succeeded: object
     ) -> None:
-        """Add them, where the resource has not said otherwise."""
+        """Add the headers that the resource has not set itself."""
         for name, value in _HEADERS.items():
             if resp.get_header(name) is None:
                 resp.set_header(name, value)

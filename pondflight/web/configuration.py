@@ -1,7 +1,7 @@
-"""What the HTTP process has to know of the settings; it comes through a pipe, as JSON.
+"""The settings for the HTTP process, passed through a pipe as JSON.
 
-The process does not load the settings itself: their machinery would be a tenth of its memory, and
-some of them (database passwords) are none of its business.
+The process does not load the settings itself: loading would take a tenth of its memory, and some
+settings (database passwords) are none of its business.
 """
 
 from __future__ import annotations

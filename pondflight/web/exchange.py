@@ -33,7 +33,7 @@ _LONGEST_LENGTH: Final = 15
 
 
 class Exchange:
-    """One request and its response. To be used from the task that answers the request."""
+    """One request and its response. Use it only from the task that answers the request."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, bodies: RequestBodies) -> None:
         headers = dict(scope["headers"])
@@ -51,7 +51,7 @@ class Exchange:
 
     @staticmethod
     def of(req: Any) -> Exchange:
-        """The exchange that Falcon's request ``req`` belongs to."""
+        """Return the exchange of Falcon's request ``req``."""
         exchange: Exchange = req.scope[_KEY]
         return exchange
 
@@ -65,13 +65,13 @@ class Exchange:
     def cancel_on_disconnect(self) -> None:
         """Cancel this request's task if the client disconnects from now on.
 
-        Call it after the body was read: both take what the client sends.
+        Call it after the body was read, since both receive from the client.
         """
         if self._watcher is None:
             self._watcher = asyncio.create_task(self._watch())
 
     def at_end(self, close: Callable[[], object]) -> None:
-        """Call, and await, ``close`` when the exchange is over: last in, first out."""
+        """Call and await ``close`` when the exchange is over, in reverse order of registration."""
         self._at_end.append(close)
 
     async def run(self, app: FalconApp, scope: Scope) -> None:
@@ -109,7 +109,7 @@ class Exchange:
         await self._send(message)
 
     async def _drop_body(self) -> bool:
-        """Receive and discard the rest of the body; whether all of it came.
+        """Receive and discard the rest of the body; return whether all of it came.
 
         A client that waits for "100 Continue" has not begun to send it.
         """
@@ -147,7 +147,7 @@ class Exchanges:
         exchange = Exchange(scope, receive, send, self._bodies)
         scope[_KEY] = exchange
         if scope["http_version"] not in _VERSIONS:
-            scope["http_version"] = "3"  # one that Falcon lets the app refuse
+            scope["http_version"] = "3"  # for which Falcon calls the app, which refuses it
         _in_origin_form(scope)
         await exchange.run(self.app, scope)
 

@@ -1,7 +1,7 @@
-"""Problem documents (RFC 9457): the one form in which HTTP says what went wrong.
+"""Problem documents (RFC 9457): the one format of errors over HTTP.
 
-Every answer of 400 and above is one, whoever gives it: the app, or the loop that reads requests
-and refuses what never gets to the app.
+Every answer of 400 and above is one, whether from the app, or from the loop that reads requests and
+refuses what never reaches the app.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SQL_ERROR: Final = re.compile(r"(?:[A-Z]\w*|INTERNAL|TransactionContext)(?: [\w
 
 
 class ProblemError(Exception):
-    """A problem document on its way to the client."""
+    """Raised to answer with a problem document."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         super().__init__(document["detail"])
@@ -41,7 +41,7 @@ class ProblemError(Exception):
 def problem(
     status: int, detail: str, *, kind: str = "", title: str = "", **members: Any
 ) -> dict[str, Any]:
-    """A problem document; ``kind`` names its type, and without one the status says it all."""
+    """Return a problem document; ``kind`` names its type, without one the status says it all."""
     return {
         "type": f"{_TYPE}{kind}" if kind else "about:blank",
         "title": title or phrase(status),
@@ -52,7 +52,7 @@ def problem(
 
 
 def of_error(error: PondflightError, sql: str | None = None) -> dict[str, Any]:
-    """The problem document for ``error``; ``sql`` is the text that DuckDB may have refused."""
+    """Return the problem document for ``error``; DuckDB may have refused the text ``sql``."""
     members: dict[str, Any] = {}
     if isinstance(error, Unavailable) and error.retry_after is not None:
         members["retry_after"] = math.ceil(error.retry_after)
@@ -62,7 +62,7 @@ def of_error(error: PondflightError, sql: str | None = None) -> dict[str, Any]:
         text = "send a valid, unexpired token as 'Authorization: Bearer <JWT>'"
         return problem(401, text, kind="unauthenticated", title="Authentication failed")
     if isinstance(error, Cancelled):
-        # Whoever reads this did not hang up: somebody else ended the statement.
+        # Whoever reads this is still connected: somebody else ended the statement.
         return problem(503, error.message, kind="cancelled", title="Statement cancelled")
     if sql is not None and isinstance(error, _STATEMENTS_FAULT) and _SQL_ERROR.match(error.message):
         position = position_of(error.message, sql)
@@ -73,7 +73,7 @@ def of_error(error: PondflightError, sql: str | None = None) -> dict[str, Any]:
 
 
 def headers_of(document: dict[str, Any]) -> dict[str, str]:
-    """The headers that go with a problem document."""
+    """Return the headers that go with a problem document."""
     headers = {"cache-control": "no-store"}
     if document["status"] == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"

@@ -45,7 +45,7 @@ class Query:
         self._trim_due = False
 
     async def on_post(self, req: Request, resp: Response) -> None:
-        """Run the statement in the body; its rows in the form that ``Accept`` names."""
+        """Run the statement in the body; answer with rows in the format that ``Accept`` names."""
         exchange = Exchange.of(req)
         identity = await callers.identify(self._tokens, req)
         form = formats.negotiate(req)
@@ -96,7 +96,7 @@ class Session:
 
 
 def session_of(req: Request) -> str:
-    """The session that a request names, in the header or in the cookie; empty for none."""
+    """Return the session named in the header or in the cookie; empty for none."""
     name = req.get_header(SESSION_HEADER)
     if name is None:
         name = req.cookies.get(control.SESSION_COOKIE)

@@ -1,4 +1,4 @@
-"""Where Arrow's writers write to, and from where HTTP sends on: without a copy of the data."""
+"""The file that Arrow's writers write to and HTTP sends from, without copying the data."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SMALL = 4 << 10
 class Sink:
     """Keeps what was written until it is taken.
 
-    Large pieces are kept as they are; the many small ones between them are put together.
-    ``reuses_buffers``: the writer will write other data into the buffers that it wrote from, so
-    these have to be copied.
+    Large pieces are kept as they are; the many small ones between them are joined.
+    ``reuses_buffers``: the writer will reuse the buffers that it wrote from, so these have to be
+    copied.
     """
 
     closed = False

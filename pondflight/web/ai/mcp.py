@@ -1,7 +1,7 @@
 """/mcp: the Model Context Protocol (streamable HTTP), with the user's token.
 
-Each request stands alone: no session is kept and no event stream is opened, so a client that
-asks for one (GET) is told that there is none, as the specification has it.
+Each request is independent: there are no sessions and no event streams, so a client that asks for a
+stream (GET) is told that there is none, as the specification requires.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _server() -> Any:
 
 
 def _is_json(body: bytes | bytearray) -> bool:
-    """The library calls all that it refuses JSON, and some of it is a sentence."""
+    """Return whether the body is JSON: the library labels all refusals so, even plain text."""
     try:
         json.loads(body)
     except ValueError:

@@ -1,4 +1,4 @@
-"""/v1: OpenAI's wire format, so that any client of theirs works with our address and a JWT."""
+"""/v1: OpenAI's wire format, so any client for it works with our address and a JWT."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ class OneModel(_Resource):
 
 
 class _Chunks:
-    """The ``Form`` of /v1/chat/completions: OpenAI's chunks."""
+    """Encodes the answer of /v1/chat/completions as OpenAI's chunks."""
 
     def __init__(self, head: dict[str, Any], *, with_usage: bool) -> None:
         self._head = head

@@ -1,4 +1,4 @@
-"""Where models are asked."""
+"""The routes for language models."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Sql:
         body.done()
         if len(words) > _LONGEST_QUESTION:
             raise falcon.HTTPBadRequest(description="'question' is too long")
-        self._models.provider(model)  # no key: no need to look at any table
+        self._models.provider(model)  # fail without a key before any table is read
         tokens = min(_MOST_TOKENS, self._models.settings.max_tokens)
 
         async def ask(messages: tuple[Message, ...]) -> answers.Counted:
@@ -57,7 +57,7 @@ class Sql:
 
         async def check(sql: str) -> None:
             await reader.call(lambda reader: reader.statement().check(sql))
-            if wanted:  # some mistakes show with the rows only
+            if wanted:  # some mistakes appear only with the rows
                 found.update(await reader.call(lambda reader: fetch(reader, sql, wanted)))
 
         try:
@@ -76,7 +76,7 @@ class Sql:
 
 
 def fetch(reader: Reader, sql: str, most: int) -> dict[str, Any]:
-    """Run a query; ``columns``, up to ``most`` ``rows`` as objects, and whether there are more."""
+    """Run a query; return ``columns``, up to ``most`` ``rows`` as objects, and ``truncated``."""
     from pondflight.web import json_lines  # noqa: PLC0415 - memory, for those who need it
 
     result = reader.statement().run(sql, None)

@@ -1,4 +1,4 @@
-"""The tables that a user may see, as their own worker knows them."""
+"""The tables that a user may see, according to their own worker."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MAIN: Final = "main"
 
 
 def databases_of(reader: Reader) -> list[dict[str, Any]]:
-    """``name``, ``type``, ``readonly`` and the number of ``tables`` of each database."""
+    """Return ``name``, ``type``, ``readonly`` and number of ``tables`` of each database."""
     return reader.rows(_DATABASES)
 
 
@@ -42,7 +42,7 @@ def tables_of(reader: Reader) -> list[Table]:
 
 
 def path_of(database: str, schema: str, table: str) -> str:
-    """The name of a table as SQL has it, no longer than it must be."""
+    """Return the name of a table in SQL, as short as possible."""
     parts = [table]
     if schema != _MAIN:
         parts.insert(0, schema)
@@ -52,7 +52,7 @@ def path_of(database: str, schema: str, table: str) -> str:
 
 
 def quoted(name: str) -> str:
-    """The name as an identifier, quoted if it has to be."""
+    """Return the name as an identifier, quoted if necessary."""
     if _PLAIN.fullmatch(name) and name not in RESERVED:
         return name
     return '"' + name.replace('"', '""') + '"'

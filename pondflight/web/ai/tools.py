@@ -1,6 +1,6 @@
-"""What an AI assistant may do with a user's worker: look, and query. For the MCP server.
+"""The tools of the MCP server, with which an AI assistant can inspect and query a user's worker.
 
-Imported with the first call to /mcp: the library takes 30 MB of memory.
+It is imported by the first call to /mcp, since the library takes 30 MB of memory.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ _TOOLS: Final = (
 
 
 class Tools:
-    """The tools, over the worker of whoever calls."""
+    """The tools, for the worker of the caller."""
 
     def list_databases(self, reader: Reader, arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the databases that the user can query."""
@@ -112,7 +112,7 @@ class Tools:
         return fetch(reader, sql, limit)
 
     def run(self, name: str, reader: Reader, arguments: dict[str, Any]) -> types.CallToolResult:
-        """One call; what went wrong is told to the model, which can mend it."""
+        """Run one tool; errors are returned to the model, which can correct its call."""
         calls: dict[str, Callable[[Reader, dict[str, Any]], dict[str, Any]]] = {
             "list_databases": self.list_databases,
             "describe_tables": self.describe_tables,
@@ -128,7 +128,7 @@ class Tools:
 
 
 def server() -> Server[Any]:
-    """The MCP server; ``READER`` in the scope of a request runs its queries."""
+    """Return the MCP server; ``READER`` in the scope of a request runs its queries."""
     tools = Tools()
 
     async def on_list(_context: Any, _params: Any) -> types.ListToolsResult:
