@@ -1,7 +1,7 @@
-"""What a configuration may say about DuckDB: extensions, and databases to attach.
+"""The settings for DuckDB's extensions, and for databases to attach.
 
-Nothing connects here: a mistake in a connection string is found before the first worker starts,
-and is never quoted.
+Nothing connects here: a mistake in a connection string is found before the first worker starts, and
+the string is never quoted.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ FILE_TYPES = frozenset({DatabaseType.SQLITE, DatabaseType.DUCKDB})
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a value is checked against beside itself.
+    """The context for checking a value.
 
-    ``aliases``: those of all entries, also of entries with a mistake in them. ``look``: whether
-    files must exist on this machine.
+    ``aliases`` are those of all entries, including entries with mistakes. ``look``: whether files
+    must exist on this machine.
     """
 
     aliases: tuple[str, ...]
@@ -238,7 +238,7 @@ class AttachedDatabase(Section):
 
 
 def _misshapen(system: DatabaseType, text: str, *, look: bool) -> str | None:
-    """Say what keeps ``text`` from leading to a database of that system; never quotes it."""
+    """Return why ``text`` cannot connect to a database of that system, without quoting it."""
     if any(ord(character) < ord(" ") for character in text):
         return "has a control character in it"
     if system not in FILE_TYPES:

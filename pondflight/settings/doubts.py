@@ -1,4 +1,4 @@
-"""Settings that are accepted, though they are probably not what was meant."""
+"""Warns of settings that are accepted, but probably not what was meant."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The kinds of value that only pods have, and what an operator's template may say.
+"""Kinds of values for pods, and what an operator's template may contain.
 
-An allow-list. What hardens a worker, and what makes it the worker that it is, cannot be merged
-away by accident; a field of a Kubernetes to come has to be added here before it can be used.
+It is an allow-list. What hardens a worker, and what identifies it, cannot be overridden by
+accident; a future Kubernetes field has to be added here before it can be used.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RESERVED = ("pondflight.", "app.kubernetes.io/")
 
 
 def mistakes(template: Mapping[str, Any]) -> list[str]:
-    """What the template says that it may not; a phrase each."""
+    """Return what the template must not contain, a phrase each."""
     found = _unknown("", template, frozenset({"metadata", "spec"}))
     metadata, spec = _mapping(template, "metadata"), _mapping(template, "spec")
     found += _unknown("metadata.", metadata, METADATA)

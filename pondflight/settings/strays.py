@@ -1,4 +1,4 @@
-"""Environment variables that nobody reads, though whoever set them seems to think of pondflight."""
+"""Finds environment variables that nobody reads, but that seem meant for pondflight."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OF_ORCHESTRATORS = re.compile(r".*_(SERVICE_(HOST|PORT.*)|PORT(_[0-9]+_(TCP|UDP
 def warnings(environ: Mapping[str, str], used: Collection[str] = ()) -> list[str]:
     """Return a sentence for each variable of ``environ`` that looks like a setting and is none.
 
-    ``used``: names that the configuration file replaces.
+    ``used``: the variables that the configuration file refers to.
     """
     return [
         sentence
@@ -58,7 +58,7 @@ def _plain(name: str) -> str:
 
 
 def _spelled() -> Iterator[tuple[str, str]]:
-    """Yield (what a variable for a setting may be called, what to use for it)."""
+    """Yield pairs: a likely name of a setting's variable, and what to use instead."""
     for key in ROOT.leaves():
         if "." in key.name:
             name = key.name.replace(".", "_").upper()

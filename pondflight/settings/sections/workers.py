@@ -153,7 +153,7 @@ class Containers(Section):
     @model_validator(mode="before")
     @classmethod
     def _engine_follows_image(cls, data: object) -> Any:
-        """Fill in the engine, if it is not set, from the name of an engine in the image's name."""
+        """Fill in the engine, if it is not set, from an engine's name in the name of the image."""
         if isinstance(data, dict) and "engine" not in data:
             image = str(data.get("image", "")).lower()
             for engine in ("gizmosql", "sqlflite"):
