@@ -1,4 +1,4 @@
-"""ADBC's cursors, made to say what SQLAlchemy listens for."""
+"""ADBC's cursors, adapted to what SQLAlchemy expects."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from sqlalchemy.engine import default
 
 
 class Cursor:
-    """A cursor of ADBC that is closed with its statement where there are no columns.
+    """A cursor of ADBC that reports no ``description`` where there are no columns.
 
-    PEP 249 has no ``description`` then, ADBC an empty one, and SQLAlchemy would wait for rows.
+    PEP 249 has None then, ADBC an empty list, and SQLAlchemy would wait for rows.
     """
 
     def __init__(self, cursor: Any) -> None:
@@ -21,7 +21,7 @@ class Cursor:
 
     @property
     def description(self) -> Any:
-        """The columns; ``None`` if there are none."""
+        """Return the columns; ``None`` if there are none."""
         return self._cursor.description or None
 
 
@@ -29,5 +29,5 @@ class ExecutionContext(default.DefaultExecutionContext):
     """One execution of a statement."""
 
     def create_default_cursor(self) -> Cursor:
-        """A cursor to execute it with."""
+        """Return a cursor to execute the statement with."""
         return Cursor(super().create_default_cursor())

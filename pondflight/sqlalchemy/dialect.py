@@ -1,4 +1,4 @@
-"""The dialect itself: how to connect, transactions, and what DuckDB can do."""
+"""The dialect itself: connecting, transactions, and what DuckDB supports."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class PondflightDialect(Reflection, default.DefaultDialect):
     supports_sane_multi_rowcount = False
     max_identifier_length = 255
     default_isolation_level = "SNAPSHOT"
-    _backslash_escapes = False  # PostgreSQL's compiler asks
+    _backslash_escapes = False  # read by PostgreSQL's compiler
 
     def __init__(self, isolation_level: str | None = None, **options: Any) -> None:
         super().__init__(isolation_level=isolation_level, **options)
@@ -67,7 +67,7 @@ class PondflightDialect(Reflection, default.DefaultDialect):
 
     @classmethod
     def import_dbapi(cls) -> Any:
-        """ADBC's driver for Flight SQL."""
+        """Return ADBC's driver for Flight SQL."""
         from adbc_driver_flightsql import dbapi  # noqa: PLC0415
 
         return dbapi
@@ -80,7 +80,7 @@ class PondflightDialect(Reflection, default.DefaultDialect):
     # -- connecting ---------------------------------------------------------------------------
 
     def create_connect_args(self, url: Any) -> tuple[list[Any], dict[str, Any]]:
-        """Arguments of ``connect``. Raises ArgumentError for options that are unknown."""
+        """Return the arguments of ``connect``. Raises ArgumentError for unknown options."""
         query = {
             key: value if isinstance(value, str) else value[-1] for key, value in url.query.items()
         }
@@ -103,7 +103,7 @@ class PondflightDialect(Reflection, default.DefaultDialect):
         }
 
     def connect(self, *arguments: Any, **options: Any) -> Any:
-        """A connection of ADBC, in the catalog and schema of the URL."""
+        """Return an ADBC connection, in the catalog and schema of the URL."""
         catalog, schema = options.pop("place")
         connection = super().connect(*arguments, **options)
         try:
@@ -117,11 +117,11 @@ class PondflightDialect(Reflection, default.DefaultDialect):
         return connection
 
     def is_disconnect(self, e: Any, connection: Any, cursor: Any) -> bool:
-        """Whether a connection is of no more use: the server is gone, or what it knew of it."""
+        """Return whether a connection is lost: the server is gone, or its session."""
         return getattr(getattr(e, "status_code", None), "name", "") in ("IO", "INVALID_STATE")
 
     def _get_server_version_info(self, connection: Any) -> tuple[int, ...]:
-        """DuckDB's version."""
+        """Return DuckDB's version."""
         version = connection.exec_driver_sql("SELECT version()").scalar()
         return tuple(int(part) for part in version.lstrip("v").split("-")[0].split("."))
 
@@ -131,13 +131,13 @@ class PondflightDialect(Reflection, default.DefaultDialect):
     # -- transactions -------------------------------------------------------------------------
 
     def get_isolation_level_values(self, dbapi_connection: Any) -> list[str]:
-        """SNAPSHOT, DuckDB's own, or AUTOCOMMIT."""
+        """Return the isolation levels: SNAPSHOT, DuckDB's own, and AUTOCOMMIT."""
         return ["SNAPSHOT", "AUTOCOMMIT"]
 
     def set_isolation_level(self, dbapi_connection: Any, level: str) -> None:
         """Begin transactions, or let every statement be one."""
         dbapi_connection.adbc_connection.set_autocommit(level == "AUTOCOMMIT")
-        # commit() and rollback() of the DB-API's connection are no calls then.
+        # commit() and rollback() of the DB-API connection then send nothing.
         dbapi_connection._commit_supported = level != "AUTOCOMMIT"  # noqa: SLF001
 
     def get_isolation_level(self, dbapi_connection: Any) -> str:
@@ -145,11 +145,11 @@ class PondflightDialect(Reflection, default.DefaultDialect):
         return "SNAPSHOT" if dbapi_connection._commit_supported else "AUTOCOMMIT"  # noqa: SLF001
 
     def get_default_isolation_level(self, dbapi_conn: Any) -> str:
-        """SNAPSHOT."""
+        """Return ``SNAPSHOT``."""
         return self.default_isolation_level
 
     def on_connect(self) -> Any:
-        """What sets the level that ``create_engine`` was given; SQLAlchemy 1.4 leaves it to us."""
+        """Return the function that sets ``create_engine``'s level, as SQLAlchemy 1.4 needs it."""
         level = self._level
         if level is None:
             return None
@@ -157,7 +157,7 @@ class PondflightDialect(Reflection, default.DefaultDialect):
 
 
 def _place(database: str | None, schema: str | None) -> tuple[str | None, str | None]:
-    """The catalog and the schema to start in, by a URL's path and its option ``schema``."""
+    """Return the initial catalog and schema, from a URL's path and its option ``schema``."""
     first, second = names.split(database) if database else (None, None)
     catalog, current = (first, second) if first else (second, None)
     if schema is None:

@@ -1,7 +1,7 @@
-"""What there is: catalogs, schemas, tables, columns, keys, indexes, as SQLAlchemy asks for them.
+"""Reflection for SQLAlchemy: catalogs, schemas, tables, columns, keys, indexes.
 
-Every question is answered by DuckDB's own catalog functions. ``schema`` is a name of ``names``;
-``None`` is the current schema, to which temporary tables count too.
+DuckDB's own catalog functions answer every question. ``schema`` is a name of ``names``; ``None`` is
+the current schema, which includes temporary tables.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pondflight.sqlalchemy import names, types
 
 
 def _cached(method: Any) -> Any:
-    """SQLAlchemy's cache of reflection. That of 1.4 cannot read annotations that are text."""
+    """Return ``method`` with SQLAlchemy's cache; that of 1.4 cannot read annotations as text."""
     method.__annotations__ = {}
     return reflection.cache(method)
 
@@ -61,13 +61,13 @@ _COMMENT = f"""
 
 
 class Reflection:
-    """The part of the dialect that the Inspector asks."""
+    """The part of the dialect that the Inspector uses."""
 
     default_schema_name: str | None
 
     @_cached
     def get_schema_names(self, connection: Any, **kw: Any) -> list[str]:
-        """Those of the current catalog first; those of others with their catalog."""
+        """Return the schemas: of the current catalog first, then of others with their catalog."""
         return [
             names.alone(schema) if current else names.join(catalog, schema)
             for catalog, schema, current in connection.execute(text(_SCHEMAS))
@@ -75,29 +75,29 @@ class Reflection:
 
     @_cached
     def get_table_names(self, connection: Any, schema: str | None = None, **kw: Any) -> list[str]:
-        """The tables of a schema, without temporary ones."""
+        """Return the tables of a schema, without temporary ones."""
         return [name for (name,) in _ask(connection, _TABLES, schema, temporary=False)]
 
     @_cached
     def get_temp_table_names(self, connection: Any, **kw: Any) -> list[str]:
-        """The temporary tables of this connection."""
+        """Return the temporary tables of this connection."""
         return [name for (name,) in _ask(connection, _TABLES, None, temporary=True)]
 
     @_cached
     def get_view_names(self, connection: Any, schema: str | None = None, **kw: Any) -> list[str]:
-        """The views of a schema."""
+        """Return the views of a schema."""
         return [name for name, _ in _ask(connection, _VIEWS, schema, temporary=False)]
 
     @_cached
     def get_temp_view_names(self, connection: Any, **kw: Any) -> list[str]:
-        """The temporary views of this connection."""
+        """Return the temporary views of this connection."""
         return [name for name, _ in _ask(connection, _VIEWS, None, temporary=True)]
 
     @_cached
     def get_view_definition(
         self, connection: Any, view_name: str, schema: str | None = None, **kw: Any
     ) -> str:
-        """The statement that made a view."""
+        """Return the statement that created a view."""
         for name, definition in _ask(connection, _VIEWS, schema, temporary=False):
             if name == view_name:
                 return str(definition)
@@ -106,14 +106,14 @@ class Reflection:
     def has_table(
         self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
     ) -> bool:
-        """Whether there is a table or a view of that name."""
+        """Return whether there is a table or a view of that name."""
         return bool(_ask(connection, _COLUMNS, schema, table=table_name))
 
     @_cached
     def has_sequence(
         self, connection: Any, sequence_name: str, schema: str | None = None, **kw: Any
     ) -> bool:
-        """Whether there is a sequence of that name."""
+        """Return whether there is a sequence of that name."""
         statement = f"SELECT 1 FROM duckdb_sequences() WHERE sequence_name = :name AND {_HERE}"  # noqa: S608
         return bool(_ask(connection, statement, schema, name=sequence_name))
 
@@ -121,7 +121,7 @@ class Reflection:
     def get_columns(
         self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
     ) -> list[dict[str, Any]]:
-        """The columns of a table or a view, in order."""
+        """Return the columns of a table or a view, in order."""
         return [
             {
                 "name": name,
@@ -140,7 +140,7 @@ class Reflection:
     def get_pk_constraint(
         self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
     ) -> dict[str, Any]:
-        """The primary key; no columns if there is none."""
+        """Return the primary key; without columns if there is none."""
         for name, columns, *_ in self._constraints(connection, "PRIMARY KEY", schema, table_name):
             return {"constrained_columns": columns, "name": name}
         return {"constrained_columns": [], "name": None}
@@ -149,7 +149,7 @@ class Reflection:
     def get_foreign_keys(
         self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
     ) -> list[dict[str, Any]]:
-        """The foreign keys. DuckDB has them within one schema only."""
+        """Return the foreign keys. DuckDB has them within one schema only."""
         return [
             {
                 "name": name,
@@ -168,7 +168,7 @@ class Reflection:
     def get_unique_constraints(
         self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
     ) -> list[dict[str, Any]]:
-        """The UNIQUE constraints."""
+        """Return the UNIQUE constraints."""
         return [
             {"name": name, "column_names": columns}
             for name, columns, *_ in self._constraints(connection, "UNIQUE", schema, table_name)
@@ -178,7 +178,7 @@ class Reflection:
     def get_check_constraints(
         self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
     ) -> list[dict[str, Any]]:
-        """The CHECK constraints."""
+        """Return the CHECK constraints."""
         return [
             {"name": name, "sqltext": expression}
             for name, _, expression, *_ in self._constraints(
@@ -190,7 +190,7 @@ class Reflection:
     def get_indexes(
         self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
     ) -> list[dict[str, Any]]:
-        """The indexes, without those of keys. What is no column is among the ``expressions``."""
+        """Return the indexes, without those of keys. Expressions are in ``expressions``."""
         columns = {
             form: name
             for name, *_ in self._rows(connection, _COLUMNS, schema, table_name)
@@ -209,7 +209,7 @@ class Reflection:
     def get_table_comment(
         self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
     ) -> dict[str, str | None]:
-        """The comment of a table."""
+        """Return the comment of a table."""
         self._rows(connection, _COLUMNS, schema, table_name)
         for (comment,) in _ask(connection, _COMMENT, schema, table=table_name):
             return {"text": comment}
@@ -224,7 +224,7 @@ class Reflection:
     def _rows(
         self, connection: Any, statement: str, schema: str | None, table: str
     ) -> list[tuple[Any, ...]]:
-        """Raises NoSuchTableError where there is no such table."""
+        """Return the rows; raise NoSuchTableError if there is no such table."""
         rows = _ask(connection, statement, schema, table=table)
         if not rows:
             raise exc.NoSuchTableError(table if schema is None else f"{schema}.{table}")
