@@ -1,7 +1,7 @@
-"""What the pool and the proxy say to a worker, beside Flight SQL.
+"""The protocol between the proxy and its workers, beside Flight SQL.
 
-The one thing that both sides share: names of headers and actions, and the shape of their
-bodies (JSON in UTF-8). Only calls that carry the worker's own credential get here.
+Both sides share only this: names of headers and actions, and the shape of their bodies (JSON in
+UTF-8). It is open only to calls with the worker's own credential.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ class Walls:
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """Read the walls from ``text()``. Raises ``ValueError`` or ``TypeError``."""
+        """Read the walls from the JSON of ``text()``. Raises ``ValueError`` or ``TypeError``."""
         fields: dict[str, Any] = json.loads(text)
         lists = {name: tuple(v) for name, v in fields.items() if isinstance(v, list)}
         return cls(**{**fields, **lists})

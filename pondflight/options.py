@@ -1,4 +1,4 @@
-"""Types of values on the command line, and the options that several commands have."""
+"""Types of command-line values, and the options that several commands share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claude, by the official library."""
+"""Claude, through the official library."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Claude:
             base_url=base_url,
             timeout=timeout,
             max_retries=0,
-            # The configuration says who gets the key and the question, and no answer does.
+            # Only the configuration decides who gets the key and the question: follow no redirect.
             http_client=anthropic.DefaultAsyncHttpxClient(follow_redirects=False),
         )
 
@@ -70,7 +70,7 @@ class Claude:
             **_tools(question),
         }
         given = {name: value for name, value in wanted.items() if value is not None}
-        # Older releases of the library and newer disagree on what arguments they type.
+        # The types of the arguments differ between releases of the library.
         body = {name: given.pop(name) for name in ("temperature", "top_p") if name in given}
         with provider_errors(anthropic, NAME, _SETTING):
             stream = await self._client.messages.create(
@@ -102,7 +102,7 @@ class ClaudeAnswer:
 
     async def __aiter__(self) -> AsyncIterator[Part]:
         read = written = calls = 0
-        silent = False  # a call without arguments has no piece that says so
+        silent = False  # no piece was sent, as for a call without arguments
         reason: str | None = None
         with provider_errors(anthropic, NAME, _SETTING, in_the_middle=True):
             async for event in self._stream:
@@ -146,7 +146,7 @@ def _turns(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
                     "tool_use_id": message.answers,
                     "content": message.content,
                 }
-                if turns and _is_results(turns[-1]):  # those of one turn belong together
+                if turns and _is_results(turns[-1]):  # the results of one turn go together
                     turns[-1]["content"].append(result)
                 else:
                     turns.append({"role": "user", "content": [result]})

@@ -1,8 +1,8 @@
-"""What a provider's library raises, as leaves of ours.
+"""Maps the exceptions of the providers' libraries to our errors.
 
 Both libraries come from one generator, so their exceptions have the same shape: a status, or a
-connection that failed. A provider's own words are passed on only where they tell the caller what
-is wrong with the request; all else could name the operator's account or key.
+failed connection. A provider's own message is passed on only if it tells the caller what is wrong
+with the request; any other could name the operator's account or key.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ _MAX_WORDS = 300
 def provider_errors(
     library: Any, name: str, setting: str, *, in_the_middle: bool = False
 ) -> Iterator[None]:
-    """Turn what ``library`` raises into leaves.
+    """Raise our errors in place of the exceptions of ``library``.
 
-    ``name`` is what people call the provider, ``setting`` the one that holds its key.
-    ``in_the_middle`` of an answer that is being read, a connection that fails cuts it off.
+    ``name`` is the provider's name in messages, ``setting`` the setting that holds its key.
+    ``in_the_middle``: an answer is being read, so a failed connection means that it was cut off.
     """
     import httpx2  # noqa: PLC0415  as heavy as the libraries that bring it
 
@@ -119,7 +119,10 @@ def _words(error: Any) -> str:
 
 
 def _retry_after(error: object) -> float:
-    """Seconds, as the provider said; its clock is not ours, so a date is not believed."""
+    """Return the seconds that the provider asks to wait; 0 if it gives none, or a date.
+
+    Its clock may differ from ours, so a date is of no use.
+    """
     response = getattr(error, "response", None)
     value = response.headers.get("retry-after", "") if response is not None else ""
     try:

@@ -1,4 +1,4 @@
-"""OpenAI, and whoever speaks its wire format, by the official library."""
+"""OpenAI, and servers that speak its wire format, through the official library."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Gpt:
             base_url=base_url,
             timeout=timeout,
             max_retries=0,
-            # The configuration says who gets the key and the question, and no answer does.
+            # Only the configuration decides who gets the key and the question: follow no redirect.
             http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
         )
 
@@ -92,7 +92,7 @@ class GptAnswer:
         reason: FinishReason | None = None
         with provider_errors(openai, NAME, _SETTING, in_the_middle=True):
             async for chunk in self._stream:
-                if chunk.usage is not None:  # in a chunk of its own, behind the finish reason
+                if chunk.usage is not None:  # in a chunk of its own, after the finish reason
                     usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
                 for choice in chunk.choices[:1]:
                     if words := choice.delta.content or choice.delta.refusal:

@@ -1,7 +1,7 @@
-"""Public keys of an identity provider: which token may be verified with which.
+"""Public keys of an identity provider, each for one algorithm.
 
-A key has one algorithm, given by its type: RSA has RS256, P-256 has ES256, Ed25519 has EdDSA. No
-key is ever used for another one, and none of them is a secret that HS256 could be checked with.
+The type of a key fixes its algorithm: RSA has RS256, P-256 has ES256, Ed25519 has EdDSA. No key is
+ever used with another algorithm, and none can serve as a secret for HS256.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SMALLEST_RSA: Final = 2048
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A public key and what it is for. ``id`` is its ``kid``, if it has one."""
+    """A public key and its algorithm; ``id`` is its ``kid``, if it has one."""
 
     key: Any
     algorithm: str
@@ -38,26 +38,29 @@ class Key:
 
     @property
     def fingerprint(self) -> str:
-        """A digest that is the same for the same key, whatever its id."""
+        """Return a digest that is the same for the same key, whatever its id."""
         der = self.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         return hashlib.sha256(der).hexdigest()[:32]
 
 
 class Keys(Protocol):
-    """Where keys come from. All of it may be used from any thread."""
+    """A source of keys. Safe to use from any thread."""
 
     @property
     def generation(self) -> int:
-        """Another number whenever a key that was there is gone. Asked for with each token."""
+        """Return a number that changes when a key is withdrawn. Read for every token."""
 
     def find(self, kid: object, algorithm: object) -> Sequence[Key]:
-        """The keys that may have signed a token with this header, most likely one or none.
+        """Return the keys that may have signed a token with this header, usually one or none.
 
-        ``Unavailable`` if that cannot be said.
+        Raises ``Unavailable`` if that cannot be known.
         """
 
     def holds(self, fingerprint: str) -> bool:
-        """Whether a key with that fingerprint is good now; ``Unavailable`` as above."""
+        """Return whether a key with that fingerprint is valid now.
+
+        Raises ``Unavailable`` as ``find``.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +85,10 @@ NO_KEYS: Final = FixedKeys()
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """What a token that we did not make has to say.
+    """What tokens issued elsewhere must contain.
 
-    ``issuer`` and ``audiences`` are not asked about where they are empty. ``user_claim`` is the
-    claim that names the user.
+    An empty ``issuer`` or empty ``audiences`` are not checked. ``user_claim`` is the claim that
+    names the user.
     """
 
     issuer: str = ""
@@ -93,7 +96,7 @@ class Provider:
     user_claim: str = "sub"
 
     def check(self, claims: dict[str, Any]) -> None:
-        """Raise ``Unauthenticated`` unless issuer and audience are as they must be."""
+        """Raise ``Unauthenticated`` unless issuer and audience are the required ones."""
         if self.issuer and claims.get("iss") != self.issuer:
             raise Unauthenticated
         if not self.audiences:
@@ -105,7 +108,7 @@ class Provider:
 
 
 def read_pem(text: str) -> Key:
-    """The public key in a PEM text; ``ValueError`` says why it is of no use."""
+    """Return the public key in a PEM text; a ``ValueError`` says why it cannot be used."""
     if "PRIVATE KEY" in text:
         raise ValueError("is a private key: its public half belongs here")
     try:
@@ -116,7 +119,7 @@ def read_pem(text: str) -> Key:
 
 
 def algorithm_of(key: object) -> str:
-    """The one algorithm that a public key is for; ``ValueError`` if it is for none of ours."""
+    """Return the algorithm of a public key; ``ValueError`` if we support none of that type."""
     if isinstance(key, RSAPublicKey):
         if key.key_size < SMALLEST_RSA:
             raise ValueError(f"is an RSA key of {key.key_size} bits: {SMALLEST_RSA} are the least")

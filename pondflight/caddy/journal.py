@@ -1,4 +1,4 @@
-"""Caddy's log, as lines of ours: JSON in, logfmt out, and only what a person wants to see."""
+"""Caddy's log as lines of ours: JSON in, logfmt out, limited to what an operator needs."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ _FAILED = 400
 
 
 def relay(lines: Iterable[bytes], ending: threading.Event) -> None:
-    """Log what is worth it, until the lines end. ``ending``: Caddy was told to end."""
+    """Log the important lines until there are no more.
+
+    ``ending`` is set when Caddy was told to end.
+    """
     started = False
     for line in lines:
         try:
             entry = _parse(line)
-            # Before it serves, Caddy warns of what we configured on purpose; and it says goodbye.
+            # While starting, Caddy warns of what we configured on purpose; while ending, it says
+            # goodbye.
             if (started and not ending.is_set()) or entry["level"] == "error":
                 _log(entry)
             started = started or entry.get("msg") == _STARTED
-        except Exception:  # whoever stops reading stops Caddy
+        except Exception:  # if this thread stopped reading, Caddy would stop
             logging.getLogger("caddy").exception("a line of its log cannot be read")
 
 
@@ -37,7 +41,7 @@ def _parse(line: bytes) -> dict[str, Any]:
         entry = json.loads(text)
         return {"level": str(entry["level"]), **entry}
     except (ValueError, TypeError, KeyError):
-        return {"level": "error", "msg": text}  # a complaint from before it can log
+        return {"level": "error", "msg": text}  # a complaint from before its log was set up
 
 
 def _log(entry: dict[str, Any]) -> None:

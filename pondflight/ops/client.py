@@ -1,4 +1,4 @@
-"""The running proxy, as an administrator's command line sees it."""
+"""The connection of an administrator's command line to the running proxy."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SECONDS = 30.0
 class AdminClient:
     """A connection to the proxy at ``url`` (``grpc://`` or ``grpc+tls://``).
 
-    ``token_for`` gives a token that allows the action that it is asked for. ``tls_ca``: file with
-    the certificates to trust, in place of the system's.
+    ``token_for`` returns a token that allows a given action. ``tls_ca``: file with the certificates
+    to trust, in place of the system's.
     """
 
     def __init__(

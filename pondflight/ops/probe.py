@@ -1,7 +1,7 @@
 """A client of the standard gRPC health service, for HEALTHCHECK lines and for people.
 
-It asks what any orchestrator's probe would ask, by the same protocol, so that no image needs
-another program for it.
+It asks what any orchestrator's probe would ask, by the same protocol, so an image needs no other
+program for it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# What gRPC's core prints by itself about a connection that fails, our error says in one line.
+# gRPC's core would print what our error says in one line.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
@@ -70,7 +70,7 @@ class Target:
         return target
 
     def _check_files(self) -> None:
-        """Refuse what gRPC would only say nothing useful of, or end the process at."""
+        """Refuse files for which gRPC would give no useful error, or end the process."""
         if (self.certificate is None) != (self.key is None):
             raise ConfigError(["--cert and --key are given together, or neither of them"])
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -80,7 +80,7 @@ class Target:
             except (OSError, ValueError):
                 raise ConfigError([f"--ca: {self.ca} holds no certificate in PEM"]) from None
         if self.certificate is not None:
-            try:  # an encrypted key would have OpenSSL ask on the terminal
+            try:  # with an encrypted key, OpenSSL would ask on the terminal
                 context.load_cert_chain(self.certificate, self.key, password="")
             except (OSError, ValueError):
                 problem = (
@@ -103,7 +103,10 @@ class Target:
 
 
 def check(target: Target, service: str, timeout: float) -> str:
-    """Ask once: the name of the status. ``Unavailable`` if there is no answer in ``timeout`` s."""
+    """Ask once, and return the name of the status.
+
+    Raises ``Unavailable`` if there is no answer within ``timeout`` seconds.
+    """
     with target.channel() as channel:
         try:
             answer = _stub(channel).Check(_request(service), timeout=timeout)
@@ -113,16 +116,16 @@ def check(target: Target, service: str, timeout: float) -> str:
 
 
 def watch(target: Target, service: str, timeout: float) -> Iterator[str]:
-    """Follow the status: the one there is now, and each that it changes to.
+    """Yield the current status, and each that it changes to.
 
-    ``timeout`` (seconds) is for the connection. The iterator lasts as long as the
-    server; where that does not end it in good order, ``Unavailable``.
+    ``timeout`` (seconds) is for the connection. The iterator ends with the server; raises
+    ``Unavailable`` if that does not end in good order.
     """
     with target.channel() as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout)
         except grpc.FutureTimeoutError:
-            check(target, service, timeout)  # says why, where that is known
+            check(target, service, timeout)  # gives the reason, if it is known
             raise Unavailable(f"{target.address} does not answer") from None
         try:
             for answer in _stub(channel).Watch(_request(service)):
@@ -156,6 +159,6 @@ def _read(path: Path | None) -> bytes | None:
 
 
 def _machine_roots() -> bytes | None:
-    """What this machine trusts; grpcio knows only the public authorities that it brings."""
+    """Return the certificates that this machine trusts; grpcio itself knows only public ones."""
     path = Path(ssl.get_default_verify_paths().openssl_cafile)
     return path.read_bytes() if path.is_file() else None

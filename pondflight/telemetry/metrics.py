@@ -1,9 +1,11 @@
 """What the proxy process counts, for Prometheus.
 
-It has the truth about workers and statements; the HTTP process asks for it (``control.METRICS``)
-and adds its own. No label has a user's name or anything that a user can invent: what a label can
-be is listed here. Where several proxy processes serve one port, they count in files that they share
-(``PROMETHEUS_MULTIPROC_DIR``), so that the counts of one that has crashed are not lost.
+It knows the workers and statements; the HTTP process asks for its figures (``control.METRICS``) and
+adds its own. No label contains a user's name, or anything that a user can invent; the possible
+values are listed here.
+
+Where several proxy processes serve one port, they count in shared files
+(``PROMETHEUS_MULTIPROC_DIR``), so the counts of a crashed one are not lost.
 """
 
 from __future__ import annotations
@@ -130,7 +132,7 @@ class Share:
 
 
 class Gauges(Collector):
-    """Values that are looked up when they are asked for: workers by state, calls by RPC.
+    """Values that are read when they are requested: workers by state, calls by RPC.
 
     ``workers`` is ``Pool.counts``; ``shares`` are those of all proxy processes that listen here.
     """
@@ -162,9 +164,9 @@ class Gauges(Collector):
 
 
 def _processes(pids: Sequence[int]) -> Iterator[Metric]:
-    """Processor time, memory and descriptors of processes: their sums, and the first start."""
+    """Yield processor time, memory and descriptors of processes: sums, and the first start."""
     each = [_process(pid) for pid in pids]
-    for first, *others in zip(*each, strict=False):  # one that has just ended has none
+    for first, *others in zip(*each, strict=False):  # one that has just ended has no figures
         for other in others:
             first.samples = [
                 ours._replace(value=_together(ours.name)(ours.value, its.value))
@@ -193,7 +195,7 @@ SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class _Counted(CollectorRegistry):
-    """``REGISTRY`` with the counts of all processes in place of those of this one."""
+    """``REGISTRY`` with the counts of all processes in place of this one's."""
 
     def collect(self) -> Iterator[Metric]:
         shared = {m.name: m for m in MultiProcessCollector(None).collect()}  # type: ignore[no-untyped-call]
