@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 BUILT_IN = frozenset({"arrow", "json", "parquet", "icu", "core_functions", "autocomplete"})
-"""Those that need no loading: DuckDB brings them, or pyarrow does their work."""
+"""Extensions that need no loading: DuckDB contains them, or pyarrow does their work."""
 
 WHEELS = {
     "httpfs": "httpfs",
@@ -20,7 +20,7 @@ WHEELS = {
     "postgres": "postgres_scanner",
     "sqlite": "sqlite_scanner",
 }
-"""For each name that a configuration may have, the extension's own name."""
+"""The extension's own name for each name that a configuration may contain."""
 
 
 def wheel(name: str) -> str:

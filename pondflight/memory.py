@@ -19,9 +19,8 @@ ARENAS = 2
 UPLOADS: Final = 256 << 20
 """Bytes that Arrow may allocate in the proxy.
 
-What clients send needs them only where it is compressed: pyarrow lets nobody see how large a batch
-becomes before it has become so, and 13 KB can become 400 MB. Without compression the buffers are
-gRPC's own.
+Only compressed uploads need them: pyarrow does not tell how large a batch becomes before it has
+decompressed it, and 13 KB can become 400 MB. Buffers of uncompressed uploads are gRPC's own.
 """
 
 

@@ -14,7 +14,7 @@ DURATION = "a duration with its unit, such as 250ms, 30s, 5m, 1h or 1h30m"
 SIZE = "a size, such as 256k, 512m or 1g, or a whole number of bytes"
 
 LONGEST = timedelta(days=365)
-"""Longest duration. Far below what clocks, timers and locks can take."""
+"""Longest duration, far below the limits of clocks, timers and locks."""
 
 LARGEST = 1 << 60
 """Largest size, in bytes."""

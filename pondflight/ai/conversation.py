@@ -123,7 +123,7 @@ class Answer(Protocol):
 
 
 Inputs: TypeAlias = "list[str] | list[list[int]]"
-"""Texts, or the numbers of their tokens."""
+"""Texts, or lists of token numbers."""
 
 
 @dataclass(frozen=True, slots=True)

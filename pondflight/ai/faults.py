@@ -30,7 +30,7 @@ _STATUS_OF_TYPE = {
     "permission_error": HTTPStatus.FORBIDDEN,
     "not_found_error": HTTPStatus.NOT_FOUND,
 }
-"""An error in the middle of a stream has a type only; those not named here are the provider's."""
+"""Errors in the middle of a stream have only a type; types not listed are the provider's fault."""
 
 _RETRY_SECONDS = 5.0
 _LONGEST_RETRY = 3600.0

@@ -15,7 +15,7 @@ from pondflight.ai.conversation import Answer, End, Message, Text, Usage
 from pondflight.errors import InvalidArgument, PermissionDenied
 
 LONGEST_ANSWER = 32_000
-"""Characters. What is longer is no query that a person would want, and is not read on."""
+"""Characters. A longer text is no query that a person would want, and is not read to its end."""
 
 LONGEST_SCHEMA = 80_000
 """Characters of the prompt that describe tables."""

@@ -28,10 +28,10 @@ REFRESH: Final = 300.0
 """Seconds after which keys are fetched again, while the old ones stay in use."""
 
 PAUSE: Final = 30.0
-"""Seconds from the end of one request to the next, whoever asks."""
+"""Seconds between the end of a request and the next, whoever asks."""
 
 FIRST_PAUSE: Final = 5.0
-"""Seconds from the end of one request to the next until the first one succeeds."""
+"""Seconds between the end of a request and the next, until the first success."""
 
 STALE: Final = 86_400.0
 """Seconds after which keys are no longer used if they could not be fetched again."""

@@ -25,7 +25,7 @@ from pondflight.errors import Unauthenticated
 ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
 
 SMALLEST_RSA: Final = 2048
-"""Bits. NIST allows no fewer since 2014, and factoring 1024 is a matter of money."""
+"""Bits. NIST has allowed no fewer since 2014, and 1024 bits can be factored at a price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class FixedKeys:
 
 
 NO_KEYS: Final = FixedKeys()
-"""Where only the secret counts."""
+"""Used if only the secret verifies tokens."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,14 +34,16 @@ from pondflight.errors import InvalidArgument, Unauthenticated, Unavailable
 ALGORITHM: Final = "HS256"
 
 ISSUER: Final = "pondflight"
-"""``iss`` of the tokens that we make."""
+"""``iss`` of our own tokens."""
 
 LEEWAY: Final = 30
-"""Seconds by which the clocks of the signer and of this machine may differ."""
+"""Seconds by which the signer's clock and this machine's may differ."""
 
 LONGEST_TOKEN: Final = 7 << 10
-"""Bytes. Longer ones are refused before any work is done for them: gRPC takes 8 KB of headers in
-all, and refuses more now and then."""
+"""Bytes. Longer tokens are refused before any work is done for them.
+
+gRPC accepts 8 KB of headers in all, and occasionally refuses more.
+"""
 
 LONGEST_SUB: Final = 256
 """Maximum length of a user name, in bytes of UTF-8."""
@@ -49,7 +51,7 @@ LONGEST_SUB: Final = 256
 CACHED_TOKENS: Final = 1024
 
 SESSION_SECONDS: Final = 86_400
-"""Longest life of a session's token. Clients that go on to use it are given another in time."""
+"""Longest life of a session's token. Clients that keep using it get a new one in time."""
 
 _SESSION_USE: Final = "session"
 _CALL_USE: Final = "call"
@@ -57,8 +59,10 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9_=.-]+", re.ASCII)
 _LONGEST_SESSION: Final = 128
 _OURS: Final = frozenset({"iss", "sub", "exp", "iat", "admin", "demo", "use", "sid", "claims"})
 _NOT_IN_SUB: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Control and format characters, surrogates, line separators: what shows as nothing, or shows what
-stands beside it in another order, makes two users look like one."""
+"""Control and format characters, surrogates, line separators.
+
+Invisible characters, and those that reorder text, make two users look alike.
+"""
 
 
 @dataclass(frozen=True, slots=True)

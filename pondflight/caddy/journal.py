@@ -10,11 +10,13 @@ from typing import Any
 
 _STARTED = "serving initial configuration"
 _LEVELS = {"debug": logging.WARNING, "warn": logging.WARNING}
-"""Python's level for a level of Caddy's. The only ``debug`` lines that the Caddyfile lets through
-are those of failed handshakes."""
+"""Python's level for each of Caddy's.
+
+The only ``debug`` lines that the Caddyfile allows are those of failed handshakes.
+"""
 
 _FAILED = 400
-"""Lowest HTTP status that is a failure."""
+"""The lowest HTTP status that counts as a failure."""
 
 
 def relay(lines: Iterable[bytes], ending: threading.Event) -> None:

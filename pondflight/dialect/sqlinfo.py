@@ -15,7 +15,7 @@ from pondflight.flightsql.decoding import MAX_REQUEST
 from pondflight.flightsql.sqlinfo import Bitmask, SqlInfoValue
 
 _NO_LIMIT = 0
-"""A limit that does not exist, or is not known."""
+"""There is no limit, or it is not known."""
 
 _CASE_INSENSITIVE = 1
 _NULLS_AT_END = 3

@@ -29,7 +29,7 @@ _SMALLEST_SHARE = 0.4
 very small worker, DuckDB gets at least ``_SMALLEST_SHARE`` of the memory."""
 
 _NARROWED = "system.main.mysql_query("
-"""Is in the text of queries that ``databases.narrowing`` has made, and in no user's."""
+"""Marks queries that ``databases.narrowing`` has made; no user's text can contain it."""
 _TRACE = re.compile(
     r"\s*\n+Stack Trace:|\s*\nThis error signals an assertion failure within DuckDB"
 )

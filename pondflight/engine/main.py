@@ -21,7 +21,7 @@ from pondflight.engine.guards.storage import Storage  # noqa: E402
 from pondflight.engine.server import EngineServer  # noqa: E402
 
 SET_ASIDE_SHARE = 16
-"""Rows that are set aside may take this part of the worker's memory, one in so many bytes."""
+"""Rows that are set aside may take this fraction of the worker's memory: one in so many bytes."""
 
 
 _LAST_WORDS_SECONDS = 0.5

@@ -83,9 +83,9 @@ class Call(Generic[Identity_co]):
         self._patience = math.inf
         self._sending_since = math.inf
         self.error: PondflightError | None = None
-        """What it is failing with, once that is known."""
+        """The error with which it is failing, once that is known."""
         self.statements: int | None = None
-        """How many SQL statements it may run; ``None``: that was not counted."""
+        """How many SQL statements it may run; ``None``: not counted."""
         self._sent: set[str] = set()
         self._lock = threading.Lock()
         self._reason: PondflightError | None = None

@@ -16,7 +16,7 @@ from pyarrow import flight
 from pondflight.flightsql.status import from_pyarrow
 
 DIRECT = ("grpc.enable_http_proxy", 0)
-"""The channel option, for pyarrow and grpcio alike, that keeps a forward proxy out."""
+"""The channel option, for pyarrow and grpcio alike, that prevents the use of a forward proxy."""
 
 
 class HeaderListener(flight.ClientMiddlewareFactory):

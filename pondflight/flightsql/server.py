@@ -46,8 +46,7 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
     """
 
     reads_values = True
-    """Whether uploads are checked down to the text in them; a server that only sends them on has
-    no need of that."""
+    """Whether to check text in uploads for UTF-8; a server that only relays them need not."""
 
     def __init__(
         self,

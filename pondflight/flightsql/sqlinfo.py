@@ -17,7 +17,7 @@ class Bitmask(int):
 
 
 SqlInfoValue = str | bool | int | Bitmask | list[str] | dict[int, list[int]] | None
-"""``None`` is a text that is not there."""
+"""The value of an id; ``None`` is a missing text."""
 
 _STRING, _BOOL, _BIGINT, _BITMASK, _STRINGS, _MAP = range(6)
 

@@ -19,8 +19,8 @@ from pondflight.flightsql.status import to_pyarrow
 MAX_BATCH_BYTES = (4 << 20) - (1 << 10)
 """Largest batch that is sent, encoded, in bytes, unless a single row is larger.
 
-gRPC's clients take messages of 4 MiB unless they are told otherwise (Go, Rust, JavaScript, .NET,
-grpcio). What is left is room for the fields around the batch.
+gRPC's clients accept messages of 4 MiB by default (Go, Rust, JavaScript, .NET, grpcio). The
+difference leaves room for the fields around the batch.
 """
 
 

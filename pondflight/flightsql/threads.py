@@ -15,11 +15,11 @@ _ensure = ctypes.pythonapi.PyGILState_Ensure
 _release = ctypes.pythonapi.PyGILState_Release
 _release.restype = None
 _at_thread_exit = getattr(ctypes.CDLL(None), "__cxa_thread_atexit_impl", None)
-"""Of glibc: what C++ has destroy the variables of a thread, before those of Python's are gone."""
+"""glibc's function with which C++ destroys a thread's variables, before Python's are gone."""
 _ANYWHERE = ctypes.c_void_p(1)
-"""In place of an address in the library whose function it is, which cannot be unloaded."""
+"""Stands for an address in the library that registers the function; ours is never unloaded."""
 _GIL_HELD = 0
-"""``PyGILState_LOCKED``: whoever called goes on with the GIL."""
+"""``PyGILState_LOCKED``: the caller keeps the GIL."""
 
 
 def _give_up(_: object) -> None:

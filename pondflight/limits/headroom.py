@@ -17,7 +17,7 @@ from typing import Final
 from pondflight.errors import Unavailable
 
 CALL: Final = 2
-"""Threads that a call may need: gRPC's for it, and one more that waits for the next."""
+"""Threads that a call may need: gRPC's for it, and one more that waits for the next call."""
 
 WORKER: Final = 48
 """Threads that a worker process starts with, at least."""
@@ -26,9 +26,9 @@ _THREADS = 24
 _DESCRIPTORS = 32
 _FRESH_SECONDS = 0.2
 _AGAIN_SECONDS = 0.02
-"""Until it looks again after a refusal: those who were refused give back what they had."""
+"""Seconds to the next reading after a refusal: refused calls give back what they had."""
 _FAR = 16_384
-"""Limits of threads for a user that nobody gets near: counting them would only cost time."""
+"""Limits of threads for a user that are never reached, so counting would only cost time."""
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _PROC = Path("/proc")

@@ -17,10 +17,10 @@ from typing import Final
 from limits.storage.base import MovingWindowSupport, Storage
 
 MOST_COUNTERS: Final = 50_000
-"""Plain counters that are kept; the oldest go first."""
+"""Plain counters that are kept; the oldest are dropped first."""
 
 _TIDY_EVERY: Final = 1000
-"""Hits between two looks at what can be forgotten."""
+"""Hits between two clean-ups."""
 
 
 @dataclass(slots=True)

@@ -25,11 +25,11 @@ _STATEMENT = re.compile(
     """,
     re.DOTALL | re.IGNORECASE | re.VERBOSE,
 )
-"""All up to the semicolon that ends it, or to a quote or comment that does not end."""
+"""Everything up to the semicolon that ends it, or to a quote or comment that does not end."""
 
 _EMPTY = re.compile(r"(?:\s++|--[^\r\n]*+|/\*.*?\*/)*+", re.DOTALL)
 _MOST = 10_000
-"""From so many on it is not worth the time to tell which semicolons end something."""
+"""From this number on, it is not worth the time to find out which semicolons end a statement."""
 
 
 def count(text: str) -> int:

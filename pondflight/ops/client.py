@@ -15,7 +15,7 @@ from pondflight.flightsql.client import act_json, open_client
 from pondflight.flightsql.status import ConnectionLost
 
 SECONDS = 30.0
-"""How long an answer is waited for."""
+"""Seconds to wait for an answer."""
 
 
 class AdminClient:

@@ -22,13 +22,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pondflight.errors import ConfigError, Unavailable
 
 SERVING = "SERVING"
-"""The one answer that means that calls can be made."""
+"""The only status that means that calls can be made."""
 
 _PLAIN = ("grpc://", "grpc+tcp://")
 _TLS = "grpc+tls://"
 
 _DIRECT = ("grpc.enable_http_proxy", 0)
-"""No forward proxy of the environment comes between a probe and what it probes."""
+"""Keeps a forward proxy of the environment out of a probe's connection."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 log = logging.getLogger(__name__)
 
 SECONDS = 5.0
-"""How long a message may take."""
+"""Seconds that a message may take."""
 
 _THREADS = 64
-"""Workers that may hang at once before others wait; threads are made when they are needed."""
+"""Workers that may hang at once before others have to wait; threads start as needed."""
 _MOST_WAITING = 256
-"""Messages for one worker. What is more is dropped: a worker that is so far behind hangs."""
+"""Messages per worker. Further ones are dropped: a worker that is so far behind hangs."""
 
 
 class Aside:

@@ -25,7 +25,7 @@ from pondflight.telemetry import metrics
 from pondflight.workers.pool import User
 
 _MOST_CREDENTIALS = 8
-"""Values of ``authorization`` in one call. Three are the most that a client is known to send."""
+"""Values of ``authorization`` in one call. No client is known to send more than three."""
 
 ANY_USER = "token"
 """A user name that goes with any token, for tools that insist on one."""

@@ -18,11 +18,11 @@ from typing import Any, Final
 from pondflight import dsn
 
 CHECK_SECONDS: Final = 15.0
-"""How old an answer may be."""
+"""Seconds for which an answer is reused."""
 
 _CONNECT_SECONDS: Final = 2.0
 _PATIENCE: Final = 1.0
-"""Seconds that whoever asks waits; what has not answered by then is not available."""
+"""Seconds to wait for answers; whatever has not answered by then is unavailable."""
 
 _THREADS: Final = 16
 

@@ -26,7 +26,7 @@ from pondflight.flightsql import validity
 from pondflight.flightsql.decoding import decode_command
 
 SECONDS: Final = 0.25
-"""How long a FlightInfo is good for."""
+"""Seconds for which a FlightInfo is valid."""
 
 ROWS_SECONDS: Final = control.PROMISE_SECONDS
 

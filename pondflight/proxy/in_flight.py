@@ -16,7 +16,7 @@ from pondflight.errors import LimitExceeded, Unavailable
 from pondflight.proxy.callers import Call
 
 _FETCH_SECONDS = 2.0
-"""A client asks for the rows right after it was told of them."""
+"""Seconds within which a client fetches the rows that it was promised."""
 _MOST_PROMISED = 10_000
 
 

@@ -53,7 +53,7 @@ _ENDING: dict[str, list[bytes] | None] = {
     "CancelFlightInfo": None,
     "RenewFlightEndpoint": None,
 }
-"""Actions about what a worker holds, and their answers where there is no worker; None: NotFound.
+"""Actions that only end what a worker holds, and their answers without a worker; None: NotFound.
 
 They need not start one, and are answered while the server is shutting down.
 """

@@ -17,7 +17,7 @@ from pondflight import threads
 from pondflight.addresses import joined
 
 SERVICES = ("", "arrow.flight.protocol.FlightService")
-"""What may be asked for: the server as a whole, and Flight."""
+"""The services that may be asked for: the server as a whole, and Flight."""
 
 Answer = health_pb2.HealthCheckResponse
 Send = Callable[[Answer], None]

@@ -38,7 +38,7 @@ log = logs.get_logger()
 
 PARENT = "parent"
 COUNTS = ("take", "add", "used")
-"""What is asked of the parent's counter."""
+"""The functions of the parent's counter."""
 
 _NO_SHARED_PORT = (
     "server.processes is {}, but processes cannot share a port here ({}): that needs Linux 5.5 and "
@@ -47,7 +47,7 @@ _NO_SHARED_PORT = (
 ASK_SECONDS = 1.0
 _AGAIN_SECONDS = 1.0
 _END_SECONDS = 10.0
-"""For what comes after the drain."""
+"""Seconds for everything after the drain."""
 _POLL_SECONDS = 0.1
 
 

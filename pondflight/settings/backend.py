@@ -19,7 +19,7 @@ AUTO: Final = "auto"
 ONLY_CONTAINERS: Final = frozenset(
     {"engine", "image", "network", "publish", "pids_limit", "scratch", "scratch_size"}
 )
-"""Keys of ``containers`` that mean nothing to the backend process."""
+"""Keys of ``containers`` without effect on the backend process."""
 
 _ONLY_DOCKER: Final = frozenset({"network", "publish", "pids_limit", "docker_host"})
 
@@ -30,10 +30,10 @@ IGNORED: Final = {
     "ecs": _ONLY_DOCKER | {"image", "scratch"},
     "fly": _ONLY_DOCKER | {"scratch"},
 }
-"""Keys of ``containers`` that mean nothing to a backend."""
+"""Keys of ``containers`` without effect, by backend."""
 
 SECTIONS: Final = ("kubernetes", "ecs", "fly")
-"""Backends with a section of settings that no other one reads."""
+"""Backends with a section of settings that only they read."""
 
 _SOCKET = Path("/var/run/docker.sock")
 _SIGNS_OF_A_CONTAINER = (Path("/.dockerenv"), Path("/run/.containerenv"))

@@ -27,15 +27,15 @@ from pondflight.settings.declaration import Accepts, Refused, Section
 from pondflight.settings.kinds import ConnectionString, Count, Flag
 
 EXTENSIONS = tuple(sorted(extensions.BUILT_IN | extensions.WHEELS.keys()))
-"""What a configuration may list: built into DuckDB, or installed beside it from a wheel.
+"""Extensions that a configuration may list: built into DuckDB, or installed from a wheel.
 
-``arrow`` is DuckDB's Arrow interface, which needs no extension any more.
+``arrow`` is DuckDB's Arrow interface, which no longer needs an extension.
 """
 
 RESERVED_ALIASES = frozenset(
     {"memory", "home", "temp", "system", "main", "information_schema", "pg_catalog"}
 )
-"""Catalogs and schemas that every worker has already, so that a table name could mean either."""
+"""Catalogs and schemas that every worker has; a table name could mean either."""
 
 _OTHER_NAMES = {
     "mysql_scanner": "mysql",
@@ -71,7 +71,7 @@ _ON_INVALID = {
 }
 
 FILE_TYPES = frozenset({DatabaseType.SQLITE, DatabaseType.DUCKDB})
-"""Those whose connection string is the path of a file."""
+"""Types whose connection string is the path of a file."""
 
 
 @dataclass(frozen=True, slots=True)

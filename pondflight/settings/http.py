@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, PlainSerializer, SecretStr
 from pondflight.settings.declaration import MASK, Accepts, Refused
 
 MEMORY = "memory"
-"""Storage of the counters of a proxy that is alone."""
+"""Storage of the counters for a single proxy."""
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")

@@ -86,7 +86,7 @@ class Loaded:
 
 
 FILES: Final = (Path("/config.yaml"), Path("/etc/pondflight/config.yaml"))
-"""Where a configuration is looked for when none is named."""
+"""Where a configuration file is looked for if none is named."""
 
 
 def find_file() -> Path | None:

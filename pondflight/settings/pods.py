@@ -30,7 +30,7 @@ SPEC = frozenset(
 )
 CONTAINER = frozenset({"env", "volumeMounts"})
 VOLUMES = frozenset({"configMap", "csi", "nfs", "persistentVolumeClaim", "secret", "image"})
-"""Kinds of volumes. ``hostPath`` is none of them: the standard "restricted" forbids it."""
+"""Kinds of volumes, without ``hostPath``, which the standard "restricted" forbids."""
 RESERVED = ("pondflight.", "app.kubernetes.io/")
 
 

@@ -21,7 +21,7 @@ from pondflight.settings.secret import weakness
 from pondflight.units import parse_duration, parse_size
 
 SMALLEST_MEMORY = 16 << 20
-"""Least memory of a worker. Whoever writes ``memory_limit: 512`` means megabytes."""
+"""Least memory of a worker in bytes. Whoever writes ``memory_limit: 512`` means megabytes."""
 
 
 def read_text(value: object) -> str:

@@ -24,7 +24,7 @@ class Shape(Enum):
     VALUES = auto()
     """A list of values."""
     SECTION = auto()
-    """A mapping of keys that are known."""
+    """A mapping with known keys."""
     SECTIONS = auto()
     """A list of such mappings."""
 

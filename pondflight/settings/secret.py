@@ -10,7 +10,7 @@ import re
 from itertools import pairwise
 
 MINIMUM_LENGTH = 32
-"""Characters. 32 of them are never fewer than the 32 bytes that HS256 asks for (RFC 7518, 3.2)."""
+"""Characters, which are at least the 32 bytes that HS256 requires (RFC 7518, 3.2)."""
 
 _MINIMUM_DISTINCT = 8
 _MINIMUM_OWN = 16

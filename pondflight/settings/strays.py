@@ -12,13 +12,13 @@ from pondflight.settings.wording import SECRET_FILE
 
 _PREFIX: Final = "PONDFLIGHT_"
 _OTHERS: Final = frozenset({"PONDFLIGHT_HOST", "PONDFLIGHT_TOKEN", "PONDFLIGHT_URL"})
-"""Read by the Caddyfiles and by commands."""
+"""Variables that the Caddyfiles and commands read."""
 
 _NEAR = 0.85
 _SHORTEST = 6
 
 _OF_ORCHESTRATORS = re.compile(r".*_(SERVICE_(HOST|PORT.*)|PORT(_[0-9]+_(TCP|UDP).*)?)")
-"""What Kubernetes and Docker's links set for every service, as `PONDFLIGHT_PORT=tcp://…`."""
+"""Variables that Kubernetes and Docker's links set for every service: `PONDFLIGHT_PORT=tcp://…`."""
 
 
 def warnings(environ: Mapping[str, str], used: Collection[str] = ()) -> list[str]:

@@ -26,7 +26,7 @@ _NEEDED = {
     "ecs": ("ecs.cluster", "ecs.task_definition", "ecs.subnets", "ecs.table"),
     "fly": ("fly.app", "fly.token"),
 }
-"""Settings without which a backend is of no use."""
+"""Settings without which a backend cannot work."""
 
 
 class Settings(Section):

@@ -11,10 +11,10 @@ from pondflight.settings.declaration import MASK
 from pondflight.settings.schema import Key
 
 SECRET_FILE = "JWT_SECRET_FILE"  # noqa: S105 - the name of a variable
-"""Names a file that holds the JWT secret, for Docker secrets are files."""
+"""Variable that names a file with the JWT secret, since Docker's secrets are files."""
 
 At = tuple[str | int, ...]
-"""Where a value stands: ``("duckdb", "attached_databases", 0, "type")``."""
+"""The place of a value: ``("duckdb", "attached_databases", 0, "type")``."""
 
 _LONGEST_SHOWN = 80
 _TYPES = {dict: "a mapping", list: "a list", str: "a string", bool: "true or false"}

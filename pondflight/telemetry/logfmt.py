@@ -13,13 +13,13 @@ LONGEST_VALUE = 4000
 """Characters. The rest of a longer value is cut off, marked with ``…``."""
 
 LONGEST_TRACE = 20_000
-"""Characters of a traceback, of which the end tells most."""
+"""Characters of a traceback, whose end is the most useful part."""
 
 TRACE = "exception"
 """The field that holds a traceback."""
 
 _PROSE = frozenset({"msg", "error", TRACE})
-"""Fields that are quoted even where they need not be: they are sentences."""
+"""Fields that are always quoted, since they are sentences."""
 
 _BARE = re.compile(r"[A-Za-z0-9_/:@+-][A-Za-z0-9_./:@,+%-]*")
 _NOT_IN_KEY = re.compile(r"[^A-Za-z0-9_.]")

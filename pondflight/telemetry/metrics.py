@@ -191,7 +191,7 @@ def expose(gauges: Gauges) -> bytes:
 
 
 SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""Variable with the folder of the files; it has to be set before this module is imported."""
+"""Variable with the folder of the files. Set it before this module is imported."""
 
 
 class _Counted(CollectorRegistry):

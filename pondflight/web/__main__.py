@@ -17,8 +17,10 @@ from gunicorn.app.base import BaseApplication  # noqa: E402
 from pondflight.telemetry import logs  # noqa: E402
 
 SWITCH_SECONDS = 0.0005
-"""How long a thread that makes text of rows may keep one waiting that answers a health check. At
-Python's own 5 ms each step of an answer could take that long."""
+"""Seconds for which a thread that encodes rows may delay one that answers a health check.
+
+With Python's own 5 ms, each step of an answer could take that long.
+"""
 
 
 class Server(BaseApplication):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pondflight.settings import AI, Settings
 
 _EACH = 4
-"""Connections for each proxy process, since chance decides which of them takes one."""
+"""Connections per proxy process, since it is random which process accepts one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class Connection(H11Protocol):
         super().connection_made(cast("asyncio.Transport", transport))
         self.app_state = {**self.app_state, ABORT: self.abort}
         self._ahead = bytearray()
-        """Bytes that came after the request that is being answered."""
+        """Bytes that arrived after the request that is being answered."""
         self._lingers = False
         self._in_head = False
         self._unsent = 0

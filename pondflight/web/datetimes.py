@@ -18,7 +18,7 @@ _DAY: Final = 86_400
 _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
 _FIRST_DAY: Final = dt.date.min.toordinal() - _EPOCH
 _LAST_DAY: Final = dt.date.max.toordinal() - _EPOCH
-"""Days since 1970 of the first and the last date of which Python knows."""
+"""Days since 1970 of the last date that Python supports."""
 
 _SHORT_YEARS: Final = 10_000
 

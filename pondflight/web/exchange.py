@@ -29,7 +29,7 @@ _KEY: Final = "pondflight.exchange"
 _CLOSE: Final = (b"connection", b"close")
 _VERSIONS: Final = ("1.0", "1.1")
 _LONGEST_LENGTH: Final = 15
-"""Digits: a Content-Length with more of them is larger than any limit."""
+"""Digits. A Content-Length with more digits is larger than any limit."""
 
 
 class Exchange:

@@ -21,7 +21,7 @@ from pondflight.web import datetimes, json_text
 from pondflight.web.sink import Sink
 
 Pieces = Generator[list[Any]]
-"""Pieces of a body: lists of anything with the buffer protocol, each list to be sent in one go."""
+"""Pieces of a body: lists of objects with the buffer protocol, each list sent at once."""
 
 Encoder = Callable[[pa.Schema, Iterable[pa.RecordBatch]], Pieces]
 
@@ -29,7 +29,10 @@ _JSON_ROWS_AT_ONCE: Final = 4 << 10
 _CSV_ROWS_AT_ONCE: Final = 16 << 10
 _ROW_GROUP: Final = 8 << 20
 _one_formats = threading.Lock()
-"""Whoever makes text of rows. More of them at once would be no faster, and slow down the rest."""
+"""Held while rows are encoded as text.
+
+Several at once would be no faster, and slow down the rest.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +174,7 @@ CSV: Final = Format(("text/csv",), _csv)
 PARQUET: Final = Format(("application/vnd.apache.parquet", "application/parquet"), _parquet)
 
 FORMATS: Final = (JSON_LINES, ARROW, CSV, PARQUET)
-"""In the order in which they are preferred where a client would take several."""
+"""The formats, in order of preference for a client that accepts several."""
 
 
 def negotiate(req: falcon.asgi.Request) -> Format:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pondflight.web import datetimes, json_text
 
 Fast = Callable[[pa.Array], pa.Array | None]
-"""Gives the JSON text of each value, as strings; None if it cannot for these values."""
+"""Returns the JSON text of each value, as strings; None if it cannot for these values."""
 
 _ESCAPED = r'[\x00-\x1f"\\]'
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 from pondflight.web import datetimes
 
 Write = Callable[[Any], str]
-"""Gives the JSON text of one Python value that is not None."""
+"""Returns the JSON text of one Python value that is not None."""
 
 _NULL = "null"
 _text: Write = json.encoder.encode_basestring  # with quotation marks; leaves Unicode as it is

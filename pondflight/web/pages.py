@@ -29,7 +29,7 @@ POLICY: Final = (
     "form-action 'self'; "
     "frame-ancestors 'none'"
 )
-"""No inline script and no inline style; nothing from, and nothing to, anywhere else."""
+"""No inline scripts or styles, and no requests to other origins."""
 
 _HEADERS: Final = {
     "content-security-policy": POLICY,

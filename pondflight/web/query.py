@@ -25,13 +25,15 @@ QUERY_HEADER: Final = "pondflight-query-only"
 """``1``: run the statement if it is a query, and refuse it if it is anything else."""
 
 RESULTS: Final = 256
-"""Results that may stream at once, of all users; there are as many threads for them."""
+"""Results that may stream at once, for all users; as many threads serve them."""
 
 RESULTS_OF_ONE_USER: Final = 32
 
 _TRIM_SECONDS: Final = 0.5
-"""From the end of the last result until its memory is given back: by then all of it is free, and
-many short statements are trimmed after once."""
+"""Seconds from the end of the last result until memory is returned to the system.
+
+By then all of it is free, and many short statements are followed by one trim.
+"""
 _SESSION: Final = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
 
 

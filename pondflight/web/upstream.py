@@ -30,7 +30,7 @@ T = TypeVar("T")
 COUNT_SCHEMA = pa.schema([pa.field("Count", pa.int64())])
 
 _APART = [("grpc.use_local_subchannel_pool", 1)]
-"""Without this channels of the same kind share one connection."""
+"""Without this, channels of the same kind share one connection."""
 _SUBJECT = "pondflight-web"
 _CONTROL_SECONDS = 2.0
 _ADMIN_SECONDS = 20.0

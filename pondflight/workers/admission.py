@@ -24,7 +24,10 @@ from pondflight.workers.worker import Worker
 log = logging.getLogger(__name__)
 
 QUIET_SECONDS = 1.0
-"""A worker is not evicted between two calls of one statement, which are closer than this."""
+"""Seconds.
+
+A worker is not evicted between two calls of one statement, which are closer than this.
+"""
 
 _LOOK_SECONDS = 0.2
 _PAUSE_SECONDS = 5.0
@@ -40,12 +43,12 @@ class Ticket:
     worker: Worker
     user: User | None
     waited: float = 0.0
-    """Seconds in which there was no room. Those in which others were being started do not count."""
+    """Seconds without room. Those in which others were being started do not count."""
     spare: Worker | None = None
-    """A warm worker that was set aside for it."""
+    """A warm worker that is reserved for it."""
     looked: bool = False
     exempt: bool = False
-    """It needs no room: its worker exists, and only has to be adopted."""
+    """Whether it needs no room, since its worker exists and only has to be adopted."""
 
 
 class Crowded(Exception):

@@ -26,7 +26,7 @@ from pondflight.workers.losses import KeptSessions
 STATUS_SECONDS = 3.0
 
 PROXY = secrets.token_hex(8)
-"""The id of this proxy, which tells workers the proxies that share them apart."""
+"""The id of this proxy, by which workers distinguish the proxies that share them."""
 _CANCEL_SECONDS = 5.0
 _MOST_FETCHED = 100
 """As many as a worker's journal has entries."""
@@ -80,10 +80,10 @@ class Connection(Protocol):
     """
 
     client: flight.FlightClient
-    """Takes whatever clients send, also SQL text in place of a command."""
+    """Accepts whatever clients send, including SQL text in place of a command."""
 
     kept: KeptSessions
-    """The sessions for which it has something; none where it cannot say."""
+    """The sessions for which it keeps state; empty if it cannot tell."""
 
     fetched: deque[str]
     """The ids of promised rows that it has not been told of yet (``control.FETCHED_HEADER``)."""

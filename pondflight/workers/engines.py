@@ -121,4 +121,4 @@ class LoginEngine:
 GIZMOSQL = LoginEngine("gizmosql", ":memory:")
 
 SQLFLITE = LoginEngine("sqlflite", "{scratch}/worker.duckdb")
-"""SQLFlite takes every name for one of a file."""
+"""SQLFlite takes every name for the name of a file."""

@@ -18,8 +18,10 @@ from pondflight.workers.policy import PoolSettings
 from pondflight.workers.provision import Provision
 
 _CONCURRENT_STARTS = {"kubernetes": 32, "ecs": 16, "fly": 3}
-"""Where the starts are other machines' work, more of them at a time do no harm to this one; an app
-of Fly.io may have about one creation a second."""
+"""Where other machines do the work, more starts at a time do no harm to this one.
+
+An app of Fly.io may have about one creation a second.
+"""
 _ELSEWHERE = frozenset({"kubeconfig", "context", "namespace", "app", "token", "url", "table"})
 """Settings that say where workers run, not how."""
 _SHORTEST_ORPHAN_SECONDS = 600.0

@@ -36,7 +36,7 @@ _SECRET = {
     "scram_server_key",
     "oauth_client_secret",
 }
-"""Options that do not go into the path of an ATTACH: users can see it."""
+"""Options that are not put into the path of an ATTACH, since users can see it."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/-]+")
 

@@ -14,16 +14,16 @@ from pondflight.workers.worker import Worker
 log = logging.getLogger(__name__)
 
 FAILURES = 3
-"""Checks that may fail in a row before a worker is ended."""
+"""Failed checks in a row before a worker is ended."""
 
 SELDOM = 4
-"""A worker of which nobody waits for anything is asked every so many intervals.
+"""Intervals between checks of a worker for which nobody waits.
 
-Not later: workers count the proxies that have asked within 30 s (``WorkerStatus``).
+No more: workers count the proxies that have asked within 30 s (``WorkerStatus``).
 """
 
 _THREADS = 16
-"""Each is held for some seconds by a worker that hangs."""
+"""Threads, each of which a hanging worker holds for some seconds."""
 
 
 class Pulse:

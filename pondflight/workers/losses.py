@@ -26,7 +26,7 @@ UNASKED = frozenset(
         Reason.REMOVED,
     }
 )
-"""Ends that a session's client did not bring about by being idle."""
+"""Ends that a session's client did not cause by being idle."""
 
 _REMEMBERED = 10_000
 _MOST_SESSIONS = 1000

@@ -18,7 +18,7 @@ from pondflight.workers.policy import Shape, User
 from pondflight.workers.spec import BoundFile
 
 _BESIDE = ("-journal", "-shm", "-wal", ".wal")
-"""What SQLite and DuckDB may have put beside a file: read with it, if it is there."""
+"""Suffixes of files that SQLite and DuckDB may have put beside a file, to be read with it."""
 
 
 class Provision:

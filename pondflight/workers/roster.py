@@ -21,9 +21,9 @@ events = get_logger()
 _CONCURRENT_STOPS = 8
 _WITHDRAW_SECONDS = 10.0
 _QUIET_SECONDS = 0.1
-"""Between two calls of one statement."""
+"""Seconds between two calls of one statement."""
 _NOBODY = "nobody"
-"""Owner of a warm worker that is to go. No user's key is spelled like this."""
+"""Owner of a warm worker that is to be stopped. No user's key is spelled like this."""
 
 
 class Roster:

@@ -50,7 +50,7 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.STOPPING: frozenset({State.GONE}),
     State.GONE: frozenset(),
 }
-"""The allowed steps, and no others."""
+"""The allowed transitions."""
 
 
 class IllegalTransition(Exception):

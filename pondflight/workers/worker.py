@@ -35,26 +35,28 @@ class Worker:
         self.generation = generation
         self.state = State.STARTING
         self.since = self._runtime.monotonic()
-        """When it was wished for; once it exists: when that was known here."""
+        """When it was requested; once it exists: when that was known here."""
         self.queued = False
-        """It waits for its turn to be started."""
+        """Whether it waits for its turn to be started."""
         self.waiting = 0
-        """Callers who wait for it."""
+        """The number of callers who wait for it."""
         self.claimed = False
-        """A warm worker that is about to become somebody's."""
+        """Whether a warm worker is being given to a user."""
         self.in_flight = 0
         self.last_used = self._runtime.monotonic()
         self.last_heard = 0.0
-        """When it last said anything; monotonic."""
+        """When it last answered; monotonic."""
         self.failures = 0
         """Health checks that failed in a row."""
         self.replaced = False
-        """What answers there is not what was started: it knows no user, takes no more statements,
-        or is somebody else."""
+        """Whether another worker answers in its place.
+
+        That one knows no user, takes no more statements, or is somebody else's.
+        """
         self.ended: tuple[Reason, WorkerExit] | None = None
         """Why it is ended, and how it ended if it did so by itself."""
         self.stop_failed = False
-        """Its end was asked for, and what runs it did not answer."""
+        """Whether its stop was requested, and the backend did not answer."""
         self.settled = runtime.event()
         """Set when the start has succeeded or failed."""
         self.error: PondflightError | None = None
@@ -64,7 +66,7 @@ class Worker:
         self._handle: WorkerHandle | None = None
         self._connection: Connection | None = None
         self.asked = 0.0
-        """When it last answered for its status; monotonic."""
+        """When it last answered a request for its status; monotonic."""
         self._born = self.since
 
     def move(self, state: State) -> None:

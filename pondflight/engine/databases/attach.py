@@ -43,9 +43,9 @@ class Attempt:
             else Gate(plan.upstream, on_break, plan.spec.max_connections)
         )
         self.error: Exception | None = None
-        """Why it failed, once it has ended."""
+        """Why it failed; set when it has ended."""
         self.twins: dict[str, list[str]] = {}
-        """Tables that DuckDB takes for each other, by their schema; known when it has ended."""
+        """Tables whose names are equal to DuckDB, by schema; set when it has ended."""
         self._database = database
         self._plan = plan
         self._secret = f"pondflight_{plan.spec.alias}_{secrets.token_hex(4)}"

@@ -82,7 +82,7 @@ _NO_DECIMALS = r"""
         > TRY_CAST(regexp_extract(data_type, 'DECIMAL\((\d+)', 1) AS INTEGER)
     ORDER BY ALL LIMIT 5
 """
-"""Columns of a type that PostgreSQL has and DuckDB stumbles over: numeric(3, -2), numeric(3, 5)."""
+"""Columns of types that DuckDB cannot handle: numeric(3, -2), numeric(3, 5)."""
 
 
 class Databases:

@@ -72,9 +72,11 @@ _LITERALS: Mapping[tuple[str, str], Literal] = {
     ("date", "DATE"): _quoted(_DATE),
     ("datetime", "TIMESTAMP"): _quoted(_TIMESTAMP),
 }
-"""How to write a literal, by MySQL's type and DuckDB's. Left out: FLOAT, which MySQL compares as a
-double; YEAR, where 99 is 1999; tinyint(1), which has other numbers than 0 and 1; TIMESTAMP, in
-whose time zone an hour may come twice."""
+"""How to write a literal, by MySQL's type and DuckDB's.
+
+Left out are FLOAT, which MySQL compares as a double; YEAR, where 99 means 1999; tinyint(1), which
+has other numbers than 0 and 1; and TIMESTAMP, in whose time zone an hour may occur twice.
+"""
 
 
 _UUID = re.compile(r"'([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})'(?:::UUID)?")

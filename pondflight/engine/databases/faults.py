@@ -15,13 +15,13 @@ class Kind(Enum):
     """What is wrong with a connection."""
 
     AWAY = auto()
-    """No server answers, or none that would talk."""
+    """No server answers, or none that accepts connections."""
     REFUSED = auto()
-    """It answers, and does not let us in."""
+    """It answers, but refuses our login."""
     TWINS = auto()
-    """It has tables that DuckDB takes for each other, so that none can be listed."""
+    """The names of some tables are equal to DuckDB, so that none can be listed."""
     CROWDED = auto()
-    """It has no connection to spare."""
+    """It has no free connection."""
     BROKEN = auto()
     """A connection ended while it was in use."""
 

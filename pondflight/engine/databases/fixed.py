@@ -28,7 +28,7 @@ PER_STATEMENT: dict[str, str] = {FILTERS: "true", TEXT_PROTOCOL: "false"}
 
 OPTIMIZERS = "disabled_optimizers"
 OWN = (*PER_STATEMENT, OPTIMIZERS)
-"""All that the lock leaves open for us alone."""
+"""All settings that the lock leaves open for us alone."""
 
 
 def fix(database: duckdb.DuckDBPyConnection) -> None:

@@ -112,7 +112,7 @@ class Gate:
         most: int = MOST_CONNECTIONS,
     ) -> None:
         self.crowded = 0.0
-        """When it last refused a connection, since there were ``most`` already; monotonic."""
+        """When it last refused a connection because there were ``most`` already; monotonic."""
         self._upstream = upstream
         self._room = threading.Semaphore(most)
         self._on_break = on_break

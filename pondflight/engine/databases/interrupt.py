@@ -8,7 +8,7 @@ from pondflight.engine.databases.attached import Databases
 from pondflight.engine.guards.callers import Call
 
 STUCK_SECONDS = 0.3
-"""How long after its cancellation a statement may go on before its connections are cut."""
+"""Seconds after its cancellation for which a statement may go on before its connections are cut."""
 
 
 class Rescue:

@@ -39,7 +39,7 @@ from pondflight.engine.types.parameters import Values
 from pondflight.errors import NotSupported
 
 OFF = f"SET SESSION {TEXT_PROTOCOL} = false"
-"""How a cursor is left for whatever runs on it next."""
+"""Resets a cursor for whatever runs on it next."""
 
 _SYSTEMS = {POSTGRES: postgres_columns, MYSQL: mysql_columns}
 _MAKES_TABLES = frozenset({"PG_CREATE_TABLE_AS", "MYSQL_CREATE_TABLE_AS"})
@@ -47,7 +47,7 @@ _MADE_AS_DOUBLE = frozenset({"HUGEINT", "UHUGEINT"})
 _DOUBLE_HOLDS_BITS = 32
 _MOST_ANSWERS = 4096
 _MISWRITTEN = frozenset("`\\")
-"""What the extension escapes in names with a backslash, which has no meaning there to MySQL."""
+"""Characters that the extension escapes in names with a backslash, which MySQL reads literally."""
 
 _ADVICE = (
     "; the administrator can give the column a precision and scale, make a view that casts it "

@@ -41,7 +41,7 @@ _OF_THE_MOMENT = frozenset(
         "txid_current",
     }
 )
-"""What is another constant in the plan than when the query is run, and then a larger one."""
+"""Functions whose value may be larger when the query runs than in the plan."""
 
 
 @dataclass(frozen=True, slots=True)

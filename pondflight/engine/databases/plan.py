@@ -35,9 +35,9 @@ class Spec:
     connection_string: str = field(repr=False)
     read_only: bool = True
     exact: bool = True
-    """Whether what DuckDB would read or write as another value is refused."""
+    """Whether to refuse values that DuckDB would change while reading or writing."""
     on_invalid: str | None = None
-    """``error``, ``null`` or ``text``; ``None``: what suits the system."""
+    """``error``, ``null`` or ``text``; ``None``: the system's default."""
     max_connections: int = MOST_CONNECTIONS
 
 

@@ -40,9 +40,11 @@ _SETTLED = """
     c.relkind IN ('r', 'm', 'p') AND NOT c.relrowsecurity AND NOT pg_catalog.pg_is_in_recovery()
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_class AS f WHERE f.relkind = 'f')
 """
-"""Whether a table has the same rows in the same snapshot. Not so foreign tables, those that have
-them as parts, and views and policies, which may ask the clock; and on a standby the text of a
-snapshot does not say all that belongs to it."""
+"""Whether a table has the same rows in the same snapshot.
+
+That is not so for foreign tables, tables that have them as partitions, and views and policies,
+which may read the clock; nor on a standby, where the text of a snapshot is incomplete.
+"""
 
 quoted = double_quotes
 

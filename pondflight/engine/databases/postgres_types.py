@@ -34,10 +34,10 @@ _ALIKE = (
     "uuid",
     "varchar",
 )
-"""Types that both compare alike; text by the byte, which the extension asks for."""
+"""Types that both compare in the same way; text by bytes, which the extension requests."""
 
 _ENCODINGS = ("UTF8", "LATIN1", "SQL_ASCII")
-"""Encodings of databases in which comparing bytes gives the order of UTF-8."""
+"""Encodings of databases in which byte order is the order of UTF-8."""
 
 _COLUMNS = f"""
     SELECT c.relname, a.attname

@@ -23,7 +23,7 @@ from pondflight.engine.sql.statement import Statement
 from pondflight.engine.types.parameters import Values
 
 OFF = f"RESET SESSION {FILTERS}"
-"""How a cursor is left for whatever runs on it next."""
+"""Resets a cursor for whatever runs on it next."""
 
 _LOOKED_AT = PLANNED | {"ALTER", "COPY_DATABASE"}
 

@@ -19,7 +19,7 @@ Node = Mapping[str, Any]
 """A node of a plan, as in EXPLAIN's JSON, or of a parsed query."""
 
 SCANS: Mapping[str, str] = {"POSTGRES_SCAN": POSTGRES, "MYSQL_SCAN": MYSQL}
-"""The nodes that read a table of a server, and the system that they read from."""
+"""The nodes that read a table of a server, and its system."""
 
 PLANNED = frozenset(
     {
@@ -33,7 +33,7 @@ PLANNED = frozenset(
         "UPDATE",
     }
 )
-"""The effects of statements that may read tables, as ``Statement`` has them."""
+"""The effects of statements that may read tables, named as in ``Statement``."""
 
 _PIVOTS = frozenset({"pivot", "pivot_wider"})
 

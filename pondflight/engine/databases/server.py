@@ -40,14 +40,14 @@ class State(Enum):
     """The states of a server's database."""
 
     UNKNOWN = auto()
-    """Nobody has heard of its server yet."""
+    """It is not known whether its server answers."""
     ANSWERING = auto()
     """Its server answers; it is being attached."""
     ATTACHED = auto()
     AWAY = auto()
     """Its server does not answer."""
     REFUSED = auto()
-    """Its server does not let us in."""
+    """Its server refuses our login."""
 
     @property
     def settled(self) -> bool:

@@ -21,8 +21,10 @@ SAMPLE_ROWS = 10_000
 """The number of rows of a table or view that are sampled to find its types."""
 
 _SAMPLE_STEPS = 20_000_000
-"""The number of SQLite VM instructions that may be spent on it: some tenths of a second. What a
-view holds that takes longer is not known, so that its columns are text."""
+"""The number of SQLite VM instructions for sampling: some tenths of a second.
+
+If a view takes longer, its content is not known, and its columns are text.
+"""
 
 _STEPS_PER_CALL = 10_000
 _COLUMNS_PER_QUERY = 100
@@ -50,10 +52,10 @@ TEMPORAL: dict[Type, str] = {
         " AND substr({0}, 11) NOT GLOB '*[-+Zz]*'"
     ),
 }
-"""For each of these types, SQL of SQLite's that says whether the text ``{0}`` is one of it."""
+"""For each of these types, SQLite's SQL that tells whether the text ``{0}`` is of it."""
 
 EXACT = f"{{0}} BETWEEN -{_LARGEST_EXACT} AND {_LARGEST_EXACT}"
-"""Whether the integer ``{0}`` is the same number as a DOUBLE."""
+"""Whether a DOUBLE can hold the integer ``{0}`` exactly."""
 
 
 @dataclass(frozen=True, slots=True)

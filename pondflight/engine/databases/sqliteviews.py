@@ -24,17 +24,17 @@ class OnInvalid(StrEnum):
     """What to do with a cell that is not of its column's type."""
 
     ERROR = "error"
-    """An error of the statement that reads it."""
+    """The statement that reads it fails."""
     NULL = "null"
     TEXT = "text"
-    """Its column is text, if it is among the first rows; else it is an error."""
+    """Its column becomes text if it is among the first rows; otherwise the statement fails."""
 
 
 _BAD = "!"
-"""In front of the text of a cell that its column's type does not allow: no cast allows it either"""
+"""Marks the text of a cell that its column's type does not allow, so that no cast accepts it."""
 
 _PLAIN = frozenset({Type.INTEGER, Type.REAL, Type.TEXT, Type.DATE})
-"""What the extension reads strictly, if it was declared so."""
+"""Types that the extension reads strictly if the column was declared so."""
 
 _REAL_TEXT = (
     "CASE WHEN CAST(CAST({0} AS TEXT) AS REAL) = {0}"

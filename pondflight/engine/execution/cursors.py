@@ -32,7 +32,7 @@ _WAIT_SECONDS = 0.05
 _CLOSED = "the session was closed before this call could run: try again"
 
 Run = Callable[[], pa.RecordBatchReader]
-"""Runs a statement, each time from its beginning."""
+"""Runs a statement, each time from the beginning."""
 
 
 class Cursor:
@@ -41,15 +41,17 @@ class Cursor:
     def __init__(self, connection: duckdb.DuckDBPyConnection, room: Room) -> None:
         self.connection = connection
         self.passing = False
-        """Whether it is for one statement, and has nothing of its own."""
+        """Whether it serves one statement, and has no state of its own."""
         self.state = CursorState.IDLE
         self.begin_first = False
-        """A transaction has to be begun before the next statement."""
+        """Whether a transaction has to begin before the next statement."""
         self.in_transaction = False
-        """Whether a transaction is open. DuckDB cannot be asked: a BEGIN too many aborts it."""
+        """Whether a transaction is open. DuckDB cannot be asked: a second BEGIN aborts it."""
         self.undo: str | None = None
-        """What has to be run before the next statement: it could not be behind the last one,
-        whose rows may still stream."""
+        """What to run before the next statement.
+
+        It could not be run after the last one, whose rows may still stream.
+        """
         self._holds = False
         self._room = room
         self._turn = threading.Lock()

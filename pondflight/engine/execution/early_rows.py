@@ -20,8 +20,10 @@ from pondflight.engine.guards.bound import changes_names
 from pondflight.engine.sql.statement import Statement
 
 QUICK_SECONDS: Final = 0.025
-"""A run that took longer is not repeated early, and an early run that does is given up: the watcher
-of calls looks for that every 50 ms."""
+"""A longer run is not repeated early, and an early run that takes longer is given up.
+
+The watcher of calls checks that every 50 ms.
+"""
 
 MOST_ROWS: Final = 2048
 MOST_BYTES: Final = 64 << 10
@@ -62,10 +64,10 @@ _FUNCTIONS: Final = frozenset(
     variance week weekday weekofyear year yearweek
     """.split()  # noqa: SIM905 - half a page of names, not three
 )
-"""What DuckDB's binder names in a plan; each gives the same for the same arguments, always."""
+"""Names that DuckDB's binder puts into a plan, all of them deterministic."""
 
 _OF_FUNCTIONS: Final = frozenset({"arguments", "bind_info", "original_arguments"})
-"""Fields of whatever calls a function."""
+"""Fields of every node that calls a function."""
 
 _WINDOWS: Final = frozenset(
     f"WINDOW_{name}"
@@ -74,7 +76,7 @@ _WINDOWS: Final = frozenset(
     ROW_NUMBER
     """.split()  # noqa: SIM905
 )
-"""Those of them that have no name."""
+"""Window functions without a name."""
 
 
 class EarlyRows:
@@ -84,7 +86,7 @@ class EarlyRows:
         ((self._catalog,),) = database.execute("SELECT current_database()").fetchall()
         self._lock = threading.Lock()
         self._quick: OrderedDict[str, bool | None] = OrderedDict()
-        """Of each text that was quick whether it is steady; ``None``: nobody has asked yet."""
+        """Whether each text that was quick is steady; ``None``: not checked yet."""
 
     def ran(self, text: str, seconds: float, rows: int) -> None:
         """Record a complete run of ``text``."""

@@ -21,7 +21,7 @@ from pondflight.flightsql.decoding import checked_sql
 T = TypeVar("T")
 
 INLINE_PARAMETERS = 256 << 10
-"""Parameters of more bytes than this are kept by the session, not by the handle."""
+"""Bytes. Larger parameters are kept by the session, not in the handle."""
 
 
 _MOST_ROWS = (1 << 63) - 1

@@ -23,7 +23,7 @@ from pondflight.engine.sql.statement import Statement
 
 _OPTIMIZER = "join_filter_pushdown"
 _WORDS = ("limit", "fetch", "offset", "sample", "query")
-"""What makes a LIMIT, and the functions whose argument is a query."""
+"""The words of a LIMIT, and functions whose argument is a query."""
 _STORED_WORDS = rf"\b({'|'.join(_WORDS)}|query_table)\b"
 _NODES = ("LIMIT", "TOP_N", "SAMPLE")
 _HIDES = frozenset({"ATTACH", "COPY_DATABASE", "EXECUTE"})

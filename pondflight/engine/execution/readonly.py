@@ -34,10 +34,10 @@ from pondflight.flightsql import ResultStream
 from pondflight.flightsql.status import leaf_of
 
 _CHECKED_BY_PLAN = frozenset({"query"})
-"""It runs text that is put together when the statement runs; its plan has what becomes of that."""
+"""It runs text that is only known at run time; the plan shows what that becomes."""
 
 _OF_SERVER = re.compile(r'"name": "(?:MYSQL|POSTGRES)_')
-"""In a plan: it reads from a server."""
+"""Matches a plan that reads from a server."""
 
 _SERIALIZE = "SELECT system.main.json_serialize_sql(?)"
 _BOUND = "SELECT system.main.json_serialize_plan(?)"

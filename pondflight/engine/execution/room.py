@@ -17,7 +17,7 @@ MEMORY = 32 << 20
 """Bytes of memory for all rows that a worker has set aside."""
 
 DISK = 4 << 30
-"""Bytes of the scratch directory for those of one result."""
+"""Bytes of the scratch directory for the rows of one result."""
 
 _WRITING = pa.ipc.IpcWriteOptions(compression="lz4")
 

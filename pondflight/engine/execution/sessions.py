@@ -23,7 +23,7 @@ from pondflight.engine.guards.callers import Call
 from pondflight.errors import InvalidArgument, LimitExceeded, NotFound
 
 DEFAULT = ""
-"""The session of clients that keep neither the token nor the cookie they were given."""
+"""The session of clients that keep neither the token nor the cookie that they were given."""
 
 _ROOM_SECONDS = 2.0
 _POLL_SECONDS = 0.05

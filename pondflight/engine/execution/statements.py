@@ -47,8 +47,10 @@ from pondflight.flightsql.streams import Result as Sent
 COUNT_SCHEMA = pa.schema([pa.field("Count", pa.int64())])
 EMPTY_SCHEMA = pa.schema([])
 _NOT_KNOWN_YET = pa.schema([pa.field("result", pa.string())])
-"""In place of the schema of rows that only a run can tell. It must not be empty: to JDBC, what has
-an empty schema is an update."""
+"""Stands for the schema of rows that only a run can tell.
+
+It must not be empty: to JDBC, a statement with an empty schema is an update.
+"""
 _GONE = "unknown result: it was fetched before, or has expired"
 
 

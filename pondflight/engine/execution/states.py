@@ -62,7 +62,7 @@ CURSOR_STEPS: Mapping[CursorState, frozenset[CursorState]] = {
     CursorState.STREAMING: frozenset({CursorState.IDLE, CursorState.CLOSED}),
     CursorState.CLOSED: frozenset(),
 }
-"""The allowed steps of a cursor, and no others."""
+"""The allowed transitions of a cursor."""
 
 RESULT_STEPS: Mapping[ResultState, frozenset[ResultState]] = {
     ResultState.STREAMING: frozenset(
@@ -75,7 +75,7 @@ RESULT_STEPS: Mapping[ResultState, frozenset[ResultState]] = {
     ResultState.FAILED: frozenset({ResultState.CLOSED}),
     ResultState.CLOSED: frozenset(),
 }
-"""The allowed steps of a result, and no others."""
+"""The allowed transitions of a result."""
 
 
 class IllegalTransition(Exception):

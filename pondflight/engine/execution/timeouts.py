@@ -19,8 +19,11 @@ from pondflight.units import DURATION, format_duration, parse_duration
 
 NAME: Final = "statement_timeout"
 PATIENCE: Final = 1.0
-"""Seconds that a statement may go on after its limit. DuckDB looks for interrupts between vectors,
-and one value of a vector may take as long as its author likes."""
+"""Seconds for which a statement may go on after its limit.
+
+DuckDB checks for interrupts between vectors, and one value of a vector may take as long as its
+author likes.
+"""
 _SCOPES = ("session", "global")
 
 

@@ -31,17 +31,17 @@ _PLANNED = PLANNED | {"CALL", "VARIABLE_SET"}
 """Kinds of statements that can call a table function, and that EXPLAIN knows."""
 
 _HARMLESS = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "COPY", "EXPLAIN"})
-"""Kinds that change no view, no macro, and no name."""
+"""Kinds of statements that change no view, no macro, and no name."""
 
 _VALUES = re.compile(
     r"""\s*+INSERT\s++INTO\s++[\w."]++\s*+(?:\([\w\s,"]++\)\s*+)?VALUES
     (?:[\s,()]++ | [-+]?[\d.]++(?:e[-+]?\d++)? | '[^']*+' | (?:NULL|TRUE|FALSE)\b)*+;?\s*+""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""Rows of constants: they call nothing, and may be long."""
+"""Rows of constants, which call nothing and may be long."""
 
 _OURS = frozenset({"sqlite_query"})
-"""What views of the server's own call: those that stand for SQLite's. No user can make another."""
+"""Called by the server's own views of SQLite's; no user can create such a view."""
 
 _MOST_TEXTS = 512
 
@@ -60,7 +60,7 @@ class Bound:
     def __init__(self, refused: frozenset[str], paths: Paths) -> None:
         self.paths = paths
         self.by_value = False
-        """Whether the value of a parameter may be the name of a table, in ``query_table``."""
+        """Whether a parameter's value may be the name of a table, in ``query_table``."""
         self._refused = refused - SCANS - _OURS
         self._lock = threading.Lock()
         self._changes = 0

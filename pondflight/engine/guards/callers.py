@@ -27,7 +27,7 @@ class WorkerCall:
     fetched: tuple[str, ...] = ()
     """The ids of promised rows that were fetched since the proxy's last call."""
     statements: int | None = None
-    """How many it may run; ``None``: any number."""
+    """How many statements it may run; ``None``: any number."""
 
     @property
     def proxy(self) -> str:

@@ -151,7 +151,7 @@ _STACKS_BYTES = 256 * _STACK_BYTES
 _WATCH_SECONDS = 0.1
 _IDLE_SECONDS = 0.8
 _NOTHING_SECONDS = 0.002
-"""Processor time in which nothing to speak of can have been allocated."""
+"""Seconds of processor time in which hardly anything can have been allocated."""
 _KILLED = 137
 """Exit code, the same as that of a process that the kernel killed for its memory."""
 _PR_SET_DUMPABLE = 4
@@ -227,9 +227,9 @@ _SYSTEM = (
     *("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/sys/devices/system/cpu"),
     *("/proc/sys/vm/overcommit_memory", "/sys/fs/cgroup"),
 )
-"""What programs read on any system, and tells nothing of its users."""
+"""Files that programs read on any system, and that tell nothing of its users."""
 _OWN = ("/proc/self/cgroup", "/proc/self/status", "/proc/self/statm")
-"""What a worker reads of itself; DuckDB ends the process where it cannot open the first of them."""
+"""Files about the worker itself; DuckDB ends the process if it cannot open the first of them."""
 _NAMES = tuple(
     f"/etc/{name}" for name in ("hosts", "resolv.conf", "nsswitch.conf", "host.conf", "gai.conf")
 )
@@ -363,7 +363,7 @@ _REFUSED: Final[dict[str, tuple[int, int]]] = {
     "kexec_file_load": (320, 294),
     "personality": (135, 92),
 }
-"""System calls that no worker makes, and that a way out of it would: on x86_64 and on aarch64."""
+"""System calls that no worker makes and an attack might need: numbers on x86_64 and on aarch64."""
 _CLONE, _CLONE3, _SOCKET = (56, 220), (435, 435), (41, 198)
 
 

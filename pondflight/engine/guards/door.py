@@ -18,7 +18,7 @@ from pondflight.engine.guards.callers import Call
 from pondflight.errors import Unavailable
 
 _ALONE_SECONDS = 30.0
-"""After a call by way of another proxy nothing is promised for so long."""
+"""Seconds after a call through another proxy in which nothing is promised."""
 
 
 class Door:

@@ -134,7 +134,7 @@ TABLES = frozenset(
     test_all_types unnest user_agent version
     """.split()  # noqa: SIM905 - a page of names, not three
 )
-"""Table functions and pragmas that read: files where DuckDB lets them, and what there is."""
+"""Table functions and pragmas that read: files where DuckDB allows it, and metadata."""
 
 OF_EXTENSIONS = frozenset({"postgres_hstore_get", "postgres_hstore_to_json"})
 """Reading functions of extensions. Only extensions in ``extensions.WHEELS`` can be loaded."""
@@ -151,17 +151,19 @@ DOING = frozenset(
         "sleep_ms",
     }
 )
-"""Functions that do something, in the user's own worker: not for calls that may only query."""
+"""Functions with an effect on the user's own worker: not for calls that may only query."""
 
 COLLATIONS = "icu_collate_"
-"""How the names of a hundred more values begin."""
+"""The prefix of a hundred more such functions."""
 
 _DECLARES = frozenset({"exists", "into", "references", "table", "view", "with"})
-"""Words behind which a name and a parenthesis are always a table with columns, never a call. AS and
-ON may have either behind them: AS the text of a macro, ON the condition of a join."""
+"""Words before a table's name with columns in parentheses, which is never a call.
+
+AS and ON may precede either: AS the text of a macro, ON the condition of a join.
+"""
 
 SCANS = frozenset({"mysql_scan", "postgres_scan", "seq_scan", "sqlite_scan"})
-"""What a plan names where a table is read, and no statement may call."""
+"""Names in a plan for reading a table, which no statement may call."""
 
 QUERYING = VALUES | TABLES | OF_EXTENSIONS
 CALLABLE = QUERYING | DOING

@@ -35,7 +35,7 @@ _NAME = re.compile(r'''"(?:[^"]|"")*"''')
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _REST_OF_NUMBER = re.compile(r"^\w+")
 _UNENDED = re.compile(r"""(?:\w+&)?['"].*|\$\w*\$.*|/\*.*""", re.DOTALL)
-"""What begins a value or a comment in text that the tokenizer gave up on."""
+"""The beginning of a value or a comment, in text that the tokenizer could not read."""
 
 
 @dataclass(eq=False)

@@ -28,7 +28,7 @@ SHOWN = (
     *("disabled_optimizers", "storage_compatibility_version", "checkpoint_threshold"),
     *("wal_autocheckpoint", "user", "username"),
 )
-"""Settings of text that users may see. All others that are not text may be seen as well."""
+"""Text settings that users may see. They may also see all settings that are not text."""
 
 _MAY_BE_SEEN = f"input_type NOT LIKE 'VARCHAR%' OR name IN ({', '.join(map(literal, SHOWN))})"
 _SETTINGS = "duckdb_settings"
@@ -38,14 +38,14 @@ _COLUMNS = {
     "duckdb_temporary_files": "path",
     _SETTINGS: "value",
 }
-"""By the functions of DuckDB's own that have them, the columns that may not be read."""
+"""The columns that may not be read, by the DuckDB function that has them."""
 
 _INSTEAD = {
     "database_list": "duckdb_databases",
     "pragma_database_list": "duckdb_databases",
     "pg_settings": _SETTINGS,
 }
-"""By the pragmas and views that call these functions, what is to be used in their place."""
+"""What to use in place of the pragmas and views that call these functions."""
 
 SHOWING = frozenset({*_COLUMNS, *_INSTEAD})
 _CURRENT = "current_setting"

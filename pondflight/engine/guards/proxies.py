@@ -10,7 +10,7 @@ import threading
 import time
 
 _SECONDS = 30.0
-"""How long a proxy counts after it was last heard. Health checks come every four seconds."""
+"""How long a proxy counts after its last call. Health checks come every four seconds."""
 
 _MOST = 64
 

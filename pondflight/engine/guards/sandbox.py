@@ -52,10 +52,10 @@ FREE_SETTINGS = (
     "preserve_insertion_order",
     "scalar_subquery_error_on_multiple_rows",
 )
-"""Settings that users may change; and ``USE``, ``SET search_path`` and ``SET VARIABLE``."""
+"""Settings that users may change, beside ``USE``, ``SET search_path`` and ``SET VARIABLE``."""
 
 NETWORK = ("http://", "https://", "s3://", "s3a://", "s3n://", "gcs://", "gs://", "r2://", "hf://")
-"""What may be read, and on S3 written, when the network is allowed."""
+"""What may be read, and on S3 written, if the network is allowed."""
 
 _KINDS = frozenset(
     {
@@ -116,11 +116,13 @@ _COPY_OPTIONS = frozenset(
     write_bloom_filter write_empty_file write_partition_columns
     """.split()  # noqa: SIM905 - a dozen lines, not seventy
 )
-"""Allowed options of ``COPY`` and ``EXPORT``. None of them chooses the name of a file, as
-``filename_pattern`` and ``file_extension`` do."""
+"""Allowed options of ``COPY`` and ``EXPORT``.
+
+None of them chooses the name of a file, unlike ``filename_pattern`` and ``file_extension``.
+"""
 
 _COPY_WORDS = frozenset({"as", "csv", "force", "not", "with", ",", "(", ")", "*", ";"})
-"""Words of the older way to write options, without parentheses."""
+"""Words of the older syntax for options, without parentheses."""
 
 _ATTACH_OPTIONS = frozenset({"block_size", "compress", "read_only", "readonly", "read_write"}) | {
     "row_group_size",
@@ -135,10 +137,10 @@ _WHY = {
 }
 
 _DATABASE_FILE = re.compile(r"[\w-][\w.-]*\.(?:db|ddb|duckdb)", re.ASCII)
-"""Names of files that ATTACH may make and open, in lower case."""
+"""Names of files that ATTACH may create and open, in lower case."""
 
 _KEPT_FOR_DATABASES = re.compile(r"\.(?:db|ddb|duckdb|wal)(?:\W|$)")
-"""In names, in lower case, of files that nothing but ATTACH may write to."""
+"""In names of files, in lower case, that only ATTACH may write to."""
 
 _VALUE = re.compile(r"[ebx]?'|\$|[-.\d]")
 

@@ -24,7 +24,7 @@ from pondflight.units import format_size
 log = logging.getLogger(__name__)
 
 FILE = "home.duckdb"
-"""Its name is the name of the catalog: users see ``home``, as they see ``memory`` without it."""
+"""Its stem is the name of the catalog: users see ``home``, or ``memory`` without storage."""
 
 _OF_DATABASE = re.compile(r"\.(?:db|ddb|duckdb|wal)\b", re.IGNORECASE)
 _TOO_LARGE = 1.25  # of the limit, while a statement runs: a checkpoint writes before it frees

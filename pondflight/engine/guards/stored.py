@@ -33,7 +33,7 @@ _OBJECTS = """
     SELECT 'TABLE', database_name, schema_name, table_name, table_name, sql
     FROM system.main.duckdb_tables() WHERE NOT internal
 """
-"""A table's text has its defaults, checks and generated columns in it."""
+"""The objects with their text; a table's text includes defaults, checks and generated columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Kept:
 
     def __init__(self, database: duckdb.DuckDBPyConnection, refused: frozenset[str]) -> None:
         self.refused: dict[str, Stored] = {}
-        """What stays, by its name in lower case: no statement may use it."""
+        """What stays, by name in lower case: no statement may use it."""
         self._database = database
         self._functions = refused
 

@@ -17,7 +17,7 @@ from pondflight.flightsql import commands as c
 from pondflight.flightsql import schemas
 
 _NO_ACTION = 3
-"""The rule for updates and deletes: the only one that DuckDB has."""
+"""The rule for updates and deletes: DuckDB has no other."""
 
 # One row for each column of a key.
 _PRIMARY_KEYS = """

@@ -39,7 +39,7 @@ _RESOLVING = frozenset(
         "LIMIT_MODIFIER",
     }
 )
-"""Where in a syntax tree a parameter may stand for the binder to give it a type."""
+"""Nodes of a syntax tree in which the binder can give a parameter its type."""
 _RESOLVING_FUNCTIONS = frozenset({"~~", "!~~", "~~*", "!~~*", "~~~"})  # LIKE, ILIKE, GLOB
 
 

@@ -11,11 +11,13 @@ from pondflight.engine.sql.statement import Statement
 
 _MOST: Final = 512
 _LONGEST: Final = 16 << 10
-"""Characters of a text that is kept."""
+"""Longest text that is cached, in characters."""
 
 _KINDS: Final = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO"})
-"""What such a text says is in the text alone. Of others (PRAGMA, IMPORT), DuckDB makes what fits
-the moment."""
+"""Kinds of statements whose meaning is in the text alone.
+
+For others (PRAGMA, IMPORT), the result of parsing depends on the state of the database.
+"""
 
 
 class ParsedStatements:

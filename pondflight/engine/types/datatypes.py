@@ -39,7 +39,7 @@ _LONGEST_HOURS = (2**63 - 1) // (3600 * 10**9) - 1
 """An interval of up to this many hours fits into int64 nanoseconds, whatever its minutes are."""
 
 _LARGEST_ANNOTATED = 2 << 20
-"""Bytes of a schema: half of gRPC's default limit, since a FlightInfo has the SQL in it as well."""
+"""Bytes of a schema: half of gRPC's default limit, since a FlightInfo also contains the SQL."""
 
 _PRECISION: Mapping[str, int] = {
     "tinyint": 3,

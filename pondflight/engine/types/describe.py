@@ -41,7 +41,7 @@ class Columns:
     names: tuple[str, ...]
     kinds: tuple[Kind, ...]
     casts: tuple[str | None, ...] = field(init=False)
-    """For each column the SQL type in which it leaves, if that is another."""
+    """For each column, the SQL type to which it is cast before it is sent, if any."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "casts", tuple(map(sent_as, self.kinds)))

@@ -33,7 +33,7 @@ _MOST_CALLS: Final = 128
 _BLANK: Final = re.compile(
     r"[\t\n\v\f\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]*"
 )
-"""White space as JSON schema's patterns have it: Python's own has some control characters, too."""
+"""White space as JSON schema's patterns define it: Python's includes some control characters."""
 
 _IMAGE: Final = re.compile(r"https://\S+|data:image/[\w.+-]+;base64,[A-Za-z0-9+/=\s]+")
 

@@ -267,7 +267,7 @@ _OPTIONS: Final[dict[str, Callable[[str, Any], Any]]] = {
     "seed": bodies.whole(-(1 << 63), (1 << 63) - 1),
     "verbosity": bodies.text,
 }
-"""What OpenAI's models are told and Claude's have no use for."""
+"""Options that are passed on to OpenAI's models, and that Claude's do not have."""
 
 
 def _encoding(name: str, value: object) -> Literal["float", "base64"]:

@@ -21,7 +21,7 @@ from pondflight.web.ai.reader import Reader
 from pondflight.web.ai.sql import fetch
 
 READER: Final = "pondflight.reader"
-"""Key in the scope: the ``Reader`` of whoever calls."""
+"""Key in the scope: the caller's ``Reader``."""
 
 MOST_ROWS: Final = 1000
 _ROWS: Final = 100

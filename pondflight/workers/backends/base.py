@@ -103,7 +103,7 @@ class Problem:
 
 
 ExitCallback = Callable[[WorkerHandle, WorkerExit], None]
-"""Told of a worker that ended unasked."""
+"""Called for a worker that ended by itself."""
 
 
 class Backend(Protocol):

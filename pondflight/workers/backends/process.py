@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 _STOP_SECONDS = 5.0
 _PORT_SECONDS = 20.0
 _PIPES = 8
-"""Descriptors that a worker takes here: pipes to it, and a connection."""
+"""Descriptors that a worker takes in this process: pipes, and a connection."""
 
 
 class ProcessBackend:

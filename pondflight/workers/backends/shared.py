@@ -20,7 +20,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 QUESTIONS = ("start", "stop", "claim", "list_workers", "find", "logs", "exit_of")
-"""What is asked of the other process's backend."""
+"""The functions of the other process's backend."""
 
 
 class SharedProcesses:

@@ -37,7 +37,7 @@ from pondflight.workers.spec import WorkerSpec
 _LOOK_SECONDS = 1.0
 _PAGE = 100
 _UNSEEN_SECONDS = 60.0
-"""For so long ECS may not yet know of a task that it runs."""
+"""Seconds for which ECS may not know of a task that it runs."""
 
 
 class EcsBackend:

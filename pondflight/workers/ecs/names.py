@@ -17,7 +17,7 @@ from pondflight.workers.ecs.aws import Aws, Json, code_of
 from pondflight.workers.spec import WorkerSpec
 
 KEYS = {"deployment": "HASH", "worker": "RANGE"}
-"""The keys of the table; both are strings."""
+"""The key attributes of the table; both are strings."""
 
 _REFUSED = "ConditionalCheckFailedException"
 _CANCELLED = "TransactionCanceledException"

@@ -27,7 +27,7 @@ _SIZES: dict[int, tuple[int, ...] | range] = {
     8192: range(16384, 61440 + 1, 4096),
     16384: range(32768, 122880 + 1, 8192),
 }
-"""CPU units (1024 are a core), and the memory (MB) that Fargate has with them."""
+"""CPU units (1024 are a core), and the memory sizes (MB) that Fargate allows for them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,11 +24,11 @@ from pondflight.workers.spec import WorkerSpec
 
 NAME = "pondflight.name"
 LISTEN = "fly-local-6pn"
-"""What a Machine's own address in the private network is called inside it."""
+"""The name of a Machine's own address in the private network, inside the Machine."""
 
 _MEGABYTE = 1 << 20
 _SYSTEM = 64 << 20
-"""Kernel and init of a Machine take their memory from the same."""
+"""Memory that the kernel and init of a Machine take from it."""
 _PHASES = {
     **dict.fromkeys(("creating", "created", "starting"), Phase.CREATED),
     **dict.fromkeys(

@@ -83,7 +83,7 @@ class KubernetesApi:
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
         self.calls = 0
-        """How many calls were made, for whoever measures."""
+        """The number of calls made, for measurements."""
         self.skew = 0.0
         """Seconds that this host's clock is ahead of the server's, as far as they matter."""
 

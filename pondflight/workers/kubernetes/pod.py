@@ -33,7 +33,7 @@ Json = dict[str, Any]
 
 CREDENTIAL = "pondflight.credential-sha256"
 GATE = "pondflight.room"
-"""A pod is not scheduled before it is known that there is room for it."""
+"""A pod is not scheduled before it is certain that there is room for it."""
 CONTAINER = "worker"
 FIELD_OWNER = "pondflight"
 
