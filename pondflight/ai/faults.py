@@ -119,9 +119,9 @@ def _words(error: Any) -> str:
 
 
 def _retry_after(error: object) -> float:
-    """Return the seconds that the provider asks to wait; 0 if it gives none, or a date.
+    """Return the seconds to wait: what the provider asks for, within limits, or 5.
 
-    Its clock may differ from ours, so a date is of no use.
+    A date is ignored, since the provider's clock may differ from ours.
     """
     response = getattr(error, "response", None)
     value = response.headers.get("retry-after", "") if response is not None else ""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import default
+
+if TYPE_CHECKING:
+    from adbc_driver_manager import dbapi as adbc
 
 
 class Cursor:
@@ -13,14 +16,14 @@ class Cursor:
     PEP 249 has None then, ADBC an empty list, and SQLAlchemy would wait for rows.
     """
 
-    def __init__(self, cursor: Any) -> None:
+    def __init__(self, cursor: adbc.Cursor) -> None:
         self._cursor = cursor
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cursor, name)
 
     @property
-    def description(self) -> Any:
+    def description(self) -> list[tuple[object, ...]] | None:
         """Return the columns; ``None`` if there are none."""
         return self._cursor.description or None
 

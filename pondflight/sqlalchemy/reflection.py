@@ -6,18 +6,25 @@ the current schema, which includes temporary tables.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from sqlalchemy import exc, text
-from sqlalchemy.engine import reflection
+from sqlalchemy.engine import Connection, reflection
 
 from pondflight.sqlalchemy import names, types
 
 
-def _cached(method: Any) -> Any:
+T = TypeVar("T")
+Row = tuple[Any, ...]
+"""Values of DuckDB's, of types that the query says."""
+
+
+def _cached(method: Callable[..., T]) -> Callable[..., T]:
     """Return ``method`` with SQLAlchemy's cache; that of 1.4 cannot read annotations as text."""
     method.__annotations__ = {}
-    return reflection.cache(method)
+    cached: Callable[..., T] = reflection.cache(method)
+    return cached
 
 
 _HERE = """
@@ -66,7 +73,7 @@ class Reflection:
     default_schema_name: str | None
 
     @_cached
-    def get_schema_names(self, connection: Any, **kw: Any) -> list[str]:
+    def get_schema_names(self, connection: Connection, **kw: object) -> list[str]:
         """Return the schemas: of the current catalog first, then of others with their catalog."""
         return [
             names.alone(schema) if current else names.join(catalog, schema)
@@ -74,28 +81,28 @@ class Reflection:
         ]
 
     @_cached
-    def get_table_names(self, connection: Any, schema: str | None = None, **kw: Any) -> list[str]:
+    def get_table_names(self, connection: Connection, schema: str | None = None, **kw: object) -> list[str]:
         """Return the tables of a schema, without temporary ones."""
         return [name for (name,) in _ask(connection, _TABLES, schema, temporary=False)]
 
     @_cached
-    def get_temp_table_names(self, connection: Any, **kw: Any) -> list[str]:
+    def get_temp_table_names(self, connection: Connection, **kw: object) -> list[str]:
         """Return the temporary tables of this connection."""
         return [name for (name,) in _ask(connection, _TABLES, None, temporary=True)]
 
     @_cached
-    def get_view_names(self, connection: Any, schema: str | None = None, **kw: Any) -> list[str]:
+    def get_view_names(self, connection: Connection, schema: str | None = None, **kw: object) -> list[str]:
         """Return the views of a schema."""
         return [name for name, _ in _ask(connection, _VIEWS, schema, temporary=False)]
 
     @_cached
-    def get_temp_view_names(self, connection: Any, **kw: Any) -> list[str]:
+    def get_temp_view_names(self, connection: Connection, **kw: object) -> list[str]:
         """Return the temporary views of this connection."""
         return [name for name, _ in _ask(connection, _VIEWS, None, temporary=True)]
 
     @_cached
     def get_view_definition(
-        self, connection: Any, view_name: str, schema: str | None = None, **kw: Any
+        self, connection: Connection, view_name: str, schema: str | None = None, **kw: object
     ) -> str:
         """Return the statement that created a view."""
         for name, definition in _ask(connection, _VIEWS, schema, temporary=False):
@@ -104,14 +111,14 @@ class Reflection:
         raise exc.NoSuchTableError(view_name)
 
     def has_table(
-        self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
+        self, connection: Connection, table_name: str, schema: str | None = None, **kw: object
     ) -> bool:
         """Return whether there is a table or a view of that name."""
         return bool(_ask(connection, _COLUMNS, schema, table=table_name))
 
     @_cached
     def has_sequence(
-        self, connection: Any, sequence_name: str, schema: str | None = None, **kw: Any
+        self, connection: Connection, sequence_name: str, schema: str | None = None, **kw: object
     ) -> bool:
         """Return whether there is a sequence of that name."""
         statement = f"SELECT 1 FROM duckdb_sequences() WHERE sequence_name = :name AND {_HERE}"  # noqa: S608
@@ -119,8 +126,8 @@ class Reflection:
 
     @_cached
     def get_columns(
-        self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
-    ) -> list[dict[str, Any]]:
+        self, connection: Connection, table_name: str, schema: str | None = None, **kw: object
+    ) -> list[dict[str, object]]:
         """Return the columns of a table or a view, in order."""
         return [
             {
@@ -138,8 +145,8 @@ class Reflection:
 
     @_cached
     def get_pk_constraint(
-        self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
-    ) -> dict[str, Any]:
+        self, connection: Connection, table_name: str, schema: str | None = None, **kw: object
+    ) -> dict[str, object]:
         """Return the primary key; without columns if there is none."""
         for name, columns, *_ in self._constraints(connection, "PRIMARY KEY", schema, table_name):
             return {"constrained_columns": columns, "name": name}
@@ -147,8 +154,8 @@ class Reflection:
 
     @_cached
     def get_foreign_keys(
-        self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
-    ) -> list[dict[str, Any]]:
+        self, connection: Connection, table_name: str, schema: str | None = None, **kw: object
+    ) -> list[dict[str, object]]:
         """Return the foreign keys. DuckDB has them within one schema only."""
         return [
             {
@@ -166,8 +173,8 @@ class Reflection:
 
     @_cached
     def get_unique_constraints(
-        self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
-    ) -> list[dict[str, Any]]:
+        self, connection: Connection, table_name: str, schema: str | None = None, **kw: object
+    ) -> list[dict[str, object]]:
         """Return the UNIQUE constraints."""
         return [
             {"name": name, "column_names": columns}
@@ -176,8 +183,8 @@ class Reflection:
 
     @_cached
     def get_check_constraints(
-        self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
-    ) -> list[dict[str, Any]]:
+        self, connection: Connection, table_name: str, schema: str | None = None, **kw: object
+    ) -> list[dict[str, object]]:
         """Return the CHECK constraints."""
         return [
             {"name": name, "sqltext": expression}
@@ -188,8 +195,8 @@ class Reflection:
 
     @_cached
     def get_indexes(
-        self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
-    ) -> list[dict[str, Any]]:
+        self, connection: Connection, table_name: str, schema: str | None = None, **kw: object
+    ) -> list[dict[str, object]]:
         """Return the indexes, without those of keys. Expressions are in ``expressions``."""
         columns = {
             form: name
@@ -199,7 +206,7 @@ class Reflection:
         found = []
         for name, unique, parts in _ask(connection, _INDEXES, schema, table=table_name):
             plain = [columns.get(part) for part in parts]
-            index: dict[str, Any] = {"name": name, "unique": unique, "column_names": plain}
+            index: dict[str, object] = {"name": name, "unique": unique, "column_names": plain}
             if None in plain:
                 index["expressions"] = parts
             found.append(index)
@@ -207,7 +214,7 @@ class Reflection:
 
     @_cached
     def get_table_comment(
-        self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
+        self, connection: Connection, table_name: str, schema: str | None = None, **kw: object
     ) -> dict[str, str | None]:
         """Return the comment of a table."""
         self._rows(connection, _COLUMNS, schema, table_name)
@@ -216,14 +223,14 @@ class Reflection:
         return {"text": None}
 
     def _constraints(
-        self, connection: Any, kind: str, schema: str | None, table: str
-    ) -> list[tuple[Any, ...]]:
+        self, connection: Connection, kind: str, schema: str | None, table: str
+    ) -> list[Row]:
         self._rows(connection, _COLUMNS, schema, table)
         return _ask(connection, _CONSTRAINTS, schema, table=table, kind=kind)
 
     def _rows(
-        self, connection: Any, statement: str, schema: str | None, table: str
-    ) -> list[tuple[Any, ...]]:
+        self, connection: Connection, statement: str, schema: str | None, table: str
+    ) -> list[Row]:
         """Return the rows; raise NoSuchTableError if there is no such table."""
         rows = _ask(connection, statement, schema, table=table)
         if not rows:
@@ -232,8 +239,8 @@ class Reflection:
 
 
 def _ask(
-    connection: Any, statement: str, schema: str | None, **values: Any
-) -> list[tuple[Any, ...]]:
+    connection: Connection, statement: str, schema: str | None, **values: object
+) -> list[Row]:
     catalog, plain = (None, None) if schema is None else names.split(schema)
     asked = text(statement)
     return [

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, time
-from typing import Any
 
 from sqlalchemy import types
+from sqlalchemy.engine import URL
 from superset.constants import TimeGrain
 from superset.db_engine_specs.base import BaseEngineSpec
 from superset.db_engine_specs.duckdb import DuckDBEngineSpec
@@ -58,7 +58,7 @@ class PondflightEngineSpec(BaseEngineSpec):
         return "make_timestamp(CAST({col} * 1e6 AS BIGINT))"
 
     @classmethod
-    def convert_dttm(cls, target_type: str, dttm: datetime, db_extra: Any = None) -> str | None:
+    def convert_dttm(cls, target_type: str, dttm: datetime, db_extra: object = None) -> str | None:
         """Return a point in time as a literal.
 
         Compared with a DATE, text would lose its time of day; a DATE that stands for midnight lets
@@ -73,10 +73,10 @@ class PondflightEngineSpec(BaseEngineSpec):
     @classmethod
     def adjust_engine_params(
         cls,
-        uri: Any,
-        connect_args: dict[str, Any],
+        uri: URL,
+        connect_args: dict[str, object],
         catalog: str | None = None,  # noqa: ARG003
         schema: str | None = None,
-    ) -> tuple[Any, dict[str, Any]]:
+    ) -> tuple[URL, dict[str, object]]:
         """Return the URL with the schema that is selected in SQL Lab."""
         return (uri.update_query_dict({"schema": schema}) if schema else uri), connect_args

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from sqlalchemy import types
 from sqlalchemy.dialects import postgresql
@@ -11,7 +10,7 @@ from sqlalchemy.dialects import postgresql
 _DECIMAL = re.compile(r"DECIMAL\((\d+),\s*(\d+)\)")
 _ARRAY = re.compile(r"\[\d*\]$")
 
-_SIMPLE: dict[str, Any] = {
+_SIMPLE: dict[str, types.TypeEngine] = {
     "BOOLEAN": types.BOOLEAN(),
     "TINYINT": types.SMALLINT(),
     "UTINYINT": types.SMALLINT(),
@@ -36,7 +35,7 @@ _SIMPLE: dict[str, Any] = {
 class Bytes(types.LargeBinary):
     """BLOB. Its values are passed on unchanged: ADBC's module has no ``Binary``."""
 
-    def bind_processor(self, dialect: Any) -> None:
+    def bind_processor(self, dialect: object) -> None:
         """Return None: values need no conversion."""
 
 
@@ -51,12 +50,12 @@ class DuckDBType(types.UserDefinedType):
     def __init__(self, text: str) -> None:
         self.text = text
 
-    def get_col_spec(self, **kw: Any) -> str:
+    def get_col_spec(self, **kw: object) -> str:
         """Return the type as in DDL."""
         return self.text
 
 
-def from_text(text: str) -> Any:
+def from_text(text: str) -> types.TypeEngine:
     """Return SQLAlchemy's type for a value of ``duckdb_columns().data_type``."""
     if text in _SIMPLE:
         return _SIMPLE[text]
