@@ -23,6 +23,7 @@ from pyarrow import flight
 from benchmarks.bench import show
 from integration.bundle.front import caddy
 from pondflight.errors import Internal, PondflightError
+from pondflight.flightsql.calls import Call
 from pondflight.flightsql.streams import ResultStream, to_flight_stream
 from tests.ports import free_ports
 
@@ -75,7 +76,8 @@ class _Relay(flight.FlightServerBase):
         if ticket.ticket == b"reader":
             return flight.RecordBatchStream(reader.to_reader())
         batches = (chunk.data for chunk in reader)
-        return to_flight_stream(ResultStream(reader.schema, batches), _leaf)
+        call: Call[None] = Call("do_get", {}, None)
+        return to_flight_stream(ResultStream(reader.schema, batches), call, _leaf)
 
 
 def _leaf(error: BaseException) -> PondflightError:

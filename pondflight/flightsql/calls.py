@@ -86,6 +86,8 @@ class Call(Generic[Identity_co]):
         """The error with which it is failing, once that is known."""
         self.statements: int | None = None
         """How many SQL statements it may run; ``None``: not counted."""
+        self.rows_left = False
+        """Whether it streams a result whose last row was not taken yet."""
         self._sent: set[str] = set()
         self._lock = threading.Lock()
         self._reason: PondflightError | None = None
@@ -249,12 +251,12 @@ class CallTable(Generic[Identity]):
     def leave(self, call: Call[Identity]) -> None:
         """Stop watching; never touch the call's context again.
 
-        A stream's context is asked once more, since pyarrow reports a stream as complete even if
-        its client went away.
+        pyarrow reports a stream as complete even if its client went away, and gRPC may not know
+        that yet; but then rows are left that nobody took.
         """
         with self._lock:
-            if call.method == "do_get":
-                call.still_connected()
+            if call.rows_left:
+                call.cancel()
             self._calls.discard(call)
             call.context = None
 

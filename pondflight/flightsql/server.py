@@ -99,7 +99,7 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
 
         def start(call: Call[Identity]) -> flight.FlightDataStream:
             result = self.on_do_get(call, decode_ticket(ticket.ticket), ticket)
-            return to_flight_stream(result, lambda error: self._failed(call, error))
+            return to_flight_stream(result, call, lambda error: self._failed(call, error))
 
         return self._run(context, start)
 

@@ -48,10 +48,17 @@ class ResultStream:
 Result: TypeAlias = ResultStream | pa.Table | pa.RecordBatch | pa.RecordBatchReader
 
 
+class _Reader(Protocol):
+    rows_left: bool
+
+
 def to_flight_stream(
-    result: Result, leaf: Callable[[BaseException], PondflightError]
+    result: Result, reader: _Reader, leaf: Callable[[BaseException], PondflightError]
 ) -> flight.FlightDataStream:
-    """Return the stream that pyarrow sends for ``result``; ``leaf`` converts exceptions."""
+    """Return the stream that pyarrow sends for ``result``; ``leaf`` converts exceptions.
+
+    ``reader`` is the call that reads it: it has rows left until the last one is taken.
+    """
     if isinstance(result, pa.RecordBatch):
         result = pa.Table.from_batches([result])
     if isinstance(result, pa.Table):
@@ -59,15 +66,14 @@ def to_flight_stream(
         if not any(encoded_size(b) > MAX_BATCH_BYTES or _large_dictionaries(b) for b in batches):
             return flight.RecordBatchStream(result)
         result = ResultStream(result.schema, iter(batches))
-    schema = result.schema
-    return flight.GeneratorStream(
-        schema, _guarded(result, leaf, dictionaries=has_dictionaries(schema))
-    )
+    reader.rows_left = True
+    return flight.GeneratorStream(result.schema, _guarded(result, reader, leaf))
 
 
 def _guarded(
-    result: _Batches, leaf: Callable[[BaseException], PondflightError], *, dictionaries: bool
+    result: _Batches, reader: _Reader, leaf: Callable[[BaseException], PondflightError]
 ) -> Iterator[Any]:
+    dictionaries = has_dictionaries(result.schema)
     try:
         for batch in result:
             if not dictionaries:
@@ -79,6 +85,7 @@ def _guarded(
                 yield from (pa.Table.from_batches([part]) for part in _compact(piece))
     except Exception as error:  # noqa: BLE001  whatever it is, no traceback leaves
         raise to_pyarrow(leaf(error)) from None
+    reader.rows_left = False
 
 
 def slices(batch: pa.RecordBatch, limit: int = MAX_BATCH_BYTES) -> Iterator[pa.RecordBatch]:

@@ -11,11 +11,12 @@ import pyarrow as pa
 import pytest
 from pyarrow import flight
 
-from pondflight.errors import PondflightError, Unauthenticated
+from pondflight.errors import Cancelled, PondflightError, Unauthenticated
 from pondflight.flightsql import Call, FlightSqlServer, Handler, ResultStream, calls, wire
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.calls import CallTable, Headers
-from pondflight.flightsql.streams import Result
+from pondflight.flightsql.status import leaf_of
+from pondflight.flightsql.streams import Result, to_flight_stream
 
 SCHEMA = pa.schema([("n", pa.int64())])
 TICKET = wire.pack(wire.new("TicketStatementQuery", statement_handle=b"x"))
@@ -243,3 +244,17 @@ def test_the_table_sleeps_while_no_call_comes_and_notices_the_next(
     finally:
         table.close()
     assert not table._thread.is_alive()
+
+
+def test_a_stream_that_ends_before_its_last_row_counts_as_cancelled() -> None:
+    """gRPC may not know yet that its client went away."""
+    table: CallTable[None] = CallTable()
+    try:
+        call: Call[None] = Call("do_get", {}, None)
+        rows = pa.record_batch([pa.array([1], pa.int64())], SCHEMA)
+        table.enter(call, Context())
+        to_flight_stream(ResultStream(SCHEMA, iter([rows, rows])), call, leaf_of)
+        table.leave(call)
+        assert isinstance(call.cancelled, Cancelled)
+    finally:
+        table.close()

@@ -218,7 +218,7 @@ class BuiltIn:
         """
         with self._database.cursor() as cursor:
             found = cursor.execute(
-                "SELECT function_name, database_name FROM system.main.duckdb_functions()"
+                "SELECT DISTINCT function_name, database_name FROM system.main.duckdb_functions()"
             ).fetchall()
         # Users' macros may have the names of operators, so this is not done in SQL.
         self.names = frozenset(name.lower() for name, place in found if place == "system")

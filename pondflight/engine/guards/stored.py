@@ -67,9 +67,9 @@ class Kept:
     def read_storage(self) -> None:
         """Drop such objects from the user's own storage, except for those that hold rows.
 
-        Call it while nothing else is attached.
+        Call it while nothing else is attached. Storage in memory is new and has nothing.
         """
-        for one in self._unsafe():
+        for one in self._unsafe() if self._is_in_file() else ():
             if one.kind == "TABLE":
                 self._keep(one)
                 continue
@@ -78,6 +78,13 @@ class Kept:
             with self._database.cursor() as cursor:
                 cursor.execute(f"DROP {one.kind} IF EXISTS {place}{end}")
             log.warning(Event.OBJECT_DROPPED, schema=one.schema, name=one.name)
+
+    def _is_in_file(self) -> bool:
+        with self._database.cursor() as cursor:
+            found = cursor.execute(
+                "SELECT 1 FROM system.main.duckdb_databases() WHERE path IS NOT NULL"
+            ).fetchone()
+        return found is not None
 
     def read_files(self, aliases: set[str]) -> None:
         """Read those in the attached databases with these names; we may not drop them.
