@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
+
+Json: TypeAlias = dict[str, Any]
+"""The fields of a JSON object, of types that its sender's documentation gives."""
 
 SESSION_HEADER = "x-pondflight-session"
 """The session of the call; absent or empty: the user's default session."""
@@ -181,7 +184,7 @@ class Walls:
     @classmethod
     def of(cls, text: str) -> Self:
         """Read the walls from the JSON of ``text()``. Raises ``ValueError`` or ``TypeError``."""
-        fields: dict[str, Any] = json.loads(text)
+        fields: Json = json.loads(text)
         lists = {name: tuple(v) for name, v in fields.items() if isinstance(v, list)}
         return cls(**{**fields, **lists})
 

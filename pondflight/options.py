@@ -52,7 +52,9 @@ class SizeType(click.ParamType[int]):
 
     name = "size"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
         """Return the value, or fail with what is accepted."""
         if isinstance(value, int):
             return value

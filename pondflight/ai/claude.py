@@ -22,6 +22,7 @@ from pondflight.ai.conversation import (
     Usage,
 )
 from pondflight.ai.faults import cut_off, provider_errors
+from pondflight.control import Json
 from pondflight.errors import InvalidArgument
 
 NAME = "Claude"
@@ -54,12 +55,12 @@ class Claude:
 
     async def ask(self, question: Question) -> ClaudeAnswer:
         """Send the question to the Messages API and return its streamed answer."""
-        if (form := question.options.get("response_format")) is not None:
+        if isinstance(form := question.options.get("response_format"), dict):
             raise InvalidArgument(
                 f"'response_format': Claude has no {form.get('type')}: give it a tool instead"
             )
         system = "\n\n".join(m.content for m in question.messages if m.role == "system")
-        wanted: dict[str, Any] = {
+        wanted: Json = {
             "model": question.model,
             "messages": _turns(question.messages),
             "max_tokens": question.max_tokens,
@@ -134,8 +135,8 @@ class ClaudeAnswer:
         await self._stream.close()
 
 
-def _turns(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
-    turns: list[dict[str, Any]] = []
+def _turns(messages: tuple[Message, ...]) -> list[Json]:
+    turns: list[Json] = []
     for message in messages:
         match message.role:
             case "system":
@@ -155,12 +156,12 @@ def _turns(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
     return turns
 
 
-def _is_results(turn: dict[str, Any]) -> bool:
+def _is_results(turn: Json) -> bool:
     content = turn["content"]
     return isinstance(content, list) and content[0]["type"] == "tool_result"
 
 
-def _content(message: Message) -> str | list[dict[str, Any]]:
+def _content(message: Message) -> str | list[Json]:
     if not message.images and not message.calls:
         return message.content
     blocks = [{"type": "image", "source": _source(url)} for url in message.images]
@@ -179,7 +180,7 @@ def _source(url: str) -> dict[str, str]:
     return {"type": "base64", "media_type": match[1], "data": match[2]}
 
 
-def _input(arguments: str) -> dict[str, Any]:
+def _input(arguments: str) -> Json:
     try:
         found = json.loads(arguments or "{}")
     except (ValueError, RecursionError):
@@ -189,11 +190,11 @@ def _input(arguments: str) -> dict[str, Any]:
     return found
 
 
-def _tools(question: Question) -> dict[str, Any]:
+def _tools(question: Question) -> Json:
     if not question.tools:
         return {}
     choice = question.tool_choice
-    chosen: dict[str, Any] = {"type": _CHOICES[choice.mode]}
+    chosen: Json = {"type": _CHOICES[choice.mode]}
     if choice.name:
         chosen = {"type": "tool", "name": choice.name}
     if choice.parallel is not None and choice.mode != "none":

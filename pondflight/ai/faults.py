@@ -11,8 +11,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Any
+from types import ModuleType
+from typing import Protocol
 
+from pondflight.control import Json
 from pondflight.errors import (
     DeadlineExceeded,
     InvalidArgument,
@@ -38,9 +40,13 @@ _KEY = re.compile(r"\b(?:sk|key)-[\w*-]{4,}")
 _MAX_WORDS = 300
 
 
+class _Failure(Protocol):
+    body: object
+
+
 @contextmanager
 def provider_errors(
-    library: Any, name: str, setting: str, *, in_the_middle: bool = False
+    library: ModuleType, name: str, setting: str, *, in_the_middle: bool = False
 ) -> Iterator[None]:
     """Raise our errors in place of the exceptions of ``library``.
 
@@ -75,7 +81,7 @@ def cut_off(name: str) -> PondflightError:
     )
 
 
-def _of_status(error: Any, status: int, name: str, setting: str) -> PondflightError:
+def _of_status(error: _Failure, status: int, name: str, setting: str) -> PondflightError:
     if status < HTTPStatus.BAD_REQUEST:
         status = _STATUS_OF_TYPE.get(_type_of(error), HTTPStatus.INTERNAL_SERVER_ERROR)
     match status:
@@ -100,18 +106,18 @@ def _of_status(error: Any, status: int, name: str, setting: str) -> PondflightEr
     )
 
 
-def _body_of(error: Any) -> dict[str, Any]:
+def _body_of(error: _Failure) -> Json:
     body = error.body if isinstance(error.body, dict) else {}
     inner = body.get("error")
     return inner if isinstance(inner, dict) else body
 
 
-def _type_of(error: Any) -> str:
+def _type_of(error: _Failure) -> str:
     body = _body_of(error)
     return str(body.get("type") or body.get("code") or "")
 
 
-def _words(error: Any) -> str:
+def _words(error: _Failure) -> str:
     message = _body_of(error).get("message")
     if not isinstance(message, str):
         return "it does not say why"

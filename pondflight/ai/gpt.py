@@ -20,6 +20,7 @@ from pondflight.ai.conversation import (
     Usage,
 )
 from pondflight.ai.faults import cut_off, provider_errors
+from pondflight.control import Json
 
 NAME = "OpenAI"
 _SETTING = "ai.openai_api_key"
@@ -43,7 +44,7 @@ class Gpt:
 
     async def ask(self, question: Question) -> GptAnswer:
         """Send the question to the Chat Completions API and return its streamed answer."""
-        wanted: dict[str, Any] = {
+        wanted: Json = {
             "model": question.model,
             "messages": [_message(message) for message in question.messages],
             "max_completion_tokens": question.max_tokens,
@@ -62,7 +63,7 @@ class Gpt:
 
     async def embed(self, inputs: Inputs, model: str, dimensions: int | None) -> Embeddings:
         """Return one vector of floats for each input, in order."""
-        given: dict[str, Any] = {} if dimensions is None else {"dimensions": dimensions}
+        given: Json = {} if dimensions is None else {"dimensions": dimensions}
         with provider_errors(openai, NAME, _SETTING):
             answer = await self._client.embeddings.create(
                 input=inputs, model=model, encoding_format="float", **given
@@ -112,8 +113,8 @@ class GptAnswer:
         await self._stream.close()
 
 
-def _message(message: Message) -> dict[str, Any]:
-    body: dict[str, Any] = {"role": message.role, "content": message.content}
+def _message(message: Message) -> Json:
+    body: Json = {"role": message.role, "content": message.content}
     if message.images:
         words = [{"type": "text", "text": message.content}] if message.content else []
         images = [{"type": "image_url", "image_url": {"url": url}} for url in message.images]
@@ -133,7 +134,7 @@ def _message(message: Message) -> dict[str, Any]:
     return body
 
 
-def _tools(question: Question) -> dict[str, Any]:
+def _tools(question: Question) -> Json:
     if not question.tools:
         return {}
     functions = [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from pondflight.ai.conversation import Provider
+from pondflight.control import Json
 from pondflight.errors import PondflightError, Unavailable
 
 _CLAUDE = "claude"
@@ -32,7 +32,7 @@ class AISettings:
     max_tokens: int
 
     @classmethod
-    def of(cls, plain: dict[str, Any] | None) -> AISettings:
+    def of(cls, plain: Json | None) -> AISettings:
         """Read the settings from plain data, as the HTTP process receives them; None: no models."""
         if plain is None:
             return cls(ProviderSettings(None), ProviderSettings(None), "claude", 60.0, 1)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pondflight.settings.databases import AttachedDatabase
 
@@ -17,7 +16,7 @@ _DEMO = ":demo"  # no alias has a colon
 
 
 def visible(
-    databases: Sequence[AttachedDatabase], claims: Mapping[str, Any], *, demo: bool
+    databases: Sequence[AttachedDatabase], claims: Mapping[str, object], *, demo: bool
 ) -> list[AttachedDatabase]:
     """Return the databases that a token with ``claims`` may see. ``demo``: a demo token."""
     if demo:
@@ -26,7 +25,7 @@ def visible(
 
 
 def fingerprint(
-    databases: Sequence[AttachedDatabase], claims: Mapping[str, Any], *, demo: bool
+    databases: Sequence[AttachedDatabase], claims: Mapping[str, object], *, demo: bool
 ) -> str:
     """Return a fingerprint of the databases that a token shows beyond those that everybody sees.
 

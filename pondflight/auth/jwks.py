@@ -18,7 +18,7 @@ from typing import Final
 
 from jwt import PyJWK
 
-from pondflight.auth.keys import ALGORITHMS, Key, algorithm_of
+from pondflight.auth.keys import ALGORITHMS, Key
 from pondflight.errors import Unavailable
 from pondflight.telemetry.logs import Event, get_logger
 
@@ -198,14 +198,11 @@ def _key(entry: object) -> Key | None:
     if entry.get("use", "sig") != "sig" or "d" in entry:
         return None
     try:
-        key = PyJWK.from_dict(entry).key
-        algorithm = algorithm_of(key)
+        kid = entry.get("kid")
+        key = Key.of(PyJWK.from_dict(entry).key, kid if isinstance(kid, str) else None)
     except Exception:  # noqa: BLE001 - one key that is of no use must not cost the others
         return None
-    if entry.get("alg", algorithm) != algorithm:
-        return None
-    kid = entry.get("kid")
-    return Key(key, algorithm, kid if isinstance(kid, str) else None)
+    return key if entry.get("alg", key.algorithm) == key.algorithm else None
 
 
 def _fetch(url: str) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from pondflight.errors import Unauthenticated
 
+PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
 
 SMALLEST_RSA: Final = 2048
@@ -32,9 +33,24 @@ SMALLEST_RSA: Final = 2048
 class Key:
     """A public key and its algorithm; ``id`` is its ``kid``, if it has one."""
 
-    key: Any
+    key: PublicKey
     algorithm: str
     id: str | None = None
+
+    @classmethod
+    def of(cls, key: object, key_id: str | None = None) -> Key:
+        """Return ``key`` with its algorithm; ``ValueError`` if we support none of that type."""
+        if isinstance(key, RSAPublicKey):
+            if key.key_size < SMALLEST_RSA:
+                raise ValueError(
+                    f"is an RSA key of {key.key_size} bits: {SMALLEST_RSA} are the least"
+                )
+            return cls(key, "RS256", key_id)
+        if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
+            return cls(key, "ES256", key_id)
+        if isinstance(key, Ed25519PublicKey):
+            return cls(key, "EdDSA", key_id)
+        raise ValueError("is neither RSA nor P-256 nor Ed25519")
 
     @property
     def fingerprint(self) -> str:
@@ -95,7 +111,7 @@ class Provider:
     audiences: tuple[str, ...] = ()
     user_claim: str = "sub"
 
-    def check(self, claims: dict[str, Any]) -> None:
+    def check(self, claims: dict[str, object]) -> None:
         """Raise ``Unauthenticated`` unless issuer and audience are the required ones."""
         if self.issuer and claims.get("iss") != self.issuer:
             raise Unauthenticated
@@ -115,17 +131,4 @@ def read_pem(text: str) -> Key:
         key = load_pem_public_key(text.encode())
     except Exception:  # noqa: BLE001 - whatever is wrong with it: one answer
         raise ValueError("is not a public key in PEM") from None
-    return Key(key, algorithm_of(key))
-
-
-def algorithm_of(key: object) -> str:
-    """Return the algorithm of a public key; ``ValueError`` if we support none of that type."""
-    if isinstance(key, RSAPublicKey):
-        if key.key_size < SMALLEST_RSA:
-            raise ValueError(f"is an RSA key of {key.key_size} bits: {SMALLEST_RSA} are the least")
-        return "RS256"
-    if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
-        return "ES256"
-    if isinstance(key, Ed25519PublicKey):
-        return "EdDSA"
-    raise ValueError("is neither RSA nor P-256 nor Ed25519")
+    return Key.of(key)

@@ -24,11 +24,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import jwt
 
-from pondflight.auth.keys import NO_KEYS, Keys, Provider
+from pondflight.auth.keys import NO_KEYS, Keys, Provider, PublicKey
+from pondflight.control import Json
 from pondflight.errors import InvalidArgument, Unauthenticated, Unavailable
 
 ALGORITHM: Final = "HS256"
@@ -77,7 +78,7 @@ class Identity:
     """
 
     sub: str
-    claims: Mapping[str, Any] = field(repr=False)
+    claims: Mapping[str, object] = field(repr=False)
     expires_at: float
     until: float
     key: str = ""
@@ -231,7 +232,7 @@ class Tokens:
             return None
         return claims["sub"], claims["sid"]
 
-    def _encode(self, payload: dict[str, Any]) -> str:
+    def _encode(self, payload: Json) -> str:
         return jwt.encode(payload, self._secret, algorithm=ALGORITHM)
 
     def _decode(self, token: str) -> Identity:
@@ -256,7 +257,7 @@ class Tokens:
             return replace(identity, action=claims["act"], admin=False)
         return self._session(identity, claims) if use == _SESSION_USE else identity
 
-    def _session(self, identity: Identity, claims: dict[str, Any]) -> Identity:
+    def _session(self, identity: Identity, claims: Json) -> Identity:
         session, nested, until, key = (claims[name] for name in ("sid", "claims", "until", "key"))
         if not isinstance(session, str) or not 0 < len(session) <= _LONGEST_SESSION:
             raise Unauthenticated
@@ -268,7 +269,7 @@ class Tokens:
             identity, session=session, claims=MappingProxyType(nested), until=until, key=key
         )
 
-    def _signed_by_provider(self, token: str, header: Mapping[str, object]) -> Identity:
+    def _signed_by_provider(self, token: str, header: Json) -> Identity:
         for key in self._keys.find(header.get("kid"), header.get("alg")):
             try:
                 claims = _read(token, key.key, key.algorithm)
@@ -280,8 +281,8 @@ class Tokens:
         raise Unauthenticated
 
 
-def _read(token: str, key: Any, algorithm: str) -> dict[str, Any]:
-    claims: dict[str, Any] = jwt.decode(
+def _read(token: str, key: PublicKey | bytes, algorithm: str) -> Json:
+    claims: Json = jwt.decode(
         token,
         key,
         algorithms=[algorithm],
@@ -292,7 +293,7 @@ def _read(token: str, key: Any, algorithm: str) -> dict[str, Any]:
     return claims
 
 
-def _flags(**flags: bool) -> dict[str, Any]:
+def _flags(**flags: bool) -> Json:
     return {name: True for name, on in flags.items() if on}
 
 
@@ -319,7 +320,7 @@ def valid_sub(sub: object) -> bool:
     return len(sub.encode()) <= LONGEST_SUB
 
 
-def _identity(claims: dict[str, Any], user: object, *, trusted: bool) -> Identity:
+def _identity(claims: Json, user: object, *, trusted: bool) -> Identity:
     exp = claims["exp"]
     if not isinstance(user, str) or not valid_sub(user):
         raise Unauthenticated

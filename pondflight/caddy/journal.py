@@ -6,7 +6,8 @@ import json
 import logging
 import threading
 from collections.abc import Iterable
-from typing import Any
+
+from pondflight.control import Json
 
 _STARTED = "serving initial configuration"
 _LEVELS = {"debug": logging.WARNING, "warn": logging.WARNING}
@@ -37,7 +38,7 @@ def relay(lines: Iterable[bytes], ending: threading.Event) -> None:
             logging.getLogger("caddy").exception("a line of its log cannot be read")
 
 
-def _parse(line: bytes) -> dict[str, Any]:
+def _parse(line: bytes) -> Json:
     text = line.decode("utf-8", "replace").strip()
     try:
         entry = json.loads(text)
@@ -46,7 +47,7 @@ def _parse(line: bytes) -> dict[str, Any]:
         return {"level": "error", "msg": text}  # a complaint from before its log was set up
 
 
-def _log(entry: dict[str, Any]) -> None:
+def _log(entry: Json) -> None:
     request = entry.get("request")
     text = str(entry.get("msg", ""))
     level = _LEVELS.get(entry["level"], logging.ERROR)

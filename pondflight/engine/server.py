@@ -9,12 +9,12 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import duckdb
 from pyarrow import flight
 
 from pondflight import control, memory
+from pondflight.control import Json
 from pondflight.engine.databases.attached import Databases
 from pondflight.engine.databases.pushdown import Pushdown
 from pondflight.engine.execution.early_runs import EarlyRuns
@@ -220,7 +220,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
 
     def _control(  # noqa: PLR0911  one for each action
         self, kind: str, body: bytes
-    ) -> dict[str, Any] | None:
+    ) -> Json | None:
         match kind:
             case control.CONFIGURE:
                 return self._ownership.configure(json.loads(body), self._configure)
@@ -236,7 +236,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
                 return {"cancelled": self._journal.cancel(json.loads(body)["statement"])}
         return None
 
-    def _configure(self, wanted: dict[str, Any]) -> dict[str, Any]:
+    def _configure(self, wanted: Json) -> Json:
         if collector := wanted.get("tracing", {}).get("endpoint"):
             try:
                 tracing.configure(collector, "pondflight-worker")
@@ -262,7 +262,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             call.cancel()
         return bool(found)
 
-    def _status(self, proxy: str) -> dict[str, Any]:
+    def _status(self, proxy: str) -> Json:
         running = sum(1 for call in self.calls.running() if call.identity.call_id is not None)
         return {
             "owner": self._ownership.owner,

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
+from pondflight.control import Json
 from pondflight.engine import extensions
 from pondflight.engine.databases import fixed
 from pondflight.engine.databases.attached import Databases, Spec
@@ -37,7 +37,7 @@ def start_up(
     sessions: Sessions,
     built_in: BuiltIn,
     scratch: Path,
-    wanted: dict[str, Any],
+    wanted: Json,
 ) -> Sandbox | None:
     """Bring the worker into the state that ``wanted`` describes; return the limits of users' SQL.
 

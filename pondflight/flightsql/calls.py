@@ -12,13 +12,14 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from pyarrow import flight
 
 from pondflight.errors import Cancelled, DeadlineExceeded, PondflightError
 from pondflight.flightsql import threads
 from pondflight.flightsql.status import leaf_of, to_pyarrow
+from pondflight.telemetry.tracing import UNTRACED, Span
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class Call(Generic[Identity_co]):
     is over (``on_done``). ``trace`` belongs to whoever traces calls.
     """
 
-    trace: Any = None
+    trace: Span = UNTRACED
 
     def __init__(self, method: str, headers: Headers, identity: Identity_co) -> None:
         self.method = method
@@ -374,7 +375,9 @@ class NoHandshake(flight.ServerAuthHandler):
     The middleware has authenticated the call by its headers; nothing is left to do.
     """
 
-    def authenticate(self, outgoing: Any, incoming: Any) -> None:
+    def authenticate(
+        self, outgoing: flight.ServerAuthSender, incoming: flight.ServerAuthReader
+    ) -> None:
         """Answer with an empty message, for which some clients (Node's) wait."""
         outgoing.write(b"")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 from pyarrow import flight
 
@@ -74,7 +73,7 @@ def act(
 
 def act_json(
     client: flight.FlightClient, kind: str, body: bytes, options: flight.FlightCallOptions
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the JSON object that is the one result of the action ``kind``."""
-    answer: dict[str, Any] = json.loads(act(client, kind, body, options))
+    answer: dict[str, object] = json.loads(act(client, kind, body, options))
     return answer

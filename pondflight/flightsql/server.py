@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import pyarrow as pa
 from pyarrow import flight
@@ -55,7 +55,7 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         authenticator: Authenticator[Identity],
         handler: Handler[Identity] | None = None,
         admit: Callable[[], None] | None = None,
-        **options: Any,
+        **options: object,
     ) -> None:
         self.handler = handler or Handler[Identity]()
         self.calls = CallTable[Identity]()

@@ -181,7 +181,7 @@ _BY_NAME = _CLASSES | {
 }
 
 
-def new(name: str, /, **fields: Any) -> Any:
+def new(name: str, /, **fields: object) -> Any:
     """Return a message by full or short name: ``new("DoPutUpdateResult", record_count=3)``.
 
     A short name is looked up in the Flight SQL package first, then in Flight's.
@@ -194,7 +194,7 @@ def message_class(name: str) -> Any:
     return _BY_NAME[name]
 
 
-def pack(msg: Any) -> bytes:
+def pack(msg: message.Message) -> bytes:
     """Return ``msg`` serialised inside a ``google.protobuf.Any``, as Flight SQL sends messages."""
     full = msg.DESCRIPTOR.full_name
     packed: bytes = new(

@@ -50,7 +50,15 @@ class Target:
     server_name: str | None = None
 
     @classmethod
-    def parse(cls, uri: str, **files: Any) -> Target:
+    def parse(
+        cls,
+        uri: str,
+        *,
+        ca: Path | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
+        server_name: str | None = None,
+    ) -> Target:
         """Read ``host:port``, ``grpc://host:port`` or ``grpc+tls://host:port``."""
         tls = uri.startswith(_TLS)
         address = uri
@@ -63,9 +71,10 @@ class Target:
                     f"{uri!r} is no address; accepted: host:port, grpc://host:port, grpc+tls://host:port"
                 ]
             )
-        if not tls and any(value is not None for value in files.values()):
+        files = ca, certificate, key, server_name
+        if not tls and files != (None,) * len(files):
             raise ConfigError([f"certificates are for TLS: use {_TLS}{address}"])
-        target = cls(address, tls=tls, **files)
+        target = cls(address, tls, *files)
         target._check_files()
         return target
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from pondflight import dsn
 
@@ -73,7 +73,7 @@ class Databases:
         """Shut down the threads without waiting for them."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def status(self) -> list[dict[str, Any]]:
+    def status(self) -> list[dict[str, object]]:
         """Return ``[{"alias": …, "type": …, "status": "available" or "unavailable"}]``."""
         if not self._databases:
             return []

@@ -10,13 +10,13 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import pyarrow as pa
 from pyarrow import flight
 
 from pondflight import control, dialect
 from pondflight.auth.tokens import Tokens
+from pondflight.control import Json
 from pondflight.errors import (
     NotFound,
     NotSupported,
@@ -95,7 +95,7 @@ class ProxyServer(FlightSqlServer[Caller]):
         self._siblings = siblings
         self._gauges = metrics.Gauges(pool.counts, lambda: [self.share(), *siblings()])
         self.draining = False
-        options: dict[str, Any] = {}
+        options: Json = {}
         if certificate is not None:
             options["tls_certificates"] = [(certificate.chain, certificate.key)]
         headroom = headroom or Headroom()
@@ -309,7 +309,7 @@ class ProxyServer(FlightSqlServer[Caller]):
                 return json.dumps(self._status(siblings, with_databases=body != b"")).encode()
         return json.dumps(self._administration.answer(kind, body)).encode()
 
-    def _status(self, siblings: Sequence[metrics.Share], *, with_databases: bool) -> dict[str, Any]:
+    def _status(self, siblings: Sequence[metrics.Share], *, with_databases: bool) -> Json:
         counts, stats = self._pool.counts(), self._pool.stats()
         for share in siblings:
             counts["queued"] += share.queued

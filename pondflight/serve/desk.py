@@ -27,7 +27,7 @@ class Desk:
     """Answers calls at ``folder``/``name`` with functions; one thread per caller."""
 
     def __init__(
-        self, folder: Path, name: str, key: bytes, services: Mapping[str, Callable[..., Any]]
+        self, folder: Path, name: str, key: bytes, services: Mapping[str, Callable[..., object]]
     ) -> None:
         (folder / name).unlink(missing_ok=True)  # left by one that has crashed
         self._key = key

@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from pondflight.errors import ConfigError
 from pondflight.limits.headroom import Headroom
@@ -93,7 +92,7 @@ class Proxies:
         self._order = Order(
             settings, certificate, 0, self._folder, secrets.token_bytes(32), logs.level()
         )
-        services: dict[str, Callable[..., Any]] = {}
+        services: dict[str, Callable[..., object]] = {}
         self._backend: Backend | None = None
         if settings.workers.backend == "process":
             self._backend = create_backend(settings, "", headroom)

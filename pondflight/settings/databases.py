@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import (
     BeforeValidator,
@@ -147,7 +147,7 @@ Invalid = Annotated[
 ]
 
 
-def _claims(value: object) -> dict[str, tuple[Any, ...]]:
+def _claims(value: object) -> dict[str, tuple[object, ...]]:
     if not isinstance(value, Mapping) or not value:
         raise Refused
     claims = {}
@@ -161,7 +161,7 @@ def _claims(value: object) -> dict[str, tuple[Any, ...]]:
     return claims
 
 
-def _shown(value: Mapping[str, tuple[object, ...]] | None) -> dict[str, list[Any]] | None:
+def _shown(value: Mapping[str, tuple[object, ...]] | None) -> dict[str, list[object]] | None:
     return None if value is None else {name: list(values) for name, values in value.items()}
 
 

@@ -42,7 +42,7 @@ def reason(path: Path, error: Exception) -> str:
     return getattr(error, "strerror", None) or "its name is not one of a file"
 
 
-def read_yaml(path: Path) -> Any:
+def read_yaml(path: Path) -> object:
     """Return the data in the YAML file at ``path``; an empty file is an empty mapping."""
     try:
         text = path.read_text("utf-8")

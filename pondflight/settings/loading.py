@@ -17,6 +17,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from pondflight.control import Json
 from pondflight.errors import ConfigError
 from pondflight.settings import doubts, preflight, strays, wording
 from pondflight.settings.backend import AUTO, Choice, choose, without_effect
@@ -114,7 +115,7 @@ class _Draft:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self._values: dict[str, Any] = {}
+        self._values: Json = {}
         self._origins: dict[At, str] = {}
         self._problems: list[str] = []
         self._replaced: set[str] = set()
@@ -239,7 +240,7 @@ class _Draft:
 
     # walking the file
 
-    def _read(self, key: Key, value: object, at: At, origin: str) -> Any:
+    def _read(self, key: Key, value: object, at: At, origin: str) -> object:
         """Return what the models should read for ``key``, given the value in the file."""
         if key.shape is Shape.SECTION:
             return self._section(key, value, at, origin)
@@ -251,11 +252,11 @@ class _Draft:
             return [read(key, item, (*at, index), origin) for index, item in enumerate(value)]
         return self._scalar(key, value, at, origin)
 
-    def _section(self, key: Key, data: object, at: At, origin: str) -> Any:
+    def _section(self, key: Key, data: object, at: At, origin: str) -> object:
         if not isinstance(data, Mapping):
             return self._misfit(key, data, at, origin)
         self._origins[at] = origin
-        section: dict[str, Any] = {}
+        section: Json = {}
         for name, value in data.items():
             child = key.children.get(name) if isinstance(name, str) else None
             if child is None:
@@ -267,13 +268,13 @@ class _Draft:
                 section[name] = self._read(child, value, (*at, name), origin)
         return section
 
-    def _misfit(self, key: Key, value: object, at: At, origin: str) -> Any:
+    def _misfit(self, key: Key, value: object, at: At, origin: str) -> object:
         self._problems.append(wording.misfit(key, at, value, origin))
         if at and isinstance(at[-1], int):
             return _KNOWN  # an item keeps its place, for the indexes of those after it
         return [] if key.is_list else {}
 
-    def _scalar(self, key: Key, value: object, at: At, origin: str) -> Any:
+    def _scalar(self, key: Key, value: object, at: At, origin: str) -> object:
         self._origins[at] = origin
         if isinstance(value, dict | list):
             return self._plain_data(key, value, at, origin)
@@ -307,7 +308,9 @@ class _Draft:
             self._origins[at] = f"{origin}, with {' and '.join(names)} replaced"
         return text
 
-    def _plain_data(self, key: Key, value: dict[Any, Any] | list[Any], at: At, origin: str) -> Any:
+    def _plain_data(
+        self, key: Key, value: dict[Any, Any] | list[Any], at: At, origin: str
+    ) -> object:
         """Return a value that contains other values, with ``${NAME}`` replaced."""
         steps = value if isinstance(value, dict) else range(len(value))
         read = {step: self._scalar(key, value[step], (*at, step), origin) for step in steps}
@@ -315,9 +318,7 @@ class _Draft:
             return _KNOWN
         return read if isinstance(value, dict) else list(read.values())
 
-    def _unknown(
-        self, key: Key, name: object, at: At, origin: str, section: dict[str, Any]
-    ) -> None:
+    def _unknown(self, key: Key, name: object, at: At, origin: str, section: Json) -> None:
         meant = intended(str(name), key, ROOT)
         if any(other is _SECRET for other in meant):
             self._problems.append(wording.environment_only((*at, str(name)), origin))
@@ -363,7 +364,7 @@ def _whole_item(at: At) -> At:
     return at
 
 
-def _without(value: object, places: set[At]) -> Any:
+def _without(value: Any, places: set[At]) -> Any:
     """Return a copy of ``value`` without the values at ``places``."""
     if isinstance(value, dict):
         items = value.items()

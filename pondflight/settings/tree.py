@@ -6,7 +6,7 @@ A program that needs other settings than those loaded takes a copy (``model_copy
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 from pydantic import model_validator
 
@@ -50,7 +50,7 @@ class Settings(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _warm_where_that_opens_nothing(cls, data: object) -> Any:
+    def _warm_where_that_opens_nothing(cls, data: object) -> object:
         """Without ``workers.warm``, fill in 0 if warm workers would cost more than memory.
 
         With database servers, it would open the walls of all workers to all of them.
@@ -113,7 +113,7 @@ class Settings(Section):
             raise Refused(why, key="workers.warm")
         return self
 
-    def masked(self) -> dict[str, Any]:
+    def masked(self) -> dict[str, object]:
         """Return the effective settings as plain data in the order of the tree, secrets as ``***``.
 
         Durations and sizes are written as in a configuration file.

@@ -37,11 +37,15 @@ class Preparer(compiler.IdentifierPreparer):
 class SQLCompiler(postgresql.PGCompiler):
     """Compiles statements."""
 
-    def visit_regexp_match_op_binary(self, binary: BinaryExpression, operator: object, **kw: object) -> str:
+    def visit_regexp_match_op_binary(
+        self, binary: BinaryExpression, operator: object, **kw: object
+    ) -> str:
         """Return SQL that searches the text, as in PostgreSQL; DuckDB's ``~`` matches all of it."""
         return self._matches(binary, **kw)
 
-    def visit_not_regexp_match_op_binary(self, binary: BinaryExpression, operator: object, **kw: object) -> str:
+    def visit_not_regexp_match_op_binary(
+        self, binary: BinaryExpression, operator: object, **kw: object
+    ) -> str:
         """Return SQL that is true where the regular expression is not found."""
         return f"NOT {self._matches(binary, **kw)}"
 

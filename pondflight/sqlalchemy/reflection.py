@@ -14,7 +14,6 @@ from sqlalchemy.engine import Connection, reflection
 
 from pondflight.sqlalchemy import names, types
 
-
 T = TypeVar("T")
 Row = tuple[Any, ...]
 """Values of DuckDB's, of types that the query says."""
@@ -81,7 +80,9 @@ class Reflection:
         ]
 
     @_cached
-    def get_table_names(self, connection: Connection, schema: str | None = None, **kw: object) -> list[str]:
+    def get_table_names(
+        self, connection: Connection, schema: str | None = None, **kw: object
+    ) -> list[str]:
         """Return the tables of a schema, without temporary ones."""
         return [name for (name,) in _ask(connection, _TABLES, schema, temporary=False)]
 
@@ -91,7 +92,9 @@ class Reflection:
         return [name for (name,) in _ask(connection, _TABLES, None, temporary=True)]
 
     @_cached
-    def get_view_names(self, connection: Connection, schema: str | None = None, **kw: object) -> list[str]:
+    def get_view_names(
+        self, connection: Connection, schema: str | None = None, **kw: object
+    ) -> list[str]:
         """Return the views of a schema."""
         return [name for name, _ in _ask(connection, _VIEWS, schema, temporary=False)]
 
@@ -238,9 +241,7 @@ class Reflection:
         return rows
 
 
-def _ask(
-    connection: Connection, statement: str, schema: str | None, **values: object
-) -> list[Row]:
+def _ask(connection: Connection, statement: str, schema: str | None, **values: object) -> list[Row]:
     catalog, plain = (None, None) if schema is None else names.split(schema)
     asked = text(statement)
     return [

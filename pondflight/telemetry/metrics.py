@@ -15,7 +15,7 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -30,6 +30,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from pondflight import __version__
+from pondflight.control import Json
 
 REGISTRY: Final = CollectorRegistry()
 
@@ -137,9 +138,7 @@ class Gauges(Collector):
     ``workers`` is ``Pool.counts``; ``shares`` are those of all proxy processes that listen here.
     """
 
-    def __init__(
-        self, workers: Callable[[], Mapping[str, Any]], shares: Callable[[], Sequence[Share]]
-    ) -> None:
+    def __init__(self, workers: Callable[[], Json], shares: Callable[[], Sequence[Share]]) -> None:
         self._workers = workers
         self._shares = shares
 

@@ -36,7 +36,7 @@ class Call(Protocol):
 
     method: str
     headers: Mapping[str, list[str]]
-    trace: Any
+    trace: Span
 
     def on_done(self, callback: Callable[[PondflightError | None], None]) -> None:
         """Run ``callback`` with the outcome at the end."""
@@ -55,7 +55,7 @@ class _Passed:
         pass
 
 
-_UNTRACED: Final = _Passed({})
+UNTRACED: Final = _Passed({})
 
 
 class _Recorded:
@@ -130,7 +130,7 @@ def watch(call: Call) -> None:
     """Trace a Flight call from now to its end."""
     headers = {name: call.headers[name][0] for name in _FORMS if call.headers.get(name)}
     if _tracer is None and not headers:
-        call.trace = _UNTRACED
+        call.trace = UNTRACED
         return
     call.trace = start(f"Flight {call.method}", headers, **{"rpc.system": "flight"})
     call.on_done(call.trace.end)

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-from typing import Any
 
 from pondflight import lifeline, memory
 
@@ -53,7 +52,7 @@ class Server(BaseApplication):
             if name in self.cfg.settings:
                 self.cfg.set(name, value)
 
-    def load(self) -> Any:
+    def load(self) -> object:
         """Return the app; it is loaded after the fork, since pyarrow has threads."""
         from pondflight.web.app import create_app  # noqa: PLC0415
         from pondflight.web.configuration import Configuration  # noqa: PLC0415

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pondflight.addresses import joined, reachable
 from pondflight.auth.jwks import JwksKeys
 from pondflight.auth.keys import NO_KEYS, FixedKeys, Keys, Provider, read_pem
 from pondflight.auth.tokens import Tokens
+from pondflight.control import Json
 from pondflight.tls import Certificate, load
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Configuration:
     metrics_public: bool = True
     collector: str = ""
     ai_providers: tuple[tuple[str, bool], ...] = ()
-    ai: dict[str, Any] | None = None
+    ai: Json | None = None
     ai_per_minute: int = 30
     ai_for_demo: bool = False
     flight_port: int = 8081
@@ -136,14 +137,14 @@ class Configuration:
     @classmethod
     def from_json(cls, line: bytes) -> Configuration:
         """Read a configuration from a line that ``to_json`` wrote."""
-        values: dict[str, Any] = json.loads(line)
+        values: Json = json.loads(line)
         for name, value in values.items():
             if isinstance(value, list):
                 values[name] = tuple(value)
         return cls(**values)
 
 
-def _ai(ai: AI) -> dict[str, Any]:
+def _ai(ai: AI) -> Json:
     claude, openai = ai.claude_api_key, ai.openai_api_key
     return {
         "claude": {

@@ -217,7 +217,9 @@ class Connection(H11Protocol):
             **problems.headers_of(document),
         }
         response = h11.Response(
-            status_code=status, headers=list(headers.items()), reason=document["title"].encode()
+            status_code=status,
+            headers=list(headers.items()),
+            reason=problems.phrase(status).encode(),
         )
         for event in (response, h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")

@@ -15,7 +15,7 @@ import hmac
 import secrets
 import time
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import falcon
@@ -148,7 +148,7 @@ class Status:
             "statements": statements["statements"],
         }
 
-    async def _ask(self, action: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def _ask(self, action: str, body: dict[str, object] | None = None) -> dict[str, object]:
         return await threads.call(threads.SHORT, lambda: self._upstream.admin(action, body))
 
 
@@ -167,7 +167,7 @@ class Change:
         """Tell the proxy to make the change."""
         self._operators.check_change(req)
         body = await Body.of(req)
-        wanted: dict[str, Any] = {name: body.need(name, text) for name in self._fields}
+        wanted: dict[str, object] = {name: body.need(name, text) for name in self._fields}
         body.done()
         if self._action == control.STOP_WORKER:
             wanted["force"] = True

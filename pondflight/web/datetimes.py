@@ -8,7 +8,7 @@ as in ECMAScript; the infinities are ``infinity`` and ``-infinity``, as in SQL.
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -103,7 +103,7 @@ def _offset(seconds: int, zone: dt.tzinfo) -> dt.timedelta:
 
 def _zone(name: str) -> dt.tzinfo:
     try:
-        zone: Any = pa.lib.string_to_tzinfo(name)
+        zone: dt.tzinfo = pa.lib.string_to_tzinfo(name)
     except Exception:  # noqa: BLE001 - a zone that this machine does not know: then its instant
         return dt.UTC
     return zone  # type: ignore[no-any-return]

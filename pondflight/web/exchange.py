@@ -17,12 +17,20 @@ import falcon.asgi
 from pondflight.errors import PondflightError
 from pondflight.telemetry.logs import Event, get_logger
 from pondflight.web.connection import ABORT
-from pondflight.web.request_bodies import DROPPED, MAX_BODY, Receive, RequestBodies, drop, too_large
+from pondflight.web.request_bodies import (
+    DROPPED,
+    MAX_BODY,
+    AsgiEvent,
+    Receive,
+    RequestBodies,
+    drop,
+    too_large,
+)
 
 log = get_logger()
 
 Scope: TypeAlias = dict[str, Any]
-Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
+Send: TypeAlias = Callable[[AsgiEvent], Awaitable[None]]
 FalconApp: TypeAlias = falcon.asgi.App[falcon.asgi.Request, falcon.asgi.Response]
 
 _KEY: Final = "pondflight.exchange"
@@ -50,7 +58,7 @@ class Exchange:
         self._gone = False
 
     @staticmethod
-    def of(req: Any) -> Exchange:
+    def of(req: falcon.asgi.Request) -> Exchange:
         """Return the exchange of Falcon's request ``req``."""
         exchange: Exchange = req.scope[_KEY]
         return exchange
@@ -89,7 +97,7 @@ class Exchange:
             while self._at_end:
                 await self._close(self._at_end.pop())
 
-    async def _receive_body(self) -> dict[str, Any]:
+    async def _receive_body(self) -> AsgiEvent:
         message = await self._receive()
         if not message.get("more_body", False):
             self._body_complete = True
@@ -102,7 +110,7 @@ class Exchange:
         assert self._task is not None
         self._task.cancel()
 
-    async def _pass_on(self, message: dict[str, Any]) -> None:
+    async def _pass_on(self, message: AsgiEvent) -> None:
         starts = message["type"] == "http.response.start"
         if starts and not (self._body_complete or await self._drop_body()):
             message["headers"].append(_CLOSE)
@@ -152,7 +160,7 @@ class Exchanges:
         await exchange.run(self.app, scope)
 
 
-async def _first() -> dict[str, Any]:
+async def _first() -> AsgiEvent:
     """Return an empty body, so that Falcon reads nothing: resources call ``Exchange.body``."""
     return {"type": "http.request", "body": b"", "more_body": False}
 

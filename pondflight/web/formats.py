@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import falcon
 import falcon.asgi
@@ -18,10 +18,9 @@ from falcon import mediatypes
 
 from pondflight.flightsql.streams import slices
 from pondflight.web import datetimes, json_text
-from pondflight.web.sink import Sink
+from pondflight.web.sink import Piece, Sink
 
-Pieces = Generator[list[Any]]
-"""Pieces of a body: lists of objects with the buffer protocol, each list sent at once."""
+Pieces = Generator[Piece]
 
 Encoder = Callable[[pa.Schema, Iterable[pa.RecordBatch]], Pieces]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import falcon
 from falcon.asgi import Request, Response
 
 from pondflight.auth.tokens import Tokens
+from pondflight.control import Json
 from pondflight.errors import PondflightError
 from pondflight.web import callers, threads
 from pondflight.web.upstream import Upstream
@@ -79,10 +79,10 @@ class Detailed:
         except PondflightError:  # it is public: a wrong token changes nothing
             return False
 
-    def _databases(self) -> dict[str, Any]:
+    def _databases(self) -> Json:
         return self._upstream.pool_status(databases=True)
 
-    def _document(self, status: dict[str, Any]) -> dict[str, Any]:
+    def _document(self, status: Json) -> Json:
         components = {
             "proxy": {"status": _proxy_status(status)},
             "backend": status.get("backend", {"status": "unknown"}),
@@ -107,7 +107,7 @@ class Detailed:
         }
 
 
-def _proxy_status(status: dict[str, Any]) -> str:
+def _proxy_status(status: Json) -> str:
     if not status:
         return "unavailable"
     return "draining" if status.get("draining") else "available"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pondflight.web import datetimes, json_text
+from pondflight.web.sink import Piece
 
 Fast = Callable[[pa.Array], pa.Array | None]
 """Returns the JSON text of each value, as strings; None if it cannot for these values."""
@@ -21,14 +21,14 @@ Fast = Callable[[pa.Array], pa.Array | None]
 _ESCAPED = r'[\x00-\x1f"\\]'
 
 
-def lines(batch: pa.RecordBatch, names: Sequence[str]) -> list[Any]:
+def lines(batch: pa.RecordBatch, names: Sequence[str]) -> Piece:
     """Return the rows of ``batch`` as objects in JSON, with ``names`` for the columns.
 
     The text is in pieces.
     """
     if not batch.num_columns:
         return [b"{}\n" * int(batch.num_rows)]
-    parts: list[Any] = []
+    parts: list[object] = []
     for index, (name, array) in enumerate(zip(names, batch.columns, strict=True)):
         head = "," if index else "{"
         parts += [f"{head}{json.dumps(name, ensure_ascii=False)}:", _column(array)]

@@ -90,7 +90,7 @@ def _bytes(value: bytes) -> str:
     return f'"{base64.b64encode(value).decode()}"'
 
 
-def _interval(value: Any) -> str:
+def _interval(value: pa.MonthDayNano) -> str:
     months, days, nanoseconds = value
     date = "".join(f"{n}{unit}" for n, unit in ((months, "M"), (days, "D")) if n)
     if not nanoseconds:

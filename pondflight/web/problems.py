@@ -10,7 +10,7 @@ import json
 import math
 import re
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from pondflight.errors import (
     Cancelled,
@@ -33,14 +33,14 @@ _SQL_ERROR: Final = re.compile(r"(?:[A-Z]\w*|INTERNAL|TransactionContext)(?: [\w
 class ProblemError(Exception):
     """Raised to answer with a problem document."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
+    def __init__(self, document: dict[str, object]) -> None:
         super().__init__(document["detail"])
         self.document = document
 
 
 def problem(
-    status: int, detail: str, *, kind: str = "", title: str = "", **members: Any
-) -> dict[str, Any]:
+    status: int, detail: str, *, kind: str = "", title: str = "", **members: object
+) -> dict[str, object]:
     """Return a problem document; ``kind`` names its type, without one the status says it all."""
     return {
         "type": f"{_TYPE}{kind}" if kind else "about:blank",
@@ -51,9 +51,9 @@ def problem(
     }
 
 
-def of_error(error: PondflightError, sql: str | None = None) -> dict[str, Any]:
+def of_error(error: PondflightError, sql: str | None = None) -> dict[str, object]:
     """Return the problem document for ``error``; DuckDB may have refused the text ``sql``."""
-    members: dict[str, Any] = {}
+    members: dict[str, object] = {}
     if isinstance(error, Unavailable) and error.retry_after is not None:
         members["retry_after"] = math.ceil(error.retry_after)
     if isinstance(error, LimitExceeded):
@@ -69,10 +69,10 @@ def of_error(error: PondflightError, sql: str | None = None) -> dict[str, Any]:
         if position is not None:
             members["position"] = position
         return problem(400, error.message, kind="sql", title="SQL error", **members)
-    return problem(error.http, error.message, **members)
+    return problem(error.http, error.message) | members
 
 
-def headers_of(document: dict[str, Any]) -> dict[str, str]:
+def headers_of(document: dict[str, object]) -> dict[str, str]:
     """Return the headers that go with a problem document."""
     headers = {"cache-control": "no-store"}
     if document["status"] == HTTPStatus.UNAUTHORIZED:
@@ -82,7 +82,7 @@ def headers_of(document: dict[str, Any]) -> dict[str, str]:
     return headers
 
 
-def encode(document: dict[str, Any]) -> bytes:
+def encode(document: dict[str, object]) -> bytes:
     """Encode a problem document as JSON."""
     return json.dumps(document).encode()
 

@@ -11,7 +11,10 @@ from typing import Any, Final, TypeAlias
 
 from pondflight.web.problems import ProblemError, problem
 
-Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
+AsgiEvent: TypeAlias = dict[str, Any]
+"""An event of ASGI."""
+
+Receive: TypeAlias = Callable[[], Awaitable[AsgiEvent]]
 
 MAX_BODY: Final = 4 << 20
 """Bytes that a body may have."""

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 from pondflight.web import threads
 from pondflight.web.formats import Format, Pieces
+from pondflight.web.sink import Piece
 from pondflight.web.statements import Request
 from pondflight.web.upstream import Rows, Statement
-
-Piece: TypeAlias = list[Any]
-"""Buffers, to be sent in this order."""
 
 _AT_ONCE: Final = 1 << 20
 """Bytes per write: asyncio copies what the socket does not take at once."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
 _SMALL = 4 << 10
+
+Piece: TypeAlias = list[Any]
+"""Objects with the buffer protocol, to be sent in this order."""
 
 
 class Sink:
@@ -21,7 +24,7 @@ class Sink:
     closed = False
 
     def __init__(self, *, reuses_buffers: bool = False) -> None:
-        self._pieces: list[Any] = []
+        self._pieces: Piece = []
         self._small = bytearray()
         self._least = sys.maxsize if reuses_buffers else _SMALL
 
@@ -38,7 +41,7 @@ class Sink:
             self._pieces.append(data)
         return len(data)
 
-    def take(self) -> list[Any]:
+    def take(self) -> Piece:
         """Return the pieces written since the last call, in order."""
         self._flush()
         pieces, self._pieces = self._pieces, []

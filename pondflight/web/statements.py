@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 import falcon
 import falcon.asgi
@@ -112,12 +112,14 @@ def _parameters(given: object) -> pa.RecordBatch | None:
     return pa.record_batch(columns, names=[_encodable(name) for name in given])
 
 
-def _column(name: str, value: Any) -> pa.Array:
+def _column(name: str, value: object) -> pa.Array:
     if _depth(value) > _DEEPEST:
         raise InvalidArgument(f"parameter {name[:64]!r} nests too deeply")
     try:
         kind = _type(value)
-        return pa.array([Decimal(value) if kind is _LARGE else value], kind)
+        return pa.array(
+            [Decimal(value) if isinstance(value, int) and kind is _LARGE else value], kind
+        )
     except (pa.ArrowException, OverflowError, ValueError, TypeError):
         raise InvalidArgument(
             f"parameter {name[:64]!r} is a value of no SQL type: give it as a string, and cast that"

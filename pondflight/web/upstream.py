@@ -12,7 +12,7 @@ import secrets
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 from pyarrow import flight
@@ -62,13 +62,13 @@ class Upstream:
         except PondflightError:
             return False
 
-    def pool_status(self, *, databases: bool = False) -> dict[str, Any]:
+    def pool_status(self, *, databases: bool = False) -> dict[str, object]:
         """Return the answer to ``control.POOL_STATUS``.
 
         ``databases``: check the attached databases too.
         """
         body = b"databases" if databases else b""
-        status: dict[str, Any] = json.loads(self._control(control.POOL_STATUS, body))
+        status: dict[str, object] = json.loads(self._control(control.POOL_STATUS, body))
         return status
 
     def metrics(self) -> bytes:
@@ -95,10 +95,10 @@ class Upstream:
         except Exception as error:
             raise from_pyarrow(error) from error
 
-    def admin(self, action: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def admin(self, action: str, body: dict[str, object] | None = None) -> dict[str, object]:
         """Send an administrator's action to the proxy; return its answer."""
         data = b"" if body is None else json.dumps(body).encode()
-        answer: dict[str, Any] = json.loads(self._control(action, data, _ADMIN_SECONDS))
+        answer: dict[str, object] = json.loads(self._control(action, data, _ADMIN_SECONDS))
         return answer
 
     def _control(self, action: str, body: bytes = b"", seconds: float = _CONTROL_SECONDS) -> bytes:

@@ -7,7 +7,7 @@ import logging
 import os
 import resource
 import signal
-from typing import Any, Final
+from typing import Final
 
 from uvicorn_worker import UvicornWorker
 
@@ -25,7 +25,7 @@ GRACEFUL_SECONDS: Final = 3
 class Worker(UvicornWorker):
     """A process with one event loop."""
 
-    CONFIG_KWARGS: dict[str, Any] = {  # noqa: RUF012 - uvicorn's own attribute
+    CONFIG_KWARGS: dict[str, object] = {  # noqa: RUF012 - uvicorn's own attribute
         "access_log": False,
         "h11_max_incomplete_event_size": LONGEST_HEAD,
         "http": Connection,

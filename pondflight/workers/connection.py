@@ -13,11 +13,12 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Protocol
 
 from pyarrow import flight
 
 from pondflight import control
+from pondflight.control import Json
 from pondflight.errors import InvalidArgument, NotSupported
 from pondflight.flightsql import client, wire
 from pondflight.flightsql.status import from_pyarrow
@@ -99,7 +100,7 @@ class Connection(Protocol):
     ) -> flight.FlightCallOptions:
         """Return options for a user's call; ``timeout`` in seconds, ``headers`` for traces."""
 
-    def configure(self, configuration: dict[str, Any], *, owner: str, timeout: float) -> None:
+    def configure(self, configuration: Json, *, owner: str, timeout: float) -> None:
         """Give the worker to ``owner`` (a user's key), with the configuration that it needs.
 
         Safe to repeat. Raises ``PermissionDenied`` if it is somebody else's. An empty ``owner``
@@ -121,7 +122,7 @@ class Connection(Protocol):
     def cancel(self, call_id: str) -> None:
         """Cancel the running call with this id."""
 
-    def statements(self, text: str, *, timeout: float) -> list[dict[str, Any]]:
+    def statements(self, text: str, *, timeout: float) -> list[Json]:
         """Return its running and recent statements (``control.STATEMENTS``); empty if unknown."""
 
     def cancel_statement(self, statement: str, *, timeout: float) -> bool:
@@ -162,7 +163,7 @@ class ControlConnection:
             pairs.append((control.CALL_HEADER.encode(), call_id.encode()))
         return flight.FlightCallOptions(timeout=timeout, headers=pairs)
 
-    def configure(self, configuration: dict[str, Any], *, owner: str, timeout: float) -> None:
+    def configure(self, configuration: Json, *, owner: str, timeout: float) -> None:
         """Send ``control.CONFIGURE``."""
         body = {**configuration, "owner": owner}
         self._act(control.CONFIGURE, json.dumps(body).encode(), timeout)
@@ -199,10 +200,10 @@ class ControlConnection:
         """Send ``control.CANCEL`` for the call with this id."""
         self._act(control.CANCEL, call_id.encode(), _CANCEL_SECONDS)
 
-    def statements(self, text: str, *, timeout: float) -> list[dict[str, Any]]:
+    def statements(self, text: str, *, timeout: float) -> list[Json]:
         """Return the statements in the answer to ``control.STATEMENTS``."""
         answer = self._act(control.STATEMENTS, json.dumps({"text": text}).encode(), timeout)
-        found: list[dict[str, Any]] = answer["statements"]
+        found: list[Json] = answer["statements"]
         return found
 
     def cancel_statement(self, statement: str, *, timeout: float) -> bool:
@@ -215,7 +216,7 @@ class ControlConnection:
         with contextlib.suppress(Exception):
             self.client.close()
 
-    def _act(self, action: str, body: bytes, timeout: float) -> dict[str, Any]:
+    def _act(self, action: str, body: bytes, timeout: float) -> Json:
         return client.act_json(self.client, action, body, self.options(timeout=timeout))
 
 

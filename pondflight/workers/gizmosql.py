@@ -18,6 +18,7 @@ from typing import Any
 from pyarrow import flight
 
 from pondflight import control, dsn
+from pondflight.control import Json
 from pondflight.dsn import Dsn
 from pondflight.errors import DeadlineExceeded, NotSupported, Unauthenticated, Unavailable
 from pondflight.flightsql import wire
@@ -51,7 +52,7 @@ class LoginConnection:
         self._password = credential
         self._lock = threading.Lock()
         self._token: tuple[bytes, bytes] | None = None
-        self._databases: list[dict[str, Any]] = []
+        self._databases: list[Json] = []
 
     def options(
         self,
@@ -74,7 +75,7 @@ class LoginConnection:
             )
         return flight.FlightCallOptions(timeout=timeout, headers=[self._login(timeout)])
 
-    def configure(self, configuration: dict[str, Any], *, owner: str, timeout: float) -> None:
+    def configure(self, configuration: Json, *, owner: str, timeout: float) -> None:
         """Attach the databases to the worker."""
         self._databases = configuration.get("databases", [])
         self._attach(timeout)
@@ -116,7 +117,7 @@ class LoginConnection:
     def cancel(self, call_id: str) -> None:
         """Do nothing: the worker notices by itself that its client is gone."""
 
-    def statements(self, text: str, *, timeout: float) -> list[dict[str, Any]]:
+    def statements(self, text: str, *, timeout: float) -> list[Json]:
         """Return an empty list: the worker does not list its statements."""
         return []
 
@@ -176,7 +177,7 @@ def _spoken(descriptor: flight.FlightDescriptor) -> flight.FlightDescriptor:
     return flight.FlightDescriptor.for_command(wire.pack(message))
 
 
-def attaching(database: dict[str, Any]) -> Iterator[str]:
+def attaching(database: Json) -> Iterator[str]:
     """Yield the statements that attach one entry of ``duckdb.attached_databases``. Safe to repeat.
 
     The password goes into a DuckDB secret, since ``duckdb_databases()`` would show it in the path.

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from pondflight import control
+from pondflight.control import Json
 from pondflight.errors import InvalidArgument, NotFound, PondflightError, Unavailable
 from pondflight.telemetry.logs import get_logger
 from pondflight.units import format_size
@@ -230,7 +230,7 @@ class Pool:
                 "total_stopped": self._roster.stopped.total(),
             }
 
-    def counts(self) -> dict[str, Any]:
+    def counts(self) -> Json:
         """Return figures for metrics: workers by state, ends by reason, queued users, warm ones."""
         with self._roster.changed:
             states = Counter(worker.state for worker in self._roster.all())

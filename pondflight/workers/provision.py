@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
-from typing import Any
 from urllib.parse import urlsplit
 
 from pondflight import dsn
@@ -44,13 +43,13 @@ class Provision:
             walls=walls_of(self._settings, self._reachable(user)),
         )
 
-    def preparation(self) -> dict[str, Any]:
+    def preparation(self) -> dict[str, object]:
         """Return the configuration for a warm worker, which has no user yet."""
         databases = self._settings.duckdb.attached_databases
         types = {database.type.value for database in databases} - {"duckdb"}
         return {"extensions": sorted(types.union(self._extensions()))}
 
-    def configuration(self, user: User) -> dict[str, Any]:
+    def configuration(self, user: User) -> dict[str, object]:
         """Return the configuration of the user's worker (``control.CONFIGURE``)."""
         settings, duckdb = self._settings, self._settings.duckdb
         return {
@@ -95,7 +94,7 @@ class Provision:
         return access.storage_name(user.subject, self.access(user))
 
 
-def entry_of(database: AttachedDatabase) -> dict[str, Any]:
+def entry_of(database: AttachedDatabase) -> dict[str, object]:
     """Return a database's entry in ``control.CONFIGURE``."""
     return {
         "alias": database.alias,

@@ -64,7 +64,7 @@ class Outcome(Protocol):
 class Executor(AbstractContextManager["Executor"], Protocol):
     """The part of ``concurrent.futures.Executor`` that the pool uses."""
 
-    def submit(self, function: Callable[..., Any], /, *arguments: object) -> Outcome:
+    def submit(self, function: Callable[..., object], /, *arguments: object) -> Outcome:
         """Run a function on one of the threads. Raises ``RuntimeError`` after ``shutdown``."""
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002

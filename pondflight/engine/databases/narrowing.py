@@ -13,10 +13,10 @@ import json
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import duckdb
 
+from pondflight.control import Json
 from pondflight.dsn import MYSQL
 from pondflight.engine.databases.conditions import any_of, condition, is_number
 from pondflight.engine.databases.mysql_columns import Columns, MysqlColumns, Table
@@ -211,7 +211,7 @@ def _query_start(statement: Statement) -> int | None:
 def _parsed(cursor: duckdb.DuckDBPyConnection, text: str, start: int) -> _Query | None:
     query = text.encode()[start:].decode()
     row = cursor.execute("SELECT system.main.json_serialize_sql(?)", [query]).fetchone()
-    tree: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
+    tree: Json = json.loads(row[0]) if row else {"error": True}
     if tree["error"] or len(tree["statements"]) != 1:
         return None
     found = _Query()

@@ -146,11 +146,11 @@ def _top(parent: Node | None, columns: Sequence[str]) -> Top | None:
     return Top(keys, int(details["Top"]) + int(details.get("Offset", 0)))
 
 
-def _listed(details: Mapping[str, Any], key: str) -> Sequence[str]:
+def _listed(details: Node, key: str) -> Sequence[str]:
     value = details.get(key, "")
     return [value] if isinstance(value, str) else value
 
 
-def _projected(details: Mapping[str, Any]) -> frozenset[str] | None:
+def _projected(details: Node) -> frozenset[str] | None:
     names = _listed(details, "Projections")
     return None if any(name.startswith("_agg_") for name in names) else frozenset(names)

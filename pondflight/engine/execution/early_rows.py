@@ -12,7 +12,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 
@@ -129,10 +129,10 @@ class EarlyRows:
             row = cursor.execute(_SERIALIZE, [text]).fetchone()
         except duckdb.Error:
             return False
-        tree: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
+        tree: dict[str, object] = json.loads(row[0]) if row else {"error": True}
         return not tree["error"] and all(map(self._knows, _nodes(tree["plans"])))
 
-    def _knows(self, node: dict[str, Any]) -> bool:
+    def _knows(self, node: dict[str, object]) -> bool:
         """Return whether the node is on the lists, and a table is the user's own."""
         kind = node.get("type")
         if isinstance(kind, str) and kind.startswith("LOGICAL_") and kind not in _OPERATORS:
@@ -142,7 +142,7 @@ class EarlyRows:
         return "catalog" not in node or node["catalog"] == self._catalog
 
 
-def _nodes(tree: object) -> Iterator[dict[str, Any]]:
+def _nodes(tree: object) -> Iterator[dict[str, object]]:
     pending = [tree]
     while pending:
         item = pending.pop()

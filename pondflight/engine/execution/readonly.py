@@ -14,7 +14,6 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import duckdb
 
@@ -156,9 +155,9 @@ class Queries:
         return session
 
 
-def _tree(cursor: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
+def _tree(cursor: duckdb.DuckDBPyConnection, text: str) -> dict[str, object]:
     row = cursor.execute(_SERIALIZE, [text]).fetchone()
-    tree: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
+    tree: dict[str, object] = json.loads(row[0]) if row else {"error": True}
     if tree["error"]:
         raise InvalidArgument(
             "only a query that reads may be run here; PIVOT needs its values named: IN (…)"

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import pondflight
@@ -193,7 +193,7 @@ def _syscall(number: int, *arguments: object) -> int:
     return done
 
 
-def _unsigned(value: object) -> Any:
+def _unsigned(value: object) -> object:
     return ctypes.c_ulong(value) if isinstance(value, int) else value
 
 

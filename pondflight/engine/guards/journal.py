@@ -14,7 +14,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import duckdb
 
@@ -142,7 +141,7 @@ class Journal:
             call.cancel(Cancelled("the statement was cancelled by an operator"))
         return bool(calls)
 
-    def show(self, text: str) -> list[dict[str, Any]]:
+    def show(self, text: str) -> list[dict[str, object]]:
         """Return all entries, the newest first; ``text`` is ``masked``, ``full`` or ``none``."""
         with self._lock:
             entries = [*self._running, *self._entries]
@@ -150,7 +149,7 @@ class Journal:
         return [_shown(entry, text) for entry in entries]
 
 
-def _shown(entry: Entry, text: str) -> dict[str, Any]:
+def _shown(entry: Entry, text: str) -> dict[str, object]:
     seconds = entry.seconds
     sql, error = "", "failed"
     if text == "full":

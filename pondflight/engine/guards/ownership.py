@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
+from pondflight.control import Json
 from pondflight.errors import InvalidArgument, PermissionDenied
 
 
@@ -24,16 +24,14 @@ class Ownership:
         self.owner = ""
         self._claimant = ""
         self._lock = threading.Lock()
-        self._answer: dict[str, Any] = {}
+        self._answer: Json = {}
 
     @property
     def is_promised(self) -> bool:
         """Return whether a user was named whose configuration has not succeeded so far."""
         return bool(self._claimant) and not self.owner
 
-    def configure(
-        self, wanted: dict[str, Any], configure: Callable[[dict[str, Any]], dict[str, Any]]
-    ) -> dict[str, Any]:
+    def configure(self, wanted: Json, configure: Callable[[Json], Json]) -> Json:
         """Run ``configure`` and let its owner in, unless that was done before.
 
         The worker belongs to the owner only once ``configure`` has succeeded.

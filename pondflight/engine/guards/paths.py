@@ -109,7 +109,7 @@ class Paths:
         if plan["error"]:
             self.check_text(text)
             return
-        pending: list[Any] = [plan]
+        pending: list[object] = [plan]
         while pending:
             item = pending.pop()
             if isinstance(item, list):
@@ -150,16 +150,16 @@ class Paths:
             )
 
 
-def _plan(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
+def _plan(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, object]:
     row = connection.execute(_SERIALIZE, [text]).fetchone()
     return json.loads(row[0]) if row else {"error": True}
 
 
-def _is_filter(item: dict[str, Any]) -> bool:
+def _is_filter(item: dict[str, object]) -> bool:
     return item.get("type") == "LOGICAL_FILTER"
 
 
-def _filters(item: Any) -> Iterator[dict[str, Any]]:
+def _filters(item: Any) -> Iterator[dict[str, object]]:
     """Yield the filters in a plan."""
     if isinstance(item, dict):
         if _is_filter(item):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -162,7 +161,7 @@ class _Fields:
         return known.with_name(name).with_nullable(nullable), {**metadata, **more}
 
 
-def filters(*conditions: tuple[str, str | None]) -> tuple[str, list[Any]]:
+def filters(*conditions: tuple[str, str | None]) -> tuple[str, list[object]]:
     """Return SQL for a WHERE clause, and its values, of those conditions whose value is given."""
     given = [(sql, value) for sql, value in conditions if value is not None]
     return "".join(f" AND {sql}" for sql, _ in given), [value for _, value in given]

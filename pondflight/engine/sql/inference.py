@@ -17,12 +17,13 @@ from typing import Any
 
 import duckdb
 
+from pondflight.control import Json
 from pondflight.engine.duck import quote
 from pondflight.engine.sql.rewriting import as_select
 from pondflight.engine.sql.statement import Statement
 
 _ARITHMETIC = frozenset("+-*/%")
-_NULL: dict[str, Any] = {
+_NULL: Json = {
     "class": "CONSTANT",
     "type": "VALUE_CONSTANT",
     "alias": "",
@@ -115,11 +116,11 @@ def _rewrite(node: object) -> bool:
     return changed
 
 
-def _is_parameter(node: dict[str, Any]) -> bool:
+def _is_parameter(node: Json) -> bool:
     return node.get("class") == "PARAMETER"
 
 
-def _instead(parent: dict[str, Any], siblings: list[Any], index: int) -> dict[str, Any]:
+def _instead(parent: Json, siblings: list[Json], index: int) -> Json:
     if parent.get("function_name") in _ARITHMETIC and len(siblings) == 2:  # noqa: PLR2004  operands
         other = siblings[1 - index]
         if not _is_parameter(other):
@@ -135,7 +136,7 @@ def _instead(parent: dict[str, Any], siblings: list[Any], index: int) -> dict[st
 # -- the plan ------------------------------------------------------------------------------------
 
 
-def _parameters(node: object) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parameters(node: object) -> Iterator[tuple[str, Json]]:
     if isinstance(node, list):
         for item in node:
             yield from _parameters(item)
@@ -146,7 +147,7 @@ def _parameters(node: object) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from _parameters(value)
 
 
-def _spelled(kind: dict[str, Any]) -> str | None:
+def _spelled(kind: Json) -> str | None:
     """Return the SQL name of a type in a plan; ``None`` if its values are better sent as text."""
     name: str = kind["id"]
     info = kind.get("type_info") or {}

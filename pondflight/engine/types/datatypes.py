@@ -133,7 +133,7 @@ def column_metadata(kind: Kind) -> Mapping[bytes, bytes]:
 
 @lru_cache(maxsize=1024)
 def _metadata(
-    name: str, family: str, children: tuple[tuple[str, Any], ...]
+    name: str, family: str, children: tuple[tuple[str, object], ...]
 ) -> Mapping[bytes, bytes]:
     found: dict[str, object] = {
         "TYPE_NAME": name,

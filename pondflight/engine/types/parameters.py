@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -165,7 +164,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
-def _value(scalar: Any) -> object:
+def _value(scalar: pa.Scalar) -> object:
     """Return a Python object that DuckDB casts to ``duckdb_type`` of the scalar's type."""
     if not scalar.is_valid:
         return None
@@ -175,25 +174,25 @@ def _value(scalar: Any) -> object:
     return scalar.as_py()
 
 
-def _float(scalar: Any) -> float | str:
+def _float(scalar: pa.Scalar) -> float | str:
     """Return a float; NaN as text, since DuckDB takes a NaN object for NULL."""
     value: float = scalar.as_py()
     return "nan" if math.isnan(value) else value
 
 
-def _timestamp_text(scalar: Any) -> str:
+def _timestamp_text(scalar: pa.Scalar) -> str:
     kind = scalar.type
     if kind.tz is not None:
         kind = pa.timestamp(_no_finer(nanoseconds.TIMESTAMP, scalar), "UTC")
     return str(scalar.cast(kind).cast(pa.string()))
 
 
-def _duration_text(scalar: Any) -> str:
+def _duration_text(scalar: pa.Scalar) -> str:
     _no_finer(nanoseconds.INTERVAL, scalar)
     return f"{scalar.cast(pa.duration('us')).value} microseconds"
 
 
-def _interval_text(scalar: Any) -> str:
+def _interval_text(scalar: pa.Scalar) -> str:
     months, days, fine = scalar.as_py()
     microseconds, rest = divmod(fine, 1000)
     if rest:
@@ -201,12 +200,12 @@ def _interval_text(scalar: Any) -> str:
     return f"{months} months {days} days {microseconds} microseconds"
 
 
-def _map(scalar: Any) -> dict[str, list[object]]:
+def _map(scalar: pa.Scalar) -> dict[str, list[object]]:
     keys, items = scalar.values.field(0), scalar.values.field(1)
     return {"key": [_value(key) for key in keys], "value": [_value(item) for item in items]}
 
 
-def _no_finer(what: str, scalar: Any) -> str:
+def _no_finer(what: str, scalar: pa.Scalar) -> str:
     """Return the unit that DuckDB has for ``scalar`` without loss: its own, or microseconds."""
     unit: str = scalar.type.unit
     if unit == "ns" and scalar.value % 1000:
@@ -298,7 +297,7 @@ _LEAF_TYPES: tuple[tuple[Callable[[pa.DataType], bool], str], ...] = (
     (pa.types.is_null, '"NULL"'),
 )
 
-_CONVERSIONS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[Any], object]], ...] = (
+_CONVERSIONS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.Scalar], object]], ...] = (
     (lambda kind: isinstance(kind, pa.BaseExtensionType), lambda scalar: scalar.as_py()),
     (pa.types.is_floating, _float),
     (pa.types.is_timestamp, _timestamp_text),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -152,7 +152,7 @@ class Containers(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _engine_follows_image(cls, data: object) -> Any:
+    def _engine_follows_image(cls, data: object) -> object:
         """Fill in the engine, if it is not set, from an engine's name in the name of the image."""
         if isinstance(data, dict) and "engine" not in data:
             image = str(data.get("image", "")).lower()

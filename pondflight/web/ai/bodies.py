@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from falcon.asgi import Request
 
@@ -48,7 +47,7 @@ class Body:
             raise InvalidArgument("the body is not JSON") from None
         if not isinstance(fields, dict):
             raise InvalidArgument("the body must be a JSON object")
-        self._fields: dict[str, Any] = fields
+        self._fields: dict[str, object] = fields
         self._read: set[str] = set()
 
     @classmethod
@@ -100,10 +99,10 @@ def model(name: str, value: object) -> str:
     return value
 
 
-def whole(least: int, most: int) -> Callable[[str, Any], int]:
+def whole(least: int, most: int) -> Callable[[str, object], int]:
     """Return a reader of whole numbers in a range."""
 
-    def read(name: str, value: Any) -> int:
+    def read(name: str, value: object) -> int:
         if isinstance(value, float) and value.is_integer():
             value = int(value)  # in JSON, 1.0 is whole as well
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
@@ -114,14 +113,13 @@ def whole(least: int, most: int) -> Callable[[str, Any], int]:
     return read
 
 
-def number(most: float) -> Callable[[str, Any], float]:
+def number(most: float) -> Callable[[str, object], float]:
     """Return a reader of numbers from 0 to ``most``."""
 
-    def read(name: str, value: Any) -> float:
-        fine = isinstance(value, int | float) and not isinstance(value, bool)
-        if not fine or not math.isfinite(value) or not 0 <= value <= most:
-            raise InvalidArgument(f"{name!r} must be a number from 0 to {most:g}")
-        return float(value)
+    def read(name: str, value: object) -> float:
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most:
+            return float(value)
+        raise InvalidArgument(f"{name!r} must be a number from 0 to {most:g}")
 
     return read
 

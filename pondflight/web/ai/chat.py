@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import Any, Final
+from typing import Final
 
 from falcon.asgi import Request, Response
 
@@ -80,7 +80,7 @@ class _Events:
         return answers.event(problems.of_error(error), "error")
 
 
-def _ending(model: str, end: End) -> dict[str, Any]:
+def _ending(model: str, end: End) -> dict[str, object]:
     return {"model": model, "finish_reason": end.reason, "usage": asdict(end.usage)}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pondflight.ai.conversation import CallPiece, Tool, ToolCall, ToolChoice
 from pondflight.errors import InvalidArgument
@@ -29,7 +29,7 @@ def read(body: Body) -> tuple[tuple[Tool, ...], ToolChoice]:
     return tools, ToolChoice(choice.mode, choice.name, parallel)
 
 
-def written(calls: list[ToolCall]) -> list[dict[str, Any]]:
+def written(calls: list[ToolCall]) -> list[dict[str, object]]:
     """Return the calls of a complete answer, as JSON."""
     return [
         {
@@ -41,7 +41,7 @@ def written(calls: list[ToolCall]) -> list[dict[str, Any]]:
     ]
 
 
-def delta(piece: CallPiece) -> dict[str, Any]:
+def delta(piece: CallPiece) -> dict[str, object]:
     """Return a piece of a call, as JSON for a chunk."""
     function = {"arguments": piece.arguments}
     if not piece.id:

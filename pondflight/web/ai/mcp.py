@@ -21,6 +21,7 @@ from pondflight.errors import DeadlineExceeded
 from pondflight.web import callers, problems
 from pondflight.web.ai.reader import Reader
 from pondflight.web.exchange import Exchange
+from pondflight.web.request_bodies import AsgiEvent
 from pondflight.web.shares import Shares
 from pondflight.web.upstream import Upstream
 
@@ -36,7 +37,7 @@ class _Answer:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: bytearray = field(default_factory=bytearray)
 
-    async def send(self, message: dict[str, Any]) -> None:
+    async def send(self, message: AsgiEvent) -> None:
         """Collect one ASGI message of the response."""
         if message["type"] == "http.response.start":
             self.status, self.headers = message["status"], message.get("headers", [])
@@ -73,7 +74,7 @@ class Mcp:
     async def _answer(self, req: Request, reader: Reader, body: bytes) -> _Answer:
         from pondflight.web.ai import tools  # noqa: PLC0415  heavy
 
-        async def receive() -> dict[str, Any]:
+        async def receive() -> AsgiEvent:
             return {"type": "http.request", "body": body, "more_body": False}
 
         answer = _Answer()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from pondflight.control import Json
 from pondflight.web import threads
 from pondflight.web.upstream import Statement, Upstream
 
@@ -35,7 +36,7 @@ class Reader:
             statement.cancel()
         return statement
 
-    def rows(self, sql: str) -> list[dict[str, Any]]:
+    def rows(self, sql: str) -> list[Json]:
         """Run a query with a small result and return all its rows."""
         found = self.statement().run(sql, None)
         try:

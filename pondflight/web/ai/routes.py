@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pondflight.ai.models import AISettings, Models
 from pondflight.auth.tokens import Tokens
 from pondflight.limits.rates import Counter
@@ -26,7 +24,7 @@ def routes(
     models: Models,
     tokens: Tokens,
     upstream: Upstream,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the resources for models, by URL path."""
     shares = places()
     askers = Askers(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
 from pondflight.ai.sql import Table
+from pondflight.control import Json
 from pondflight.dialect.words import RESERVED
 from pondflight.web.ai.reader import Reader
 
@@ -27,7 +28,7 @@ _OWN: Final = "memory"
 _MAIN: Final = "main"
 
 
-def databases_of(reader: Reader) -> list[dict[str, Any]]:
+def databases_of(reader: Reader) -> list[Json]:
     """Return ``name``, ``type``, ``readonly`` and number of ``tables`` of each database."""
     return reader.rows(_DATABASES)
 

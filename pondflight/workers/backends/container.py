@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from pondflight.workers.engines import STORAGE, Engine
 from pondflight.workers.spec import WorkerSpec
@@ -65,11 +64,11 @@ def identity(spec: WorkerSpec) -> dict[str, str]:
     }
 
 
-def configuration(spec: WorkerSpec, layout: Layout) -> dict[str, Any]:
+def configuration(spec: WorkerSpec, layout: Layout) -> dict[str, object]:
     """Return the body of Docker's "create a container" call."""
     scratch = layout.scratch_of(spec.memory_limit)
     port = f"{layout.engine.port}/tcp"
-    config: dict[str, Any] = {
+    config: dict[str, object] = {
         "Image": layout.image,
         "User": f"{_USER}:{_USER}",
         "Env": [
@@ -126,8 +125,8 @@ def _tmpfs(size: int) -> str:
     return f"rw,noexec,nosuid,nodev,size={size},mode=1777"
 
 
-def _mounts(spec: WorkerSpec, layout: Layout) -> list[dict[str, Any]]:
-    mounts: list[dict[str, Any]] = [
+def _mounts(spec: WorkerSpec, layout: Layout) -> list[dict[str, object]]:
+    mounts: list[dict[str, object]] = [
         {"Type": "bind", "Source": file.path, "Target": file.path, "ReadOnly": file.read_only}
         for file in spec.files
     ]

@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from docker.errors import APIError, ImageNotFound, NotFound
 
+from pondflight.control import Json
 from pondflight.telemetry.logs import Event, get_logger
 from pondflight.workers.backends import container
 from pondflight.workers.backends.base import (
@@ -200,9 +199,9 @@ class DockerBackend:
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _look(self, name: str) -> dict[str, Any] | None:
+    def _look(self, name: str) -> Json | None:
         try:
-            found: dict[str, Any] = self._api.call(lambda client: client.inspect_container(name))
+            found: Json = self._api.call(lambda client: client.inspect_container(name))
         except NotFound:
             return None
         except APIError as error:
@@ -280,12 +279,12 @@ class DockerBackend:
             if error.status_code != _CONFLICT:  # another proxy has created it
                 raise StartFailed(_words(error), []) from error
 
-    def _own_container(self) -> dict[str, Any] | None:
+    def _own_container(self) -> Json | None:
         """Return the container that the proxy itself runs in, if it belongs to this engine."""
         own = _own_container()
         return self._look(own) if own else None
 
-    def _composed(self, own: Mapping[str, Any], name: str) -> str:
+    def _composed(self, own: Json, name: str) -> str:
         """Return the proxy's network that a Compose file calls ``name``; empty if there is none.
 
         Compose prefixes the project's name, which no setting of ours can know.

@@ -154,5 +154,5 @@ class _DirectClient(docker.APIClient):
 def _path(error: APIError) -> str:
     request = getattr(error.response, "request", None)
     method = str(getattr(request, "method", ""))
-    path: Any = urlsplit(str(getattr(request, "url", ""))).path
+    path = urlsplit(str(getattr(request, "url", ""))).path
     return f"{method} {path}".strip() or "unknown"

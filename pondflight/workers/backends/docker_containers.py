@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
+from pondflight.control import Json
 from pondflight.workers.backends import container
 from pondflight.workers.backends.base import Phase, WorkerHandle
 from pondflight.workers.backends.container import Layout
@@ -24,7 +24,7 @@ def phase(status: str) -> Phase:
     return _PHASES.get(status, Phase.ENDED)
 
 
-def listed(row: Mapping[str, Any], layout: Layout) -> WorkerHandle:
+def listed(row: Json, layout: Layout) -> WorkerHandle:
     """Return the worker in a row of Docker's list of containers."""
     networks = row.get("NetworkSettings", {}).get("Networks", {})
     ports = [port.get("PublicPort") for port in row.get("Ports") or []]
@@ -39,7 +39,7 @@ def listed(row: Mapping[str, Any], layout: Layout) -> WorkerHandle:
     )
 
 
-def inspected(found: Mapping[str, Any], layout: Layout) -> WorkerHandle:
+def inspected(found: Json, layout: Layout) -> WorkerHandle:
     """Return the worker in an inspected container."""
     bindings = [
         b for bs in (found["NetworkSettings"].get("Ports") or {}).values() for b in bs or []
@@ -62,7 +62,7 @@ def _handle(
     name: str,
     state: str,
     labels: Mapping[str, str],
-    networks: Mapping[str, Any],
+    networks: Json,
     port: int | None,
 ) -> WorkerHandle:
     return WorkerHandle(
@@ -77,10 +77,10 @@ def _handle(
     )
 
 
-def _location(layout: Layout, networks: Mapping[str, Any], port: int | None) -> str:
+def _location(layout: Layout, networks: Json, port: int | None) -> str:
     if port is not None:
         return f"grpc://127.0.0.1:{port}"
-    network: Mapping[str, Any] = networks.get(layout.network) or next(iter(networks.values()), {})
+    network: Json = networks.get(layout.network) or next(iter(networks.values()), {})
     address = network.get("IPAddress")
     if address:
         return f"grpc://{address}:{layout.engine.port}"

@@ -50,9 +50,9 @@ _PIPES = 8
 
 
 def _write_bytecode() -> None:
-    """Compile what workers import; behind their walls they cannot write it, so each would compile.
+    """Compile what workers import, since behind their walls they cannot write bytecode.
 
-    It takes 10 ms where that is done already, as ``pip install`` does. A read-only installation stays.
+    It takes 10 ms if that is done already, as by ``pip install``. A read-only installation stays.
     """
     if not sys.dont_write_bytecode:
         compileall.compile_dir(Path(pondflight.__file__).parent, quiet=2)

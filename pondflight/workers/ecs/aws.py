@@ -11,10 +11,9 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from pondflight.control import Json
 from pondflight.workers.backends.base import BackendUnreachable
 from pondflight.workers.circuit import Circuit
-
-Json = dict[str, Any]
 
 _CONFIG = Config(
     connect_timeout=5,
@@ -47,7 +46,7 @@ class Aws:
         self._endpoint = endpoint
         self._circuit = circuit or Circuit()
         self._lock = threading.Lock()
-        self._clients: dict[str, Any] = {}
+        self._clients: Json = {}
 
     @property
     def reachable(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from pondflight.control import Json
 from pondflight.workers.backends.base import (
     BackendError,
     BackendUnreachable,
@@ -27,7 +28,7 @@ from pondflight.workers.backends.base import (
 from pondflight.workers.backends.container import Layout
 from pondflight.workers.backends.ownership import require_files, require_room
 from pondflight.workers.ecs import task as tasks
-from pondflight.workers.ecs.aws import Aws, Json, words_of
+from pondflight.workers.ecs.aws import Aws, words_of
 from pondflight.workers.ecs.checks import check
 from pondflight.workers.ecs.names import Entry, Names
 from pondflight.workers.ecs.task import Placement

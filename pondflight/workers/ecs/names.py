@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Any
 
 from botocore.exceptions import ClientError
 
+from pondflight.control import Json
 from pondflight.workers.backends.base import NameTaken, NoSuchWorker
-from pondflight.workers.ecs.aws import Aws, Json, code_of
+from pondflight.workers.ecs.aws import Aws, code_of
 from pondflight.workers.spec import WorkerSpec
 
 KEYS = {"deployment": "HASH", "worker": "RANGE"}
@@ -141,7 +141,7 @@ class Names:
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _call(self, action: str, **arguments: Any) -> Json:
+    def _call(self, action: str, **arguments: object) -> Json:
         with self._aws.client("dynamodb") as client:
             found: Json = getattr(client, action)(TableName=self.table, **arguments)
         return found

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from pondflight.control import Json
 from pondflight.workers.backends.base import Phase, StartFailed, WorkerExit
 from pondflight.workers.backends.container import SCRATCH, Layout, identity
-from pondflight.workers.ecs.aws import Json
 from pondflight.workers.spec import WorkerSpec
 
 _MEGABYTE = 1 << 20
@@ -91,14 +89,14 @@ def size_of(spec: WorkerSpec) -> tuple[int, int]:
     )
 
 
-def phase_of(task: Mapping[str, Any]) -> Phase:
+def phase_of(task: Json) -> Phase:
     """The phase of a worker whose task has this status; ``ENDED`` once it is to stop."""
     if task.get("desiredStatus") == "STOPPED":
         return Phase.ENDED
     return _PHASES.get(task["lastStatus"], Phase.ENDED)
 
 
-def address_of(task: Mapping[str, Any]) -> str:
+def address_of(task: Json) -> str:
     """Return the task's private IPv4 address; empty if it has none yet."""
     for attachment in task.get("attachments", ()):
         for detail in attachment.get("details", ()):
@@ -107,7 +105,7 @@ def address_of(task: Mapping[str, Any]) -> str:
     return ""
 
 
-def end_of(task: Mapping[str, Any], container: str) -> WorkerExit:
+def end_of(task: Json, container: str) -> WorkerExit:
     """Return how the task's container ended."""
     for found in task.get("containers", ()):
         if found["name"] == container:

@@ -17,10 +17,9 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
+from pondflight.control import Json
 from pondflight.workers.backends.base import BackendUnreachable
 from pondflight.workers.circuit import Circuit
-
-Json = dict[str, Any]
 
 CALL_SECONDS = 10.0
 _PATIENCE = 8.0

@@ -12,8 +12,8 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any
 
+from pondflight.control import Json
 from pondflight.workers.backends.base import (
     BackendError,
     BackendUnreachable,
@@ -34,7 +34,7 @@ from pondflight.workers.backends.ownership import (
     require_room,
 )
 from pondflight.workers.fly import machine as machines
-from pondflight.workers.fly.api import ApiError, FlyApi, Json
+from pondflight.workers.fly.api import ApiError, FlyApi
 from pondflight.workers.fly.machine import Placement
 from pondflight.workers.spec import WorkerSpec
 
@@ -206,7 +206,7 @@ class FlyBackend:
         except ApiError as error:
             raise BackendUnreachable(error.message) from error
 
-    def _handle(self, machine: Mapping[str, Any]) -> WorkerHandle:
+    def _handle(self, machine: Json) -> WorkerHandle:
         return machines.handle_of(machine, self.layout.engine.port)
 
 

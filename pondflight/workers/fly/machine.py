@@ -6,8 +6,8 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from pondflight.control import Json
 from pondflight.workers.backends.base import Phase, StartFailed, WorkerExit, WorkerHandle
 from pondflight.workers.backends.container import (
     CREATED,
@@ -18,7 +18,7 @@ from pondflight.workers.backends.container import (
     Layout,
     identity,
 )
-from pondflight.workers.fly.api import Json, metadata_of
+from pondflight.workers.fly.api import metadata_of
 from pondflight.workers.naming import user_in
 from pondflight.workers.spec import WorkerSpec
 
@@ -103,7 +103,7 @@ def guest_of(spec: WorkerSpec, cpu_kind: str) -> Json:
     )
 
 
-def handle_of(machine: Mapping[str, Any], port: int) -> WorkerHandle:
+def handle_of(machine: Json, port: int) -> WorkerHandle:
     """Return the worker of a Machine.
 
     Raises ``LookupError``, ``TypeError``, ``ValueError`` or ``AttributeError`` if it is not one.
@@ -126,12 +126,12 @@ def handle_of(machine: Mapping[str, Any], port: int) -> WorkerHandle:
     )
 
 
-def phase_of(machine: Mapping[str, Any]) -> Phase:
+def phase_of(machine: Json) -> Phase:
     """Return the phase of a worker whose Machine is in this state; ``ENDED`` if unknown."""
     return _PHASES.get(machine.get("state", ""), Phase.ENDED)
 
 
-def end_of(machine: Mapping[str, Any]) -> WorkerExit:
+def end_of(machine: Json) -> WorkerExit:
     """Return how the Machine ended, according to its newest exit event."""
     events = sorted(machine.get("events") or (), key=lambda one: -one.get("timestamp", 0))
     for event in events:
