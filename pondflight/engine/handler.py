@@ -1,4 +1,4 @@
-"""A user's statements, transactions and sessions: each message to the part that knows it."""
+"""Passes each message about statements, transactions and sessions to the part that handles it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class EngineHandler(MetadataHandler):
     def get_flight_info_statement(
         self, call: Call, command: c.StatementQuery, descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo:
-        """Run what has to run at once; promise the rows."""
+        """Run what has to run at once, and return where to fetch the rows."""
         session = self._calls.enter(call, command.transaction_id)
         plan = self._statements.plan(
             call,
@@ -182,9 +182,9 @@ class EngineHandler(MetadataHandler):
         return max(map(self._statements.cancel, found))
 
     def renew_flight_endpoint(self, call: Call, request: c.RenewFlightEndpoint) -> bytes:
-        """The endpoint as it is, since it has no time to expire; its result becomes the youngest.
+        """Return the endpoint as it is: it never expires; its result becomes the youngest.
 
-        ``NotFound`` if the result is gone.
+        Raises ``NotFound`` if the result is gone.
         """
         if not isinstance(decode_ticket(request.ticket), c.METADATA):
             self._statements.renew(_statement_in(request.ticket))
@@ -193,7 +193,7 @@ class EngineHandler(MetadataHandler):
     def set_session_options(
         self, call: Call, request: c.SetSessionOptions
     ) -> Mapping[str, c.SessionOptionError]:
-        """Set the catalog, the schema, the statement timeout, settings of DuckDB."""
+        """Set the catalog, the schema, the statement timeout, and settings of DuckDB."""
         session_id = self._calls.enter(call)
         self._describer.forget_types()
         lent = self._sessions.lent(call, session_id, session_state=True)

@@ -9,12 +9,12 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import duckdb
 from pyarrow import flight
 
 from pondflight import control, memory
+from pondflight.control import Json
 from pondflight.engine.databases.attached import Databases
 from pondflight.engine.databases.pushdown import Pushdown
 from pondflight.engine.execution.early_runs import EarlyRuns
@@ -137,9 +137,9 @@ class EngineServer(FlightSqlServer[WorkerCall]):
         return self._check.last_heard
 
     def on_call(self, call: Call) -> None:
-        """Trace it. A user's call is refused as long as no user is known, and with it no sandbox.
+        """Trace the call, and refuse a user's call until a user, and with it a sandbox, is known.
 
-        The pool sends none then, unless this process was started anew behind its back.
+        The pool sends no such calls then, unless this process was restarted behind its back.
         """
         for key in call.identity.fetched:
             self._statements.fetched(key)
@@ -198,7 +198,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
         upload: Upload,
         writer: flight.FlightMetadataWriter,
     ) -> None:
-        """Take an upload. None of the messages that come by DoPut is a query."""
+        """Take an upload. No message that comes by DoPut is a query."""
         if call.identity.query_only:
             raise PermissionDenied(_QUERY_ONLY)
         dispatch.do_put(self._handler, call, command, upload, writer)
@@ -206,7 +206,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
     # -- control ------------------------------------------------------------------------------
 
     def on_do_action(self, call: Call, kind: str, body: bytes) -> Iterable[bytes]:
-        """Flight SQL's actions, and those of ``pondflight.control``."""
+        """Answer Flight SQL's actions, and those of ``pondflight.control``."""
         if call.identity.query_only:
             raise PermissionDenied(_QUERY_ONLY)
         controlled = self._control(kind, body)
@@ -220,7 +220,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
 
     def _control(  # noqa: PLR0911  one for each action
         self, kind: str, body: bytes
-    ) -> dict[str, Any] | None:
+    ) -> Json | None:
         match kind:
             case control.CONFIGURE:
                 return self._ownership.configure(json.loads(body), self._configure)
@@ -236,11 +236,11 @@ class EngineServer(FlightSqlServer[WorkerCall]):
                 return {"cancelled": self._journal.cancel(json.loads(body)["statement"])}
         return None
 
-    def _configure(self, wanted: dict[str, Any]) -> dict[str, Any]:
+    def _configure(self, wanted: Json) -> Json:
         if collector := wanted.get("tracing", {}).get("endpoint"):
             try:
                 tracing.configure(collector, "pondflight-worker")
-            except ConfigError as error:  # without traces it is as good a worker
+            except ConfigError as error:  # a worker without traces is as good
                 log.warning("%s", error)
         self._storage.limit = wanted.get("storage_limit")
         self._storage.scratch_limit = room(self._scratch, wanted.get("scratch_limit"))
@@ -262,7 +262,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             call.cancel()
         return bool(found)
 
-    def _status(self, proxy: str) -> dict[str, Any]:
+    def _status(self, proxy: str) -> Json:
         running = sum(1 for call in self.calls.running() if call.identity.call_id is not None)
         return {
             "owner": self._ownership.owner,
@@ -278,7 +278,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
         }
 
     def explain(self, error: PondflightError) -> PondflightError:
-        """Which database is away, rather than what DuckDB says of that; or that all is over."""
+        """Return the error to report: which database is away, or that DuckDB cannot go on."""
         return self.breakdown.explain(self._databases.explain(error))
 
     def _sweep(self) -> None:

@@ -1,4 +1,4 @@
-"""Rows that a client sends in a DoPut, on their way in: nothing is used before it was checked."""
+"""The rows that a client sends by DoPut: none is used before it was checked."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ T = TypeVar("T")
 
 
 def abandon(writer: flight.FlightStreamWriter) -> None:
-    """End an upload as one that counts for nothing: the server's ``Upload`` raises ``Cancelled``.
+    """End an upload as void: the server's ``Upload`` raises ``Cancelled``.
 
-    A Flight client can end a stream but not break it off, and what has ended is taken for whole.
+    A Flight client can end a stream but not abort it, and a stream that has ended counts as
+    complete.
     """
     with contextlib.suppress(pa.ArrowException, flight.FlightError, OSError):
         writer.write_metadata(_ABANDONED)
@@ -34,10 +35,10 @@ def abandon(writer: flight.FlightStreamWriter) -> None:
 
 
 class Upload:
-    """A schema, and chunks that have it, as ``reader`` gets them from the client.
+    """A schema, and the chunks that ``reader`` gets from the client.
 
-    ``text``: strings must be UTF-8 (``validity.check``). What is not valid Arrow raises
-    ``InvalidArgument``, and what does not fit into memory ``LimitExceeded``.
+    ``text``: strings must be UTF-8 (``validity.check``). Raises ``InvalidArgument`` for what is not
+    valid Arrow, and ``LimitExceeded`` for what does not fit into memory.
     """
 
     def __init__(self, reader: flight.MetadataRecordBatchReader, *, text: bool = True) -> None:
@@ -47,9 +48,9 @@ class Upload:
 
     @property
     def schema(self) -> pa.Schema:
-        """The schema; one without columns if the client ended its stream without sending any.
+        """Return the schema; it has no columns if the client ended its stream without sending any.
 
-        It waits for the message that has it, which not all commands send.
+        It waits for the message with the schema, which not all commands send.
         """
         try:
             schema: pa.Schema = _read(lambda: self._reader.schema)
@@ -65,7 +66,10 @@ class Upload:
         return schema
 
     def __iter__(self) -> Iterator[flight.FlightStreamChunk]:
-        """The chunks as they come: a batch, ``app_metadata``, or both; what is missing is None."""
+        """Yield the chunks as they come: a batch, ``app_metadata``, or both.
+
+        A missing part is None.
+        """
         if not self.schema.names and self._empty:
             return
         while True:
@@ -78,10 +82,10 @@ class Upload:
             if chunk.data is not None:
                 validity.check(chunk.data, text=self._text)
             yield chunk
-            del chunk  # whoever has it lets it go before the next one has come
+            del chunk  # so that its memory is free before the next one has come
 
     def read_all(self) -> pa.Table:
-        """All batches."""
+        """Return all batches as a table."""
         schema = self.schema
         return pa.Table.from_batches([c.data for c in self if c.data is not None], schema)
 
@@ -101,7 +105,7 @@ def _read(read: Callable[[], T]) -> T:
 
 
 def _fields(parent: pa.Schema | pa.DataType) -> int:
-    """How many fields there are below ``parent``; counting stops soon above ``MOST_FIELDS``."""
+    """Return how many fields there are below ``parent``; counting stops above ``MOST_FIELDS``."""
     number = len(parent) if isinstance(parent, pa.Schema) else parent.num_fields
     for index in range(min(number, MOST_FIELDS + 1)):
         if number > MOST_FIELDS:

@@ -1,8 +1,8 @@
 """Counters of one process, for the ``limits`` library.
 
-The library's own memory storage starts a thread for each hit and looks through all users in it,
-and never forgets a user. This one does its tidying up as it goes. It counts by the monotonic clock:
-a step of the machine's clock neither shuts a user out nor lets one in.
+The library's own memory storage starts a thread for each hit, searches all users in it, and never
+forgets a user. This one tidies up as it goes. It uses the monotonic clock, so a change of the
+machine's clock neither locks a user out nor lets one in.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Final
 from limits.storage.base import MovingWindowSupport, Storage
 
 MOST_COUNTERS: Final = 50_000
-"""Plain counters that are kept; the oldest go first."""
+"""Plain counters that are kept; the oldest are dropped first."""
 
 _TIDY_EVERY: Final = 1000
-"""Hits between two looks at what can be forgotten."""
+"""Hits between two clean-ups."""
 
 
 @dataclass(slots=True)
 class _Window:
-    """Times of hits, oldest first, and how long they count."""
+    """Times of hits, oldest first, and how long each counts."""
 
     expiry: float
     hits: deque[float] = field(default_factory=deque)

@@ -1,7 +1,7 @@
-"""How much is too much: so many in so long, counted in this process or in a Redis.
+"""Rate limits: an amount in a moving window, counted in this process or in a Redis.
 
-A rate is an amount in a moving window. "100 a minute, 200 at once" is 200 in any two minutes: at
-most 200 at once, and 100 a minute on average.
+"100 a minute, 200 at once" is 200 in any two minutes: at most 200 at once, and 100 a minute on
+average.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _REDIS_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """``amount`` in any ``seconds``. ``name`` keeps apart what is counted for the same user."""
+    """At most ``amount`` in any ``seconds``; each ``name`` is counted apart for a user."""
 
     name: str
     amount: int
@@ -43,9 +43,9 @@ class Rate:
 
     @classmethod
     def of(cls, name: str, per_minute: int, burst: int) -> Rate:
-        """At most ``burst`` at once, and ``per_minute`` on average."""
+        """Return a rate of at most ``burst`` at once, and ``per_minute`` on average."""
         seconds = math.ceil(60 * burst / per_minute)
-        # Of a burst that is over within a second, the second decides.
+        # If the whole burst passes within a second, the rate is per second.
         return cls(name, max(burst, per_minute // 60) if seconds == 1 else burst, seconds)
 
     def times(self, factor: int, name: str) -> Rate:
@@ -61,9 +61,9 @@ class Rate:
 
 
 class Counter:
-    """Counts for users; at ``storage``, which is ``memory`` or a Redis URL.
+    """Counts for users, at ``storage``: ``memory`` or a Redis URL.
 
-    While the Redis cannot be reached this process counts for itself.
+    While the Redis cannot be reached, this process counts for itself.
     """
 
     def __init__(self, storage: str = MEMORY) -> None:
@@ -73,16 +73,16 @@ class Counter:
         self._lock = threading.Lock()
 
     def take(self, rate: Rate, user: str, amount: int = 1) -> float | None:
-        """Count ``amount`` for ``user``. None, or the seconds until there is room for one."""
+        """Count ``amount`` for ``user``; return None, or the seconds to wait for room for one."""
         return self._with_storage(lambda limiter: _take(limiter, rate, _key(user), amount))
 
     def add(self, name: str, user: str, seconds: int) -> int:
-        """Add one to a plain counter that is forgotten after ``seconds``; its value."""
+        """Add one to a plain counter that expires after ``seconds``; return its value."""
         key = f"pondflight/{name}/{_key(user)}"
         return self._with_storage(lambda limiter: limiter.storage.incr(key, seconds))
 
     def used(self, name: str, bound: str, user: str, seconds: int) -> bool:
-        """Add one to a plain counter; whether it is now above the one named ``bound``."""
+        """Add one to a plain counter; return whether it now exceeds the one named ``bound``."""
         above = f"pondflight/{bound}/{_key(user)}"
         key = f"pondflight/{name}/{_key(user)}"
         return self._with_storage(
@@ -119,7 +119,7 @@ def _take(limiter: MovingWindowRateLimiter, rate: Rate, key: str, amount: int) -
 
 @lru_cache(maxsize=1024)
 def _key(user: str) -> str:
-    """Names of users are nobody's business who can read the Redis."""
+    """Return a hash, so that whoever can read the Redis does not learn users' names."""
     return hashlib.sha256(user.encode()).hexdigest()[:32]
 
 

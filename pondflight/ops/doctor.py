@@ -1,6 +1,6 @@
-"""``pondflight doctor``: what people ask when it does not work, asked and answered at once.
+"""``pondflight doctor``: checks everything that commonly keeps pondflight from working.
 
-Each check answers in a sentence and never raises; those that need what an earlier one found
+Each check answers in a sentence and never raises. Checks that need what an earlier one found
 missing say that they were skipped.
 """
 
@@ -54,7 +54,7 @@ _FORWARD_PROXY = {"http_proxy", "https_proxy", "all_proxy", "grpc_proxy"}
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """All findings, one after the other, as soon as each is known."""
+    """Yield all findings, each as soon as it is known."""
     yield _secret(settings)
     yield from _ports(settings)
     yield from _forward_proxy()
@@ -117,7 +117,7 @@ def _listens(host: str, port: int) -> bool:
 
 
 def _why_not_bound(host: str, port: int) -> str:
-    """What keeps this user from listening there; empty if nothing."""
+    """Return why this user cannot listen there; empty if nothing prevents it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.create_server((host, port), family=family):
@@ -146,7 +146,7 @@ def _answers_health(host: str, port: int) -> bool:
 
 
 def _forward_proxy() -> Iterator[Finding]:
-    """Which variables name a forward proxy; their values may hold a password."""
+    """Find variables that name a forward proxy; their values may contain a password."""
     names = sorted(name for name in os.environ if name.lower() in _FORWARD_PROXY)
     if names:
         yield ok(
@@ -176,7 +176,7 @@ def _memory(settings: Settings) -> Finding:
 
 
 def _confinement(settings: Settings) -> Finding:
-    """Which walls this host can put around workers. A container may have fewer."""
+    """Find which walls this host can put around workers. A container may have fewer."""
     mode, check = settings.workers.confinement, "confinement"
     if mode == "off" or not settings.duckdb.sandbox:
         key = "workers.confinement" if mode == "off" else "duckdb.sandbox"
@@ -193,7 +193,7 @@ def _confinement(settings: Settings) -> Finding:
 
 
 def _from_the_host(settings: Settings) -> Iterator[Finding]:
-    """A worker that runs as a process of this machine, and each database from there."""
+    """Check a worker that runs as a process of this machine, and each database from there."""
     if not settings.duckdb.attached_databases:
         yield skipped("databases", "none is configured (duckdb.attached_databases)")
         if settings.workers.backend != "process":
@@ -205,7 +205,7 @@ def _from_the_host(settings: Settings) -> Iterator[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Where a worker is started to see how it goes; ``place`` in words."""
+    """Where a worker is started as a test; ``place`` in words."""
 
     backend: Backend
     engine: Engine
@@ -214,19 +214,19 @@ class Trial:
 
 
 def _naming() -> Naming:
-    """Names that no proxy takes for those of its own workers."""
+    """Return names that no proxy takes for those of its own workers."""
     secret = secrets.token_hex(16)
     return Naming(secret, instance_of(secret, "doctor"))
 
 
 def _attached(settings: Settings, trial: Trial) -> Iterator[Finding]:
-    """A worker gets ready; and another one for each database can attach it."""
+    """Check that a worker becomes ready, and that another one can attach each database."""
     databases, place = settings.duckdb.attached_databases, trial.place
     try:
         with _worker(settings, trial) as (connection, seconds):
             yield ok(f"worker on {place}", f"ready after {seconds:.1f} s")
             missing = connection.status().missing_walls
-            if set(missing) - set(missing_walls()):  # what the kernel lacks has been said
+            if set(missing) - set(missing_walls()):  # what the kernel lacks was reported before
                 yield warning(f"confinement on {place}", "; ".join(missing), _CONFINE)
     except (BackendError, PondflightError) as error:
         lines = error.log if isinstance(error, StartFailed) else []
@@ -265,7 +265,7 @@ def _attach(settings: Settings, trial: Trial, database: AttachedDatabase) -> Fin
 
 
 def _why_unreachable(database: AttachedDatabase) -> str:
-    """What keeps this host from a database before any password matters; empty if nothing."""
+    """Return why this host cannot reach a database, before any login; empty if it can."""
     where = database.connection_string.get_secret_value()
     if database.type in FILE_TYPES:
         path = Path(where)
@@ -281,9 +281,9 @@ def _why_unreachable(database: AttachedDatabase) -> str:
 
 
 def _why_silent(address: dsn.Address) -> str:
-    """What keeps this host from an address; empty if nothing."""
+    """Return why this host cannot reach an address; empty if it can."""
     if address.is_socket:
-        return ""  # the attempt will tell
+        return ""  # the connection attempt will tell
     where = f"{address.host}:{address.port}"
     try:
         with socket.create_connection((address.host, address.port), _SECONDS):
@@ -336,9 +336,9 @@ def _docker(settings: Settings) -> Iterator[Finding]:
 def _worker(
     settings: Settings, trial: Trial, *databases: AttachedDatabase
 ) -> Iterator[tuple[Connection, float]]:
-    """A worker that is ready, and after how many seconds it was. It is nobody's, and is removed.
+    """Start a worker that belongs to nobody; yield it with the seconds it took; remove it.
 
-    It sees the files of ``databases``.
+    It can read the files of ``databases``.
     """
     began = time.monotonic()
     deadline = began + settings.workers.start_timeout.total_seconds()
@@ -365,7 +365,7 @@ def _worker(
 
 
 def _ready(trial: Trial, handle: WorkerHandle, credential: str, deadline: float) -> Connection:
-    """A connection to a worker as soon as it answers; ``StartFailed`` if it does not."""
+    """Return a connection to a worker as soon as it answers. Raises ``StartFailed`` otherwise."""
     _raise_if_ended(trial, handle)
     if not handle.location:
         raise StartFailed("it has no address in its network (containers.network)", [])

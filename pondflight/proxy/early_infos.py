@@ -1,10 +1,10 @@
-"""FlightInfos, and rows, that came before they were asked for, kept for the client that asks next.
+"""FlightInfos and rows that came before they were asked for, kept for the client's next call.
 
 Nearly every client prepares a query, asks for its FlightInfo at once, and runs it once. The worker
-knows that FlightInfo when it prepares the statement, and of a query that is quick and steady it
-knows the rows as well (``control.PROMISE_HEADER``). So what comes next is answered here. What is
-older than a moment is asked of the worker again, and so is all that was known before, or learnt
-while, something ran there that may have changed what its tables are.
+knows that FlightInfo when it prepares the statement; for a query that is quick and steady, it knows
+the rows as well (``control.PROMISE_HEADER``). So the client's next calls are answered here. Answers
+that are not fresh are requested from the worker again, and so is everything learnt before or while
+something ran there that may have changed its tables.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pondflight.flightsql import validity
 from pondflight.flightsql.decoding import decode_command
 
 SECONDS: Final = 0.25
-"""How long a FlightInfo is good for."""
+"""Seconds for which a FlightInfo is valid."""
 
 ROWS_SECONDS: Final = control.PROMISE_SECONDS
 
@@ -37,7 +37,7 @@ _MOST_BYTES: Final = 16 << 20
 
 @dataclass(eq=False, slots=True)
 class _Changes:
-    """What may change the tables of one worker: how often it began or ended, how many run now."""
+    """Changes to the tables of one worker: how many calls began or ended, and how many run now."""
 
     number: int = 0
     running: int = 0
@@ -45,7 +45,7 @@ class _Changes:
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """When something was asked of a worker, and what had changed there by then."""
+    """When a worker was asked, and how many changes there had been by then."""
 
     asked: float
     changes: _Changes
@@ -53,7 +53,7 @@ class Since:
 
     @property
     def holds(self) -> bool:
-        """Whether nothing has changed since, nor is about to."""
+        """Return whether nothing has changed since, nor is about to."""
         return self.number == self.changes.number and not self.changes.running
 
 
@@ -68,7 +68,7 @@ class _Promise:
 
 @dataclass(frozen=True, slots=True)
 class EarlyRows:
-    """The rows of a query that was run early; ``key``: what its worker knows them by."""
+    """The rows of a query that ran early; ``key`` is their name at the worker."""
 
     key: str
     table: pa.Table
@@ -77,7 +77,7 @@ class EarlyRows:
 class Promises:
     """What came early, by worker and handle or ticket; each is given out once.
 
-    ``worker`` is the key of whose worker it is, ``session`` that of the call.
+    ``worker`` is the key of the worker's user, ``session`` that of the call.
     """
 
     def __init__(self) -> None:
@@ -87,9 +87,9 @@ class Promises:
         self._changes: dict[str, _Changes] = {}
 
     def since(self, worker: str, *, changes: bool = False) -> Since:
-        """Call it before a worker is asked; ``changes``: for what may change tables, until ``end``.
+        """Note the time and the changes before a worker is asked.
 
-        The time counts from here, and so do the changes.
+        ``changes``: the call may change tables, until ``end``.
         """
         with self._lock:
             found = self._changes.get(worker)
@@ -102,22 +102,28 @@ class Promises:
             return Since(time.monotonic(), found, found.number)
 
     def changing(self, worker: str, session: str) -> Change:
-        """Around a call that may change tables: nothing that came before or meanwhile holds."""
+        """Wrap a call that may change tables: what came before or meanwhile is not used."""
         return Change(self, worker, session, self.since(worker, changes=True))
 
     def changed(self, changes: _Changes, *, ends: bool = False) -> None:
-        """Tables may have changed, and somebody is about to hear of it; ``ends``: that was all."""
+        """Note that tables may have changed, and that a client is about to know.
+
+        ``ends``: the change is over.
+        """
         with self._lock:
             changes.number += 1
             changes.running -= ends
 
     def unchanged(self, changes: _Changes) -> None:
-        """A call that might have changed tables has ended, and has not."""
+        """Note that a call that might have changed tables has ended, and has not."""
         with self._lock:
             changes.running -= 1
 
     def keep(self, worker: str, session: str, answer: Sequence[bytes], since: Since) -> list[bytes]:
-        """What the client gets of a worker's answer to CreatePreparedStatement."""
+        """Return the client's part of a worker's answer to CreatePreparedStatement.
+
+        The rest is kept here.
+        """
         prepared, *more = answer
         for data in more:
             try:
@@ -134,7 +140,7 @@ class Promises:
     def keep_rows(
         self, worker: str, session: str, info: flight.FlightInfo, since: Since
     ) -> flight.FlightInfo:
-        """``info`` without the rows that came with it, if any did."""
+        """Return ``info`` without the rows that came with it, if any did; keep those."""
         rows: bytes = info.app_metadata
         if not rows or len(info.endpoints) != 1:
             return info
@@ -147,12 +153,12 @@ class Promises:
         return bare
 
     def take(self, worker: str, session: str, handle: bytes) -> flight.FlightInfo | None:
-        """The FlightInfo of a handle, if it is here, still good, and this session's."""
+        """Return the FlightInfo of a handle, if it is here, still valid, and this session's."""
         promise = self._pop(worker, session, handle, SECONDS)
         return None if promise is None else promise.info
 
     def rows(self, worker: str, session: str, ticket: bytes) -> EarlyRows | None:
-        """The rows of a ticket, if they are here, still good, and this session's."""
+        """Return the rows of a ticket, if they are here, still valid, and this session's."""
         promise = self._pop(worker, session, ticket, ROWS_SECONDS)
         if promise is None:
             return None
@@ -218,10 +224,10 @@ class Change:
             self._promises.changed(self._since.changes, ends=True)
 
     def told(self) -> None:
-        """Its client is about to hear of what it has changed, before it ends."""
+        """Note that the client is about to see the changes before the call ends."""
         self._promises.changed(self._since.changes)
 
     def answered(self, info: flight.FlightInfo) -> flight.FlightInfo:
-        """What the client gets of a worker's FlightInfo. One with rows has changed nothing."""
+        """Return the client's part of a worker's FlightInfo. One with rows has changed nothing."""
         self._only_reads = bool(info.app_metadata)
         return self._promises.keep_rows(self._worker, self._session, info, self._since)

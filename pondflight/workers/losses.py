@@ -1,7 +1,7 @@
-"""Sessions whose worker ended unasked: the next call of each is told, before it runs without them.
+"""Sessions whose worker ended by itself: the next call of each is told before it runs.
 
-Temporary tables, settings and open transactions are gone with a worker. A client that only had
-them between two calls would not notice, and get other answers to the same questions.
+Temporary tables, settings and open transactions are gone with a worker. Otherwise, a client would
+not notice, and get different answers to the same questions.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ UNASKED = frozenset(
         Reason.REMOVED,
     }
 )
-"""Ends that a session's client did not bring about by being idle."""
+"""Ends that a session's client did not cause by being idle."""
 
 _REMEMBERED = 10_000
 _MOST_SESSIONS = 1000
 
 
 class KeptSessions:
-    """The sessions for which a worker keeps something, by ``control.KEPT_HEADER``."""
+    """The sessions for which a worker keeps state, according to ``control.KEPT_HEADER``."""
 
     def __init__(self) -> None:
         self.names: OrderedDict[str, None] = OrderedDict()
@@ -46,14 +46,14 @@ class KeptSessions:
 
 
 class Losses:
-    """Which sessions are still to be told, by the key of the worker and the session."""
+    """The sessions that still have to be told, by the key of the worker and the session."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._ends: OrderedDict[tuple[str, str], End] = OrderedDict()
 
     def note(self, key: str, sessions: Iterable[str], end: End) -> None:
-        """The worker of ``key`` ended, and with it what it kept for ``sessions``."""
+        """Note that the worker of ``key`` ended, with the state that it kept for ``sessions``."""
         with self._lock:
             for session in sessions:
                 self._ends[key, session] = end
@@ -61,6 +61,6 @@ class Losses:
                 self._ends.popitem(last=False)
 
     def take(self, key: str, session: str) -> End | None:
-        """How the worker ended of which a call of ``session`` has to be told; once."""
+        """Return, once, how the worker ended of which a call of ``session`` has to be told."""
         with self._lock:
             return self._ends.pop((key, session), None)

@@ -1,8 +1,8 @@
-"""Who has which worker: the part of the package that the proxy talks to.
+"""Whose worker is which: the part of the package that the proxy talks to.
 
 A call takes a lease of its user's worker, and a leased worker is never stopped for idleness. All
-who wait for the same worker share one start. What starts, adopts, sweeps and checks workers is
-in the modules beside this one; docs/workers.md tells how they fit together.
+who wait for the same worker share one start. The modules beside this one start, adopt, sweep and
+check workers; docs/workers.md tells how they fit together.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from pondflight import control
+from pondflight.control import Json
 from pondflight.errors import InvalidArgument, NotFound, PondflightError, Unavailable
 from pondflight.telemetry.logs import get_logger
 from pondflight.units import format_size
@@ -57,7 +57,7 @@ class WorkerView:
     """What an administrator sees of a worker.
 
     ``user`` is None for a warm worker, and for an adopted one whose user has not called since.
-    ``memory`` in bytes, ``cpu`` in cores, times in seconds; None where it is not known.
+    ``memory`` is in bytes, ``cpu`` in cores, times in seconds; None if not known.
     """
 
     id: str
@@ -106,9 +106,9 @@ class Pool:
     # -- for calls ----------------------------------------------------------------------------
 
     def lease(self, user: User, still_wanted: Callable[[], None]) -> Lease:
-        """A lease of the worker of ``user``; started first, if there is none.
+        """Return a lease of the worker of ``user``, which is started first if there is none.
 
-        Waits for the start; ``still_wanted`` is called meanwhile and raises to give up. Raises
+        Waits for the start; ``still_wanted`` is called meanwhile, and raises to give up. Raises
         ``Unavailable`` if the worker cannot be started.
         """
         key = self.key(user)
@@ -124,7 +124,7 @@ class Pool:
                 return lease
 
     def lease_running(self, user: User) -> Lease | None:
-        """A lease of the worker of ``user``, if there is one that is ready."""
+        """Return a lease of the worker of ``user``, if one is ready."""
         with self._roster.changed:
             worker = self._roster.users.get(self.key(user))
             if worker is None or not worker.state.usable:
@@ -132,7 +132,7 @@ class Pool:
             return self._roster.lease(worker)
 
     def prestart(self, user: User) -> None:
-        """Begin to start a worker that will be wanted soon; errors show when it is."""
+        """Begin to start a worker that will be needed soon; its errors appear when it is needed."""
         key = self.key(user)
         with self._roster.changed:
             if key not in self._roster.users and self._admission.has_room():
@@ -150,11 +150,11 @@ class Pool:
         return self._naming.key(subject, access)
 
     def lost(self, lease: Lease, user: User) -> Unavailable:
-        """The connection to a leased worker broke: find out why, and what to tell the caller."""
+        """Return what to tell the caller after the connection to a leased worker broke."""
         worker = lease.worker
         ended = self._inquest(worker)
         if ended is None:
-            # Health checks decide whether it is to live.
+            # Health checks decide whether it stays.
             return Unavailable(
                 "the connection to your worker was lost; whether this call has had its effect is "
                 "not known: look before you repeat it"
@@ -166,14 +166,14 @@ class Pool:
         )
 
     def refused(self, lease: Lease) -> None:
-        """A leased worker takes no more statements: another proxy ends it."""
+        """Note that a leased worker takes no more statements, since another proxy ends it."""
         lease.worker.replaced = True
         self._roster.retire(lease.worker, Reason.REMOVED)
 
     def told(self, user: User, session: str) -> Unavailable | None:
-        """What a call of a session has to be told before it runs; once.
+        """Return, once, what a call of a session has to be told before it runs.
 
-        Its worker ended unasked since its last call, and had kept something for the session.
+        Its worker ended by itself since its last call, and had kept state for the session.
         """
         end = self._roster.losses.take(self.key(user), session)
         if end is None:
@@ -188,32 +188,32 @@ class Pool:
 
     @property
     def ready(self) -> bool:
-        """Whether new workers can be started, as far as is known."""
+        """Return whether new workers can be started, as far as is known."""
         return not self._closing and self.backend.reachable and not self._readiness.problems
 
     @property
     def shared(self) -> bool:
-        """Whether a proxy elsewhere uses the workers too, according to their last status."""
+        """Return whether a proxy elsewhere uses the workers too, according to their last status."""
         return self.backend.outlives_proxy and any(
             worker.status.other_proxies > self.settings.siblings for worker in self._roster.usable()
         )
 
     @property
     def users(self) -> dict[str, str]:
-        """The users who have called here: their ``sub`` by their worker's key."""
+        """Return the users who have called here: their ``sub`` by their worker's key."""
         with self._roster.changed:
             found = self._roster.users.items()
             return {key: worker.subject for key, worker in found if worker.subject}
 
     def learn(self, users: Mapping[str, str]) -> None:
-        """Take over who the users are whose workers others have started."""
+        """Learn whose workers those are that other proxies have started."""
         with self._roster.changed:
             for key, worker in self._roster.users.items():
                 worker.subject = worker.subject or users.get(key, "")
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What keeps new workers from starting; for operators."""
+        """Return what prevents new workers from starting, for operators."""
         return self._readiness.problems
 
     @property
@@ -222,7 +222,7 @@ class Pool:
         return self._roster.started
 
     def stats(self) -> dict[str, int]:
-        """Workers now, and started and stopped since the proxy began."""
+        """Return the numbers of workers now, and of those started and stopped since the start."""
         with self._roster.changed:
             return {
                 "active": sum(worker.state.usable for worker in self._roster.users.values()),
@@ -230,7 +230,7 @@ class Pool:
                 "total_stopped": self._roster.stopped.total(),
             }
 
-    def counts(self) -> dict[str, Any]:
+    def counts(self) -> Json:
         """Return figures for metrics: workers by state, ends by reason, queued users, warm ones."""
         with self._roster.changed:
             states = Counter(worker.state for worker in self._roster.all())
@@ -254,7 +254,7 @@ class Pool:
             return [(self._view(worker), worker.connection) for worker in usable]
 
     def worker_log(self, wanted: str) -> tuple[WorkerView, list[str]]:
-        """One worker, by id, name or user, and the last lines that it wrote."""
+        """Return one worker, by id, name or user, and the last lines that it wrote."""
         worker = self._find(wanted)
         lines: list[str] = []
         if worker.started:
@@ -266,9 +266,9 @@ class Pool:
             return self._view(worker), lines
 
     def stop_worker(self, wanted: str, *, force: bool = False) -> WorkerView:
-        """Stop a worker, by id, name or user; one that is busy only by ``force``.
+        """Stop a worker, by id, name or user; a busy one only with ``force``.
 
-        Raises ``NotFound``, or ``InvalidArgument`` if there is more to say.
+        Raises ``NotFound``, or ``InvalidArgument`` if it is busy or the name is ambiguous.
         """
         worker = self._find(wanted)
         running = worker.in_flight
@@ -290,11 +290,11 @@ class Pool:
         return view
 
     def sweep(self) -> None:
-        """Compare with what the backend lists, and end what is due, now."""
+        """Compare with the backend's list, and end what is due, now."""
         self._sweeper.sweep()
 
     def close(self) -> None:
-        """Turn away who waits; stop the workers, or leave them to the next proxy."""
+        """Turn away users who wait; stop the workers, or leave them to the next proxy."""
         with self._roster.changed:
             self._closing = True
         self._readiness.close()
@@ -323,7 +323,7 @@ class Pool:
     # -- inside -------------------------------------------------------------------------------
 
     def _begin(self, key: str, user: User) -> Worker:
-        """A new worker, in line to be started. Call it under the lock."""
+        """Return a new worker, queued to be started. Call it under the lock."""
         if self._closing:
             raise Unavailable("the server is shutting down")
         self._starter.backoff.check(key)
@@ -333,9 +333,9 @@ class Pool:
         return worker
 
     def _wait(self, worker: Worker, still_wanted: Callable[[], None]) -> None:
-        """Wait until a worker has started, or has gone; raises why it could not be started.
+        """Wait until a worker has started; raise why it could not be.
 
-        The caller has been counted among those who wait, and is no more when this returns.
+        The caller was counted as waiting before, and no longer is when this returns.
         """
         try:
             while not worker.settled.wait(_WAIT_SECONDS):
@@ -344,7 +344,7 @@ class Pool:
             with self._roster.changed:
                 worker.waiting -= 1
         if worker.error is not None:
-            raise worker.error.with_traceback(None)  # one for all who wait
+            raise worker.error.with_traceback(None)  # one error for all who wait
         tried_again = False
         with self._roster.changed:
             while worker.state is State.STOPPING:
@@ -361,7 +361,7 @@ class Pool:
                 still_wanted()
 
     def _is_there(self, lease: Lease) -> bool:
-        """Whether the worker still runs; if it has died, it is removed."""
+        """Return whether the worker still runs; if it has died, remove it."""
         worker = lease.worker
         if self._runtime.monotonic() - worker.last_heard < _FRESH_SECONDS:
             return True
@@ -372,13 +372,13 @@ class Pool:
         except BackendUnreachable:
             ended = None
         if ended is None:
-            return True  # it hangs: health checks decide over it
+            return True  # it hangs: health checks decide about it
         self._roster.retire(worker, *ended)
         lease.release()
         return False
 
     def _inquest(self, worker: Worker) -> tuple[Reason, WorkerExit] | None:
-        """Why a worker ended to which the connection broke; None if it has not, or nobody knows."""
+        """Return why a worker ended whose connection broke; None if it runs, or is not known."""
         deadline = self._runtime.monotonic() + _INQUEST_SECONDS
         while True:
             if worker.ended is not None:
@@ -397,7 +397,7 @@ class Pool:
                 self._roster.retire(worker, reason_of(end), end)
 
     def _find(self, wanted: str) -> Worker:
-        """A worker by id (12 characters of it will do), name, user or key."""
+        """Return a worker by id (12 characters are enough), name, user or key."""
         with self._roster.changed:
             for worker in self._roster.all():
                 names = {worker.key, worker.subject} - {""}

@@ -1,8 +1,9 @@
 """Statements: described, run once, and their rows fetched.
 
-What only reads is run when its rows are fetched: its ticket carries the SQL, so a FlightInfo
-that nobody follows costs nothing. What has an effect is run at once and exactly once, when the
-FlightInfo is asked for or the update is put; rows that it returns are kept until fetched.
+A statement that only reads is run when its rows are fetched: its ticket carries the SQL, so a
+FlightInfo that nobody follows costs nothing. A statement with an effect is run at once and exactly
+once, when the FlightInfo is requested or the update is put; rows that it returns are kept until
+fetched.
 """
 
 from __future__ import annotations
@@ -46,16 +47,18 @@ from pondflight.flightsql.streams import Result as Sent
 COUNT_SCHEMA = pa.schema([pa.field("Count", pa.int64())])
 EMPTY_SCHEMA = pa.schema([])
 _NOT_KNOWN_YET = pa.schema([pa.field("result", pa.string())])
-"""In place of the schema of rows that only a run can tell. It must not be empty: to JDBC, what has
-an empty schema is an update."""
+"""Stands for the schema of rows that only a run can tell.
+
+It must not be empty: to JDBC, a statement with an empty schema is an update.
+"""
 _GONE = "unknown result: it was fetched before, or has expired"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a FlightInfo says: ``ticket`` is None where there are no rows.
+    """The content of a FlightInfo; ``ticket`` is None if there are no rows.
 
-    ``rows``: what they are, if it was run early (``control.PROMISE_HEADER``).
+    ``rows`` are the rows themselves, if it was run early (``control.PROMISE_HEADER``).
     """
 
     schema: pa.Schema
@@ -68,8 +71,8 @@ class Plan:
 class Prepared:
     """A prepared statement.
 
-    ``plan`` gives what a FlightInfo of it would say; ``None`` where parameters are missing, or
-    where asking for the FlightInfo has an effect.
+    ``plan`` is what a FlightInfo of it would say; ``None`` if parameters are missing, or if asking
+    for the FlightInfo has an effect.
     """
 
     statement: PreparedStatement
@@ -105,7 +108,7 @@ class Statements:
 
     @property
     def sandbox(self) -> Sandbox | None:
-        """What users' SQL must not do; ``None``: anything goes."""
+        """Return what users' SQL must not do; ``None``: no restrictions."""
         return self._executor.sandbox
 
     @sandbox.setter
@@ -114,7 +117,7 @@ class Statements:
         self._parsed.clear()
 
     def fetched(self, key: str) -> None:
-        """Rows that were promised have been fetched (``control.FETCHED_HEADER``)."""
+        """Note that promised rows have been fetched (``control.FETCHED_HEADER``)."""
         self._tickets.fetched(key)
         self._journal.fetched(key)
 
@@ -129,7 +132,7 @@ class Statements:
     # -- before running -----------------------------------------------------------------------
 
     def parse(self, text: str) -> list[Statement]:
-        """The statements of ``text``."""
+        """Return the statements of ``text``."""
         sandbox = self.sandbox
         known = self._parsed.find(text)
         if known is not None:
@@ -150,7 +153,7 @@ class Statements:
         return statements
 
     def _counted(self, call: Call, text: str) -> list[Statement]:
-        """The statements of ``text``, to be run: no more than the proxy has counted."""
+        """Return the statements of ``text``, no more than the proxy has counted."""
         statements = self.parse(text)
         most = call.identity.statements
         if most is not None and len(statements) > most:
@@ -163,11 +166,11 @@ class Statements:
     def schema(
         self, call: Call, session: str, text: str, bound: pa.Table | None = None
     ) -> pa.Schema:
-        """The result schema of ``text``; empty for what returns no rows."""
+        """Return the result schema of ``text``; empty if it returns no rows."""
         return self._describe(call, session, self.parse(text), bound) or EMPTY_SCHEMA
 
     def prepare(self, call: Call, session: str, text: str, transaction: bytes | None) -> Prepared:
-        """A handle for ``text``, and what clients need to know before they run it."""
+        """Return a handle for ``text``, and what clients need to know before they run it."""
         statements = self.parse(text)
         has_parameters = any(statement.parameters for statement in statements)
         handle = Handle(
@@ -200,17 +203,18 @@ class Statements:
         return Prepared(prepared, lambda: self._promise(session, query, transaction, schema, early))
 
     def bind(self, handle: Handle, bound: pa.Table) -> Handle:
-        """The handle that stands for the statement with these parameters.
+        """Return the handle of the statement with these parameters.
 
-        Old clients go on with the handle they have, so the session remembers as well.
+        Old clients keep using the handle they have, so the session remembers the parameters as
+        well.
         """
         if handle.id:
             self._tickets.bind(handle.id, handle.session, bound)
         return handle.bind(bound)
 
     def bound(self, handle: Handle) -> pa.Table | None:
-        """The parameters that belong to the handle."""
-        if handle.parameters is not None:  # a table of no rows is as good as any
+        """Return the parameters that belong to the handle."""
+        if handle.parameters is not None:  # an empty table counts as bound
             return handle.parameters
         return self._tickets.parameters(handle.id, handle.session)
 
@@ -229,10 +233,10 @@ class Statements:
     def _guess(
         self, cursor: duckdb.DuckDBPyConnection, statements: list[Statement]
     ) -> pa.Schema | None:
-        """The schema before parameters are bound; ``None``, too, where only their values tell it.
+        """Return the schema before parameters are bound; ``None`` if it depends on their values.
 
-        ``date_trunc('day', ?)`` has no type until ``?`` has one. What is wrong with the statement
-        beside that shows when it is run.
+        ``date_trunc('day', ?)`` has no type until ``?`` has one. Other errors of the statement
+        appear when it is run.
         """
         try:
             return self._schema(cursor, statements, None)
@@ -247,7 +251,10 @@ class Statements:
         statements: list[Statement],
         bound: pa.Table | None,
     ) -> pa.Schema | None:
-        """The schema of the last statement's rows; ``None``: it has none, or only a run tells."""
+        """Return the schema of the last statement's rows.
+
+        ``None``: it has none, or only a run tells.
+        """
         last = statements[-1]
         if not last.returns_rows:
             return None
@@ -256,7 +263,7 @@ class Statements:
         except SqlError:
             if len(statements) == 1:
                 raise
-            columns = None  # it may need what the ones before it make
+            columns = None  # it may need what the statements before it create
         return None if columns is None else self._describer.schema(cursor, columns)
 
     def _parameter_schema(
@@ -288,7 +295,7 @@ class Statements:
         transaction: bytes | None = None,
         plain: bool = False,
     ) -> Plan:
-        """Run what has to run now; promise the rows.
+        """Run what has to run now, and return a plan for fetching the rows.
 
         ``plain``: the caller knows no Flight SQL, and expects an endpoint in any case.
         """
@@ -333,7 +340,10 @@ class Statements:
         schema: pa.Schema,
         early: EarlyRun | None,
     ) -> Plan:
-        """The ticket of a query that is run when its rows are fetched, unless that was done."""
+        """Return a plan with the ticket of a query.
+
+        The query runs when its rows are fetched, unless it ran early.
+        """
         key = self._tickets.new(session)
         ticket = Handle(id=key, query=query, session=session, transaction=transaction)
         if early is None:
@@ -342,7 +352,7 @@ class Statements:
         return Plan(schema, ticket, rows=key.encode() + early.stream())
 
     def fetch(self, call: Call, session: str, handle: Handle) -> Sent:
-        """The rows behind a ticket."""
+        """Return the rows behind a ticket."""
         if handle.count is not None:
             return pa.table([[handle.count]], schema=COUNT_SCHEMA)
         self._tickets.fetch(handle.id, call)
@@ -361,7 +371,7 @@ class Statements:
         if values and (bound is None or bound.num_rows <= 1):
             result = self._stream(call, session, statement, values[0])
             return ResultStream(result.schema, iter(result))
-        # A run whose parameter is NULL may give a column another type than the others do.
+        # A NULL parameter may give a column another type than in the other runs.
         schema = self._describe(call, session, [statement], bound)
         assert schema is not None
 
@@ -377,7 +387,7 @@ class Statements:
         return self._tickets.cancel(handle.id, handle.session)
 
     def renew(self, handle: Handle) -> None:
-        """Keep what the ticket stands for; ``NotFound`` if that is gone."""
+        """Keep what the ticket stands for. Raises ``NotFound`` if that is gone."""
         there = self._tickets.renew(handle.id, handle.session)
         if handle.is_result and not there:
             raise NotFound(_GONE)
@@ -406,7 +416,7 @@ class Statements:
     # -- for effect ---------------------------------------------------------------------------
 
     def update(self, call: Call, session: str, text: str, bound: pa.Table | None) -> int:
-        """Run ``text`` for its effect, once per bound row, all or nothing; rows affected."""
+        """Run ``text`` once per bound row, all or nothing; return the rows affected."""
         *first, last = self._counted(call, text)
         if first and bound is not None and bound.num_columns:
             raise InvalidArgument("parameters can be bound to a single statement only")
@@ -448,14 +458,14 @@ class Statements:
 
     @contextmanager
     def _renaming(self, statement: Statement) -> Iterator[None]:
-        """While inside, ``statement`` runs, after which names may stand for something else."""
+        """Run ``statement`` inside; afterwards, names may mean something else."""
         try:
             yield
         finally:
             self.changed(statement.kind)
 
     def changed(self, kind: str) -> None:
-        """A statement of that kind has run: see ``Bound.forget``."""
+        """Note that a statement of that kind has run: see ``Bound.forget``."""
         self._early.forget(kind)
         if self.sandbox is not None:
             self.sandbox.bound.forget(kind)

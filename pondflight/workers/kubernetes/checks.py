@@ -1,4 +1,4 @@
-"""What would keep pods from starting: rights, namespace, admission. Found without starting one."""
+"""Checks for what would prevent pods from starting: rights, namespace, admission."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _QUOTA = "exceeded quota"
 
 
 def check(api: KubernetesApi, layout: Layout, placement: Placement, instance: str) -> list[Problem]:
-    """Return what is wrong; nothing is if a pod is taken in a dry run, with all admission."""
+    """Return what is wrong; nothing if a pod passes a dry run with all admission."""
     try:
         missing = list(_missing(api))
         if missing:
@@ -66,7 +66,7 @@ def _specimen(instance: str) -> WorkerSpec:
 
 
 def _missing(api: KubernetesApi) -> Iterator[str]:
-    """The rights that the API server does not say that this proxy has, such as "create pods"."""
+    """Yield the rights that the API server does not grant to this proxy, such as "create pods"."""
     review = api.create(
         "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews",
         {
