@@ -164,7 +164,9 @@ class Databases:
     def attached_servers(self) -> list[Server]:
         """The databases of servers that are attached."""
         ours = [one for one in self._servers if one.present]
-        return [Server(one.alias, one.system, one.exact, one.twins) for one in ours] + self._more
+        return [
+            Server(one.alias, one.system, one.exact, one.twins, one.writable) for one in ours
+        ] + self._more
 
     def find_servers(self) -> bool:
         """Whether one is a server's, there or not, of ours or of the administrator's SQL.
@@ -174,13 +176,16 @@ class Databases:
         ours = {server.alias.lower() for server in self._servers}
         with self._database.cursor() as cursor:
             found = cursor.execute(
-                "SELECT database_name, type FROM system.main.duckdb_databases()"
+                "SELECT database_name, type, readonly FROM system.main.duckdb_databases()"
             ).fetchall()
             self._more = [
                 Server(
-                    alias, system, twins=lowered(twins(cursor, alias) if system == MYSQL else {})
+                    alias,
+                    system,
+                    twins=lowered(twins(cursor, alias) if system == MYSQL else {}),
+                    writable=not readonly,
                 )
-                for alias, system in found
+                for alias, system, readonly in found
                 if system in (MYSQL, POSTGRES) and alias.lower() not in ours
             ]
         return bool(self._servers or self._more)
@@ -292,8 +297,8 @@ class Databases:
 
         DuckDB's own READ ONLY does not reach those that are attached for writing.
         """
-        for server in self._servers:
-            if server.present and server.writable:
+        for server in self.attached_servers:
+            if server.writable:
                 call, text = _ONLY_READ[server.system]
                 cursor.execute(f"CALL system.main.{call}({literal(server.alias)}, {literal(text)})")
 

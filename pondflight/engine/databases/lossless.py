@@ -61,13 +61,14 @@ class Server:
     """An attached database of a server.
 
     ``exact``: its values must not be changed. ``twins``: names of tables, in lower case, that
-    DuckDB takes for each other.
+    DuckDB takes for each other. ``writable``: it is attached for writing.
     """
 
     alias: str
     system: str
     exact: bool = True
     twins: frozenset[str] = frozenset()
+    writable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
