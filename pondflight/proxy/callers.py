@@ -128,7 +128,9 @@ class CallerCheck:
         if len(users) != 1 or len(sessions) > 1:
             raise Unauthenticated
         # Of a session's token and the one that it was made of, the latter is the newer, if any is.
-        token, identity = max(found.items(), key=lambda pair: (not pair[1].session, pair[1].until))
+        token, identity = max(
+            found.items(), key=lambda pair: (not pair[1].session, pair[1].until, pair[0])
+        )
         if any(sub != identity.sub for sub, _ in ended):
             raise Unauthenticated
         renew = bool(ended) or any(map(self._tokens.should_renew, found.values()))
@@ -136,9 +138,9 @@ class CallerCheck:
 
 
 def _credentials(headers: Headers) -> list[tuple[str | None, str]]:
-    """User name, if one was sent, and token, of each value."""
+    """User name, if one was sent, and token, of each value; some fronts join those by commas."""
     found: list[tuple[str | None, str]] = []
-    for value in headers.get("authorization", []):
+    for value in ",".join(headers.get("authorization", ())).split(","):
         scheme, _, rest = value.strip().partition(" ")
         basic = scheme.lower() == "basic"
         found.append(_basic(rest.strip()) if basic else (None, bearer(value)))
