@@ -16,7 +16,13 @@ from pathlib import Path
 import duckdb
 
 from pondflight.dsn import MYSQL, POSTGRES
-from pondflight.engine.databases.faults import Fault, Kind, fault_of, missing_name
+from pondflight.engine.databases.faults import (
+    Fault,
+    Kind,
+    fault_of,
+    missing_name,
+    without_addresses,
+)
 from pondflight.engine.databases.files import CannotOpen, Files
 from pondflight.engine.databases.lossless import Server
 from pondflight.engine.databases.mysql_columns import lowered, twins
@@ -266,6 +272,8 @@ class Databases:
                 return _unavailable(Kind.BROKEN, server.alias)
         if _NO_DECIMAL.search(error.message):
             return self._explain_by_types(error)
+        if isinstance(error, SqlError):
+            error.message = without_addresses(error.message)
         return self._explain_by_file(error)
 
     def _explain_by_types(self, error: PondflightError) -> PondflightError:

@@ -113,8 +113,8 @@ class Queries:
         # Before what follows, since its errors say where in the text they are.
         columns = self._describer.columns(cursor, statement, None)
         assert columns is not None  # it is a SELECT
-        cursor.execute(f"EXPLAIN (FORMAT json) {text}")
-        row = cursor.fetchone()
+        with sql_errors(lines_above=1):
+            row = cursor.execute(f"EXPLAIN (FORMAT json)\n{text}").fetchone()
         plan: str = row[1] if row else "[]"
         self._refuse(_functions(json.loads(plan)) - SCANS)
         # That one leaves out expressions; this one has them, but not all plans have this one.
