@@ -47,8 +47,7 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
     """
 
     reads_values = True
-    """Whether uploads are checked down to the text in them; a server that only sends them on has
-    no need of that."""
+    """Whether uploads are checked down to their values, as one that only sends them on need not."""
 
     def __init__(
         self,
@@ -113,7 +112,7 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         writer: flight.FlightMetadataWriter,
     ) -> None:
         """DoPut."""
-        upload = Upload(reader, text=self.reads_values)
+        upload = Upload(reader, values=self.reads_values)
         self._run(
             context,
             lambda call: self.on_do_put(call, _command(descriptor), descriptor, upload, writer),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final, TypeVar
 
 import pyarrow as pa
@@ -36,13 +37,13 @@ def abandon(writer: flight.FlightStreamWriter) -> None:
 class Upload:
     """A schema, and chunks that have it, as ``reader`` gets them from the client.
 
-    ``text``: strings must be UTF-8 (``validity.check``). What is not valid Arrow raises
-    ``InvalidArgument``, and what does not fit into memory ``LimitExceeded``.
+    ``values``: somebody will read them, rather than only send them on. What is not valid Arrow
+    raises ``InvalidArgument``, and what does not fit into memory ``LimitExceeded``.
     """
 
-    def __init__(self, reader: flight.MetadataRecordBatchReader, *, text: bool = True) -> None:
+    def __init__(self, reader: flight.MetadataRecordBatchReader, *, values: bool = True) -> None:
         self._reader = reader
-        self._text = text
+        self._check = partial(validity.check, text=True) if values else validity.check_to_send
         self._empty = False
 
     @property
@@ -76,7 +77,7 @@ class Upload:
             if chunk.data is None and chunk.app_metadata == _ABANDONED:
                 raise Cancelled("the rest of the upload did not come")
             if chunk.data is not None:
-                validity.check(chunk.data, text=self._text)
+                self._check(chunk.data)
             yield chunk
             del chunk  # whoever has it lets it go before the next one has come
 
