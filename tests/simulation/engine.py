@@ -72,6 +72,8 @@ class Container:
     heard: dict[str, float] = field(default_factory=dict)
     """When each proxy last asked for its status."""
     ended: Event | None = None
+    leaving: int = 0
+    """Calls to remove it that the engine has yet to answer: it is not restarted meanwhile."""
 
     @property
     def alive(self) -> bool:
@@ -182,8 +184,11 @@ class Engine:
             self._end(container)
 
     def restart(self, container: Container) -> None:
-        """``docker restart``: a new process, which knows nobody, at the same address."""
-        if container.alive:
+        """``docker restart``: a new process, which knows nobody, at the same address.
+
+        Docker refuses it from the moment at which it has been asked to remove the container.
+        """
+        if container.alive and not container.leaving:
             self._end(container)
             container.ended = Event(self.scheduler)
             container.owner = container.claimant = ""
@@ -300,11 +305,18 @@ class SimulatedBackend:
 
     def stop(self, handle: WorkerHandle) -> None:
         """Remove the container, whatever runs on it."""
-        with self._call("remove"):
-            container = self.engine.containers.get(handle.id)
-            if container is not None:
-                self._check_stop(container)
-                self.engine.remove(container)
+        container = self.engine.containers.get(handle.id)
+        if container is None:
+            with self._call("remove"):
+                return
+        container.leaving += 1
+        try:
+            with self._call("remove"):
+                if not container.removed:
+                    self._check_stop(container)
+                    self.engine.remove(container)
+        finally:
+            container.leaving -= 1
 
     def _check_stop(self, container: Container) -> None:
         now = self.runtime.scheduler.now
@@ -393,11 +405,13 @@ class SimulatedConnection:
     def _reach(self, timeout: float) -> Container:
         """Get through to the worker, or not."""
         scheduler, container = self._scheduler, self._container
-        scheduler.sleep(scheduler.random.uniform(0.0005, 0.005))
-        if container is None or not container.alive:
-            raise ConnectionLost("nobody listens")
-        if scheduler.now < container.answers_at:
+        if container is not None and container.alive and scheduler.now < container.answers_at:
+            # Asking a hundred times while it boots finds nothing that asking ten times does not.
+            scheduler.sleep(scheduler.random.uniform(0.02, 0.12))
             raise ConnectionLost("nobody listens yet")
+        scheduler.sleep(scheduler.random.uniform(0.0005, 0.005))
+        if container is None or not container.alive or scheduler.now < container.answers_at:
+            raise ConnectionLost("nobody listens")
         if scheduler.now < container.silent_until:
             wait = min(timeout, container.silent_until - scheduler.now)
             if container.ended is not None:
