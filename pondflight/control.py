@@ -17,8 +17,9 @@ OFFER_HEADER = "x-pondflight-offer"
 """Session that the response of this call, which has none, hands out to its client."""
 
 KEPT_HEADER = "x-pondflight-kept"
-"""In a worker's answer: ``s-`` and the session for which it keeps something (temporary tables,
-settings, a transaction), as its client knows it."""
+"""In a worker's answer, what would go with it: ``s-`` and the session for which it keeps something
+(temporary tables, settings, a transaction), as its client knows it; before that a ``t`` if it has
+tables in memory, which are all sessions'; ``t-`` if it has nothing but those."""
 
 CALL_HEADER = "x-pondflight-call"
 """Id of the call, chosen by the caller, so that it can be cancelled from outside: by the proxy

@@ -76,7 +76,9 @@ class EngineServer(FlightSqlServer[WorkerCall]):
         self._storage = storage or Storage()
         self.room = Room(scratch, set_aside_memory)
         tickets = Tickets()
-        self._sessions = Sessions(database, self.room, tickets.forget)
+        self._sessions = Sessions(
+            database, self.room, tickets.forget, in_memory=self._storage.file is None
+        )
         self.breakdown = Breakdown(database)
         self._databases = Databases(database, scratch)
         self._user_calls = UserCalls(self._sessions, self._databases, tickets)

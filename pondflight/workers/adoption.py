@@ -105,6 +105,7 @@ class Adoption:
                 self._remove(handle)
             return
         worker = Worker(self._runtime, handle.user)
+        worker.adopted = True
         worker.attach(handle, connection)
         worker.status = status
         worker.last_heard = self._runtime.monotonic()
@@ -159,8 +160,18 @@ class Adoption:
             self._roster.changed.notify_all()
         return True
 
-    def _remove(self, handle: WorkerHandle) -> None:
+    def remove_dead(self, handle: WorkerHandle) -> None:
+        """Remove a worker of a user that has ended, and that this proxy has never used."""
+        end = self._backend.exit_of(handle)
+        if end is not None and end.code:
+            self._roster.losses.note_unknown(handle.user, (Reason.CRASHED, end))
         self._backend.stop(handle)
+
+    def _remove(self, handle: WorkerHandle) -> None:
+        if handle.user and handle.phase is Phase.ENDED:
+            self.remove_dead(handle)
+        else:
+            self._backend.stop(handle)
         self._roster.count_stop(Reason.LEFTOVER)
         events.info(
             Event.CONTAINER_STOPPED,

@@ -209,10 +209,12 @@ class Starter:
                 return False
             old = self._adoption.age(handle) > self._settings.start_timeout
             hangs = handle.phase is Phase.RUNNING and self._runtime.monotonic() - began > patience
-            if handle.phase is Phase.ENDED or (old and (hangs or handle.phase is Phase.CREATED)):
+            if handle.phase is Phase.ENDED:  # another proxy may be ending it, so it is not counted
+                self._adoption.remove_dead(handle)
+                return False
+            if old and (hangs or handle.phase is Phase.CREATED):
                 self._backend.stop(handle)
-                if handle.phase is not Phase.ENDED:  # else another proxy may be ending it
-                    self._roster.count_stop(Reason.UNRESPONSIVE if hangs else Reason.LEFTOVER)
+                self._roster.count_stop(Reason.UNRESPONSIVE if hangs else Reason.LEFTOVER)
                 return False
             if self._runtime.monotonic() >= deadline + _LIFE_SIGN_SECONDS:  # it is old by then
                 raise StartFailed("the worker that exists does not answer", [])
@@ -236,6 +238,7 @@ class Starter:
             connection.close()
             raise
         worker.attach(handle, connection)
+        worker.adopted = True
         return True
 
     def _start_one(self, worker: Worker, user: User) -> None:

@@ -42,6 +42,8 @@ class Worker:
         """Callers who wait for it."""
         self.claimed = False
         """A warm worker that is about to become somebody's."""
+        self.adopted = False
+        """Another proxy has used it before."""
         self.in_flight = 0
         self.last_used = self._runtime.monotonic()
         self.last_heard = 0.0
