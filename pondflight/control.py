@@ -87,10 +87,12 @@ first message, nor any unary call."""
 STATUS = "pondflight.status"
 """The body is the id of the proxy that asks; with a minus before it, it asks for the last time.
 Answers ``{"owner": key, "promised": bool, "running": n, "idle_seconds": s, "sessions": n,
-"rss_bytes": n, "cpu_seconds": s, "other_proxies": n, "missing_walls": [text], "retired": bool}``.
+"rss_bytes": n, "cpu_seconds": s, "other_proxies": n, "missing_walls": [text], "retired": bool,
+"fresh": bool}``.
 ``owner`` is empty while the worker is nobody's, ``promised`` says that a user was named but is not
 served yet, other proxies are those that asked within 30 s, walls are those of the operating system
-(``engine.guards.confinement``), and for ``retired`` see ``RETIRE``."""
+(``engine.guards.confinement``), for ``retired`` see ``RETIRE``, and a fresh worker is one that
+nobody has sent ``CONFIGURE``."""
 
 POOL_STATUS = "pondflight.pool_status"
 """To the proxy, by an administrator. Answers ``{"ready": bool, "active": n, "total_spawned": n,

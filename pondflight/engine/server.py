@@ -277,6 +277,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             "other_proxies": self._proxies.hear(proxy),
             "missing_walls": self._missing_walls,
             "retired": self._door.closed,
+            "fresh": self._ownership.fresh,
         }
 
     def explain(self, error: PondflightError) -> PondflightError:

@@ -120,9 +120,10 @@ class Adoption:
     def _is_in_order(self, handle: WorkerHandle, status: WorkerStatus) -> bool:
         """Whether it serves the user whom its name belongs to, or nobody if it is nobody's.
 
-        Otherwise its proxy went away in the middle of a start, of a claim or of ending it.
+        Otherwise its proxy went away in the middle of a start, of a claim or of ending it; or is
+        about to configure it, or to remove what has not answered in time.
         """
-        if status.retired or status.promised:
+        if status.retired or status.promised or status.fresh:
             return False
         return status.owner is None or status.owner == handle.user
 

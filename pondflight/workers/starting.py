@@ -53,6 +53,7 @@ _OUTCOMES = {
 }
 _RETRY_SECONDS = 0.01
 _LIFE_SIGN_SECONDS = 0.5
+_ASK_SECONDS = 3.0
 _NAME_SECONDS = 0.05
 _TAKEN_SECONDS = 5.0
 _HANGS_SECONDS = 12.0
@@ -191,24 +192,26 @@ class Starter:
         """Take over the worker that has the user's name; False if there is none any more.
 
         One that has ended, that takes no more statements, that was left half started or that hangs
-        is removed.
+        is removed. A fresh one is never used: nobody could tell whoever started it, and gives it
+        up.
         """
         name, began = self._naming.of_user(worker.key), self._runtime.monotonic()
         patience = min(_HANGS_SECONDS, self._settings.start_timeout / 2)
         while True:
+            waited = self._runtime.monotonic() - began > patience
             handle = self._backend.find(name)
             if handle is None:
                 return False
             try:
                 if handle.phase is Phase.RUNNING and self._try_adopt(
-                    worker, user, handle, deadline
+                    worker, user, handle, deadline, waited=waited
                 ):
                     return True
             except _Retired:
                 self._backend.stop(handle)
                 return False
             old = self._adoption.age(handle) > self._settings.start_timeout
-            hangs = handle.phase is Phase.RUNNING and self._runtime.monotonic() - began > patience
+            hangs = handle.phase is Phase.RUNNING and waited
             if handle.phase is Phase.ENDED:  # another proxy may be ending it, so it is not counted
                 self._adoption.remove_dead(handle)
                 return False
@@ -220,14 +223,21 @@ class Starter:
                 raise StartFailed("the worker that exists does not answer", [])
             self._runtime.sleep(_NAME_SECONDS)
 
-    def _try_adopt(self, worker: Worker, user: User, handle: WorkerHandle, deadline: float) -> bool:
+    def _try_adopt(
+        self, worker: Worker, user: User, handle: WorkerHandle, deadline: float, *, waited: bool
+    ) -> bool:
         try:
             connection = self._adoption.connect(handle)
         except ConnectionLost:
             return False
         try:
             # One that hangs is found sooner than by its configuration.
-            if connection.status().retired:
+            status = connection.status()
+            if status.fresh and not waited:
+                # Its starter is about to configure it, or could not and removes it any moment.
+                connection.close()
+                return False
+            if status.retired or (status.fresh and connection.retire(0.0, timeout=_ASK_SECONDS)):
                 raise _Retired  # noqa: TRY301
             self._configure(connection, worker.key, user, deadline)
             connection.ping(timeout=self._left(deadline))

@@ -39,7 +39,7 @@ from tests.simulation.scheduler import Event, Group, Killed, Scheduler, Simulate
 CALL_SECONDS = 10.0
 """How long a proxy waits for the engine."""
 RECENTLY = 1.0
-"""What was decided while a worker hung may be done so many seconds after it has come to itself."""
+"""What was decided while a worker hung may be asked of the engine so many seconds after that."""
 
 
 @dataclass(eq=False)
@@ -66,6 +66,8 @@ class Container:
     served: set[str] = field(default_factory=set)
     """The users whose statements it has run."""
     retired: bool = False
+    fresh: bool = True
+    """Nobody has told it anything since it began."""
     running: Counter[str] = field(default_factory=Counter)
     """Statements, by proxy."""
     last_used: float = 0.0
@@ -192,7 +194,7 @@ class Engine:
             self._end(container)
             container.ended = Event(self.scheduler)
             container.owner = container.claimant = ""
-            container.retired = False
+            container.retired, container.fresh = False, True
             container.served.clear()
             container.answers_at = self.scheduler.now + 0.5
 
@@ -310,18 +312,18 @@ class SimulatedBackend:
             with self._call("remove"):
                 return
         container.leaving += 1
+        asked = self.runtime.scheduler.now
         try:
             with self._call("remove"):
                 if not container.removed:
-                    self._check_stop(container)
+                    self._check_stop(container, asked)
                     self.engine.remove(container)
         finally:
             container.leaving -= 1
 
-    def _check_stop(self, container: Container) -> None:
-        now = self.runtime.scheduler.now
+    def _check_stop(self, container: Container, asked: float) -> None:
         busy = container.alive and container.running.total()
-        well = now - container.silent_until > RECENTLY
+        well = asked - container.silent_until > RECENTLY
         if busy and well and not self.ending:
             self.engine.violations.append(
                 f"{container.name} was stopped by {self.runtime.group.name} while it ran "
@@ -427,6 +429,7 @@ class SimulatedConnection:
     def configure(self, configuration: dict[str, Any], *, owner: str, timeout: float) -> None:
         """Tell it its owner."""
         container = self._reach(timeout)
+        container.fresh = False
         if container.claimant and container.claimant != owner:
             raise PermissionDenied("it serves another user")
         container.claimant = owner
@@ -455,6 +458,7 @@ class SimulatedConnection:
             memory=1,
             cpu_seconds=0.0,
             retired=container.retired,
+            fresh=container.fresh,
             other_proxies=sum(
                 now - when < 30 for who, when in container.heard.items() if who != me
             ),
