@@ -39,7 +39,7 @@ from tests.simulation.scheduler import Event, Group, Killed, Scheduler, Simulate
 CALL_SECONDS = 10.0
 """How long a proxy waits for the engine."""
 RECENTLY = 1.0
-"""What was decided while a worker hung may be done so many seconds after it has come to itself."""
+"""What was decided while a worker hung may be asked of the engine so many seconds after that."""
 
 
 @dataclass(eq=False)
@@ -66,12 +66,16 @@ class Container:
     served: set[str] = field(default_factory=set)
     """The users whose statements it has run."""
     retired: bool = False
+    fresh: bool = True
+    """Nobody has told it anything since it began."""
     running: Counter[str] = field(default_factory=Counter)
     """Statements, by proxy."""
     last_used: float = 0.0
     heard: dict[str, float] = field(default_factory=dict)
     """When each proxy last asked for its status."""
     ended: Event | None = None
+    leaving: int = 0
+    """Calls to remove it that the engine has yet to answer: it is not restarted meanwhile."""
 
     @property
     def alive(self) -> bool:
@@ -182,12 +186,15 @@ class Engine:
             self._end(container)
 
     def restart(self, container: Container) -> None:
-        """``docker restart``: a new process, which knows nobody, at the same address."""
-        if container.alive:
+        """``docker restart``: a new process, which knows nobody, at the same address.
+
+        Docker refuses it from the moment at which it has been asked to remove the container.
+        """
+        if container.alive and not container.leaving:
             self._end(container)
             container.ended = Event(self.scheduler)
             container.owner = container.claimant = ""
-            container.retired = False
+            container.retired, container.fresh = False, True
             container.served.clear()
             container.answers_at = self.scheduler.now + 0.5
 
@@ -300,16 +307,23 @@ class SimulatedBackend:
 
     def stop(self, handle: WorkerHandle) -> None:
         """Remove the container, whatever runs on it."""
-        with self._call("remove"):
-            container = self.engine.containers.get(handle.id)
-            if container is not None:
-                self._check_stop(container)
-                self.engine.remove(container)
+        container = self.engine.containers.get(handle.id)
+        if container is None:
+            with self._call("remove"):
+                return
+        container.leaving += 1
+        asked = self.runtime.scheduler.now
+        try:
+            with self._call("remove"):
+                if not container.removed:
+                    self._check_stop(container, asked)
+                    self.engine.remove(container)
+        finally:
+            container.leaving -= 1
 
-    def _check_stop(self, container: Container) -> None:
-        now = self.runtime.scheduler.now
+    def _check_stop(self, container: Container, asked: float) -> None:
         busy = container.alive and container.running.total()
-        well = now - container.silent_until > RECENTLY
+        well = asked - container.silent_until > RECENTLY
         if busy and well and not self.ending:
             self.engine.violations.append(
                 f"{container.name} was stopped by {self.runtime.group.name} while it ran "
@@ -393,11 +407,13 @@ class SimulatedConnection:
     def _reach(self, timeout: float) -> Container:
         """Get through to the worker, or not."""
         scheduler, container = self._scheduler, self._container
-        scheduler.sleep(scheduler.random.uniform(0.0005, 0.005))
-        if container is None or not container.alive:
-            raise ConnectionLost("nobody listens")
-        if scheduler.now < container.answers_at:
+        if container is not None and container.alive and scheduler.now < container.answers_at:
+            # Asking a hundred times while it boots finds nothing that asking ten times does not.
+            scheduler.sleep(scheduler.random.uniform(0.02, 0.12))
             raise ConnectionLost("nobody listens yet")
+        scheduler.sleep(scheduler.random.uniform(0.0005, 0.005))
+        if container is None or not container.alive or scheduler.now < container.answers_at:
+            raise ConnectionLost("nobody listens")
         if scheduler.now < container.silent_until:
             wait = min(timeout, container.silent_until - scheduler.now)
             if container.ended is not None:
@@ -413,6 +429,7 @@ class SimulatedConnection:
     def configure(self, configuration: dict[str, Any], *, owner: str, timeout: float) -> None:
         """Tell it its owner."""
         container = self._reach(timeout)
+        container.fresh = False
         if container.claimant and container.claimant != owner:
             raise PermissionDenied("it serves another user")
         container.claimant = owner
@@ -441,6 +458,7 @@ class SimulatedConnection:
             memory=1,
             cpu_seconds=0.0,
             retired=container.retired,
+            fresh=container.fresh,
             other_proxies=sum(
                 now - when < 30 for who, when in container.heard.items() if who != me
             ),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
@@ -23,7 +23,7 @@ from pondflight.engine.execution.early_runs import EarlyRun, EarlyRuns
 from pondflight.engine.execution.executor import Executor
 from pondflight.engine.execution.handles import Handle
 from pondflight.engine.execution.results import Result
-from pondflight.engine.execution.sessions import Sessions
+from pondflight.engine.execution.sessions import Session, Sessions
 from pondflight.engine.execution.tickets import Tickets
 from pondflight.engine.guards.callers import Call
 from pondflight.engine.guards.journal import Journal
@@ -437,7 +437,7 @@ class Statements:
     ) -> int:
         if statement.session_state:
             call.on_done(lambda _: self._describer.forget_types())
-        lent = self._sessions.lent(call, session, session_state=statement.session_state)
+        lent = self._lent(call, session, statement)
         if statement.timeout is not None:
             longest = self._sessions.limits.statement_timeout
             with lent as one:
@@ -455,6 +455,16 @@ class Statements:
                     self._executor.run(one.cursor, statement, values)
                     for values in parameters.rows(statement, bound)
                 )
+
+    def _lent(
+        self, call: Call, session: str, statement: Statement
+    ) -> AbstractContextManager[Session]:
+        return self._sessions.lent(
+            call,
+            session,
+            session_state=statement.session_state,
+            tables=statement.makes_tables,
+        )
 
     @contextmanager
     def _renaming(self, statement: Statement) -> Iterator[None]:
@@ -474,7 +484,7 @@ class Statements:
         self, call: Call, session: str, statement: Statement, bound: pa.Table | None
     ) -> Result:
         noted = self._journal.during(call, statement.text, statement.kind)
-        lent = self._sessions.lent(call, session, session_state=statement.session_state)
+        lent = self._lent(call, session, statement)
         room = self._storage.writing(call, self._database, adds=statement.adds)
         names = self._renaming(statement)
         with noted as entry, lent as one, room, names, one.cursor.use(call):
