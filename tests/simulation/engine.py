@@ -57,6 +57,7 @@ class Container:
     phase: Phase = Phase.CREATED
     end: WorkerExit | None = None
     removed: bool = False
+    runs_at: float = 0.0
     answers_at: float = 0.0
     """It boots until then."""
     silent_until: float = -1.0
@@ -96,6 +97,29 @@ class Faults:
     never_ready: float = 0.0
 
 
+@dataclass(frozen=True)
+class Latency:
+    """How long things take, in seconds: from, to. ``calls`` of a start go before it is admitted.
+
+    ``leg``    a call on its way to the engine, and the answer on its way back
+    ``place``  from the admission until the worker's process runs, and its proxy knows
+    ``boot``   from then on until it answers
+    ``page``   workers in one answer to a list
+    """
+
+    leg: tuple[float, float] = (0.001, 0.02)
+    place: tuple[float, float] = (0.0, 0.0)
+    boot: tuple[float, float] = (0.05, 0.6)
+    calls: tuple[str, ...] = ("list",)
+    page: int = 1 << 30
+
+
+DOCKER = Latency()
+KUBERNETES = Latency(
+    leg=(0.005, 0.04), place=(0.6, 4.0), boot=(0.4, 1.0), calls=("count", "rival"), page=500
+)
+
+
 class Refused(Unavailable):
     """A worker that is being ended has not run a statement."""
 
@@ -103,9 +127,10 @@ class Refused(Unavailable):
 class Engine:
     """All containers, and the faults that are on."""
 
-    def __init__(self, scheduler: Scheduler, faults: Faults) -> None:
+    def __init__(self, scheduler: Scheduler, faults: Faults, latency: Latency = DOCKER) -> None:
         self.scheduler = scheduler
         self.faults = faults
+        self.latency = latency
         self.machine = Group("engine")
         self.containers: dict[str, Container] = {}
         self.names: dict[str, Container | None] = {}
@@ -124,6 +149,10 @@ class Engine:
     def alive(self) -> list[Container]:
         """Return the containers that run."""
         return [c for c in self.containers.values() if c.alive]
+
+    def count(self) -> int:
+        """Return how many containers have not ended."""
+        return sum(c.phase is not Phase.ENDED for c in self.containers.values())
 
     # -- what it does -------------------------------------------------------------------------
 
@@ -153,7 +182,10 @@ class Engine:
         random, faults = self.scheduler.random, self.faults
         container.phase = Phase.RUNNING
         container.last_used = self.scheduler.now
-        container.answers_at = self.scheduler.now + random.uniform(0.05, 0.6)
+        container.runs_at = self.scheduler.now
+        if self.latency.place[1]:
+            container.runs_at += random.uniform(*self.latency.place)
+        container.answers_at = container.runs_at + random.uniform(*self.latency.boot)
         if random.random() < faults.never_ready:
             container.answers_at = float("inf")
         elif random.random() < faults.stillborn:
@@ -255,7 +287,7 @@ class SimulatedBackend:
         self.engine.calls[what] += 1
         if not self._circuit.admits():
             raise BackendUnreachable("it has not answered lately")
-        scheduler.sleep(random.uniform(0.001, 0.02))
+        scheduler.sleep(random.uniform(*engine.latency.leg))
         if random.random() < faults.slow:
             scheduler.sleep(random.uniform(0.5, 8.0))
         if scheduler.now < engine.refuses_until:
@@ -275,7 +307,7 @@ class SimulatedBackend:
             scheduler.sleep(CALL_SECONDS)
             self._circuit.failed()
             raise BackendUnreachable("its answer did not come")
-        scheduler.sleep(random.uniform(0.001, 0.02))
+        scheduler.sleep(random.uniform(*engine.latency.leg))
         self._circuit.succeeded()
 
     def on_exit(self, callback: ExitCallback) -> None:
@@ -287,12 +319,15 @@ class SimulatedBackend:
         try:
             with self._call("create"):
                 made = self.engine.create(spec)
-            with self._call("list"):
-                there = [c for c in self.engine.containers.values() if c.phase is not Phase.ENDED]
-            if len(there) > spec.most:
+            there = 0
+            for what in self.engine.latency.calls:
+                with self._call(what):
+                    there = self.engine.count()
+            if there > spec.most:
                 raise NoRoom  # noqa: TRY301
             with self._call("start"):
                 self.engine.start(made)
+            self._await_running(made)
         except Killed:
             raise
         except BaseException:
@@ -304,6 +339,14 @@ class SimulatedBackend:
                     pass
             raise
         return self.engine.handle(made)
+
+    def _await_running(self, made: Container) -> None:
+        wait = made.runs_at - self.runtime.scheduler.now
+        if wait > 0:
+            self.runtime.scheduler.sleep(wait)
+            with self._call("look"):
+                if not made.alive:
+                    raise StartFailed("it ended before it ran", [])
 
     def stop(self, handle: WorkerHandle) -> None:
         """Remove the container, whatever runs on it."""
@@ -344,7 +387,10 @@ class SimulatedBackend:
         return self.engine.handle(container)
 
     def list_workers(self) -> list[WorkerHandle]:
-        """All containers."""
+        """All containers, a page at a time."""
+        for _ in range(len(self.engine.containers) // self.engine.latency.page):
+            with self._call("list"):
+                pass
         with self._call("list"):
             return [self.engine.handle(c) for c in self.engine.containers.values()]
 
