@@ -22,6 +22,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
+from google.protobuf import message
 from pyarrow import flight
 
 from pondflight.auth.tokens import Tokens
@@ -207,7 +208,7 @@ class Target:
 _CONFIG = "security: {rate_limit: {requests_per_minute: 1000000, burst_size: 1000000}}"
 
 
-def _prepared(handle: bytes) -> object:
+def _prepared(handle: bytes) -> message.Message:
     return wire.new("CommandPreparedStatementQuery", prepared_statement_handle=handle)
 
 
