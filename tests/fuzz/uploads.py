@@ -209,7 +209,10 @@ _CONFIG = "security: {rate_limit: {requests_per_minute: 1000000, burst_size: 100
 
 
 def _prepared(handle: bytes) -> message.Message:
-    return wire.new("CommandPreparedStatementQuery", prepared_statement_handle=handle)
+    query: message.Message = wire.new(
+        "CommandPreparedStatementQuery", prepared_statement_handle=handle
+    )
+    return query
 
 
 def _handle_of(sql: str) -> bytes:
