@@ -1,4 +1,4 @@
-"""What safety costs: the walls at each start of a worker, the checks of each batch uploaded."""
+"""The cost of safety: the walls at each start of a worker, the checks of each uploaded batch."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _WALLS = Walls(mode="required", heap=True)
 
 
 def main() -> None:
-    """Starts with and without walls, in turns; then uploads, and the checks of the same batches.
+    """Measure starts with and without walls, in turns; then uploads, and checks of batches.
 
-    All in processor time, which depends little on what else the machine does.
+    All figures are processor time, which depends little on what else the machine does.
     """
     _starts()
     _uploads()
@@ -44,7 +44,7 @@ def _starts() -> None:
 
 
 def _children() -> float:
-    """Processor time of all processes of ours that have ended, in seconds."""
+    """Return the processor seconds of all child processes that have ended."""
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     return spent.ru_utime + spent.ru_stime
 
@@ -92,7 +92,7 @@ def _tables() -> dict[str, pa.Table]:
 
 
 def _checked(batches: list[pa.RecordBatch]) -> float:
-    """Seconds that their checks take: once as in the proxy, and once as in the worker."""
+    """Return the seconds of all checks: once as in the proxy, and once as in the worker."""
     begin = time.thread_time()
     for batch in batches:
         validity.check(batch, text=False)

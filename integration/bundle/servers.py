@@ -1,6 +1,6 @@
-"""PostgreSQL and MariaDB of Debian, each in a directory of its own, and a SQLite file.
+"""Debian's PostgreSQL and MariaDB, each in a directory of its own, and a SQLite file.
 
-They hold the sample data that docker-compose.yml has.
+They contain the sample data of docker-compose.yml.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SECONDS = 60.0
 
 @contextlib.contextmanager
 def postgres(folder: Path, host: str) -> Iterator[str]:
-    """A PostgreSQL; the connection string of a reader, for whom it is at ``host``."""
+    """Run a PostgreSQL; yield a reader's connection string, with the server at ``host``."""
     binaries = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path("/nonexistent"))
     require(str(binaries / "initdb"), "apt-get install postgresql")
     (port,) = free_ports(1)
@@ -69,7 +69,7 @@ def postgres(folder: Path, host: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def mariadb(folder: Path, host: str) -> Iterator[str]:
-    """A MariaDB; the connection string of a reader, for whom it is at ``host``."""
+    """Run a MariaDB; yield a reader's connection string, with the server at ``host``."""
     require("mariadbd", "apt-get install mariadb-server")
     (port,) = free_ports(1)
     user = _owner(folder, "mysql")
@@ -100,7 +100,7 @@ def mariadb(folder: Path, host: str) -> Iterator[str]:
 
 
 def sqlite(folder: Path) -> str:
-    """A SQLite file with countries."""
+    """Return a SQLite file with countries."""
     path = folder / "countries.db"
     names = {"AT": "Austria", "DE": "Germany", "FI": "Finland", "NL": "Netherlands", "SE": "Sweden"}
     with contextlib.closing(sqlite3.connect(path)) as connection:
