@@ -12,13 +12,13 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from integration.tools import require
 from tests.ports import free_ports
+from tests.waiting import wait_until
 
 SAMPLES = Path(__file__).parents[2] / "deploy" / "compose"
 PASSWORD = "p@ss:w/rd"
@@ -55,7 +55,7 @@ def postgres(folder: Path, host: str) -> Iterator[str]:
         "ON_ERROR_STOP=1",
     ]
     try:
-        _until(lambda: _works(*psql, "-c", "SELECT 1"))
+        wait_until(lambda: _works(*psql, "-c", "SELECT 1"), _SECONDS)
         subprocess.run([*psql, "-c", "CREATE DATABASE shop"], check=True)
         subprocess.run(
             [*psql, "-d", "shop", "-f", str(SAMPLES / "postgres.sql")],
@@ -84,7 +84,7 @@ def mariadb(folder: Path, host: str) -> Iterator[str]:
     )
     client = ["mariadb", "--no-defaults", f"--socket={folder}/socket", "-u", "root"]
     try:
-        _until(lambda: _works(*client, "-e", "SELECT 1", user=user))
+        wait_until(lambda: _works(*client, "-e", "SELECT 1", user=user), _SECONDS)
         _run(
             user,
             *client,
@@ -153,10 +153,3 @@ def _works(*command: str, user: str = "") -> bool:
         command, capture_output=True, check=False, cwd="/", **(_as(user) if user else {})
     )
     return done.returncode == 0
-
-
-def _until(condition: Any) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "the database did not start"
-        time.sleep(0.1)
