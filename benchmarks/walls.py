@@ -1,4 +1,4 @@
-"""What safety costs: the walls at each start of a worker, the checks of each batch uploaded."""
+"""The cost of safety: the walls at each start of a worker, the checks of each uploaded batch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WALLS = Walls(mode="required", heap=True)
 
 
 def main() -> None:
-    """Starts with and without walls, in turns; then uploads, and the checks of the same batches.
+    """Measure starts with and without walls, in turns; then uploads, and checks of batches.
 
     Both in processor time, which depends little on what else the machine does. Then what the checks
     cost in time: uploads to a server that checks, and to one that does not, in turns.
@@ -56,7 +56,7 @@ def _starts() -> None:
 
 
 def _children() -> float:
-    """Processor time of all processes of ours that have ended, in seconds."""
+    """Return the processor seconds of all child processes that have ended."""
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     return spent.ru_utime + spent.ru_stime
 
@@ -140,7 +140,7 @@ def _rates() -> None:
 
 
 def _checked(batches: list[pa.RecordBatch]) -> float:
-    """Seconds that their checks take: once as in the proxy, and once as in the worker."""
+    """Return the seconds of all checks: once as in the proxy, and once as in the worker."""
     begin = time.thread_time()
     for batch in batches:
         validity.check_to_send(batch)

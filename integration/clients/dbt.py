@@ -1,4 +1,4 @@
-"""dbt's own suite for adapters, run in .venv-tools."""
+"""Runs dbt's own suite for adapters in .venv-tools."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ FOLDER = checks.HERE / "python"
 
 
 def python() -> str:
-    """The Python of .venv-tools."""
+    """Return the Python of .venv-tools."""
     folder = checks.HERE.parent / ".venv-tools"
     return require(str(folder / "bin" / "python"), "make .venv-tools/tools.stamp")
 
 
 def run_suite(deployment: Deployment, folder: Path, *modules: str) -> str:
-    """Run these modules of dbt's basic suite, or all of it; what pytest printed.
+    """Run modules of dbt's basic suite, or all of it; return pytest's output.
 
-    ``folder`` is for what dbt writes. Of "dbt docs" there is a variant: an adapter has to say what
-    it calls its types.
+    dbt writes into ``folder``. The tests of "dbt docs" are variants: an adapter has to say what it
+    calls its types.
     """
     basic = "dbt.tests.adapter.basic"
     suite = [f"{basic}.{name}" for name in modules] or [basic, f"--deselect={_DOCS}", "dbt_docs"]

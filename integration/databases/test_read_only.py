@@ -1,4 +1,4 @@
-"""PostgreSQL's transactions are READ ONLY: of read-only databases, and of calls that only query."""
+"""PostgreSQL's transactions are READ ONLY for read-only databases, and for query-only calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _READ_ONLY = re.compile(r"\bREAD ONLY\b")
 
 @pytest.fixture(scope="module", name="counter")
 def fixture_counter(postgres: Postgres) -> Iterator[str]:
-    """A database with a view that writes a row whenever it is read, as its reader may."""
+    """Return a database with a view that writes a row whenever it is read, as its reader may."""
     postgres.run("CREATE DATABASE counter")
     postgres.run(
         "CREATE TABLE reads (n int);"

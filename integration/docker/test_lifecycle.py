@@ -142,7 +142,7 @@ def test_when_all_are_busy_callers_wait_and_are_told_in_the_end(deploy: MakeDepl
 
     with ThreadPoolExecutor() as executor:
         waiting = executor.submit(wait_in_line)
-        time.sleep(1)
+        wait_until(lambda: deployment.pool.counts()["queued"] == 1)
         with pytest.raises(flight.FlightUnavailableError, match="1 users wait already"):
             second.rows("SELECT 1")
         assert time.monotonic() - began < 3
@@ -151,7 +151,7 @@ def test_when_all_are_busy_callers_wait_and_are_told_in_the_end(deploy: MakeDepl
     reader.read_chunk()  # the busy one was left alone
     with ThreadPoolExecutor() as executor:
         served = executor.submit(first.rows, "SELECT 42")
-        time.sleep(0.5)
+        wait_until(lambda: deployment.pool.counts()["queued"] == 1)
         reader.cancel()
         assert served.result(20) == [(42,)]
 
@@ -160,9 +160,7 @@ def test_worker_older_than_it_may_be_is_replaced_when_idle(deploy: MakeDeploymen
     deployment = deploy(max_lifetime=4.0, sweep_interval=0.5)
     create_table(deployment, "ann")
     first = deployment.container("ann")
-    deadline = time.monotonic() + 15
-    while deployment.containers() and time.monotonic() < deadline:
-        time.sleep(0.2)
+    wait_until(lambda: not deployment.containers(), 15)
     assert stopped(deployment, Reason.MAX_LIFETIME) == 1
     with pytest.raises(flight.FlightUnavailableError, match="had run for so long"):
         number(deployment, "ann")

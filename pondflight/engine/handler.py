@@ -12,8 +12,10 @@ from pondflight.engine.databases.attached import Databases
 from pondflight.engine.execution.flightinfo import flight_info, promise
 from pondflight.engine.execution.handles import Handle
 from pondflight.engine.execution.ingest import Ingest
+from pondflight.engine.execution.plans import Prepared
 from pondflight.engine.execution.sessions import Sessions
-from pondflight.engine.execution.statements import Prepared, Statements
+from pondflight.engine.execution.statements import Statements
+from pondflight.engine.execution.tickets import Tickets
 from pondflight.engine.execution.user_calls import UserCalls
 from pondflight.engine.guards.callers import Call
 from pondflight.engine.metadata import options
@@ -38,10 +40,12 @@ class EngineHandler(MetadataHandler):
         databases: Databases,
         describer: Describer,
         statements: Statements,
+        tickets: Tickets,
         ingest: Ingest,
     ) -> None:
         super().__init__(calls, sessions, databases, describer)
         self._statements = statements
+        self._tickets = tickets
         self._ingest = ingest
 
     def get_flight_info_statement(
@@ -103,7 +107,7 @@ class EngineHandler(MetadataHandler):
             handle, _ = self._calls.with_handle(call, request.prepared_statement_handle)
         except (NotFound, InvalidArgument):
             return
-        self._statements.unbind(handle)
+        self._tickets.unbind(handle.id, handle.session)
 
     def get_flight_info_prepared_statement(
         self, call: Call, command: c.PreparedStatementQuery, descriptor: flight.FlightDescriptor
@@ -175,11 +179,12 @@ class EngineHandler(MetadataHandler):
 
     def cancel(self, call: Call, request: c.CancelQuery | c.CancelFlightInfo) -> c.CancelStatus:
         """Cancel the statements that the tickets stand for."""
-        found = [_statement_in(ticket) for ticket in request.tickets]
+        handles = [_statement_in(ticket) for ticket in request.tickets]
+        found = [self._tickets.cancel(handle.id, handle.session) for handle in handles]
         if not found:
             raise InvalidArgument("the FlightInfo has no endpoint: there is nothing to cancel")
         # NOT_CANCELLABLE is the largest of the codes, CANCELLED the smallest.
-        return max(map(self._statements.cancel, found))
+        return max(found)
 
     def renew_flight_endpoint(self, call: Call, request: c.RenewFlightEndpoint) -> bytes:
         """Return the endpoint as it is: it never expires; its result becomes the youngest.

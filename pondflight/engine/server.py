@@ -75,13 +75,13 @@ class EngineServer(FlightSqlServer[WorkerCall]):
         self._scratch = scratch
         self._storage = storage or Storage()
         self.room = Room(scratch, set_aside_memory)
-        tickets = Tickets()
+        self._tickets = Tickets()
         self._sessions = Sessions(
-            database, self.room, tickets.forget, in_memory=self._storage.file is None
+            database, self.room, self._tickets.forget, in_memory=self._storage.file is None
         )
         self.breakdown = Breakdown(database)
         self._databases = Databases(database, scratch)
-        self._user_calls = UserCalls(self._sessions, self._databases, tickets)
+        self._user_calls = UserCalls(self._sessions, self._databases, self._tickets)
         self._journal = Journal()
         self._door = Door()
         self._pushdown = Pushdown()
@@ -97,7 +97,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             storage=self._storage,
             journal=self._journal,
             executor=executor,
-            tickets=tickets,
+            tickets=self._tickets,
             early=EarlyRuns(database, executor, self._door.promise),
         )
         self._built_in = BuiltIn(database)
@@ -116,6 +116,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             databases=self._databases,
             describer=describer,
             statements=self._statements,
+            tickets=self._tickets,
             ingest=Ingest(
                 database,
                 sessions=self._sessions,
@@ -162,7 +163,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
         for call in self.calls.running():
             call.cancel(Unavailable("your worker was stopped while this call was running"))
         super().close()
-        self._statements.close()
+        self._tickets.clear()
         self._databases.close()
         self._storage.close(self._database)
 
@@ -288,7 +289,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
         while not self._stop.wait(SWEEP_SECONDS):
             try:
                 self._sessions.sweep()
-                self._statements.sweep(self._sessions.limits.idle_timeout)
+                self._tickets.sweep(self._sessions.limits.idle_timeout)
             except Exception:
                 log.exception("idle sessions could not be ended")
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from pondflight import control
 from pondflight.flightsql.client import HeaderListener
+from pondflight.units import format_size
 from pondflight.workers.backends.base import WorkerExit
 from pondflight.workers.states import Reason
 
@@ -33,6 +34,7 @@ UNASKED = frozenset(
 )
 """Ends that a session's client did not cause by being idle."""
 
+_KILLED = 137
 _REMEMBERED = 10_000
 _MOST_SESSIONS = 1000
 
@@ -145,3 +147,28 @@ class Losses:
                 del self._unknown[key]
                 return known
             return known if told else unknown.end
+
+
+_CRASHES = {
+    _KILLED: "your worker ended (killed, by its {limit} or from outside)",
+    control.OVERRAN: "your worker ended: a statement passed its time limit and could not be "
+    "interrupted",
+    control.BROKEN: "your worker ended: DuckDB failed and could not go on",
+}
+_ENDS = {
+    Reason.OUT_OF_MEMORY: "your worker ended: it needed more than its {limit}",
+    Reason.UNRESPONSIVE: "your worker ended: it did not answer any more, and was killed",
+    Reason.REQUESTED: "your worker was stopped by an administrator",
+    Reason.EVICTED: "your worker was idle and had to make room for another user's",
+    Reason.MAX_LIFETIME: "your worker was replaced, since it had run for so long",
+    Reason.OUTDATED: "your worker was replaced, since the server's settings have changed",
+}
+
+
+def epitaph(ended: End, memory_limit: int) -> str:
+    """Return how a worker with that memory limit ended, as the beginning of a sentence."""
+    reason, end = ended
+    told = _ENDS.get(reason, "your worker ended")
+    if reason is Reason.CRASHED and end.code is not None:
+        told = _CRASHES.get(end.code, told)
+    return told.format(limit=f"memory limit of {format_size(memory_limit)}")

@@ -10,13 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
-from pondflight import control
 from pondflight.control import Json
 from pondflight.errors import InvalidArgument, NotFound, PondflightError, Unavailable
 from pondflight.telemetry.logs import get_logger
-from pondflight.units import format_size
 from pondflight.workers.admission import Admission
 from pondflight.workers.adoption import Adoption
 from pondflight.workers.backends.base import (
@@ -29,14 +26,16 @@ from pondflight.workers.backends.base import (
 )
 from pondflight.workers.connection import Connection
 from pondflight.workers.health_checks import Pulse
+from pondflight.workers.losses import epitaph
 from pondflight.workers.naming import Naming
-from pondflight.workers.policy import PoolSettings, Shape, User
+from pondflight.workers.policy import PoolSettings, User
 from pondflight.workers.readiness import Readiness
 from pondflight.workers.roster import Roster, end_of, reason_of
 from pondflight.workers.runtime import MACHINE, Runtime
 from pondflight.workers.starting import Starter
 from pondflight.workers.states import Reason, State
 from pondflight.workers.sweep import Sweeper
+from pondflight.workers.view import WorkerView
 from pondflight.workers.worker import Lease, Worker
 
 __all__ = ["Lease", "Pool", "PoolSettings", "User", "WorkerView"]
@@ -47,30 +46,8 @@ _WAIT_SECONDS = 0.05
 _FRESH_SECONDS = 0.25
 _PROBE_SECONDS = 1.0
 _INQUEST_SECONDS = 1.2
-_KILLED = 137
 _CLOSING_THREADS = 16
 _BUSY = "a statement is running on the worker: wait, or use --force"
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerView:
-    """What an administrator sees of a worker.
-
-    ``user`` is None for a warm worker, and for an adopted one whose user has not called since.
-    ``memory`` is in bytes, ``cpu`` in cores, times in seconds; None if not known.
-    """
-
-    id: str
-    name: str
-    state: str
-    user: str | None
-    key: str
-    age: float
-    idle: float | None
-    running: int
-    memory: int | None
-    cpu: float | None
-    outdated: bool
 
 
 class Pool:
@@ -161,7 +138,7 @@ class Pool:
             )
         self._roster.retire(worker, *ended)
         return Unavailable(
-            f"{_epitaph(*ended, self.settings.shape(user))} while this call was running; what it "
+            f"{epitaph(ended, self._memory_limit(user))} while this call was running; what it "
             "held in memory is gone; the next call starts a new one"
         )
 
@@ -180,7 +157,7 @@ class Pool:
         if end is None:
             return None
         return Unavailable(
-            f"{_epitaph(*end, self.settings.shape(user))}; temporary tables, settings and open "
+            f"{epitaph(end, self._memory_limit(user))}; temporary tables, settings and open "
             "transactions of this session are gone, and so are tables in memory: run the statement "
             "again to go on without them"
         )
@@ -408,42 +385,8 @@ class Pool:
                     return worker
         raise NotFound("there is no such worker")
 
+    def _memory_limit(self, user: User) -> int:
+        return self.settings.shape(user).memory_limit
+
     def _view(self, worker: Worker) -> WorkerView:
-        handle = worker.handle if worker.started else None
-        now = self._runtime.monotonic()
-        return WorkerView(
-            id=handle.id if handle else "",
-            name=handle.name if handle else self._naming.of(worker.key, worker.generation),
-            state=worker.state.value,
-            user=worker.subject or None,
-            key=worker.key,
-            age=worker.age,
-            idle=None if worker.in_flight or not handle else now - worker.last_used,
-            running=max(worker.in_flight, worker.status.running or 0),
-            memory=worker.status.memory,
-            cpu=worker.cpu,
-            outdated=handle is not None and handle.spec_hash != self.settings.spec_hash,
-        )
-
-
-_CRASHES = {
-    _KILLED: "your worker ended (killed, by its {limit} or from outside)",
-    control.OVERRAN: "your worker ended: a statement passed its time limit and could not be "
-    "interrupted",
-    control.BROKEN: "your worker ended: DuckDB failed and could not go on",
-}
-_ENDS = {
-    Reason.OUT_OF_MEMORY: "your worker ended: it needed more than its {limit}",
-    Reason.UNRESPONSIVE: "your worker ended: it did not answer any more, and was killed",
-    Reason.REQUESTED: "your worker was stopped by an administrator",
-    Reason.EVICTED: "your worker was idle and had to make room for another user's",
-    Reason.MAX_LIFETIME: "your worker was replaced, since it had run for so long",
-    Reason.OUTDATED: "your worker was replaced, since the server's settings have changed",
-}
-
-
-def _epitaph(reason: Reason, end: WorkerExit, shape: Shape) -> str:
-    told = _ENDS.get(reason, "your worker ended")
-    if reason is Reason.CRASHED and end.code is not None:
-        told = _CRASHES.get(end.code, told)
-    return told.format(limit=f"memory limit of {format_size(shape.memory_limit)}")
+        return WorkerView.of(worker, self._naming, self.settings.spec_hash)

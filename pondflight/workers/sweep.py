@@ -155,7 +155,7 @@ class Sweeper:
         """Return whether no caller of any proxy has used the worker for that long."""
 
         def quiet() -> bool:
-            return not worker.in_flight and self._runtime.monotonic() - worker.last_used > seconds
+            return not worker.in_flight and worker.idle > seconds
 
         if not quiet():
             return False

@@ -100,6 +100,11 @@ class Worker:
         return self._runtime.monotonic() - self._born
 
     @property
+    def idle(self) -> float:
+        """Return the seconds since it was last used."""
+        return self._runtime.monotonic() - self.last_used
+
+    @property
     def started(self) -> bool:
         """Return whether the backend has created the worker, so that it has a handle."""
         return self._handle is not None

@@ -68,11 +68,11 @@ class Cursor:
         Waits for the statement that is running, and sets aside rows that still stream. Raises the
         reason if the call is cancelled, and ``Unavailable`` if the cursor is closed.
         """
-        with self._taken(call):
+        with _Taken(self, call):
             self._clear(call)
             self._start()
             try:
-                with self._interruptible(call):
+                with _Interruptible(self, call):
                     self._prepare()
                     yield self.connection
                     if self._result is None or not self._result.streams():
@@ -111,11 +111,11 @@ class Cursor:
             batch = result.next_set_aside()
             if batch is not None or not result.streams():
                 return batch
-            with self._taken(result.call):
+            with _Taken(self, result.call):
                 if not result.streams() or result.has_set_aside:
                     continue  # another statement came first
                 try:
-                    with self._interruptible(result.call):
+                    with _Interruptible(self, result.call):
                         batch = result.next_streamed()
                         if batch is None:
                             self._let_read()
@@ -272,7 +272,7 @@ class Cursor:
         """Set aside what streams. If ``call`` is cancelled meanwhile, the rest streams on."""
         result = self._result
         if result is not None and self.state is CursorState.STREAMING:
-            with self._used_by(result.call):
+            with _UsedBy(self, result.call):
                 result.set_aside(until=call.raise_if_cancelled)
             with self._guard:
                 self._let_go(result)
@@ -299,15 +299,6 @@ class Cursor:
 
     def _step(self, to: CursorState) -> None:
         self.state = step(CURSOR_STEPS, self.state, to)
-
-    def _taken(self, call: Call) -> _Taken:
-        return _Taken(self, call)
-
-    def _interruptible(self, call: Call) -> _Interruptible:
-        return _Interruptible(self, call)
-
-    def _used_by(self, call: Call) -> _UsedBy:
-        return _UsedBy(self, call)
 
     def take(self, call: Call) -> None:
         """Wait for the turn of ``call``, and take it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyarrow import flight
 
 from pondflight import control
-from pondflight.engine.execution.statements import Plan
+from pondflight.engine.execution.plans import Plan
 from pondflight.flightsql import PreparedStatement, wire
 
 

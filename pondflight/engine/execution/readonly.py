@@ -21,8 +21,9 @@ from pondflight.engine.databases.attached import Databases
 from pondflight.engine.duck import sql_errors
 from pondflight.engine.execution.executor import Executor
 from pondflight.engine.execution.handles import Handle
+from pondflight.engine.execution.plans import Plan
 from pondflight.engine.execution.sessions import Session, Sessions
-from pondflight.engine.execution.statements import Plan, Statements
+from pondflight.engine.execution.statements import Statements
 from pondflight.engine.guards.callers import Call
 from pondflight.engine.guards.functions import SCANS, BuiltIn, may_query
 from pondflight.engine.guards.journal import Journal

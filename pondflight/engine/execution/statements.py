@@ -9,9 +9,9 @@ fetched.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, islice
 
 import duckdb
@@ -22,7 +22,15 @@ from pondflight.engine.execution import timeouts
 from pondflight.engine.execution.early_runs import EarlyRun, EarlyRuns
 from pondflight.engine.execution.executor import Executor
 from pondflight.engine.execution.handles import Handle
+from pondflight.engine.execution.plans import (
+    COUNT_SCHEMA,
+    EMPTY_SCHEMA,
+    NOT_KNOWN_YET,
+    Plan,
+    Prepared,
+)
 from pondflight.engine.execution.results import Result
+from pondflight.engine.execution.schemas import parameter_schema, result_schema, unbound_schema
 from pondflight.engine.execution.sessions import Session, Sessions
 from pondflight.engine.execution.tickets import Tickets
 from pondflight.engine.guards.callers import Call
@@ -30,53 +38,18 @@ from pondflight.engine.guards.journal import Journal
 from pondflight.engine.guards.sandbox import Sandbox
 from pondflight.engine.guards.storage import Storage
 from pondflight.engine.sql.clauses import bulk_insert
-from pondflight.engine.sql.inference import parameter_types
 from pondflight.engine.sql.kept import ParsedStatements
 from pondflight.engine.sql.lexer import plain
 from pondflight.engine.sql.statement import Statement, parse
 from pondflight.engine.types import parameters
-from pondflight.engine.types.datatypes import sent_as
 from pondflight.engine.types.describe import Describer
 from pondflight.engine.types.parameters import Values
-from pondflight.errors import InvalidArgument, NotFound, SqlError
+from pondflight.errors import InvalidArgument, NotFound
 from pondflight.flightsql import PreparedStatement, ResultStream
-from pondflight.flightsql.commands import CancelStatus
 from pondflight.flightsql.status import leaf_of
 from pondflight.flightsql.streams import Result as Sent
 
-COUNT_SCHEMA = pa.schema([pa.field("Count", pa.int64())])
-EMPTY_SCHEMA = pa.schema([])
-_NOT_KNOWN_YET = pa.schema([pa.field("result", pa.string())])
-"""Stands for the schema of rows that only a run can tell.
-
-It must not be empty: to JDBC, a statement with an empty schema is an update.
-"""
 _GONE = "unknown result: it was fetched before, or has expired"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The content of a FlightInfo; ``ticket`` is None if there are no rows.
-
-    ``rows`` are the rows themselves, if it was run early (``control.PROMISE_HEADER``).
-    """
-
-    schema: pa.Schema
-    ticket: Handle | None
-    total_records: int = -1
-    rows: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A prepared statement.
-
-    ``plan`` is what a FlightInfo of it would say; ``None`` if parameters are missing, or if asking
-    for the FlightInfo has an effect.
-    """
-
-    statement: PreparedStatement
-    plan: Callable[[], Plan] | None = None
 
 
 class Statements:
@@ -120,14 +93,6 @@ class Statements:
         """Note that promised rows have been fetched (``control.FETCHED_HEADER``)."""
         self._tickets.fetched(key)
         self._journal.fetched(key)
-
-    def sweep(self, seconds: float) -> None:
-        """Drop results that nobody has fetched for ``seconds``."""
-        self._tickets.sweep(seconds)
-
-    def close(self) -> None:
-        """Drop all tickets, since the worker ends."""
-        self._tickets.clear()
 
     # -- before running -----------------------------------------------------------------------
 
@@ -188,11 +153,11 @@ class Statements:
             if early is not None:
                 schema = early.schema
             else:
-                schema = None if is_update else self._guess(cursor, statements)
+                schema = None if is_update else unbound_schema(self._describer, cursor, statements)
             prepared = PreparedStatement(
                 handle=handle.encode(),
-                dataset_schema=schema if is_update else schema or _NOT_KNOWN_YET,
-                parameter_schema=self._parameter_schema(cursor, statements)
+                dataset_schema=schema if is_update else schema or NOT_KNOWN_YET,
+                parameter_schema=parameter_schema(self._describer, cursor, statements)
                 if has_parameters
                 else EMPTY_SCHEMA,
                 is_update=is_update,
@@ -218,70 +183,13 @@ class Statements:
             return handle.parameters
         return self._tickets.parameters(handle.id, handle.session)
 
-    def unbind(self, handle: Handle) -> None:
-        """Forget what is kept for the handle."""
-        self._tickets.unbind(handle.id, handle.session)
-
     def _describe(
         self, call: Call, session: str, statements: list[Statement], bound: pa.Table | None
     ) -> pa.Schema | None:
         if not statements[-1].returns_rows:
             return None
         with self._sessions.lent(call, session) as one, one.cursor.use(call) as cursor:
-            return self._schema(cursor, statements, bound)
-
-    def _guess(
-        self, cursor: duckdb.DuckDBPyConnection, statements: list[Statement]
-    ) -> pa.Schema | None:
-        """Return the schema before parameters are bound; ``None`` if it depends on their values.
-
-        ``date_trunc('day', ?)`` has no type until ``?`` has one. Other errors of the statement
-        appear when it is run.
-        """
-        try:
-            return self._schema(cursor, statements, None)
-        except SqlError:
-            if not any(statement.parameters for statement in statements):
-                raise
-            return None
-
-    def _schema(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        statements: list[Statement],
-        bound: pa.Table | None,
-    ) -> pa.Schema | None:
-        """Return the schema of the last statement's rows.
-
-        ``None``: it has none, or only a run tells.
-        """
-        last = statements[-1]
-        if not last.returns_rows:
-            return None
-        try:
-            columns = self._describer.columns(cursor, last, parameters.example(last, bound))
-        except SqlError:
-            if len(statements) == 1:
-                raise
-            columns = None  # it may need what the statements before it create
-        return None if columns is None else self._describer.schema(cursor, columns)
-
-    def _parameter_schema(
-        self, cursor: duckdb.DuckDBPyConnection, statements: list[Statement]
-    ) -> pa.Schema:
-        fields: list[pa.Field] = []
-        for statement in statements:
-            if not statement.parameters:
-                continue
-            known = parameter_types(cursor, statement)
-            types = [known.get(name, "VARCHAR") for name in statement.parameters]
-            sent = [sent_as(duckdb.sqltype(type_)) or type_ for type_ in types]
-            learnt = self._describer.fields(cursor, sent) if sent else []
-            fields += [
-                pa.field(name, parameters.encoding(field.type))
-                for name, field in zip(statement.parameters, learnt, strict=True)
-            ]
-        return pa.schema(fields)
+            return result_schema(self._describer, cursor, statements, bound)
 
     # -- for rows -----------------------------------------------------------------------------
 
@@ -309,7 +217,9 @@ class Statements:
             with self._sessions.lent(call, session) as one, one.cursor.use(call) as cursor:
                 if not first and bound is None and not last.parameters:
                     early = self._early.run(call, one, last)
-                schema = early.schema if early else self._schema(cursor, [last], bound)
+                schema = (
+                    early.schema if early else result_schema(self._describer, cursor, [last], bound)
+                )
             assert schema is not None
             plan = self._promise(session, last.text, transaction, schema, early)
             handle = plan.ticket
@@ -381,10 +291,6 @@ class Statements:
                     yield batch.cast(schema)
 
         return ResultStream(schema, all_runs())
-
-    def cancel(self, handle: Handle) -> CancelStatus:
-        """Cancel what the ticket stands for, whether it runs or waits to be fetched."""
-        return self._tickets.cancel(handle.id, handle.session)
 
     def renew(self, handle: Handle) -> None:
         """Keep what the ticket stands for. Raises ``NotFound`` if that is gone."""
