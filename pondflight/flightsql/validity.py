@@ -46,6 +46,11 @@ def check(batch: pa.RecordBatch, *, text: bool) -> None:
             _check(column, text=text)
 
 
+def is_quick(schema: pa.Schema) -> bool:
+    """Whether ``check`` of a batch takes no time that depends on its length."""
+    return all(_has_fixed_width(kind) for kind in schema.types)
+
+
 def check_to_send(batch: pa.RecordBatch) -> None:
     """Raise ``InvalidArgument`` unless ``batch`` can be sent on as it came.
 
