@@ -21,8 +21,8 @@ _ABANDONED: Final = b"pondflight: the rest of this upload does not come"
 _NO_SCHEMA: Final = "Client never sent a data message"
 
 _AHEAD: Final = range(64 << 10, 16 << 20)
-"""Sizes in bytes of the batches that a thread checks ahead: smaller ones are quicker without, and two
-of the larger ones would take too much memory."""
+"""Sizes in bytes of the batches that a thread checks ahead. Smaller ones are quicker without it,
+and two of the larger ones would take too much memory."""
 
 T = TypeVar("T")
 
