@@ -11,7 +11,7 @@ _HELPERS = {"__main__", "bench", "chart", "constant", "load_client", "processes"
 
 
 def main() -> None:
-    """Run them one after the other: side by side they would measure each other."""
+    """Run the benchmarks one after the other: side by side, they would measure each other."""
     there = [m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)])]
     names = sys.argv[1:] or [name for name in there if name not in _HELPERS]
     unknown = set(names) - set(there)

@@ -1,4 +1,4 @@
-"""What the detour through pondflight costs a conversation, and a result on its way to a page."""
+"""What pondflight adds to a conversation with a model, and to a result on its way to a page."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def main() -> None:
 def _first_token(
     stack: Stack, provider: ProviderServer, path: str, model: str
 ) -> tuple[str, str, float, float]:
-    """One client, one thing at a time: the provider waits between its words."""
+    """Measure the first token for one client that does one thing at a time."""
     provider.answers = [Reply(pause=0.05, pieces=2)]
     spoken = 3 if model.startswith("claude") else 1  # events before the first with text
     delays = []
@@ -81,7 +81,7 @@ def _first_rows(stack: Stack) -> tuple[float, float]:
     """As the page does: from the request to the first batch, and to the last."""
     headers = {"authorization": f"Bearer {stack.token('bench')}", "accept": _ARROW}
     sql = f"SELECT range AS n, 'row ' || range AS name FROM range({_ROWS})"
-    stack.query("bench", "SELECT 1")  # the worker is there
+    stack.query("bench", "SELECT 1")  # start the worker
     best: tuple[float, float] | None = None
     for _ in range(5):
         connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=60)
@@ -100,7 +100,7 @@ def _first_rows(stack: Stack) -> tuple[float, float]:
 
 
 def _memory(stack: Stack) -> float:
-    """Of the arbiter and its worker, with what they share counted once for each."""
+    """Return the memory of the arbiter and its worker in MB, with shared pages counted once."""
     return sum(_private(pid) for pid in _family(stack.process.pid)) / 1024
 
 

@@ -1,7 +1,7 @@
-"""One user takes all that they can get; what others wait for their statements, quiet and meanwhile.
+"""One user takes all they can get: how long others wait for their statements, before and meanwhile.
 
-Inside a Docker engine of its own (``python -m integration.docker.engine -- python -m benchmarks
-attack``) workers are containers, whose limits hold; elsewhere they are processes, whose don't.
+In a Docker engine of its own (``python -m integration.docker.engine -- python -m benchmarks
+attack``), workers are containers, whose limits hold; elsewhere they are processes without limits.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 class _Other:
-    """A user with a connection, who asks ten times a second."""
+    """A user with a connection, who runs ten statements a second."""
 
     def __init__(self, server: Server, sub: str) -> None:
         self._connection = server.connect(sub, autocommit=True)
@@ -87,12 +87,12 @@ def _row(server: Server, kind: str, others: list[_Other]) -> tuple[object, ...]:
         try:
             assert attacker.stdout is not None
             attacker.stdout.readline()
-            time.sleep(_SECONDS / 2)  # until it is at work
+            time.sleep(_SECONDS / 2)  # until the attacker is at work
             attacked += _measured(others)
         finally:
             attacker.kill()
             attacker.communicate()
-        time.sleep(_SECONDS / 2)  # until its statements are over
+        time.sleep(_SECONDS / 2)  # until the attacker's statements are over
     quiet.sort()
     attacked.sort()
     before, after = percentile(quiet, 0.95), percentile(attacked, 0.95)
@@ -132,7 +132,7 @@ def _statements(*texts: str) -> Callable[[Server], None]:
 
 
 def _connections(server: Server) -> None:
-    """Connect, ask, and stay."""
+    """Connect, run a statement, and stay connected."""
     held = []
     while True:
         with suppress(Error):
@@ -142,7 +142,7 @@ def _connections(server: Server) -> None:
 
 
 def _calls(server: Server) -> None:
-    """Ask what a statement would be, and never wait for its rows."""
+    """Describe statements, and never wait for the answers."""
     header = (b"authorization", f"Bearer {server.token()}".encode())
     options = flight.FlightCallOptions(headers=[header])
     client = flight.FlightClient(server.uri)

@@ -1,4 +1,4 @@
-"""What benchmarks share: a server to measure, figures, and a table to print them in."""
+"""Shared by the benchmarks: a server to measure, figures, and a table to print them in."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from pondflight.control import NO_WALLS, Walls
 MB = 1 << 20
 _MICRO_BATCH = 50
 
-# A benchmark is nothing but a user who runs too much.
+# A benchmark is a user who runs too much.
 _NO_LIMITS = {"requests_per_minute": 1_000_000, "burst_size": 1_000_000}
 _READY = re.compile(r'msg="?Ready"? grpc=(?P<flight>\d+) http=(?P<http>\d+)')
 
 
 @dataclass(frozen=True)
 class Server:
-    """Something that speaks Flight SQL, and the process that it is."""
+    """A Flight SQL server, and its process."""
 
     uri: str
     pid: int
@@ -43,24 +43,24 @@ class Server:
     http_port: int = 0
 
     def token(self, sub: str = "bench") -> str:
-        """A token that the server takes."""
+        """Return a token that the server accepts."""
         return self.tokens.mint(sub, timedelta(hours=1)) if self.tokens else self.credential
 
     def connect(self, sub: str = "bench", **options: Any) -> dbapi.Connection:
-        """An ADBC connection."""
+        """Return an ADBC connection."""
         header = DatabaseOptions.AUTHORIZATION_HEADER.value
         keywords = {header: f"Bearer {self.token(sub)}"}
         return dbapi.connect(self.uri, db_kwargs=keywords, **options)
 
     def resident(self) -> float:
-        """Resident memory of the process, in MB."""
+        """Return the resident memory of the process, in MB."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * 4096 / MB
 
 
 @contextmanager
 def served(config: str = "", **environ: str) -> Iterator[Server]:
-    """``pondflight serve`` with a configuration (YAML)."""
+    """Run ``pondflight serve`` with a configuration (YAML)."""
     secret = secrets.token_urlsafe(32)
     variables = dict.fromkeys(("PORT", "GRPC_PORT", "HEALTH_PORT"), "0")
     settings = {"security": {"rate_limit": _NO_LIMITS}} | (yaml.safe_load(config) or {})
@@ -94,7 +94,7 @@ def served(config: str = "", **environ: str) -> Iterator[Server]:
 
 @contextmanager
 def worker(threads: int = 1, walls: Walls = NO_WALLS) -> Iterator[Server]:
-    """A worker alone, to be spoken to directly."""
+    """Run a worker alone, to be called directly."""
     credential = secrets.token_hex(16)
     digest = hashlib.sha256(credential.encode()).hexdigest()
     with tempfile.TemporaryDirectory() as folder:
@@ -119,9 +119,9 @@ def worker(threads: int = 1, walls: Walls = NO_WALLS) -> Iterator[Server]:
 
 
 def latencies(runs: int, *actions: Callable[[], object]) -> list[list[float]]:
-    """Milliseconds of each run of each action, sorted.
+    """Return the milliseconds of each run of each action, sorted.
 
-    The actions take turns, a few runs at a time, so that all see the same machine.
+    The actions take turns, a few runs at a time, so that all see the same conditions.
     """
     times: list[list[float]] = [[] for _ in actions]
     for action in actions:
@@ -137,12 +137,12 @@ def latencies(runs: int, *actions: Callable[[], object]) -> list[list[float]]:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The value below which ``share`` of the sorted values lie."""
+    """Return the value below which ``share`` of the sorted values lie."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 def show(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table, as Markdown, so that it can be pasted into docs/performance.md."""
+    """Print a table in Markdown, to be pasted into docs/performance.md."""
     print(f"\n{title}\n")
     for row in (header, ["---"] * len(header), *rows):
         cells = (f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row)

@@ -1,4 +1,4 @@
-"""Charts as SVG, for docs/performance.md: bars in groups, a panel for each quantity."""
+"""Draws charts as SVG for docs/performance.md: grouped bars, one panel for each quantity."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Panel = Mapping[str, Mapping[str, float]]
 
 
 def write(name: str, panels: Mapping[str, Panel]) -> Path:
-    """Draw ``docs/images/NAME.svg``: panels by their titles, each with an axis of its own."""
+    """Write ``docs/images/NAME.svg``: panels by their titles, each with its own axis."""
     parts: list[str] = []
     y = 0
     for title, panel in panels.items():
@@ -37,7 +37,7 @@ def write(name: str, panels: Mapping[str, Panel]) -> Path:
 
 
 def _panel(parts: list[str], y: int, title: str, panel: Panel) -> int:
-    """Add a panel below ``y``; where it ends."""
+    """Add a panel below ``y``; return where it ends."""
     series = list(dict.fromkeys(name for bars in panel.values() for name in bars))
     parts.append(f'<text class="t" x="8" y="{y}">{escape(title)}</text>')
     for index, name in enumerate(series if len(series) > 1 else ()):

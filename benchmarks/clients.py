@@ -1,4 +1,4 @@
-"""What clients do most: small statements, the list of all tables, many connections at once."""
+"""What clients do most: small statements, listing all tables, many connections at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SECONDS = 3.0
 
 
 def main() -> None:
-    """Latency of a statement and of its four RPCs, metadata, parallel connections."""
+    """Measure a statement and its four RPCs, metadata, and parallel connections."""
     with served(_CONFIG) as proxy, worker(threads=2) as direct:
         with proxy.connect(autocommit=True) as one, direct.connect(autocommit=True) as other:
             show(
@@ -75,7 +75,7 @@ def _rpcs(direct: Server, proxy: Server) -> Iterator[tuple[object, ...]]:
 
 @contextmanager
 def _calls(server: Server) -> Iterator[dict[str, Callable[[], Any]]]:
-    """The RPCs of one ADBC execute, by pyarrow."""
+    """Yield the RPCs of one ADBC execute, as functions that use pyarrow."""
     session = "bench-session-000"
     options = flight.FlightCallOptions(
         headers=[
@@ -135,7 +135,7 @@ def _rates(server: Server, name: str, sql: str) -> tuple[object, ...]:
 
 
 def _rate(server: Server, sql: str, number: int) -> float:
-    """Statements a second of ``number`` connections together."""
+    """Return the statements a second that ``number`` connections run together."""
     with ExitStack() as stack:
         connections = [stack.enter_context(server.connect(autocommit=True)) for _ in range(number)]
         runs = [_statement(connection, sql) for connection in connections]

@@ -1,4 +1,4 @@
-"""The least that a Flight SQL server on pyarrow can cost: it answers constants, whatever is asked.
+"""The minimum cost of a Flight SQL server on pyarrow: it answers constants, whatever is asked.
 
 It runs in a process of its own, prints its port, and ends with its standard input.
 """

@@ -1,4 +1,4 @@
-"""What the proxy costs: the same client through it, and straight at a worker."""
+"""What the proxy costs: the same client through it, and directly at a worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STREAM = f"SELECT range AS a, range + 1 AS b, range * 2 AS c, range AS d FROM r
 
 
 def main() -> None:
-    """Latency, time to a new user's first row, stream rate, memory."""
+    """Measure latency, time to a new user's first row, stream rate, and memory."""
     with served() as proxy, worker() as direct:
         at_rest = proxy.resident()
         with (

@@ -1,8 +1,8 @@
-"""What a statement costs in processor time, beside servers that do less; what idle workers cost.
+"""The processor time of a statement, beside simpler servers; the cost of idle workers.
 
-Time on a clock depends on what else the machine does; processor time hardly does. All servers are
-asked in turns, in one run, so the ratios hold even on a busy machine. ROAPI, a peer written in
-Rust, is one of them if it is installed (``pip install roapi``, or its path in ``ROAPI``).
+Elapsed time depends on what else the machine does; processor time hardly does. All servers take
+turns in one run, so the ratios hold even on a busy machine. ROAPI, a server written in Rust, is
+included if it is installed (``pip install roapi``, or its path in ``ROAPI``).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FEW, _MANY = 1, 25
 
 
 def main() -> None:
-    """Processor time and latency of a statement; then of idle workers."""
+    """Measure processor time and latency of a statement, then idle workers."""
     _statements()
     _idle()
 
@@ -150,7 +150,7 @@ def _idle() -> None:
 
 
 def _in_turns(*servers: tuple[Server, Callable[[], None]]) -> list[float]:
-    """Processor seconds of each server for the same number of statements."""
+    """Return the processor seconds of each server for the same number of statements."""
     spent = [0.0] * len(servers)
     for _ in range(_ROUNDS):
         for index, (server, action) in enumerate(servers):

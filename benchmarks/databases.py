@@ -1,6 +1,6 @@
 """What attached databases cost: at a worker's start, for each row, and when memory is short.
 
-Needs PostgreSQL and MariaDB on this machine, and starts its own of both.
+It needs PostgreSQL and MariaDB on this machine, and starts its own servers of both.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _SORT = (
 
 
 def main() -> None:
-    """Start of a worker, a million rows of each server, a sort larger than memory."""
+    """Measure a worker's start, a million rows of each server, and a sort larger than memory."""
     if not shutil.which("mariadbd") or not list(Path("/usr/lib/postgresql").glob("*/bin/postgres")):
         print("databases: not measured: apt-get install postgresql mariadb-server", file=sys.stderr)
         return
@@ -103,7 +103,7 @@ def _databases() -> Iterator[tuple[Postgres, list[dict[str, Any]]]]:
 
 
 def _config(entries: list[dict[str, Any]]) -> str:
-    # The extensions are the databases': without one, they are not loaded either.
+    # Extensions are loaded only for databases that need them.
     settings = {"extensions": [], "attached_databases": entries}
     limits = {"requests_per_minute": 1_000_000, "burst_size": 1_000_000}
     return json.dumps({"duckdb": settings, "security": {"rate_limit": limits}})
@@ -149,7 +149,7 @@ def _million(postgres: Postgres, entries: list[dict[str, Any]]) -> None:
 
 
 def _million_of_mariadb(entries: list[dict[str, Any]]) -> None:
-    """The same of the table in MariaDB and of its copy in the worker."""
+    """Measure the same for the table in MariaDB and for its copy in the worker."""
     rows = []
     with served(_config(entries)) as server, server.connect(autocommit=True) as connection:
         _fetch(connection, "CREATE TABLE copied AS FROM crm.million")
@@ -168,7 +168,7 @@ def _million_of_mariadb(entries: list[dict[str, Any]]) -> None:
 
 
 def _checks(postgres: Postgres, entries: list[dict[str, Any]]) -> None:
-    """What it costs to look for values that DuckDB would change, in a large table."""
+    """Measure the search for values that DuckDB would change, in a large table."""
     postgres.run(
         "CREATE TABLE amounts AS SELECT n AS id, (n % 99991 * 0.01)::numeric(12, 2) AS price,"
         f" (n % 99991 * 0.01)::numeric AS free FROM generate_series(1, {_AMOUNTS}) AS n;"
@@ -206,7 +206,7 @@ def _in_turns(ways: list[Callable[[], object]], runs: int = _RUNS) -> list[list[
         for found, way in zip(times, ways, strict=True):
             begin = time.perf_counter()
             way()
-            if run:  # the first one is for warmth
+            if run:  # the first run is a warm-up
                 found.append((time.perf_counter() - begin) * 1e3)
     return [sorted(found) for found in times]
 
@@ -237,9 +237,9 @@ def _sort() -> None:
 
 
 class _Peaks:
-    """The most memory that a worker has of its own, and the most that it spills; in MB.
+    """The most memory that a worker uses itself, and the most that it spills; in MB.
 
-    Memory without the pages of program files, which the system drops when it needs room.
+    Pages of program files do not count: the system drops them when it needs room.
     """
 
     def __init__(self, worker: int) -> None:
@@ -265,7 +265,7 @@ class _Peaks:
 
 
 def _worker(server: Server) -> int:
-    """The process of the only worker."""
+    """Return the process id of the only worker."""
     for pid in family(server.pid):
         if b"worker" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
             return pid

@@ -1,7 +1,7 @@
-"""Workers in containers: how long a new user waits, and what a worker and the proxy take.
+"""Workers in containers: how long a new user waits, and the memory of worker and proxy.
 
-Runs on a Docker engine of its own (``integration/docker/engine.py``), so it needs root and Debian's
-docker.io, slirp4netns and debootstrap; elsewhere it says so and measures nothing.
+It runs on a Docker engine of its own (``integration/docker/engine.py``), so it needs root and
+Debian's docker.io, slirp4netns and debootstrap; without them it says so and measures nothing.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _many(engine: Engine) -> tuple[list[float], float, float]:
 
 
 def _megabytes(text: str) -> float:
-    """``36.1MiB / 512MiB`` in MB."""
+    """Return ``36.1MiB / 512MiB`` in MB."""
     number = text.split("/", maxsplit=1)[0].strip()
     for unit, factor in (("KiB", 1 / 1024), ("MiB", 1.0), ("GiB", 1024.0)):
         if number.endswith(unit):

@@ -1,4 +1,4 @@
-"""HTTP: results by /query and by Flight, /health while results stream, memory of the process."""
+"""HTTP: results of /query and of Flight, /health while results stream, memory of the process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CONFIG = "containers: {memory_limit: 1g, cpu_limit: 1}"
 
 
 def main() -> None:
-    """Rates, latencies, memory."""
+    """Measure rates, latencies and memory."""
     with served(_CONFIG) as server:
         _health(server)  # also the first request, so that everything is imported
         at_rest = _memory(server)
@@ -128,7 +128,7 @@ def _get(port: int, path: str) -> None:
 
 
 def _in_turns(*actions: Callable[[], None]) -> list[list[float]]:
-    """Milliseconds of each run, sorted; a hundred runs a second in all, for ``_SECONDS``."""
+    """Return the milliseconds of each run, sorted; a hundred runs a second for ``_SECONDS``."""
     times: list[list[float]] = [[] for _ in actions]
     end = time.perf_counter() + _SECONDS
     while time.perf_counter() < end:
@@ -142,7 +142,7 @@ def _in_turns(*actions: Callable[[], None]) -> list[list[float]]:
 
 @contextmanager
 def _bare_server() -> Iterator[int]:
-    """The least that can answer, in a process of its own: what the machine itself costs."""
+    """Run a minimal server in a process of its own: the cost of the machine itself."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=100)
     process = multiprocessing.Process(target=_serve_bare, args=(listener,), daemon=True)
     process.start()
@@ -163,7 +163,7 @@ def _serve_bare(listener: socket.socket) -> None:
 
 @contextmanager
 def _load(server: Server, form: str | None, rate: float) -> Iterator[Any]:
-    """``_STREAMS`` clients in a process of their own; gives the bytes that they received."""
+    """Run ``_STREAMS`` clients in processes of their own; yield the bytes that they received."""
     received = multiprocessing.Value("Q", 0)
     if form is None:
         yield received
@@ -190,7 +190,7 @@ def _read_all(server: Server, form: str, rate: float, received: Any) -> None:
 
 
 def _memory(server: Server) -> float:
-    """Proportional set size of the HTTP process and its parent, in MB, a moment later."""
+    """Return the proportional set size of the HTTP process and its parent in MB, after a moment."""
     time.sleep(1)
     total = 0
     for folder in Path("/proc").glob("[0-9]*"):

@@ -1,6 +1,6 @@
-"""Real load: many connections of many users, from client processes of their own, for a while.
+"""Real load: many connections of many users, from separate client processes, for a while.
 
-And what several proxy processes bring: processor time of the busiest of them, four against one.
+It also compares the processor time of the busiest proxy process: four processes against one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CONNECTIONS, _USERS, _ROUNDS = 128, 8, 4
 
 
 def main() -> None:
-    """Statements a second by connections and users; then processes; then a chart of both."""
+    """Measure statements a second by connections and users, then by processes; draw both."""
     with served(_CONFIG) as server:
         rows = [_row(server, connections, users) for connections, users in _LOADS]
     show(
@@ -43,14 +43,14 @@ _COSTS = ("proxy, ms a statement", "workers, ms a statement")
 
 @dataclass(frozen=True)
 class Load:
-    """What clients have seen, and what processes have spent on it, in seconds."""
+    """What clients measured, and the seconds that processes spent on it."""
 
     latencies: list[float]
     proxies: list[float]
     workers: float
 
     def each(self, seconds: float) -> float:
-        """Milliseconds of that for each statement."""
+        """Return the milliseconds for each statement."""
         return seconds * 1e3 / len(self.latencies)
 
 
@@ -68,7 +68,7 @@ def _row(server: Server, connections: int, users: int) -> tuple[object, ...]:
 
 
 def _run(server: Server, connections: int, users: int) -> Load:
-    """Let clients run for ``_SECONDS``, once all are connected and have their workers."""
+    """Run clients for ``_SECONDS``, once all are connected and have their workers."""
     with ExitStack() as stack:
         clients = []
         for client in range(min(_CLIENTS, connections)):
@@ -113,7 +113,7 @@ def _hear(process: subprocess.Popen[str]) -> str:
 
 
 def _processes() -> dict[int, float]:
-    """Processor time of the busiest proxy process for a statement, by number of processes."""
+    """Return the busiest proxy process's time for a statement, by number of processes."""
     numbers = (1, _PROCESSES)
     busiest: dict[int, list[float]] = {number: [] for number in numbers}
     rows: list[tuple[object, ...]] = []

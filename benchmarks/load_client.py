@@ -1,7 +1,8 @@
 """A client process of the benchmark ``load``.
 
-Its first line is ``[uri, [token], seconds]``: a connection for each token. It says ``ready``, waits
-for another line, runs for so long, and prints the milliseconds of each statement.
+Its first line of input is ``[uri, [token], seconds]``: a connection for each token. It prints
+``ready``, waits for another line, runs for that long, and prints the milliseconds of each
+statement.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from adbc_driver_flightsql import DatabaseOptions, dbapi
 
 
 def main() -> None:
-    """Connect, wait, run, print."""
+    """Connect, wait, run, and print."""
     uri, tokens, seconds = json.loads(sys.stdin.readline())
     header = DatabaseOptions.AUTHORIZATION_HEADER.value
     with ExitStack() as stack:

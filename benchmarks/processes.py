@@ -1,4 +1,4 @@
-"""What a process has cost so far, as Linux counts it."""
+"""What a process has used so far, according to Linux."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SWITCHES = re.compile(r"^(?:non)?voluntary_ctxt_switches:\s+(\d+)", re.MULTILIN
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Processor seconds (user and system), switches of context, and threads that there are."""
+    """Processor seconds (user and system), context switches, and current threads."""
 
     seconds: float
     switches: int
@@ -21,7 +21,7 @@ class Cost:
 
     @classmethod
     def of(cls, pid: int) -> Cost:
-        """What the process has cost since its start."""
+        """Return what the process has used since its start."""
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         ticks = int(fields[11]) + int(fields[12])
         switches = 0
@@ -36,7 +36,7 @@ class Cost:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started and that still run."""
+    """Return the running child processes."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         found += map(int, (task / "children").read_text().split())
@@ -44,12 +44,12 @@ def children(pid: int) -> list[int]:
 
 
 def workers(pid: int) -> list[int]:
-    """Those of a process's children that are workers."""
+    """Return the child processes that are workers."""
     return _with(pid, b"worker")
 
 
 def proxies(pid: int) -> list[int]:
-    """The proxy processes that ``serve`` has started; itself if it has started none."""
+    """Return the proxy processes that ``serve`` has started; itself if it has started none."""
     return _with(pid, b"pondflight.serve.one_of_proxies") or [pid]
 
 

@@ -1,8 +1,8 @@
 """Ways to relay a stream, without TLS.
 
-pyarrow's RecordBatchStream over the upstream reader, and the generator stream that pondflight
-uses so that errors arrive clean. Bare servers of a few lines, so that nothing else is measured.
-Beside them nginx (if it is installed) and Caddy, which pass the frames of HTTP/2 on.
+They are pyarrow's RecordBatchStream over the upstream reader, and the generator stream that
+pondflight uses so that errors arrive clean. The servers are minimal, so that nothing else is
+measured. For comparison there are nginx (if installed) and Caddy, which pass on frames of HTTP/2.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _leaf(error: BaseException) -> PondflightError:
 
 
 def main() -> None:
-    """GB/s of each way, taking turns, for one stream and for several at once."""
+    """Measure GB/s of each way in turns, for one stream and for several at once."""
     with ExitStack() as stack:
         source = stack.enter_context(_server("source"))
         relay = stack.enter_context(_server("relay", source))
@@ -115,7 +115,7 @@ def main() -> None:
 
 @contextmanager
 def _front(text: str, upstream: str, *command: str) -> Iterator[str]:
-    """A program in front of ``upstream``; its configuration is the last argument."""
+    """Run a program in front of ``upstream``; its last argument is its configuration."""
     (port,) = free_ports(1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "front.conf"

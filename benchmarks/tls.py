@@ -1,4 +1,4 @@
-"""What TLS costs: by Caddy, by nginx and by ourselves; and what Caddy passes without us."""
+"""The cost of TLS by Caddy, by nginx and by pondflight; and of Caddy without pondflight."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Way:
     ca: str = ""
 
     def connect(self) -> dbapi.Connection:
-        """An ADBC connection."""
+        """Return an ADBC connection."""
         options = {DatabaseOptions.AUTHORIZATION_HEADER.value: f"Bearer {self.credential}"}
         if self.ca:
             options[DatabaseOptions.TLS_ROOT_CERTS.value] = self.ca
@@ -68,7 +68,7 @@ def main() -> None:
                 authority.cert.read_text(),
             ),
         ]
-        # The worker alone is the Flight server that there is without us in between.
+        # A worker alone is a Flight server without pondflight's proxy.
         bare = Deployment(folder / "bare")
         bare.flight_port = int(alone.uri.rpartition(":")[2])
         kinds: list[tuple[str, type[Front]]] = [("Caddy", Caddy)]

@@ -1,1 +1,1 @@
-"""Suites that need more than Python: real servers, real clients, the whole product."""
+"""Suites that need real servers and real clients: they test the whole product."""

@@ -1,4 +1,4 @@
-"""What every suite starts from: a deployment of its own."""
+"""Fixtures for all suites: a deployment of their own."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ Deploy = Callable[..., Deployment]
 
 @pytest.fixture(scope="module", name="deploy")
 def fixture_deploy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploy]:
-    """Starts deployments: ``deploy({"sessions": {"max_per_user": 2}}, {"NAME": "value"})``.
+    """Return a function that starts deployments.
 
-    They end with the module.
+    ``deploy({"sessions": {"max_per_user": 2}}, {"NAME": "value"})`` takes configuration and
+    environment. Deployments end with the module.
     """
     started: list[Deployment] = []
 
@@ -38,7 +39,7 @@ def fixture_deploy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploy]
 
 @pytest.fixture(scope="module", name="deployment")
 def fixture_deployment(deploy: Deploy, request: pytest.FixtureRequest) -> Deployment:
-    """The deployment of a module, with the module's ``CONFIG`` if it has one."""
+    """Return the deployment of a module, with the module's ``CONFIG`` if it has one."""
     return deploy(getattr(request.module, "CONFIG", None))
 
 
@@ -46,7 +47,7 @@ def fixture_deployment(deploy: Deploy, request: pytest.FixtureRequest) -> Deploy
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Leave the reports where fixtures find them."""
+    """Store the reports where fixtures find them."""
     report = yield
     item.stash.setdefault(REPORTS, []).append(report)
     return report

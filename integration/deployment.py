@@ -34,10 +34,10 @@ _POLL_SECONDS = 0.1
 
 
 class Deployment:
-    """One `pondflight serve`, with the configuration that is given and ports of its own.
+    """A `pondflight serve` with the given configuration, and ports of its own.
 
-    ``config`` has the keys of config.example.yaml, ``environ`` is added to the environment of
-    the process; both in full before it starts. What it logs is in ``log()``.
+    ``config`` has the keys of config.example.yaml, ``environ`` is added to the environment; both
+    are complete before it starts. ``log()`` returns what it logs.
     """
 
     def __init__(
@@ -67,27 +67,30 @@ class Deployment:
 
     @property
     def flight_uri(self) -> str:
-        """Of Flight SQL."""
+        """Return the URI of Flight SQL."""
         return f"grpc://127.0.0.1:{self.flight_port}"
 
     @property
     def http_url(self) -> str:
-        """Of HTTP, without a slash at its end."""
+        """Return the URL of HTTP, without a slash at its end."""
         return f"http://127.0.0.1:{self.http_port}"
 
     @property
     def health_address(self) -> str:
-        """Of grpc.health.v1."""
+        """Return the address of grpc.health.v1."""
         return f"127.0.0.1:{self.health_port}"
 
     def token(self, sub: str = "ada", ttl: float = 3600, **claims: Any) -> str:
-        """A token for the user ``sub``, valid for ``ttl`` seconds; ``admin=True`` and others."""
+        """Return a token for the user ``sub``, valid for ``ttl`` seconds.
+
+        Other arguments are claims.
+        """
         return self.tokens.mint(sub, timedelta(seconds=ttl), **claims)
 
     def connect(self, sub: str = "ada", **options: Any) -> dbapi.Connection:
-        """An ADBC connection of the user ``sub``; ``autocommit=True`` and others.
+        """Return an ADBC connection of the user ``sub``; ``claims`` go into the token.
 
-        ``claims`` go into the token.
+        Other arguments, such as ``autocommit=True``, go to ADBC.
         """
         token = self.token(sub, **options.pop("claims", {}))
         return dbapi.connect(
@@ -100,11 +103,11 @@ class Deployment:
         )
 
     def client(self) -> flight.FlightClient:
-        """A pyarrow client, which has to send its token with each call."""
+        """Return a pyarrow client, which has to send its token with each call."""
         return flight.FlightClient(self.flight_uri)
 
     def get(self, path: str) -> tuple[int, Any]:
-        """GET over HTTP: the status and the JSON."""
+        """Send a GET; return the status and the JSON."""
         try:
             with urllib.request.urlopen(self.http_url + path, timeout=10) as response:
                 return response.status, json.load(response)
@@ -114,7 +117,7 @@ class Deployment:
     # -- life ---------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start, and wait until it is ready; the log is in the error if it is not."""
+        """Start, and wait until it is ready; the error contains the log if it is not."""
         assert self.process is None
         environ = {name: value for name, value in os.environ.items() if name not in _SETTINGS}
         environ |= {"JWT_SECRET": self.secret, "WORKER_WARM": "0", **self._environ}
@@ -136,7 +139,7 @@ class Deployment:
             time.sleep(_POLL_SECONDS)
 
     def stop(self, number: int = signal.SIGTERM) -> int | None:
-        """End it by a signal, wait, and give its exit code; by force after a minute."""
+        """Send a signal, and return the exit code; kill it after a minute."""
         process, self.process = self.process, None
         if process is None:
             return None
@@ -151,15 +154,15 @@ class Deployment:
             raise AssertionError(f"pondflight did not stop:\n{self.log()}") from None
 
     def family(self) -> list[int]:
-        """Its processes, itself the first."""
+        """Return its processes, the main one first."""
         return [] if self.process is None else family(self.process.pid)
 
     def workers(self) -> list[int]:
-        """The processes of its workers."""
+        """Return the process ids of its workers."""
         return [pid for pid in self.family() if b"\0worker\0" in _command(pid)]
 
     def log(self) -> str:
-        """All that it has logged so far, over all its starts."""
+        """Return all that it has logged, over all its starts."""
         return self.log_file.read_text("utf-8", "replace") if self.log_file.exists() else ""
 
     def _ready(self) -> bool:
@@ -177,7 +180,7 @@ def _command(pid: int) -> bytes:
 
 
 def _program() -> list[str]:
-    """`pondflight` as users install it: from .venv, where there are no client libraries."""
+    """Return `pondflight` as users install it: from .venv, which has no client libraries."""
     installed = Path(__file__).parents[1] / ".venv" / "bin" / "pondflight"
     return [str(installed)] if installed.exists() else [sys.executable, "-m", "pondflight"]
 

@@ -1,6 +1,6 @@
-"""What is kept of a test that failed: what `docker inspect` and the logs of every container say.
+"""Evidence of a failed test: `docker inspect` and the logs of every container.
 
-In the directory that PONDFLIGHT_EVIDENCE names, or in the test's own.
+It is stored in the directory that PONDFLIGHT_EVIDENCE names, or in the test's own.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _LINES = "500"
 
 
 def has_failed(node: pytest.Item) -> bool:
-    """Whether a phase of the test, up to now, has failed."""
+    """Return whether a phase of the test has failed so far."""
     return any(report.failed for report in node.stash.get(REPORTS, []))
 
 
 def keep_containers(host: str, folder: Path, name: str) -> None:
-    """Write down every container of the engine at ``host``, worker containers included."""
+    """Write down every container of the engine at ``host``, including workers."""
     folder = Path(os.environ.get("PONDFLIGHT_EVIDENCE", folder))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name.replace('/', '-')[:100]}.txt"

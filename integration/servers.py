@@ -1,8 +1,8 @@
-"""Real PostgreSQL and MariaDB servers: on free ports, with data of their own, run by nobody.
+"""Real PostgreSQL and MariaDB servers, on free ports and with data of their own.
 
-Both refuse to run as root, so where the suite is root they run as the user ``nobody``. A server
-is a folder, a port and a process; it can be stopped, killed, paused and started again on the
-same port, which is what the tests of broken connections need.
+Both refuse to run as root, so as root the suite runs them as the user ``nobody``. A server is a
+folder, a port and a process; it can be stopped, killed, paused and started again on the same port,
+as tests of broken connections need.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _HINT = "apt-get install postgresql mariadb-server-core mariadb-client-core"
 
 
 class Server(ABC):
-    """A database server of the tests' own. ``password`` is that of its one login, ``user``."""
+    """A database server for tests; ``password`` belongs to its one login, ``user``."""
 
     user: str
     stop_signal: int
@@ -66,29 +66,29 @@ class Server(ABC):
             time.sleep(_POLL_SECONDS)
 
     def stop(self) -> None:
-        """End it in order, and wait; connections that are open are cut."""
+        """Stop it gracefully, and wait; open connections are cut."""
         process, self._process = self._process, None
         if process is not None:
             process.send_signal(self.stop_signal)
             process.wait(_START_SECONDS)
 
     def kill(self) -> None:
-        """End it as a crash does."""
+        """Kill it, as a crash does."""
         process, self._process = self._process, None
         if process is not None:
             signal_family(process.pid, signal.SIGKILL)
             process.wait(_START_SECONDS)
 
     def pause(self) -> None:
-        """Let it accept connections and answer nothing, as a machine does that hangs."""
+        """Let it accept connections and answer nothing, as a machine that hangs."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Resume it after ``pause``."""
         self._signal(signal.SIGCONT)
 
     def close(self) -> None:
-        """End it, and remove its data."""
+        """Stop it, and remove its data."""
         with contextlib.suppress(ProcessLookupError):
             self.resume()
         self.stop()
@@ -96,29 +96,29 @@ class Server(ABC):
 
     @property
     def running(self) -> bool:
-        """Whether it was started and not stopped."""
+        """Return whether it was started and not stopped."""
         return self._process is not None
 
     # -- use ----------------------------------------------------------------------------------
 
     def url(self, database: str, *, user: str = "", password: str = "", **options: str) -> str:
-        """The connection string that a configuration has for it."""
+        """Return the connection string for a configuration."""
         login = f"{quote(user or self.user, safe='')}:{quote(password or self.password, safe='')}"
         query = f"?{urlencode(options, quote_via=quote)}" if options else ""
         return f"{self.scheme}://{login}@127.0.0.1:{self.port}/{database}{query}"
 
     def log(self) -> str:
-        """What it has logged so far."""
+        """Return what it has logged so far."""
         return self.log_file.read_text("utf-8", "replace") if self.log_file.exists() else ""
 
     @property
     @abstractmethod
     def scheme(self) -> str:
-        """Of its URLs."""
+        """Return the scheme of its URLs."""
 
     @abstractmethod
     def run(self, sql: str, database: str = "") -> str:
-        """Run SQL as its administrator; the rows as text, cells split by tabs."""
+        """Run SQL as its administrator; return the rows as text, cells separated by tabs."""
 
     @abstractmethod
     def _install(self) -> None: ...
@@ -130,7 +130,7 @@ class Server(ABC):
     def _answers(self) -> bool: ...
 
     def _as(self) -> dict[str, Any]:
-        """Arguments of Popen that make the process nobody's."""
+        """Return arguments of Popen that run the process as nobody."""
         options: dict[str, Any] = {"cwd": self.folder, "start_new_session": True}
         if self._account is not None:
             groups = {"group": self._account.pw_gid, "extra_groups": []}
@@ -156,7 +156,7 @@ class Server(ABC):
 
 
 class Postgres(Server):
-    """PostgreSQL. ``options`` are settings: ``Postgres("log_statement=all")``."""
+    """PostgreSQL; ``options`` are settings: ``Postgres("log_statement=all")``."""
 
     scheme = "postgresql"
     user = "reader"
@@ -205,7 +205,7 @@ class Postgres(Server):
 
 
 class MariaDB(Server):
-    """MariaDB. ``options`` are those of its command line: ``MariaDB("--general-log")``."""
+    """MariaDB; ``options`` are command-line options: ``MariaDB("--general-log")``."""
 
     scheme = "mysql"
     user = "reader"
@@ -213,7 +213,7 @@ class MariaDB(Server):
 
     @property
     def socket(self) -> Path:
-        """Where root connects without a password."""
+        """Return the socket on which root connects without a password."""
         return self.folder / "mariadb.sock"
 
     def run(self, sql: str, database: str = "") -> str:
@@ -263,11 +263,11 @@ class MariaDB(Server):
 
 
 def postgres_program(program: str) -> str:
-    """A program of PostgreSQL: Debian puts most of them beside the path, one folder a version."""
+    """Return the path of a PostgreSQL program: Debian keeps most of them outside of the PATH."""
     found = sorted(Path("/").glob(f"{_POSTGRES_PROGRAMS[1:]}/{program}"))
     return str(found[-1]) if found else require(program, _HINT)
 
 
 def _unprivileged() -> pwd.struct_passwd | None:
-    """Who runs the servers; ``None``: whoever runs the tests."""
+    """Return the user who runs the servers; ``None``: the user who runs the tests."""
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None

@@ -1,4 +1,4 @@
-"""Programs that a suite needs and Python does not bring."""
+"""Programs that a suite needs and that Python does not provide."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
 def require(program: str, hint: str) -> str:
-    """The path of ``program``. Without it the test is skipped, loudly; in CI it fails.
+    """Return the path of ``program``; without it, skip the test, or fail in CI.
 
     ``hint`` says how to install it.
     """
@@ -30,7 +30,7 @@ def require(program: str, hint: str) -> str:
 def run(
     *arguments: str | Path, cwd: Path, environ: dict[str, str] | None = None, seconds: float = 600
 ) -> str:
-    """Run a program to its end; its standard output. Fails with all output if it does."""
+    """Run a program; return its standard output. Fails with all output if the program fails."""
     done = subprocess.run(
         [str(argument) for argument in arguments],
         cwd=cwd,
@@ -48,7 +48,7 @@ def run(
 
 
 def family(pid: int) -> list[int]:
-    """A process and all that descend from it."""
+    """Return a process and all its descendants."""
     found = [pid]
     with contextlib.suppress(OSError):  # it has ended
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -58,7 +58,7 @@ def family(pid: int) -> list[int]:
 
 
 def signal_family(pid: int, number: int) -> None:
-    """Send a signal to a process and to all that descend from it."""
+    """Send a signal to a process and all its descendants."""
     for one in family(pid):
         with contextlib.suppress(ProcessLookupError):
             os.kill(one, number)

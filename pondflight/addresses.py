@@ -1,8 +1,8 @@
-"""Where a call came from, as far as that can be believed.
+"""The address of a client, as far as it can be trusted.
 
-A reverse proxy adds the address that it saw to ``X-Forwarded-For``, in HTTP and in gRPC alike.
-Whatever stands before that is the client's own invention. So the header is read from its end, as
-long as what said so is a proxy that is trusted.
+A reverse proxy appends the address that it sees to ``X-Forwarded-For``, in HTTP and in gRPC alike.
+The client could have written whatever stands before that. So the header is read from its end, for
+as long as the address that wrote the entry is a trusted proxy.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def reachable(host: str) -> str:
-    """The address by which this machine reaches what listens on ``host``."""
+    """Return the address at which this machine reaches a server that listens on ``host``."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
 
 
 def joined(host: str, port: int) -> str:
-    """``host:port`` as URIs have it: an IPv6 address stands in brackets."""
+    """Return ``host:port`` as in a URI: an IPv6 address is put in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Origins:
-    """``trusted``: networks of reverse proxies."""
+    """Finds clients' addresses; ``trusted`` are the networks of reverse proxies."""
 
     def __init__(self, trusted: tuple[str, ...] = ()) -> None:
         self._trusted = [ipaddress.ip_network(network) for network in trusted]
 
     def of(self, peer: str, forwarded: str) -> str:
-        """The client's address; of an IPv6 client its /64, which is what one customer is given.
+        """Return the client's address, or the /64 network of an IPv6 client.
 
-        ``peer`` is who is connected, also in gRPC's way of writing it (``ipv4:192.0.2.1:1234``);
-        ``forwarded`` is the header.
+        A provider gives a customer a whole /64. ``peer`` is the connected address, also in gRPC's
+        form (``ipv4:192.0.2.1:1234``); ``forwarded`` is the value of the header.
         """
         address = _parsed(unquote(peer).removeprefix("ipv4:").removeprefix("ipv6:"))
         chain = [part.strip() for part in forwarded.split(",")]

@@ -1,31 +1,35 @@
-"""What the pool and the proxy say to a worker, beside Flight SQL.
+"""The protocol between the proxy and its workers, beside Flight SQL.
 
-The one thing that both sides share: names of headers and actions, and the shape of their
-bodies (JSON in UTF-8). Only calls that carry the worker's own credential get here.
+Both sides share only this: names of headers and actions, and the shape of their bodies (JSON in
+UTF-8). It is open only to calls with the worker's own credential.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
+
+Json: TypeAlias = dict[str, Any]
+"""The fields of a JSON object, of types that its sender's documentation gives."""
 
 SESSION_HEADER = "x-pondflight-session"
-"""Session of the call; absent or empty: the user's default session."""
+"""The session of the call; absent or empty: the user's default session."""
 
 OFFER_HEADER = "x-pondflight-offer"
-"""Session that the response of this call, which has none, hands out to its client."""
+"""A session that the response to this call, which has none, hands out to its client."""
 
 KEPT_HEADER = "x-pondflight-kept"
-"""In a worker's answer: ``s-`` and the session for which it keeps something (temporary tables,
-settings, a transaction), as its client knows it."""
+"""In a worker's answer, what would go with it: ``s-`` and the session for which it keeps something
+(temporary tables, settings, a transaction), as its client knows it; before that a ``t`` if it has
+tables in memory, which are all sessions'; ``t-`` if it has nothing but those."""
 
 CALL_HEADER = "x-pondflight-call"
 """Id of the call, chosen by the caller, so that it can be cancelled from outside: by the proxy
 towards a worker, by the HTTP app towards the proxy."""
 
 SESSION_COOKIE = "arrow_flight_session_id"
-"""Cookie that names a session of the caller, towards the proxy. The name is the specification's."""
+"""Cookie that names a session of the caller at the proxy. The specification gives the name."""
 
 PROMISE_HEADER = "x-pondflight-promise"
 """Present on CreatePreparedStatement: where the statement is a query that can be run as it is, a
@@ -36,15 +40,20 @@ those queries early that it knows to be quick and steady (``engine.execution.ear
 while no other proxy may change anything without its knowing (``engine.guards.door``)."""
 
 PROMISE_ID = 16
-"""How many characters the id of promised rows has."""
+"""The number of characters in the id of promised rows."""
 
 PROMISE_SECONDS = 0.1
-"""How long rows hold that were promised: for the proxy from when it asked, for the worker from when
-it has run the query. Until then it lets no call of another proxy in."""
+"""How long promised rows remain valid.
+
+It counts from the proxy's request for the proxy, and from the end of the query for the worker.
+Until then, the worker lets no call of another proxy in.
+"""
 
 FETCHED_HEADER = "x-pondflight-fetched"
-"""On any call: the ids, with commas between, of promised rows that a client has fetched since. Only
-now has their query been run, as far as anybody is concerned: it goes into the journal."""
+"""On any call: comma-separated ids of promised rows that a client has fetched since.
+
+Only now does the worker's journal record that their query has run.
+"""
 
 ACTION_HEADER = "x-pondflight-action"
 """On GetFlightInfo: the call is the action of that name, with its body as the command; the bodies
@@ -52,16 +61,20 @@ of its results are the tickets of the FlightInfo's endpoints. A call with one an
 than DoAction, which streams. Only for workers that say so (``STATUS``)."""
 
 KEEPS_NOTHING = b'{"i":"",'
-"""How the handle of a prepared statement begins for which the worker keeps nothing: it need not be
-told that the statement was closed."""
+"""The start of a prepared statement's handle for which the worker keeps nothing.
+
+The worker need not be told that such a statement was closed.
+"""
 HAS_RUN = b"has run"
-"""The handle in the ticket of a statement that has run and has no rows. Its stream is empty."""
+"""The handle in the ticket of a statement that has run and returns no rows; its stream is empty."""
 QUERY_HEADER = "x-pondflight-query-only"
-"""Present: the call may run a query and nothing else (``engine.execution.readonly``). The proxy
-passes it on from any client."""
+"""Present: the call may only run a query (``engine.execution.readonly``).
+
+The proxy passes it on from any client.
+"""
 
 STATEMENTS_HEADER = "x-pondflight-statements"
-"""How many statements the call may run: so many were counted by the proxy's rate limit."""
+"""How many statements the call may run, as counted by the proxy's rate limit."""
 
 BROKEN = 70
 """Exit code of a worker whose DuckDB cannot go on."""
@@ -81,7 +94,7 @@ error and changes nothing; another one gets PERMISSION_DENIED. With an empty ``o
 stays nobody's, and is only prepared: extensions, no databases."""
 
 OVERRAN = 75
-"""Exit code of a worker that ended itself, since a statement went on after its time limit."""
+"""Exit code of a worker that ended itself because a statement ran on after its time limit."""
 
 CANCEL = "pondflight.cancel"
 """Cancel the running calls whose id is the body; at the proxy, the caller's own. Answers
@@ -92,11 +105,11 @@ STATUS = "pondflight.status"
 """The body is the id of the proxy that asks; with a minus before it, it asks for the last time.
 Answers ``{"owner": key, "promised": bool, "running": n, "idle_seconds": s, "sessions": n,
 "rss_bytes": n, "cpu_seconds": s, "other_proxies": n, "missing_walls": [text], "retired": bool,
-"takes_actions": bool}``.
+"fresh": bool, "takes_actions": bool}``.
 ``owner`` is empty while the worker is nobody's, ``promised`` says that a user was named but is not
 served yet, other proxies are those that asked within 30 s, walls are those of the operating system
-(``engine.guards.confinement``), for ``retired`` see ``RETIRE``, for ``takes_actions``
-``ACTION_HEADER``."""
+(``engine.guards.confinement``), for ``retired`` see ``RETIRE``, a fresh worker is one that nobody
+has sent ``CONFIGURE``, and for ``takes_actions`` see ``ACTION_HEADER``."""
 
 POOL_STATUS = "pondflight.pool_status"
 """To the proxy, by an administrator. Answers ``{"ready": bool, "active": n, "total_spawned": n,
@@ -138,11 +151,13 @@ more and can be ended; every later one gets UNAVAILABLE with ``RETIRED``. Answer
 bool}``."""
 
 RETIRED = "this worker is being ended, and the call has not been run: try again"
-"""What a call is refused with that came too late. The proxy sends it to the next worker."""
+"""The error of a call that came too late. The proxy sends the call to the next worker."""
 
 GATES = 4
-"""Ports of its own that a worker connects to for each server database: for its ATTACH, and for the
-spare ones that wait (``engine.databases.server``)."""
+"""The worker's own ports for each server database.
+
+One is for its ATTACH, the others for spare ones that wait (``engine.databases.server``).
+"""
 
 Confinement = Literal["required", "best_effort", "off"]
 
@@ -176,8 +191,8 @@ class Walls:
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """Read the walls from ``text()``. Raises ``ValueError`` or ``TypeError``."""
-        fields: dict[str, Any] = json.loads(text)
+        """Read the walls from the JSON of ``text()``. Raises ``ValueError`` or ``TypeError``."""
+        fields: Json = json.loads(text)
         lists = {name: tuple(v) for name, v in fields.items() if isinstance(v, list)}
         return cls(**{**fields, **lists})
 

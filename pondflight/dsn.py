@@ -1,7 +1,7 @@
-"""Connection strings of database servers, taken apart.
+"""Parses the connection strings of database servers.
 
-The proxy checks them before anything starts, the worker connects by them; both go by this. What
-is wrong with one is said without quoting it, since any part of it may be the password.
+The proxy checks them before anything starts, and the worker connects by them; both use this module.
+Error messages never quote the string, since any part of it may be the password.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SCHEMES: Mapping[str, tuple[str, ...]] = {
 _DEFAULT_PORT = {POSTGRES: 5432, MYSQL: 3306}
 _HIGHEST_PORT = 65535
 
-# What libpq knows, as far as DuckDB's extension hands it on.
+# What libpq knows, as far as DuckDB's extension passes it on.
 _LIBPQ = frozenset(
     """
     hostaddr passfile require_auth channel_binding connect_timeout client_encoding options
@@ -75,25 +75,25 @@ _ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 class Misshapen(ValueError):
-    """A connection string that leads nowhere. The text follows "it " and quotes nothing of it."""
+    """A malformed connection string. The text follows "it " and quotes nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server listens: a host name or an address; a path is that of a Unix socket."""
+    """Where a server listens: a host name, an IP address, or the path of a Unix socket."""
 
     host: str
     port: int
 
     @property
     def is_socket(self) -> bool:
-        """Whether it is a Unix socket, or the folder with it."""
+        """Return whether ``host`` is a Unix socket, or the folder with it."""
         return self.host.startswith(("/", "@"))
 
 
 @dataclass(frozen=True, slots=True)
 class Dsn:
-    """What a connection string says. Of several addresses any one may be the server."""
+    """A parsed connection string. If it has several addresses, any of them may be the server."""
 
     addresses: tuple[Address, ...]
     user: str
@@ -103,7 +103,7 @@ class Dsn:
 
 
 def parse(system: str, text: str) -> Dsn:
-    """Take apart the URL ``text`` of a database on ``system``; raises ``Misshapen``."""
+    """Parse the URL ``text`` of a database on ``system``. Raises ``Misshapen``."""
     scheme = SCHEMES[system][0]
     if text.partition("://")[0] not in SCHEMES[system]:
         raise Misshapen(f"is not a URL that begins with {scheme}://")
@@ -168,7 +168,7 @@ def _port(text: str) -> int:
 
 
 def _options(system: str, query: str) -> dict[str, str]:
-    """The options behind the ``?``: names in the extension's spelling, values decoded."""
+    """Return the options after the ``?``: names in the extension's spelling, values decoded."""
     options: dict[str, str] = {}
     for part in filter(None, query.split("&")):
         written, equals, value = part.partition("=")
@@ -176,7 +176,7 @@ def _options(system: str, query: str) -> dict[str, str]:
         if not equals:
             raise Misshapen("has an option without a value (name=value, with & between)")
         if name == "ssl" and decoded == "true" and system == POSTGRES:
-            name, decoded = "sslmode", "require"  # as libpq reads JDBC's
+            name, decoded = "sslmode", "require"  # as libpq reads JDBC's option
         _check(system, name, decoded)
         if name in options:
             raise Misshapen(f"has the option {name} twice")

@@ -1,7 +1,7 @@
-"""The lifeline: a pipe from a process to its child. The child ends when the pipe does.
+"""The lifeline: a pipe from a process to its child, with which the child ends.
 
-It ends with the process that holds the other end, however that goes. What the child has to be told
-at its start comes first, as one line.
+The pipe ends with the process that holds its other end, however that process ends. The first line
+in it is what the child has to know at its start.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 
 def first_line() -> bytes:
-    """Read what the parent says first; exit if it is gone already.
+    """Return the parent's first line; exit if the parent is gone already.
 
-    Byte by byte: a buffer would swallow the rest of the pipe, which is the lifeline.
+    It is read byte by byte: a buffer would swallow the rest of the pipe, which is the lifeline.
     """
     line = bytearray()
     while not line.endswith(b"\n"):

@@ -1,7 +1,7 @@
-"""Memory of this process: settings that one which streams gigabytes needs, and how much it has.
+"""Memory of this process: settings for streaming gigabytes, and how much it uses.
 
-With glibc's and Arrow's defaults a proxy that has relayed 6 GB keeps 570 MB; with these, 150 MB,
-at the same speed.
+With the defaults of glibc and Arrow, a proxy that has relayed 6 GB keeps 570 MB; with these
+settings 150 MB, at the same speed.
 """
 
 from __future__ import annotations
@@ -27,14 +27,13 @@ _LARGEST_IN_ARENA = 32 << 20
 UPLOADS: Final = 256 << 20
 """Bytes that Arrow may allocate in the proxy.
 
-What clients send needs them only where it is compressed: pyarrow lets nobody see how large a batch
-becomes before it has become so, and 13 KB can become 400 MB. Without compression the buffers are
-gRPC's own.
+Only compressed uploads need them: pyarrow does not tell how large a batch becomes before it has
+decompressed it, and 13 KB can become 400 MB. Buffers of uncompressed uploads are gRPC's own.
 """
 
 
 def tame(*, apart: int | None = None, arrow: int | None = None) -> None:
-    """Apply them to this process and to those it starts. Call it before pyarrow is imported.
+    """Apply the settings to this process and its children. Call it before importing pyarrow.
 
     ``apart``: in this process, buffers of so many bytes and more are given back to the system as
     soon as they are free. By default glibc learns to keep them. ``arrow``: of a proxy, the most
@@ -43,7 +42,7 @@ def tame(*, apart: int | None = None, arrow: int | None = None) -> None:
     if arrow is None:
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     else:
-        # The one pool that can be bounded from outside: it gets a reserve, and nothing beside it.
+        # The one pool that can be limited from outside: it gets a reserve, and nothing more.
         os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "mimalloc"
         os.environ["MIMALLOC_RESERVE_OS_MEMORY"] = f"{arrow >> 10}KiB"
         os.environ["MIMALLOC_DISALLOW_OS_ALLOC"] = "1"
@@ -52,7 +51,7 @@ def tame(*, apart: int | None = None, arrow: int | None = None) -> None:
     # Buffers that arrive over gRPC are not always aligned: copy those, and do not warn.
     os.environ.setdefault("ACERO_ALIGNMENT_HANDLING", "reallocate")
     try:
-        # glibc has read its environment already; no other C library has mallopt.
+        # glibc has read its environment already; other C libraries have no mallopt.
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, ARENAS)
         if arrow is not None:
             ctypes.CDLL(None).mallopt(_M_TRIM_THRESHOLD, _KEPT)
@@ -64,9 +63,9 @@ def tame(*, apart: int | None = None, arrow: int | None = None) -> None:
 
 
 def trim() -> None:
-    """Give memory that is free back to the system, where the C library can.
+    """Return free memory to the system, if the C library can.
 
-    After a burst of large buffers it keeps most of what they took.
+    After a burst of large buffers, it keeps most of what they took.
     """
     try:
         ctypes.CDLL(None).malloc_trim(0)
@@ -75,7 +74,7 @@ def trim() -> None:
 
 
 def resident() -> int:
-    """Bytes of memory that are this process's own: without pages of files, which all share."""
+    """Return the bytes of this process's own memory, without file pages, which all share."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:

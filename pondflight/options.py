@@ -1,10 +1,9 @@
-"""Types of values on the command line, and the options that several commands have."""
+"""Types of command-line values, and the options that several commands share."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -37,13 +36,13 @@ class DurationType(click.ParamType[timedelta]):
     name = "duration"
 
     def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> timedelta:
         """Return the value, or fail with what is accepted."""
         if isinstance(value, timedelta):
             return value
         try:
-            return parse_duration(value)
+            return parse_duration(str(value))
         except ValueError as error:
             self.fail(f"{value!r} {error}; accepted: {DURATION}", param, ctx)
 
@@ -53,12 +52,14 @@ class SizeType(click.ParamType[int]):
 
     name = "size"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
         """Return the value, or fail with what is accepted."""
         if isinstance(value, int):
             return value
         try:
-            return parse_size(value)
+            return parse_size(str(value))
         except ValueError as error:
             self.fail(f"{value!r} {error}; accepted: {SIZE}", param, ctx)
 
@@ -84,12 +85,12 @@ class WallsType(click.ParamType[Walls]):
     name = "walls"
 
     def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> Walls:
         """Return the value, or fail with what is accepted."""
         if isinstance(value, Walls):
             return value
         try:
-            return Walls.of(value)
+            return Walls.of(str(value))
         except (ValueError, TypeError, AttributeError):
             self.fail("no JSON as a backend writes it", param, ctx)

@@ -1,4 +1,4 @@
-"""Thread pools that need no thread any more when something is to be run."""
+"""Thread pools that never need to start a thread later."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 def started(size: int, name: str) -> ThreadPoolExecutor:
-    """Return a pool whose ``size`` threads run already; ``name`` begins their names.
+    """Return a pool whose ``size`` threads run already; their names begin with ``name``.
 
-    By itself a pool starts them as they are needed. Where the system has none left by then,
-    ``submit`` raises, though what was submitted stays in line and runs some time later. Raises
-    ``RuntimeError`` if a thread cannot be started now.
+    A normal pool starts threads as they are needed. If the system has none left then, ``submit``
+    raises, although the work stays queued and runs later. Raises ``RuntimeError`` if a thread
+    cannot be started now.
     """
     pool = ThreadPoolExecutor(size, thread_name_prefix=name)
     here = threading.Barrier(size + 1)

@@ -1,4 +1,4 @@
-"""The server's own certificate, for deployments that have nothing in front of it."""
+"""The server's own certificate, for deployments without a reverse proxy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pondflight.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate chain and its key, in PEM. ``name``: one that the certificate is for."""
+    """A certificate chain and its key, in PEM; ``name`` is one of the certificate's names."""
 
     chain: bytes
     key: bytes = field(repr=False)
@@ -21,9 +21,9 @@ class Certificate:
 
 
 def load(cert: Path | None, key: Path | None) -> Certificate | None:
-    """Read a chain (the server's certificate first) and its key, and see that they fit.
+    """Read a chain (the server's certificate first) and its key, and check that they match.
 
-    None where neither is set. ``ConfigError`` says what is wrong with which setting.
+    Returns None if neither is set. ``ConfigError`` says what is wrong with which setting.
     """
     if cert is None and key is None:
         return None
@@ -35,7 +35,7 @@ def load(cert: Path | None, key: Path | None) -> Certificate | None:
         except OSError as error:
             raise ConfigError([f"{setting}: cannot read {path} ({error.strerror})"]) from None
     try:
-        # An encrypted key would have OpenSSL ask on the terminal: the empty answer refuses it.
+        # For an encrypted key, OpenSSL would ask on the terminal: the empty answer refuses it.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
     except (ssl.SSLError, ValueError):
         problem = (

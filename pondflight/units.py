@@ -1,7 +1,7 @@
 """Durations and sizes as people write them: ``1h30m``, ``250ms``, ``512m``, ``1g``.
 
-Apart from the settings, because the command line of a worker reads sizes too and must not pay
-for importing the settings.
+It is apart from the settings because the command line of a worker also reads sizes, and must not
+spend time on importing the settings.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ DURATION = "a duration with its unit, such as 250ms, 30s, 5m, 1h or 1h30m"
 SIZE = "a size, such as 256k, 512m or 1g, or a whole number of bytes"
 
 LONGEST = timedelta(days=365)
-"""Longest duration. Far below what clocks, timers and locks can take."""
+"""Longest duration, far below the limits of clocks, timers and locks."""
 
 LARGEST = 1 << 60
 """Largest size, in bytes."""
@@ -27,9 +27,9 @@ _SIZE_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read a duration such as ``1h30m``; ``ValueError`` says what is wrong with it.
+    """Return a duration such as ``1h30m``; a ``ValueError`` says what is wrong.
 
-    A number without a unit is refused: some of the world counts seconds, some milliseconds.
+    A number without a unit is refused: it might be seconds or milliseconds.
     """
     text = text.strip()
     if text == "0":
@@ -53,7 +53,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def format_duration(value: timedelta) -> str:
-    """Write a duration so that ``parse_duration`` reads the same one, in whole milliseconds."""
+    """Return a duration in whole milliseconds, such that ``parse_duration`` reads it again."""
     rest = value // timedelta(milliseconds=1)
     parts = []
     for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
@@ -64,7 +64,7 @@ def format_duration(value: timedelta) -> str:
 
 
 def parse_size(text: str) -> int:
-    """Read a size such as ``512m`` into bytes; units are powers of 1024, as Docker has them."""
+    """Return the bytes of a size such as ``512m``; units are powers of 1024, as in Docker."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         message = "is not a size"
@@ -78,7 +78,7 @@ def parse_size(text: str) -> int:
 
 
 def format_size(value: int) -> str:
-    """Write a size in the largest unit that leaves it whole: ``1536m``, ``1g``, ``1000``."""
+    """Return a size in the largest unit that leaves it whole: ``1536m``, ``1g``, ``1000``."""
     for unit in ("t", "g", "m", "k"):
         count, rest = divmod(value, _SIZE_UNITS[unit])
         if count and not rest:

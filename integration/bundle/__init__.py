@@ -1,1 +1,1 @@
-"""What people deploy: pondflight with a front that has TLS, databases behind, real clients."""
+"""Whole deployments: pondflight behind a reverse proxy with TLS, databases, and real clients."""

@@ -1,4 +1,4 @@
-"""Clients that reach a deployment through a front."""
+"""Clients that reach a deployment through a reverse proxy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AUTHORIZATION = DatabaseOptions.AUTHORIZATION_HEADER.value
 
 
 def connect(front: Front, sub: str = "ada", uri: str = "", **options: Any) -> dbapi.Connection:
-    """An ADBC connection with a token; ``db_kwargs`` and others are added."""
+    """Return an ADBC connection with a token; more ``db_kwargs`` may be added."""
     return dbapi.connect(
         uri or front.uri,
         db_kwargs={
@@ -28,7 +28,7 @@ def connect(front: Front, sub: str = "ada", uri: str = "", **options: Any) -> db
 
 
 def query(front: Front, sql: str, sub: str = "ada", **options: Any) -> list[tuple[Any, ...]]:
-    """The rows of one statement, on a connection of its own."""
+    """Return the rows of one statement, on a connection of its own."""
     with connect(front, sub, autocommit=True, **options) as connection:
         with connection.cursor() as cursor:
             cursor.execute(sql)
@@ -37,12 +37,12 @@ def query(front: Front, sql: str, sub: str = "ada", **options: Any) -> list[tupl
 
 
 def pyarrow_client(front: Front, **options: Any) -> flight.FlightClient:
-    """A pyarrow client."""
+    """Return a pyarrow client."""
     return flight.FlightClient(front.uri, **{"tls_root_certs": front.ca, **options})
 
 
 def headers(front: Front, sub: str = "ada", **more: str) -> flight.FlightCallOptions:
-    """What each call of a pyarrow client carries."""
+    """Return the call options of a pyarrow client, with the token."""
     pairs = {"authorization": f"Bearer {front.deployment.token(sub)}", **more}
     return flight.FlightCallOptions(
         headers=[(name.encode(), value.encode()) for name, value in pairs.items()], timeout=60
@@ -52,13 +52,13 @@ def headers(front: Front, sub: str = "ada", **more: str) -> flight.FlightCallOpt
 def read(
     client: flight.FlightClient, sql: str, options: flight.FlightCallOptions
 ) -> flight.FlightStreamReader:
-    """Start a statement, SQL text being the command; its stream."""
+    """Start a statement, with the SQL text as the command; return its stream."""
     info = client.get_flight_info(flight.FlightDescriptor.for_command(sql.encode()), options)
     return client.do_get(info.endpoints[0].ticket, options)
 
 
 def curl(front: Front, path: str, *arguments: str) -> tuple[int, dict[str, str], str]:
-    """Status, headers (lower case) and body of a request by curl."""
+    """Return status, headers (in lower case) and body of a request by curl."""
     done = subprocess.run(
         [
             *("curl", "-sS", "-i", "--max-time", "30", "--cacert", str(front.authority.cert)),

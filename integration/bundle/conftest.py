@@ -1,4 +1,4 @@
-"""Fronts, and the evidence that is kept when a test fails."""
+"""Reverse proxies, and the evidence that is kept when a test fails."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ Start = Callable[..., Front]
 
 @pytest.fixture(scope="module", name="start")
 def fixture_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Starts fronts: ``start(Nginx, deployment)``. They end with the module."""
+    """Return a function that starts reverse proxies: ``start(Nginx, deployment)``.
+
+    They end with the module.
+    """
     started: list[Front] = []
 
     def start(kind: Callable[..., Front], deployment: Deployment, **options: str) -> Front:
@@ -34,13 +37,13 @@ def fixture_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 
 @pytest.fixture(scope="module", name="caddy")
 def fixture_caddy(start: Start, deployment: Deployment) -> Front:
-    """Caddy in front of the module's deployment."""
+    """Start Caddy in front of the module's deployment."""
     return start(Caddy, deployment)
 
 
 @pytest.fixture(autouse=True)
 def _evidence(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
-    """Keep what took part in a test that fails: logs, and every container."""
+    """Keep the logs and all containers of a test that fails."""
     yield
     if not has_failed(request.node):
         return

@@ -1,4 +1,4 @@
-"""What stands in front of a deployment and has the TLS: Caddy, nginx or Traefik, really run."""
+"""Reverse proxies that terminate TLS: real Caddy, nginx and Traefik."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SECONDS = 30.0
 
 
 class Front:
-    """A program that listens on ``port`` with a certificate that ``authority`` signed."""
+    """A reverse proxy on ``port`` with a certificate that ``authority`` signed."""
 
     def __init__(self, deployment: Deployment, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -38,27 +38,27 @@ class Front:
 
     @property
     def uri(self) -> str:
-        """Of Flight SQL."""
+        """Return the URI of Flight SQL."""
         return f"grpc+tls://{NAME}:{self.port}"
 
     @property
     def url(self) -> str:
-        """Of HTTP."""
+        """Return the URL of HTTP."""
         return f"https://{NAME}:{self.port}"
 
     @property
     def ca(self) -> str:
-        """What clients have to trust, in PEM."""
+        """Return the certificate that clients have to trust, in PEM."""
         return self.authority.cert.read_text()
 
     @property
     def pid(self) -> int:
-        """Of the program."""
+        """Return the process id."""
         assert self._popen is not None
         return self._popen.pid
 
     def log(self) -> str:
-        """All that it wrote."""
+        """Return everything that it wrote."""
         return self.log_file.read_text("utf-8", "replace")
 
     def start(self) -> None:
@@ -83,7 +83,7 @@ class Front:
         raise AssertionError(f"{self.command()[0]} did not start:\n{self.log()}")
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """End it."""
+        """Stop it with a signal."""
         popen, self._popen = self._popen, None
         if popen is None:
             return
@@ -97,15 +97,15 @@ class Front:
             popen.wait()
 
     def try_it(self) -> None:
-        """Raise ``OSError`` as long as it is not ready."""
+        """Raise ``OSError`` while it is not ready."""
         socket.create_connection(("127.0.0.1", self.port), 5).close()
 
     def command(self) -> list[str]:
-        """What is run."""
+        """Return the command line."""
         raise NotImplementedError
 
     def environment(self) -> dict[str, str]:
-        """What it is run with."""
+        """Return the environment."""
         return {"PATH": os.environ["PATH"], "HOME": str(self.folder)}
 
 
@@ -120,11 +120,11 @@ class Caddy(Front):
         self._environ = environ
 
     def command(self) -> list[str]:
-        """`caddy run`."""
+        """Return the command line of `caddy run`."""
         return [caddy(), "run", "--adapter", "caddyfile", "--config", str(self._caddyfile)]
 
     def environment(self) -> dict[str, str]:
-        """Where everything is."""
+        """Return the environment with all addresses."""
         deployment = self.deployment
         return {
             **super().environment(),
@@ -142,7 +142,7 @@ class Caddy(Front):
         }
 
     def reload(self) -> None:
-        """Read everything anew, and wait until that is done."""
+        """Reload the configuration, and wait until that is done."""
         before = self.log().count("successfully reloaded config")
         os.kill(self.pid, signal.SIGUSR1)
         deadline = time.monotonic() + _SECONDS
@@ -155,7 +155,7 @@ class Nginx(Front):
     """Debian's nginx, with deploy/nginx/pondflight.conf."""
 
     def command(self) -> list[str]:
-        """`nginx`, in the foreground, with all its files in our folder."""
+        """Return the command line of `nginx`, in the foreground, with its files in our folder."""
         text = (ROOT / "deploy" / "nginx" / "pondflight.conf").read_text()
         for old, new in {
             "listen 443": f"listen 127.0.0.1:{self.port}",
@@ -185,7 +185,7 @@ class Traefik(Front):
     """Traefik, with deploy/traefik/."""
 
     def command(self) -> list[str]:
-        """`traefik`, with its two files."""
+        """Return the command line of `traefik`, with its two files."""
         for name in ("traefik.yaml", "dynamic.yaml"):
             text = (ROOT / "deploy" / "traefik" / name).read_text()
             for old, new in {
@@ -202,14 +202,14 @@ class Traefik(Front):
         return [_beside("traefik"), "--configFile", str(self.folder / "traefik.yaml")]
 
     def try_it(self) -> None:
-        """It listens before it has its routes and its certificate."""
+        """Raise ``OSError`` until it has its routes and its certificate; it listens earlier."""
         context = ssl.create_default_context(cafile=str(self.authority.cert))
         with urllib.request.urlopen(self.url + "/health", context=context, timeout=5):
             pass
 
 
 def caddy() -> str:
-    """Caddy's path."""
+    """Return Caddy's path."""
     return _beside("caddy")
 
 

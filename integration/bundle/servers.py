@@ -1,6 +1,6 @@
-"""PostgreSQL and MariaDB of Debian, each in a directory of its own, and a SQLite file.
+"""Debian's PostgreSQL and MariaDB, each in a directory of its own, and a SQLite file.
 
-They hold the sample data that docker-compose.yml has.
+They contain the sample data of docker-compose.yml.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from integration.tools import require
 from tests.ports import free_ports
+from tests.waiting import wait_until
 
 SAMPLES = Path(__file__).parents[2] / "deploy" / "compose"
 PASSWORD = "p@ss:w/rd"
@@ -27,7 +27,7 @@ _SECONDS = 60.0
 
 @contextlib.contextmanager
 def postgres(folder: Path, host: str) -> Iterator[str]:
-    """A PostgreSQL; the connection string of a reader, for whom it is at ``host``."""
+    """Run a PostgreSQL; yield a reader's connection string, with the server at ``host``."""
     binaries = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path("/nonexistent"))
     require(str(binaries / "initdb"), "apt-get install postgresql")
     (port,) = free_ports(1)
@@ -55,7 +55,7 @@ def postgres(folder: Path, host: str) -> Iterator[str]:
         "ON_ERROR_STOP=1",
     ]
     try:
-        _until(lambda: _works(*psql, "-c", "SELECT 1"))
+        wait_until(lambda: _works(*psql, "-c", "SELECT 1"), _SECONDS)
         subprocess.run([*psql, "-c", "CREATE DATABASE shop"], check=True)
         subprocess.run(
             [*psql, "-d", "shop", "-f", str(SAMPLES / "postgres.sql")],
@@ -69,7 +69,7 @@ def postgres(folder: Path, host: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def mariadb(folder: Path, host: str) -> Iterator[str]:
-    """A MariaDB; the connection string of a reader, for whom it is at ``host``."""
+    """Run a MariaDB; yield a reader's connection string, with the server at ``host``."""
     require("mariadbd", "apt-get install mariadb-server")
     (port,) = free_ports(1)
     user = _owner(folder, "mysql")
@@ -84,7 +84,7 @@ def mariadb(folder: Path, host: str) -> Iterator[str]:
     )
     client = ["mariadb", "--no-defaults", f"--socket={folder}/socket", "-u", "root"]
     try:
-        _until(lambda: _works(*client, "-e", "SELECT 1", user=user))
+        wait_until(lambda: _works(*client, "-e", "SELECT 1", user=user), _SECONDS)
         _run(
             user,
             *client,
@@ -100,7 +100,7 @@ def mariadb(folder: Path, host: str) -> Iterator[str]:
 
 
 def sqlite(folder: Path) -> str:
-    """A SQLite file with countries."""
+    """Return a SQLite file with countries."""
     path = folder / "countries.db"
     names = {"AT": "Austria", "DE": "Germany", "FI": "Finland", "NL": "Netherlands", "SE": "Sweden"}
     with contextlib.closing(sqlite3.connect(path)) as connection:
@@ -153,10 +153,3 @@ def _works(*command: str, user: str = "") -> bool:
         command, capture_output=True, check=False, cwd="/", **(_as(user) if user else {})
     )
     return done.returncode == 0
-
-
-def _until(condition: Any) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "the database did not start"
-        time.sleep(0.1)

@@ -1,8 +1,8 @@
-"""A deployment as users of PondPilot Proxy have it: the image's name is all that they change.
+"""A deployment of PondPilot Proxy that changes only the name of the image.
 
-Their two Compose files (the socket, a network of the file's own, ``/config.yaml``, a health check
-by curl; no ``WORKER_BACKEND``, no ``group_add``), what they put in front for TLS (nginx and Caddy,
-each with two host names), and the commands that they look with. The files are in ``migration/``.
+Users have two Compose files (the socket, a network of the file's own, ``/config.yaml``, a health
+check by curl; no ``WORKER_BACKEND``, no ``group_add``), TLS in front (nginx and Caddy, each with
+two host names), and commands to look at it. The files are in ``migration/``.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ DATABASE = """
 
 
 class Project:
-    """One of their Compose files in a folder of its own, with `.env` and `config.yaml`."""
+    """A Compose file in a folder of its own, with `.env` and `config.yaml`."""
 
     def __init__(self, folder: Path, engine: Engine, file: str, config: str) -> None:
         self.folder, self.engine = folder, engine
@@ -69,21 +69,21 @@ class Project:
         (folder / "config.yaml").chmod(0o644)
 
     def compose(self, *arguments: str) -> str:
-        """Run Compose; what it printed."""
+        """Run Compose; return its output."""
         environ = {"DOCKER_HOST": self.engine.host, "COMPOSE_PROJECT_NAME": "seed"}
         return run(str(V2), *arguments, cwd=self.folder, environ=environ, seconds=200)
 
     def up(self) -> None:
-        """Bring it up, and wait until it is ready."""
+        """Start it, and wait until it is ready."""
         self.compose("up", "--detach")
         eventually(lambda: get("http://localhost:8080/ready") == {"ready": True}, self.log)
 
     def log(self) -> str:
-        """What the proxy logged."""
+        """Return the proxy's log."""
         return self.compose("logs", "proxy")
 
     def proxy(self) -> dict[str, Any]:
-        """What the engine knows of the proxy's container."""
+        """Return the engine's description of the proxy's container."""
         return inspect(self.engine, self.compose("ps", "--quiet", "proxy").strip())
 
     def down(self) -> None:
@@ -98,7 +98,7 @@ Start = Callable[..., Project]
 
 @pytest.fixture(name="engine")
 def fixture_engine() -> Iterator[Engine]:
-    """The engine, with its socket as Debian has it: open to a group alone."""
+    """Return the engine, whose socket is open to a group alone, as Debian has it."""
     engine = Engine.current()
     before = engine.socket.stat()
     os.chown(engine.socket, 0, GROUP)
@@ -110,7 +110,7 @@ def fixture_engine() -> Iterator[Engine]:
 
 @pytest.fixture(name="start")
 def fixture_start(engine: Engine, tmp_path: Path) -> Iterator[Start]:
-    """Brings a Compose file up: ``start("basic.yaml")``."""
+    """Return a function that starts a Compose file: ``start("basic.yaml")``."""
     started: list[Project] = []
 
     def start(file: str, config: str = CONFIG) -> Project:
@@ -137,7 +137,7 @@ def test_each_user_has_a_container_with_the_limits_of_the_file(start: Start) -> 
 
 
 def look(project: Project) -> None:
-    """The commands that its users look with."""
+    """Run the commands with which users look at it."""
     assert get("http://localhost:8080/health") == {"status": "healthy"}
     detailed = get("http://localhost:8080/health/detailed")
     assert detailed["containers"]["active"] == detailed["containers"]["total_spawned"] == 1
@@ -164,7 +164,7 @@ def test_a_database_beside_it_is_attached(start: Start, engine: Engine, tmp_path
 
 @pytest.fixture(name="names")
 def fixture_names(tmp_path: Path) -> Iterator[None]:
-    """Both host names lead here; only in the namespace of the engine."""
+    """Make both host names lead here, only in the namespace of the engine."""
     hosts = tmp_path / "hosts"
     hosts.write_text(f"127.0.0.1 localhost {HTTP} {GRPC}\n")
     run("mount", "--bind", str(hosts), "/etc/hosts", cwd=tmp_path)
@@ -190,7 +190,7 @@ def test_their_front_files(start: Start, tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def nginx(folder: Path) -> Iterator[Path]:
-    """Debian's nginx with their file; the certificate of its authority."""
+    """Run Debian's nginx with the users' file; yield the certificate of its authority."""
     require("/usr/sbin/nginx", "apt-get install nginx")
     authority = Authority(folder)
     pair = authority.issue(HTTP, GRPC, file="server")
@@ -212,7 +212,7 @@ def nginx(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def their_caddy(folder: Path) -> Iterator[Path]:
-    """Caddy with their file, and certificates of its own in place of a public authority's."""
+    """Run Caddy with the users' file, and own certificates in place of a public authority's."""
     options = "{\n\tlocal_certs\n\tskip_install_trust\n\tadmin off\n}\n"
     (folder / "Caddyfile").write_text(options + (FILES / "Caddyfile").read_text())
     command = [caddy(), "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
@@ -224,7 +224,7 @@ def their_caddy(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def running(command: list[str], **environ: str) -> Iterator[None]:
-    """A program, for as long as it is needed."""
+    """Run a program for as long as it is needed."""
     with subprocess.Popen(command, env=os.environ | environ) as process:
         try:
             yield
@@ -246,14 +246,14 @@ def test_without_the_capability_it_says_which_line_is_missing(
 
 
 def get(url: str, ca: Path | None = None) -> Any:
-    """The JSON at ``url``."""
+    """Return the JSON at ``url``."""
     context = ssl.create_default_context(cafile=str(ca)) if ca else None
     with urllib.request.urlopen(url, timeout=10, context=context) as response:
         return json.load(response)
 
 
 def connect(uri: str, ca: Path | None = None) -> dbapi.Connection:
-    """An ADBC connection of Ann's."""
+    """Return an ADBC connection of the user ann."""
     token = Tokens(SECRET).mint("ann", timedelta(hours=1))
     options = {DatabaseOptions.AUTHORIZATION_HEADER.value: f"Bearer {token}"}
     if ca is not None:
@@ -262,7 +262,7 @@ def connect(uri: str, ca: Path | None = None) -> dbapi.Connection:
 
 
 def rows(connection: dbapi.Connection, sql: str) -> list[tuple[Any, ...]]:
-    """The rows of a statement."""
+    """Return the rows of a statement."""
     with connection.cursor() as cursor:
         cursor.execute(sql)
         found: list[tuple[Any, ...]] = cursor.fetchall()
@@ -270,7 +270,7 @@ def rows(connection: dbapi.Connection, sql: str) -> list[tuple[Any, ...]]:
 
 
 def inspect(engine: Engine, container: str) -> dict[str, Any]:
-    """What the engine knows of a container."""
+    """Return the engine's description of a container."""
     found: list[dict[str, Any]] = json.loads(engine.docker("inspect", container))
     return found[0]
 
@@ -278,7 +278,7 @@ def inspect(engine: Engine, container: str) -> dict[str, Any]:
 def eventually(
     condition: Callable[[], object], evidence: Callable[[], str] = str, seconds: float = 60.0
 ) -> None:
-    """Wait until ``condition`` holds; else fail, with the evidence."""
+    """Wait until ``condition`` holds; fail with the evidence otherwise."""
     deadline = time.monotonic() + seconds
     while True:
         with contextlib.suppress(OSError, Error):

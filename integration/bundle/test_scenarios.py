@@ -1,4 +1,4 @@
-"""A day of a deployment behind Caddy: three databases, many clients, faults. Results are exact."""
+"""A day of a deployment behind Caddy: three databases, many clients, faults, exact results."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def fixture_front(start: Start, deployment: Deployment) -> Front:
 
 
 def expected() -> list[tuple[str, int, int]]:
-    """The join, computed here: name, orders, and the sum of the amounts in cents."""
+    """Return the join, computed here: name, orders, and the sum of the amounts in cents."""
     names = {"AT": "Austria", "DE": "Germany", "FI": "Finland", "NL": "Netherlands", "SE": "Sweden"}
     codes = ["AT", "DE", "FI", "NL", "SE"]
     found: dict[str, tuple[int, int]] = {}

@@ -1,4 +1,4 @@
-"""Programs in other languages that run checks and print a line for each: ``check name: ok``."""
+"""Programs in other languages that run checks, and print a line for each: ``check name: ok``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _LINE = re.compile(r"^check ([a-z0-9_]+): (.*)$", re.MULTILINE)
 
 
 def names(source: Path, pattern: str) -> list[str]:
-    """The names of the checks in a program's source, by a pattern with one group."""
+    """Return the names of the checks in a program's source, by a pattern with one group."""
     found = re.findall(pattern, source.read_text("utf-8"))
     assert found, f"no checks in {source}"
     return found
 
 
 def outcomes(output: str) -> dict[str, str]:
-    """What each check said."""
+    """Return the outcome of each check."""
     return dict(_LINE.findall(output))

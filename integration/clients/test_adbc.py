@@ -25,6 +25,7 @@ from adbc_driver_manager import (
 
 from integration.conftest import Deploy
 from integration.deployment import Deployment
+from tests.waiting import wait_until
 
 CONFIG = {"duckdb": {"statement_timeout": "20s"}}
 ENDLESS = "SELECT sum(a.range * b.range) AS s FROM range(10000000) a, range(10000000) b"
@@ -351,10 +352,7 @@ def test_statements_prepared_before_a_restart_of_the_worker_still_run(deploy: De
     with deployment.connect("ada", autocommit=True) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT ? + 1", (1,))
         assert cursor.fetchall() == [(2,)]
-        deadline = time.monotonic() + 30
-        while "idle_timeout" not in deployment.log() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert "reason=idle_timeout" in deployment.log()
+        wait_until(lambda: "reason=idle_timeout" in deployment.log(), 30)
         cursor.execute("SELECT ? + 1", (2,))
         assert cursor.fetchall() == [(3,)]
 

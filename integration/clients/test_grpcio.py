@@ -1,4 +1,4 @@
-"""A client with grpcio and protobuf alone: messages of its own, and gRPC's default limits."""
+"""A client with only grpcio and protobuf: its own messages, and gRPC's default limits."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MESSAGES = {
 
 
 def classes() -> dict[str, Any]:
-    """The class of each message, by the last part of its name."""
+    """Return the class of each message, by the last part of its name."""
     pool = descriptor_pool.DescriptorPool()
     for package in (FLIGHT, f"{FLIGHT}.sql"):
         file = descriptor_pb2.FileDescriptorProto(
@@ -64,7 +64,7 @@ CLASSES = classes()
 
 
 class Client:
-    """Speaks Flight SQL with what gRPC's Python has by default."""
+    """A Flight SQL client with the defaults of gRPC for Python."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._channel = grpc.insecure_channel(f"127.0.0.1:{deployment.flight_port}")
@@ -110,7 +110,7 @@ def packed(name: str, **fields: Any) -> bytes:
 
 
 def encapsulated(header: bytes, body: bytes) -> bytes:
-    """A message of Arrow's stream format from the two parts that Flight sends."""
+    """Return a message of Arrow's stream format, from the two parts that Flight sends."""
     padded = header + bytes(-len(header) % 8)
     return b"\xff\xff\xff\xff" + len(padded).to_bytes(4, "little") + padded + body
 

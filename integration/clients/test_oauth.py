@@ -23,7 +23,7 @@ EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 
 
 class Provider:
-    """A token endpoint for one deployment. What it was asked for is in ``asked``."""
+    """A token endpoint for one deployment; ``asked`` has the requests that it got."""
 
     def __init__(self, deployment: Deployment, authority: Path) -> None:
         self.deployment, self.authority = deployment, authority

@@ -1,4 +1,4 @@
-"""pyarrow alone: SQL text as the command, a token in the headers, and nothing of Flight SQL."""
+"""pyarrow alone: SQL text as the command, a token in the headers, and no Flight SQL messages."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(1200)  # crates are downloaded and compiled the
 
 
 def target() -> Path:
-    """Where cargo builds: outside of the tree, since compiling takes minutes; one for each lock."""
+    """Return where cargo builds: outside of the tree, since it takes minutes; one per lock."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     lock = hashlib.sha256((FOLDER / "Cargo.lock").read_bytes()).hexdigest()
     return cache / "pondflight" / f"rust-{lock[:16]}"

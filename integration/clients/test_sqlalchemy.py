@@ -40,7 +40,7 @@ def fixture_engine(deployment: Deployment) -> Iterator[sa.Engine]:
 
 @pytest.fixture(name="seller", scope="module")
 def fixture_seller(deployment: Deployment) -> Iterator[sa.Engine]:
-    """An engine of the user that the shop belongs to."""
+    """Return an engine of the user that the shop belongs to."""
     engine = sa.create_engine(url(deployment, "seller"))
     with engine.begin() as connection:
         connection.exec_driver_sql(SHOP)
@@ -133,7 +133,7 @@ def test_other_catalogs_have_their_name_before_the_schema(engine: sa.Engine) -> 
 
 
 def test_every_keyword_can_be_a_name(deployment: Deployment) -> None:
-    # A user of its own: so many statements are nearly all that one may send at once.
+    # A user of its own, since this runs nearly as many statements as one user may at once.
     engine = sa.create_engine(url(deployment, "keywords"), poolclass=sa.NullPool)
     with engine.begin() as connection:
         text = "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved'"

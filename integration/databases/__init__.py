@@ -1,1 +1,1 @@
-"""PostgreSQL, MariaDB, SQLite and DuckDB files behind one SQL."""
+"""PostgreSQL, MariaDB, SQLite and DuckDB files, attached and queried together."""

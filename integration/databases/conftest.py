@@ -1,4 +1,4 @@
-"""One PostgreSQL, one MariaDB and one SQLite file for all suites, with TPC-H's tables in them."""
+"""One PostgreSQL, one MariaDB and one SQLite file for all suites, with TPC-H's tables."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def fixture_tpch_servers(sqlite_file: Path) -> Iterator[tuple[Postgres, MariaDB]
 
 @pytest.fixture(scope="session", name="postgres")
 def fixture_postgres(tpch_servers: tuple[Postgres, MariaDB]) -> Postgres:
-    """PostgreSQL with the database ``shop``; it logs all that it is sent."""
+    """Return a PostgreSQL with the database ``shop``, which logs all statements."""
     return tpch_servers[0]
 
 
 @pytest.fixture(scope="session", name="mariadb")
 def fixture_mariadb(tpch_servers: tuple[Postgres, MariaDB]) -> MariaDB:
-    """MariaDB with the database ``crm``; it logs all that it is sent."""
+    """Return a MariaDB with the database ``crm``, which logs all statements."""
     return tpch_servers[1]
 
 
@@ -49,7 +49,7 @@ def fixture_mariadb(tpch_servers: tuple[Postgres, MariaDB]) -> MariaDB:
 def fixture_entries(
     postgres: Postgres, mariadb: MariaDB, sqlite_file: Path
 ) -> list[dict[str, Any]]:
-    """The three, as ``duckdb.attached_databases``."""
+    """Return the three databases as ``duckdb.attached_databases``."""
     return [
         {"alias": "shop", "type": "postgres", "connection_string": postgres.url("shop")},
         {"alias": "crm", "type": "mysql", "connection_string": mariadb.url("crm")},
@@ -59,5 +59,5 @@ def fixture_entries(
 
 @pytest.fixture(scope="module", name="three")
 def fixture_three(deploy: Deploy, entries: list[dict[str, Any]]) -> Deployment:
-    """A deployment with the three databases attached."""
+    """Return a deployment with the three databases attached."""
     return deploy({"duckdb": {"attached_databases": entries}, "security": NO_LIMITS})

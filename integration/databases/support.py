@@ -1,4 +1,4 @@
-"""What the suites share: running SQL, and waiting for what has to happen."""
+"""Shared by the suites: running SQL, and waiting for a condition."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _POLL_SECONDS = 0.1
 
 
 def rows(connection: dbapi.Connection, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-    """Run a statement and fetch everything."""
+    """Run a statement; return all rows."""
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         found: list[tuple[Any, ...]] = cursor.fetchall()
@@ -24,7 +24,7 @@ def rows(connection: dbapi.Connection, sql: str, parameters: Any = None) -> list
 
 
 def failure(connection: dbapi.Connection, sql: str, parameters: Any = None) -> str:
-    """Run a statement that has to fail; what the client is told."""
+    """Run a statement that has to fail; return the client's error message."""
     try:
         found = rows(connection, sql, parameters)
     except Error as error:
@@ -33,7 +33,7 @@ def failure(connection: dbapi.Connection, sql: str, parameters: Any = None) -> s
 
 
 def succeeds(connection: dbapi.Connection, sql: str) -> bool:
-    """Whether a statement succeeds."""
+    """Return whether a statement succeeds."""
     try:
         rows(connection, sql)
     except Error:
@@ -42,7 +42,7 @@ def succeeds(connection: dbapi.Connection, sql: str) -> bool:
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> float:
-    """Wait until ``condition``; the seconds that it took. Fails after ``seconds``."""
+    """Wait until ``condition`` holds; return the seconds that it took. Fails after ``seconds``."""
     begin = time.monotonic()
     while not condition():
         assert time.monotonic() - begin < seconds, "it did not happen in time"

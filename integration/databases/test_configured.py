@@ -1,4 +1,4 @@
-"""What a configuration can ask for: writing, SQL at the start, extensions, no sandbox."""
+"""What a configuration can enable: writing, SQL at the start, extensions, no sandbox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text that is made to be SQL: in rows, in statements, in parameters. None of it becomes SQL."""
+"""Text that looks like SQL, in rows, statements and parameters: none of it becomes SQL."""
 
 from __future__ import annotations
 

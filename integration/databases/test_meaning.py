@@ -1,6 +1,6 @@
-"""One comparison, one meaning: whatever else a statement has in it, and wherever the rows are.
+"""A comparison has one meaning, whatever else is in the statement, and wherever the rows are.
 
-A table of a server gives the rows that its copy in DuckDB gives.
+A table of a server returns the rows that its copy in DuckDB returns.
 """
 
 from __future__ import annotations

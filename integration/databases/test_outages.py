@@ -1,4 +1,4 @@
-"""Servers that are not there: at the start of a worker, and in the middle of a session."""
+"""Servers that are away, at the start of a worker and in the middle of a session."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MORE_TIMES_THAN_SPARES = 6
 
 @dataclass(frozen=True)
 class Side:
-    """One of the servers: what asks it something, quickly and slowly; what asks the other one."""
+    """One of the servers: a quick and a slow query for it, and a query for the other one."""
 
     server: Server
     alias: str

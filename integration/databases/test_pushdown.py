@@ -1,4 +1,4 @@
-"""What a source is asked for, as its own log has it."""
+"""What a server is asked for, according to its own log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pondflight.engine.databases.fixed import FIXED, PER_STATEMENT
 
 
 def _asked(log: str, mark: str) -> str:
-    """What was logged behind the last line with ``mark`` in it."""
+    """Return what was logged after the last line with ``mark``."""
     return log[log.rindex(mark) :]
 
 
@@ -33,7 +33,7 @@ def _run(deployment: Deployment, *queries: str) -> list[tuple[object, ...]]:
 
 
 def _copies(log: str) -> list[str]:
-    """What was read from tables of users, beside our own questions about them."""
+    """Return what was read from users' tables, without our own questions about them."""
     copies: list[str] = re.findall(r"statement:\s+(COPY .*?TO STDOUT)", log, re.DOTALL)
     own = ("pg_catalog", "max(CASE WHEN")
     return [copy for copy in copies if not any(sign in copy for sign in own)]
@@ -98,7 +98,7 @@ def test_mariadb_is_asked_for_the_columns_and_rows_that_are_needed(
 
 @contextmanager
 def _sent(mariadb: MariaDB, table: str) -> Iterator[list[str]]:
-    """The queries that MariaDB is sent meanwhile for rows of a table."""
+    """Yield the queries for rows of a table that MariaDB gets meanwhile."""
     log = mariadb.folder / "general.log"
     begin = len(log.read_text("utf-8", "replace"))
     sent: list[str] = []
@@ -109,7 +109,7 @@ def _sent(mariadb: MariaDB, table: str) -> Iterator[list[str]]:
 
 @pytest.fixture(name="stock", scope="module")
 def fixture_stock(deploy: Deploy, mariadb: MariaDB) -> Deployment:
-    """A table with a column of each kind; to read and, by another alias, to write."""
+    """Create a table with a column of each kind, to read and, by another alias, to write."""
     mariadb.run(
         """
         CREATE DATABASE stock CHARACTER SET utf8mb4;

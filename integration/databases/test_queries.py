@@ -1,4 +1,4 @@
-"""The queries of docs/databases.md: over three servers, and over the same data in one DuckDB."""
+"""The queries of docs/databases.md, over three servers and over the same data in one DuckDB."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_documented_query_gives_the_rows_of_one_local_duckdb(
 
 
 def _rounded(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Sums of floats depend on their order in the last digit."""
+    """Round sums of floats, whose last digit depends on the order."""
     return [
         tuple(float(f"{c:.9g}") if isinstance(c, float) and math.isfinite(c) else c for c in row)
         for row in rows

@@ -1,4 +1,4 @@
-"""Every way out of the sandbox that we know, by an ADBC client through the whole product."""
+"""Every known way out of the sandbox, tried by an ADBC client through the whole product."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def fixture_prison(
 
 @pytest.fixture(name="granted", autouse=True, scope="module")
 def fixture_granted(postgres: Postgres, mariadb: MariaDB) -> Iterator[None]:
-    """The login may write: what keeps the user from it is not the server."""
+    """Allow the login to write, so that the server is not what keeps the user from it."""
     postgres.run(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {postgres.user}", "shop")
     postgres.run(f"GRANT ALL ON SCHEMA public TO {postgres.user}", "shop")
     mariadb.run(f"GRANT ALL ON crm.* TO {mariadb.user}@'%'")
@@ -143,13 +143,13 @@ def fixture_granted(postgres: Postgres, mariadb: MariaDB) -> Iterator[None]:
 
 
 def _go_home(connection: dbapi.Connection) -> None:
-    """Undo what a statement may have changed of the session."""
+    """Undo what a statement may have changed in the session."""
     succeeds(connection, "ROLLBACK")
     rows(connection, "USE memory")
 
 
 def _folder(deployment: Deployment) -> Path:
-    """The directory of the one worker."""
+    """Return the directory of the only worker."""
     assert deployment.process is not None
     for pid in family(deployment.process.pid):
         if "worker" in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
@@ -201,7 +201,7 @@ def test_the_servers_were_asked_for_nothing_but_rows(
 def test_ones_own_work_stays_free(jail: Deployment, prison: Prison, sql: str) -> None:
     (prison.worker / "files" / "mine.csv").write_text("i\n1\n")
     with jail.connect(autocommit=True) as connection:
-        # What a statement of another test has left, whose answer was an error or a timeout.
+        # Another test's statement may have left something, although it failed or timed out.
         rows(connection, "USE memory; DETACH DATABASE IF EXISTS mine")
         (prison.worker / "files" / "mine.db").unlink(missing_ok=True)
         rows(connection, "DROP SCHEMA IF EXISTS work CASCADE; CREATE SCHEMA work; USE work")

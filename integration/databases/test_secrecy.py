@@ -1,4 +1,4 @@
-"""A password of our own choice, looked for in everything that users reach and that we write."""
+"""Looks for planted passwords in everything that users can reach and that we write."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WRONG = "planted1wrong2password3"
 
 @dataclass(frozen=True)
 class Planted:
-    """A deployment, and what must not be found."""
+    """A deployment, and the texts that must not be found."""
 
     deployment: Deployment
     marks: list[str]
@@ -38,8 +38,8 @@ class Planted:
         """Fail if a password, or a part of a connection string, is in ``text``."""
         lowered = str(text).lower()
         for mark in self.marks:
-            # A port is a number of its own: longer ones have any five digits in them by chance, and
-            # what stands alone in a row is the number of an object.
+            # A port counts only as a number of its own: longer numbers contain any five digits by
+            # chance, and a number alone in a row is an object's.
             pattern = rf"(?<!, )(?<!\()\b{mark}\b" if mark.isdigit() else re.escape(mark.lower())
             found = re.search(pattern, lowered)
             assert found is None, f"{mark} is in {where}"
@@ -60,7 +60,7 @@ def fixture_planted(
         ("no_such_too", "mysql", mariadb.url("nope")),
         ("encrypted", "postgres", postgres.url("shop", sslmode="require")),
         ("encrypted_too", "mysql", mariadb.url("crm", ssl_mode="verify_identity")),
-        # Without a gate: the client library connects by itself.
+        # Without a gate, the client library connects directly.
         (
             "several",
             "postgres",
@@ -99,7 +99,7 @@ def fixture_connection(planted: Planted) -> Iterator[dbapi.Connection]:
 
 
 def _wait_for_servers(connection: dbapi.Connection) -> None:
-    """Until all are attached: a test before may have stopped one."""
+    """Wait until all servers are attached: an earlier test may have stopped one."""
     counts = {"shop.public.orders": 3000, "several.public.orders": 3000, "crm.customer": 300}
     deadline = time.monotonic() + 30
     for table, count in counts.items():
@@ -279,7 +279,7 @@ def test_nothing_that_we_write_tells(planted: Planted, connection: dbapi.Connect
     workers = 0
     for pid in processes:
         planted.assert_absent(_read(pid, "cmdline"), "a command line")
-        if pid != deployment.process.pid:  # which the operator gave the variables
+        if pid != deployment.process.pid:  # to which the operator gave the variables
             planted.assert_absent(_read(pid, "environ"), "an environment")
         if "worker" in _read(pid, "cmdline").split("\0"):
             workers += 1

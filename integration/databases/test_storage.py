@@ -1,4 +1,4 @@
-"""Users' own tables in persistent storage: over workers, over restarts, up to a limit."""
+"""Users' own tables in persistent storage: across workers and restarts, up to a limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values that DuckDB would read or write as other ones: refused, or right."""
+"""Values that DuckDB would change while reading or writing: refused, or correct."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ EXACT = """
 
 @pytest.fixture(scope="module", name="odd")
 def fixture_odd(deploy: Deploy, postgres: Postgres, mariadb: MariaDB) -> Iterator[Deployment]:
-    """A deployment with databases of odd values; ``loose`` has ``exact: false``."""
+    """Return a deployment with databases of odd values; ``loose`` has ``exact: false``."""
     postgres.run("CREATE DATABASE odd")
     postgres.run(f"{POSTGRES} GRANT ALL ON ALL TABLES IN SCHEMA public TO reader", "odd")
     postgres.run("GRANT CREATE ON SCHEMA public TO reader", "odd")

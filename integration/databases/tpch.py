@@ -1,7 +1,7 @@
-"""Data like TPC-H's at a small scale: the same in the three databases and in one local DuckDB.
+"""Small data like TPC-H's, the same in the three databases and in one local DuckDB.
 
-Orders are in PostgreSQL, customers in MariaDB, parts in SQLite, under the aliases and names that
-docs/databases.md uses. Made by arithmetic, so that it is the same everywhere and always.
+Orders are in PostgreSQL, customers in MariaDB, parts in SQLite, under the aliases and names of
+docs/databases.md. The data is computed, so it is always the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ORDERS = 3000
 ITEMS_PER_ORDER = 4
 PARTS = 400
 
-# A number that looks random, from a number: n mod m, after a multiplication that mixes its bits.
+# A pseudo-random number from a number: n mod m, after a multiplication that mixes its bits.
 _MIX = "CREATE MACRO mix(n, salt, m) AS (hash(n * 2654435761 + salt) % m)::BIGINT"
 
 _MADE = {
@@ -32,7 +32,7 @@ _MADE = {
                if(mix(n, 3, 7) = 0, NULL, 'comment ' || n) AS c_comment
         FROM range(1, {CUSTOMERS} + 1) AS t(n) ORDER BY n
     """,
-    # One in a hundred orders is of a customer who does not exist.
+    # One in a hundred orders belongs to a customer who does not exist.
     "orders": f"""
         SELECT n::BIGINT AS o_orderkey,
                (1 + mix(n, 4, {CUSTOMERS + CUSTOMERS // 100}))::INTEGER AS o_custkey,
@@ -62,7 +62,7 @@ _MADE = {
 
 
 def local() -> duckdb.DuckDBPyConnection:
-    """All of it in one DuckDB, under the same names."""
+    """Return all tables in one DuckDB, under the same names."""
     connection = duckdb.connect()
     connection.execute(_MIX)
     for alias in ("shop", "crm", "warehouse"):
@@ -79,7 +79,7 @@ def local() -> duckdb.DuckDBPyConnection:
 
 
 def load(postgres: Postgres, mariadb: MariaDB, sqlite: Path) -> None:
-    """The same, split over the three; both servers have a view, ``slow``, that takes minutes."""
+    """Load the tables into the three; both servers have a view, ``slow``, that takes minutes."""
     with closing(local()) as source:
         _load_postgres(source, postgres)
         _load_mariadb(source, mariadb)

@@ -47,7 +47,7 @@ _daemons: list[subprocess.Popen[bytes]] = []
 
 
 class Engine:
-    """The engine, as seen from inside: the commands that the suite runs are in its namespaces."""
+    """The engine, for use from inside: the suite's commands run in its namespaces."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -57,7 +57,7 @@ class Engine:
 
     @classmethod
     def current(cls) -> Engine:
-        """The engine that this process was started beside."""
+        """Return the engine beside which this process was started."""
         folder = os.environ.get(VARIABLE)
         if not folder:
             sys.exit("this needs an engine: python -m integration.docker.engine -- COMMAND")
@@ -65,11 +65,11 @@ class Engine:
 
     @property
     def pid(self) -> int:
-        """Process id of dockerd."""
+        """Return the process id of dockerd."""
         return int((self.folder / "dockerd.pid").read_text())
 
     def docker(self, *arguments: str, **environ: str) -> str:
-        """Run Docker's own client; what it printed."""
+        """Run Docker's own client; return its output."""
         done = subprocess.run(
             ["/usr/bin/docker", "--host", self.host, *arguments],
             env=os.environ | environ,
@@ -96,7 +96,7 @@ class Engine:
                 stderr=log,
                 start_new_session=True,
             )
-        _daemons.append(daemon)  # it may outlive this object, and nobody is to wait for it
+        _daemons.append(daemon)  # it may outlive this object, which does not wait for it
         deadline = time.monotonic() + _SECONDS
         while not self.answers():
             if daemon.poll() is not None or time.monotonic() > deadline:
@@ -104,17 +104,17 @@ class Engine:
             time.sleep(0.1)
 
     def answers(self) -> bool:
-        """Whether dockerd does."""
+        """Return whether dockerd answers."""
         with contextlib.suppress(RuntimeError):
             return bool(self.docker("version", "--format", "{{.Server.Version}}"))
         return False
 
     def signal(self, number: int) -> None:
-        """Send dockerd a signal."""
+        """Send a signal to dockerd."""
         os.kill(self.pid, number)
 
     def stop(self) -> None:
-        """End dockerd, and wait until it has."""
+        """End dockerd, and wait until it has ended."""
         pid = self.pid
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + _SECONDS
@@ -124,7 +124,7 @@ class Engine:
             time.sleep(0.05)
 
     def build(self, base: Path) -> None:
-        """Make our image, unless it is there: from the base and the Dockerfile."""
+        """Build our image from the base and the Dockerfile, unless it exists."""
         if not self.docker("images", "--quiet", BASE_IMAGE):
             self.docker("import", "--change", "ENV LANG=C.UTF-8", str(base), BASE_IMAGE)
         bundle = next((b for b in (os.environ.get("SSL_CERT_FILE"), *_BUNDLES) if _is_file(b)), "")
@@ -137,7 +137,7 @@ class Engine:
 
 
 def _lives(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
@@ -152,9 +152,9 @@ def _is_file(name: str | None) -> bool:
 
 
 def run(command: Sequence[str], *, root: Path | None = None) -> int:
-    """Run ``command`` beside an engine; its exit code.
+    """Run ``command`` beside an engine; return its exit code.
 
-    ``root`` keeps images between runs; without it everything is made anew, and removed.
+    ``root`` keeps images between runs; without it, everything is made anew and removed.
     """
     missing = [name for name in _PROGRAMS if shutil.which(name) is None]
     if os.geteuid() != 0 or missing:
@@ -186,7 +186,7 @@ def run(command: Sequence[str], *, root: Path | None = None) -> int:
 
 
 def base_image() -> Path:
-    """An archive of a small Debian with Python; made by debootstrap when it is first needed."""
+    """Return an archive of a small Debian with Python; debootstrap makes it when first needed."""
     suite, packages = _BASE
     name = hashlib.sha256(" ".join(_BASE).encode()).hexdigest()[:12]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pondflight"
@@ -249,7 +249,7 @@ def _connect(inner: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
 
 
 def _inside(folder: Path, base: Path, command: Sequence[str]) -> int:
-    """The first process of the namespaces: all others end with it."""
+    """Run as the first process of the namespaces, with which all others end."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     deadline = time.monotonic() + _SECONDS
     while not Path("/sys/class/net/tap0").exists() and not _has_link("tap0"):
@@ -268,7 +268,7 @@ def _inside(folder: Path, base: Path, command: Sequence[str]) -> int:
     child = subprocess.Popen(command, env=os.environ | {"DOCKER_HOST": engine.host})
     while True:
         with contextlib.suppress(KeyboardInterrupt):
-            pid, status = os.wait()  # whatever has lost its parent is ours to bury
+            pid, status = os.wait()  # the first process of a namespace reaps orphans
             if pid == child.pid:
                 return os.waitstatus_to_exitcode(status)
 

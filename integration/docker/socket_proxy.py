@@ -1,6 +1,6 @@
-"""A Docker socket proxy that allows the calls that docs/deployment.md lists, and no other.
+"""A Docker socket proxy that allows only the calls that docs/deployment.md lists.
 
-It stands for the socket proxies that people put in front of Docker. The list is read from the
+It stands for the socket proxies that people put in front of Docker. It reads the list from the
 documentation, so that the documentation cannot forget a call.
 """
 
@@ -23,7 +23,7 @@ _ROW = re.compile(r"^\| (GET|POST|DELETE|HEAD) \| `(/\S*)` \|", re.MULTILINE)
 
 
 def allowed() -> list[tuple[str, re.Pattern[str]]]:
-    """Methods and paths."""
+    """Return the allowed methods and paths."""
     text = (ROOT / "docs" / "deployment.md").read_text()
     table = text.split("<!-- docker-calls")[1].split("\n\nWith ")[0]
     rows = [
@@ -46,7 +46,7 @@ class _Connection(http.client.HTTPConnection):
 
 @contextmanager
 def socket_proxy(engine: Engine, host: str = "127.0.0.1") -> Iterator[SocketProxy]:
-    """The proxy on a free port of ``host``."""
+    """Run the proxy on a free port of ``host``."""
     proxy = SocketProxy(engine, host)
     thread = threading.Thread(target=proxy.serve_forever)
     thread.start()
@@ -59,7 +59,7 @@ def socket_proxy(engine: Engine, host: str = "127.0.0.1") -> Iterator[SocketProx
 
 
 class SocketProxy(ThreadingHTTPServer):
-    """``seen`` has the calls that were allowed, ``refused`` the others; each takes ``delay`` s."""
+    """The proxy: ``seen`` has the allowed calls, ``refused`` the others; each takes ``delay`` s."""
 
     daemon_threads = True
 

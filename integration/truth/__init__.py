@@ -1,5 +1,6 @@
-"""What a query returns, beside what the database itself returns.
+"""Compares the results of queries with those of the database itself.
 
-``python -m integration.truth`` (``make truth``) asks the same of a database's own client, of DuckDB
-over a local copy of its rows, and of pondflight by Flight SQL and by HTTP, and compares every cell.
+``python -m integration.truth`` (``make truth``) runs the same query with a database's own client,
+in DuckDB over a local copy of its rows, and in pondflight over Flight SQL and HTTP, and compares
+every cell.
 """

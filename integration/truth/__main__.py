@@ -20,7 +20,7 @@ NAMES = ("postgres", "mariadb", "sqlite")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Ask, print what differs, and exit with 1 if anything does."""
+    """Compare results, print the differences, and exit with 1 if there are any."""
     options = _parser().parse_args(arguments)
     first, count = (
         (options.only, 1) if options.only is not None else (options.first, options.statements)

@@ -1,4 +1,4 @@
-"""Asking pondflight, a DuckDB with a copy, and the database itself; and comparing their rows."""
+"""Queries pondflight, a DuckDB with a copy, and the database itself; compares their rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SIGNIFICANT = 12
 
 @dataclass(frozen=True)
 class Result:
-    """Rows and the types of their columns; or the error."""
+    """Rows and the types of their columns, or the error."""
 
     rows: Sequence[Row] = ()
     types: Sequence[pa.DataType] = ()
@@ -41,7 +41,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Difference:
-    """What two of them do not agree about. ``by`` is who was asked: Flight SQL, HTTP …"""
+    """A difference between two results; ``by`` is how pondflight was asked: Flight SQL, HTTP …"""
 
     sql: str
     by: str
@@ -54,7 +54,7 @@ class Difference:
 
 
 class Pond:
-    """A user of pondflight, by Flight SQL and by HTTP."""
+    """A user of pondflight, over Flight SQL and HTTP."""
 
     def __init__(self, deployment: Deployment, sub: str = "ada") -> None:
         self._deployment = deployment
@@ -68,7 +68,7 @@ class Pond:
         }
 
     def flight(self, sql: str, values: Sequence[Any] = ()) -> Result:
-        """By Flight SQL."""
+        """Return the result over Flight SQL."""
         try:
             self._cursor.execute(sql, [_bound(value) for value in values] or None)
             return Result.of(self._cursor.fetch_arrow_table())
@@ -86,7 +86,7 @@ class Pond:
             return self._http.getresponse()
 
     def http(self, sql: str, types: Sequence[pa.DataType]) -> Result:
-        """By POST /query, as JSON lines, which are read as the given types."""
+        """Return the result of POST /query as JSON lines, read as the given types."""
         try:
             response = self._post(sql)
             text = response.read().decode()
@@ -103,7 +103,7 @@ class Pond:
         return Result(rows, types, list(lines[0]) if lines else ())
 
     def run(self, sql: str) -> str:
-        """Run a statement in the session of Flight SQL and in that of HTTP; the error, if any."""
+        """Run a statement in both sessions, Flight SQL's and HTTP's; return the error, if any."""
         return self.flight(sql).error or self._http_only(sql).error
 
     def _http_only(self, sql: str) -> Result:
@@ -112,7 +112,7 @@ class Pond:
         return Result(error="" if response.status == 200 else text)
 
     def close(self) -> None:
-        """End its sessions."""
+        """End the sessions."""
         self._cursor.close()
         self._connection.close()
         self._http.close()
@@ -124,16 +124,16 @@ class Local:
     def __init__(self) -> None:
         self._connection = duckdb.connect()
         self._connection.execute("SET TimeZone = 'UTC'; SET threads = 1")
-        # It would hand filters of joins through LIMIT: engine/execution/joinfilters.py.
+        # Otherwise DuckDB passes filters of joins through LIMIT: engine/execution/joinfilters.py.
         self._connection.execute("SET disabled_optimizers = 'join_filter_pushdown'")
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
-        """The DuckDB itself."""
+        """Return the DuckDB connection."""
         return self._connection
 
     def ask(self, sql: str, values: Sequence[Any] = ()) -> Result:
-        """The rows, or the error."""
+        """Return the rows, or the error."""
         try:
             table = self._connection.execute(sql, list(values) or None).to_arrow_table()
             return Result.of(table)
@@ -141,14 +141,14 @@ class Local:
             return Result(error=" ".join(str(error).split()))
 
     def close(self) -> None:
-        """End it."""
+        """Close the connection."""
         self._connection.close()
 
 
 def against_local(
     ours: Result, local: Result, sql: str, by: str, *, ordered: bool, digits: int = 17
 ) -> Difference | None:
-    """What pondflight says otherwise than the local DuckDB; of two errors the words may differ."""
+    """Return how pondflight differs from the local DuckDB; two errors may have other words."""
     if bool(ours.error) != bool(local.error):
         return Difference(sql, by, "DuckDB", _shown(ours), _shown(local))
     if ours.error:
@@ -163,7 +163,7 @@ def against_local(
 def against_client(
     ours: Result, system: System, theirs: str, sql: str, *, ordered: bool
 ) -> Difference | None:
-    """What pondflight says otherwise than the database's own client, asked ``theirs``.
+    """Return how pondflight differs from the database's own client, which runs ``theirs``.
 
     Raises ``Refused`` if the database does not run it.
     """
@@ -185,7 +185,7 @@ def against_client(
 
 @contextmanager
 def asked(systems: Sequence[System], folder: Path, **config: Any) -> Iterator[tuple[Pond, Local]]:
-    """A pondflight with the systems attached, and an empty local DuckDB."""
+    """Yield a pondflight with the systems attached, and an empty local DuckDB."""
     with ExitStack() as ending:
         entries = [system.entry() for system in systems]
         duckdb_config = {"attached_databases": entries, **config}
@@ -199,13 +199,13 @@ def asked(systems: Sequence[System], folder: Path, **config: Any) -> Iterator[tu
 
 
 def _bound(value: Any) -> Any:
-    """Of whole numbers the client binds no more than a BIGINT."""
+    """Return a value as the client binds it: a whole number is at most a BIGINT."""
     is_wide = type(value) is int and value >= 2**63
     return pa.scalar(value, pa.uint64()) if is_wide else value
 
 
 def _looser(rows: Sequence[Row]) -> list[Row]:
-    """Decimals without zeros at their end, whole ones as ints: sums have other types there."""
+    """Drop zeros after decimals, and make whole decimals ints: sums have other types there."""
     return [
         tuple(_number(cell) if isinstance(cell, Decimal) else cell for cell in row) for row in rows
     ]
@@ -223,7 +223,7 @@ def _shown(result: Result, limit: int = 6) -> str:
 
 
 def _unlike(ours: Result, right: Result, *, ordered: bool) -> tuple[str, str]:
-    """Of two results those rows that are not in both; all of them, where only the order differs."""
+    """Return the rows that are in only one of two results; all, if only the order differs."""
     mine, theirs = list(map(repr, ours.rows)), list(map(repr, right.rows))
     left, rest = list(theirs), []
     for row in mine:

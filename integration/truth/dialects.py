@@ -1,4 +1,4 @@
-"""How each database writes what the generated statements have in them."""
+"""How each database writes the parts of generated statements."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from integration.truth.systems import System
 
 
 class Dialect:
-    """SQL of one database. ``text`` writes text and bytes as a literal.
+    """The SQL of one database.
 
-    ``bound`` is where values go that a statement binds; ``None``: they are literals.
+    ``text`` writes text and bytes as a literal. ``bound`` collects the values that a statement
+    binds; ``None``: they are literals.
     """
 
     def __init__(self, name: str, text: Callable[[str | bytes], str]) -> None:
@@ -25,24 +26,24 @@ class Dialect:
 
     @classmethod
     def of(cls, system: System) -> Dialect:
-        """That of a system."""
+        """Return the dialect of a system."""
         return cls(system.name, system.literal)
 
     def binding(self) -> Dialect:
-        """The same, with values bound as $1, $2 …"""
+        """Return the same dialect with values bound as $1, $2 …"""
         found = Dialect(self.name, self._text)
         found.bound = []
         return found
 
     def constant(self, value: Any) -> str:
-        """A value in a statement, as a literal or bound."""
+        """Return a value in a statement, as a literal or bound."""
         if self.bound is None or value is None:
             return self.literal(value)
         self.bound.append(value)
         return f"${len(self.bound)}"
 
     def literal(self, value: Any) -> str:
-        """A value as a literal."""
+        """Return a value as a literal."""
         if value is None:
             return "NULL"
         if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""What may differ, and why. docs/databases.md has the same list; nothing else is tolerated."""
+"""The differences that are tolerated, and why. docs/databases.md has the same list."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from integration.truth.asking import Difference
 
 @dataclass(frozen=True)
 class Known:
-    """A difference that remains: between pondflight and ``against``, over ``system``.
+    """A remaining difference between pondflight and ``against``, over ``system``.
 
-    ``sign`` is a pattern of the statement or of what came. ``reason`` stands in docs/databases.md.
+    ``sign`` is a pattern of the statement or of the result. docs/databases.md has the ``reason``.
     """
 
     system: str
@@ -43,7 +43,7 @@ FORMS: dict[tuple[str, str], str] = {
 
 
 def tolerated(system: str, difference: Difference) -> str:
-    """The reason of the known difference that this is, or nothing."""
+    """Return the reason for which a difference is tolerated, or an empty text."""
     for known in KNOWN:
         where = known.system == system and known.against == difference.against
         if where and re.search(known.sign, difference.sql):

@@ -1,4 +1,4 @@
-"""Expressions, aggregates and conditions at random, over the columns of a source."""
+"""Random expressions, aggregates and conditions over the columns of a source."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _NOWHERE: dict[str, str | None] = dict.fromkeys(COLUMNS)
 
 
 def alike(family: str) -> str:
-    """What families have in common that are compared with each other."""
+    """Return what comparable families have in common."""
     return _ALIKE.get(family, family)
 
 
 def select(source: Source, terms: list[Term], random: Chance) -> Query:
-    """A query for ``terms``, each by a new name."""
+    """Return a query for ``terms``, each under a new name."""
     return Query(
         source,
         [(term, random.name("c")) for term in terms],
@@ -33,17 +33,17 @@ def select(source: Source, terms: list[Term], random: Chance) -> Query:
 
 
 class Expressions:
-    """Makes them. ``table`` gives a table for subqueries."""
+    """Makes expressions; ``table`` returns a table for subqueries."""
 
     def __init__(self, random: Chance, table: Callable[[], Source]) -> None:
         self._any, self._table = random, table
 
     def maybe_computed(self, term: Term) -> Term:
-        """``term``, or something made of it."""
+        """Return ``term``, or something computed from it."""
         return self._computed(term) if self._any.random() < 0.25 else term
 
     def _computed(self, term: Term) -> Term:
-        """Something made of a term, of the same family or another."""
+        """Return something computed from a term, of the same family or another."""
         small = Constant(self._any.pick(1, 2, 3), "small", typed=True)
         other = Constant(self._any.value(term.family), term.family, typed=True)
         agrees = term.agrees
@@ -90,7 +90,7 @@ class Expressions:
         return self._any.choice(choices)
 
     def aggregate(self, source: Source) -> Term:
-        """An aggregate over the rows of a source."""
+        """Return an aggregate over the rows of a source."""
         term = self._any.choice(source.columns)
         if self._any.random() < 0.2:
             term = self._computed(term)
@@ -138,7 +138,7 @@ class Expressions:
         return self._any.choice(choices)
 
     def condition(self, source: Source, depth: int) -> Part:
-        """A condition on the rows of a source."""
+        """Return a condition on the rows of a source."""
         roll = self._any.random()
         if roll < 0.12 and depth < 2:
             return Term(
@@ -154,7 +154,7 @@ class Expressions:
         return self._any.choice(self._simple(source, term))
 
     def _simple(self, source: Source, term: Term) -> list[Part]:
-        """All the simple conditions that there are on a term."""
+        """Return all simple conditions on a term."""
         compared = Compared(term)
         values = [Constant(self._any.value(term.family), term.family) for _ in range(3)]
         found: list[Part] = [
@@ -202,7 +202,7 @@ class Expressions:
         return found
 
     def _about_others(self, source: Source, depth: int) -> Part:
-        """A condition with a subquery in it."""
+        """Return a condition with a subquery."""
         other = self._table()
         pairs = [
             (one, two)

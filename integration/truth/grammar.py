@@ -1,4 +1,4 @@
-"""Statements that people write, at random: of one seed and one number always the same one."""
+"""Random statements as people write them; a seed and a number always give the same one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from integration.truth.terms import (
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement, what has to run before it, and how its rows are to be compared."""
+    """A statement, what has to run before it, and how to compare its rows."""
 
     seed: int
     number: int
@@ -37,11 +37,11 @@ class Statement:
 
     @property
     def ordered(self) -> bool:
-        """Whether the order of the rows is told."""
+        """Return whether the order of the rows is determined."""
         return self.body.total
 
     def prepared(self) -> list[str]:
-        """Views and settings, in DuckDB's SQL."""
+        """Return views and settings to create before, in DuckDB's SQL."""
         order = [f"SET default_null_order = '{self.null_order}'"] if self.null_order else []
         return order + [
             f"CREATE OR REPLACE TEMP VIEW {name} AS {query.write(DUCKDB)}"
@@ -49,25 +49,25 @@ class Statement:
         ]
 
     def undone(self) -> list[str]:
-        """What takes the settings back."""
+        """Return the statements that undo the settings."""
         return ["RESET default_null_order"] if self.null_order else []
 
     def duckdb(self) -> tuple[str, list[Any]]:
-        """DuckDB's SQL, and the values that it binds."""
+        """Return DuckDB's SQL, and the values that it binds."""
         dialect = DUCKDB.binding() if self.bind else DUCKDB
         return self.body.write(dialect), dialect.bound or []
 
     def known(self, system: System) -> bool:
-        """Whether the database itself can be asked, and means the same."""
+        """Return whether the database itself can run it, with the same meaning."""
         return self.body.known(system.name)
 
     def of(self, system: System) -> str:
-        """The SQL of the database itself."""
+        """Return the SQL for the database itself."""
         return self.body.write(Dialect.of(system))
 
 
 def generate(system: str, prefixes: dict[str, str], seed: int, number: int) -> Statement:
-    """Statement ``number`` of ``seed`` over a system; ``prefixes`` are those of all of them."""
+    """Return statement ``number`` of ``seed`` over a system; ``prefixes`` has all systems'."""
     return _Generator(system, prefixes, Chance(system, f"{system} {seed} {number}")).statement(
         seed, number
     )
@@ -95,7 +95,7 @@ class _Generator:
     # -- queries --------------------------------------------------------------------------------
 
     def query(self, depth: int, *, plain: bool = False) -> Query:
-        """A query; ``plain``: columns of its source, no more."""
+        """Return a query; ``plain``: only columns of its source."""
         source = self._source(depth)
         kinds: list[Callable[[Source], Query]] = [self._rows, self._rows, self._groups]
         if not plain:
@@ -144,7 +144,7 @@ class _Generator:
         return query
 
     def _counted(self, source: Source) -> Query:
-        """How many rows a LIMIT without an order leaves."""
+        """Return a query that counts the rows that a LIMIT without an order leaves."""
         inner = select(source, [self._any.choice(source.columns)], self._any)
         inner.limit = self._any.pick(0, 1, 5, 1000)
         inner.where = [self._terms.condition(source, 1)]
@@ -205,7 +205,7 @@ class _Generator:
         return Union(left, query, operator, self._any.pick(None, None, 1, 3, 10))
 
     def _order(self, query: Query) -> None:
-        """Perhaps an order; where there is a limit, one that leaves nothing open."""
+        """Maybe add an order; with a limit, one that determines all rows."""
         if self._any.random() < 0.35:
             return
         terms = [
@@ -225,7 +225,7 @@ class _Generator:
     # -- sources --------------------------------------------------------------------------------
 
     def _table(self) -> Source:
-        """A table, a view of the database's, or the user's own table."""
+        """Return a table, a view of the database's, or the user's own table."""
         roll = self._any.random()
         system = self._system
         if roll < 0.1:
@@ -257,7 +257,7 @@ class _Generator:
         return self._derived(depth)
 
     def _last(self) -> Source:
-        """The first or last rows of a table, or of two."""
+        """Return the first or last rows of a table, or of two."""
         inner = self._join(self._table(), self._table()) if self._any.random() < 0.5 else None
         source = inner or self._table()
         query = select(source, [*source.keys, self._any.choice(source.columns)], self._any)
@@ -277,7 +277,7 @@ class _Generator:
         return Source(part, columns, tuple(columns[number] for number in query.keys))
 
     def _lateral(self) -> Source:
-        """For each row of a table the first of those of another that belong to it."""
+        """Return, for each row of a table, the first rows of another that belong to it."""
         left, right = self._table(), self._table()
         pairs = [
             (one, other)
@@ -306,7 +306,7 @@ class _Generator:
         return Source(part, left.columns + columns, keys)
 
     def _derived(self, depth: int) -> Source:
-        """A subquery, a CTE, or a view of the user's."""
+        """Return a subquery, a CTE, or a view of the user's."""
         kind = self._any.pick("subquery", "subquery", "cte", "view")
         outside = self._in_view
         self._in_view = outside or kind == "view"

@@ -1,7 +1,7 @@
-"""Every type of PostgreSQL, MariaDB and SQLite, with ordinary, extreme and odd values of it.
+"""Every type of PostgreSQL, MariaDB and SQLite, with ordinary, extreme and odd values.
 
-They stand in ``types/*.txt``, one a line: the declaration, the Arrow type in which it arrives, and
-values as the database writes them. A value behind ``!`` cannot arrive: reading it is an error, or
+They are in ``types/*.txt``, one per line: the declaration, the Arrow type in which it arrives, and
+values as the database writes them. A value after ``!`` cannot arrive: reading it is an error, or
 NULL.
 """
 
@@ -15,7 +15,7 @@ _FOLDER = Path(__file__).with_name("types")
 
 @dataclass(frozen=True)
 class Kind:
-    """A type of a database. ``values`` are SQL of its own; ``unreadable`` are those of no type."""
+    """A type of a database; ``values`` are its own SQL, ``unreadable`` those of no type."""
 
     declared: str
     arrow: str

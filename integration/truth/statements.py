@@ -1,4 +1,4 @@
-"""Generated statements, run one after the other, and counted."""
+"""Runs generated statements one after the other, and counts the outcomes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from integration.truth.tables import load_local, own
 
 @dataclass
 class Tally:
-    """What became of the statements over one system."""
+    """The outcomes of the statements over one system."""
 
     system: str
     statements: int = 0
@@ -48,7 +48,7 @@ def run(
     report: Callable[[str], None],
     limit: int,
 ) -> Tally:
-    """Compare statements; ``report`` is told of each difference as it is found."""
+    """Compare statements; ``report`` is called with each difference as it is found."""
     _copy(systems, pond, local)
     prefixes = {other.name: other.prefix for other in systems}
     tally = Tally(system.name)
@@ -70,7 +70,7 @@ def run(
 
 
 def _copy(systems: Sequence[System], pond: Pond, local: Local) -> None:
-    """The local copies, and the user's own tables on both sides, if they are not there yet."""
+    """Make the local copies, and the user's own tables on both sides, if they do not exist."""
     if local.ask("FROM mine_sqlite").error:
         for system in systems:
             load_local(local.connection, system)

@@ -1,4 +1,4 @@
-"""The databases that are asked: each by its own client, with no DuckDB in between."""
+"""The databases to compare with, each by its own client, without DuckDB in between."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Answer = list[tuple[str | bytes | None, ...]]
 
 
 class Refused(Exception):
-    """The database does not run the statement, and says why."""
+    """The database refuses the statement, for a reason."""
 
 
 class System(ABC):
-    """A database with tables of the harness, and its own client.
+    """A database with the tables of the harness, and its own client.
 
-    ``alias`` is what it is called in pondflight, ``schema`` where its tables are there.
+    ``alias`` is its name in pondflight, ``schema`` where its tables are there.
     """
 
     name: str
@@ -36,7 +36,7 @@ class System(ABC):
 
     @property
     def prefix(self) -> str:
-        """What stands before a table's name in pondflight."""
+        """Return what precedes a table's name in pondflight."""
         return f"{self.schema.removesuffix('.main')}."
 
     @abstractmethod
@@ -45,19 +45,19 @@ class System(ABC):
 
     @abstractmethod
     def ask(self, sql: str) -> Answer:
-        """The rows of one query. Raises ``Refused``."""
+        """Return the rows of one query. Raises ``Refused``."""
 
     @abstractmethod
     def entry(self) -> dict[str, Any]:
-        """Of ``duckdb.attached_databases``."""
+        """Return its entry for ``duckdb.attached_databases``."""
 
     @abstractmethod
     def literal(self, value: str | bytes) -> str:
-        """Text or bytes as a literal of its own SQL."""
+        """Return text or bytes as a literal of its own SQL."""
 
     @abstractmethod
     def close(self) -> None:
-        """End its client."""
+        """Close its client."""
 
 
 class PostgresSystem(System):
@@ -114,7 +114,7 @@ class PostgresSystem(System):
         self._process.stdout.close()
 
     def _send(self, sql: str) -> tuple[str, str]:
-        """The SQLSTATE, and all that psql prints."""
+        """Return the SQLSTATE, and everything that psql prints."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         mark = secrets.token_hex(8)
@@ -216,7 +216,7 @@ class SqliteSystem(System):
 
 
 def _decoded(raw: bytes) -> str:
-    """Text; of what is not UTF-8, the bytes that are no ASCII as \\xFF."""
+    r"""Return text; bytes that are not UTF-8 become \xFF."""
     try:
         return raw.decode()
     except UnicodeDecodeError:

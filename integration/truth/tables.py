@@ -1,7 +1,7 @@
-"""The tables of generated statements: few rows, odd ones, and a column of each kind of comparison.
+"""The tables of generated statements: few rows, odd ones, a column of each kind of comparison.
 
-``item`` and ``tag`` are in every database, with the columns that it has; ``mine`` is the user's
-own, in the worker. All have the same columns, so that any two can be joined by any of them.
+``item`` and ``tag`` are in every database, with the columns that it supports; ``mine`` is the
+user's own, in the worker. All have the same columns, so that any two can be joined by any of them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Column:
     """A column of all tables of one system.
 
     ``family`` decides what it may be compared with; ``type`` is DuckDB's, ``declared`` the
-    server's. ``agrees``: the server compares its values as DuckDB does. ``shown``:
-    its client shows them as pondflight does.
+    server's. ``agrees``: the server compares its values as DuckDB does. ``shown``: its client shows
+    them as pondflight does.
     """
 
     name: str
@@ -177,7 +177,7 @@ _SIZES = {"item": 60, "tag": 25, "mine": 18}
 
 
 def tables(system: str) -> tuple[Table, ...]:
-    """The tables of a system; always the same rows."""
+    """Return the tables of a system, always with the same rows."""
     columns = COLUMNS[system]
     return tuple(
         Table(name, columns, _rows(columns, Random(f"{system} {name}"), size))
@@ -186,7 +186,7 @@ def tables(system: str) -> tuple[Table, ...]:
 
 
 def load(system: System) -> None:
-    """Create them in the database itself, ``mine`` too, and a view of ``item``."""
+    """Create the tables in the database itself, with ``mine`` and a view of ``item``."""
     dialect = Dialect.of(system)
     system.script(*BEFORE.get(system.name, ()))
     for table in tables(system.name):
@@ -197,7 +197,7 @@ def load(system: System) -> None:
 
 
 def load_local(connection: duckdb.DuckDBPyConnection, system: System) -> None:
-    """Create them in a DuckDB, under the names that they have in pondflight, all but ``mine``."""
+    """Create all but ``mine`` in a DuckDB, under the names that they have in pondflight."""
     connection.execute(f"ATTACH ':memory:' AS {system.alias}")
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {system.schema}")
     for table in tables(system.name)[:2]:
@@ -209,13 +209,13 @@ def load_local(connection: duckdb.DuckDBPyConnection, system: System) -> None:
 
 
 def own(system: System) -> list[str]:
-    """The statements that make ``mine``, as ``mine_…`` of the system, in the worker."""
+    """Return the statements that create ``mine``, as ``mine_…`` of the system, in the worker."""
     (table,) = (table for table in tables(system.name) if table.name == "mine")
     return created(DUCKDB, table, [column.type for column in table.columns], f"mine_{system.name}")
 
 
 def _rows(columns: tuple[Column, ...], random: Random, size: int) -> tuple[tuple[Any, ...], ...]:
-    """Each value of a column once, as far as there is room, then any; one in six is NULL."""
+    """Return each value of a column once, as far as there is room, then random ones or NULL."""
     pools = [random.sample(column.values, len(column.values)) for column in columns[1:]]
     found = []
     for number in range(size):

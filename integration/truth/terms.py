@@ -10,20 +10,20 @@ from integration.truth.dialects import Dialect
 
 
 class Part(Protocol):
-    """What can be written in any dialect for which it is ``known``."""
+    """A part that can be written in any dialect for which it is ``known``."""
 
     def write(self, dialect: Dialect) -> str:
-        """As SQL."""
+        """Return it as SQL."""
 
     def known(self, dialect: str) -> bool:
-        """Whether that database has it, and means by it what DuckDB means."""
+        """Return whether that database supports it with DuckDB's meaning."""
 
 
 @dataclass(frozen=True)
 class Term:
     """An expression: ``form`` with ``parts`` in the places {0}, {1} …
 
-    ``forms`` are those of dialects that write it otherwise; ``None``: they do not have it.
+    ``forms`` are those of dialects that write it differently; ``None``: they do not support it.
     """
 
     family: str
@@ -44,7 +44,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Compared:
-    """A term where it is compared, sorted or grouped: unknown where that has another meaning."""
+    """A term that is compared, sorted or grouped: unknown where that has another meaning."""
 
     term: Term
 
@@ -57,7 +57,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Ordinal:
-    """A term of GROUP BY, by its place in the list of columns."""
+    """A term of GROUP BY, by its position in the list of columns."""
 
     place: int
     term: Part
@@ -98,7 +98,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Name:
-    """A name of our own making."""
+    """A name of our own."""
 
     text: str
 
@@ -111,7 +111,7 @@ class Name:
 
 @dataclass(frozen=True)
 class Sorted:
-    """A term of ORDER BY; ``nulls`` is FIRST, LAST, or nothing: then ``default`` decides.
+    """A term of ORDER BY; ``nulls`` is FIRST, LAST, or empty: then ``default`` decides.
 
     ``default`` is what the session's ``default_null_order`` makes of it.
     """
@@ -140,7 +140,7 @@ class Sorted:
 
 @dataclass(frozen=True)
 class Source:
-    """Something to select from: its columns, and those that are unique together."""
+    """A source to select from: its columns, and those that are unique together."""
 
     part: Part
     columns: tuple[Term, ...]
@@ -149,7 +149,7 @@ class Source:
 
 @dataclass
 class Query:
-    """A query of one SELECT. ``total``: its order leaves nothing open."""
+    """A query of one SELECT; ``total``: its order determines all rows."""
 
     source: Source
     items: list[tuple[Part, str]]
@@ -210,7 +210,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Union:
-    """Two queries, and what is done with their rows."""
+    """Two queries, and the set operation between them."""
 
     left: Query
     right: Query
@@ -220,7 +220,7 @@ class Union:
 
     @property
     def total(self) -> bool:
-        """Whether the order of the rows is told."""
+        """Return whether the order of the rows is determined."""
         return self.limit is not None
 
     def write(self, dialect: Dialect) -> str:

@@ -1,4 +1,4 @@
-"""Everyday queries over Chinook: what pondflight says, and what everybody else does."""
+"""Everyday queries over Chinook: pondflight's results beside everybody else's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A share of the generated statements; ``make truth`` runs thousands, and others each time."""
+"""A sample of the generated statements; ``make truth`` runs thousands, and others each time."""
 
 from __future__ import annotations
 

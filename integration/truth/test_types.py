@@ -1,4 +1,4 @@
-"""Every type of each database: each value arrives as it is, or is an error that says so."""
+"""Every type of each database: each value arrives unchanged, or as an error that says why."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from integration.truth.values import from_text, same
 _NAMED = r"\bv\b|array|interval|DECIMAL type scale"
 _CASES = [(system, number) for system, kinds in KINDS.items() for number in range(len(kinds))]
 _GENERATED_ID = 7
-# What has another form than in its client, as ``differences.FORMS`` has it.
+# Types that have another form in their own client, as in ``differences.FORMS``.
 _ASKED = {
     ("postgres", "char(5)"): "rtrim(v)",
     ("postgres", "inet"): "v::text",

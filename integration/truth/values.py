@@ -1,8 +1,8 @@
-"""Cells in one form, whether they come from Arrow, from JSON, or as text of a database's client.
+"""Cells in one form, whether from Arrow, from JSON, or from the text of a database's client.
 
 A cell is ``None``, a bool, an int, a float, a Decimal, text, bytes, or a tuple of cells. Dates are
-days since 1970, times and timestamps are in the unit of their type, so that years beyond 9999 are
-numbers like any other; an interval is (months, days, nanoseconds).
+days since 1970; times and timestamps are in the unit of their type, so that years beyond 9999 are
+plain numbers; an interval is (months, days, nanoseconds).
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ _DURATION = re.compile(
 
 
 def rows_of(table: pa.Table) -> list[Row]:
-    """The rows of an Arrow table."""
+    """Return the rows of an Arrow table."""
     columns = [_column(column.combine_chunks()) for column in table.columns]
     return list(zip(*columns, strict=True)) if columns else [()] * table.num_rows
 
 
 def types_of(schema: pa.Schema) -> list[pa.DataType]:
-    """The types of its columns; of an ENUM that of its values: so it leaves pondflight."""
+    """Return the types of the columns; for an ENUM its values' type, as which it is sent."""
     return [_plain(field.type) for field in schema]
 
 
 def from_text(text: str | bytes | None, type_: pa.DataType) -> Cell:
-    """A cell as PostgreSQL, MariaDB and SQLite write it, read as Arrow's ``type_``."""
+    """Return a cell that PostgreSQL, MariaDB or SQLite wrote, read as Arrow's ``type_``."""
     if text is None:
         return None
     if pa.types.is_binary(type_):
@@ -60,7 +60,7 @@ def from_text(text: str | bytes | None, type_: pa.DataType) -> Cell:
 
 
 def from_json(value: Any, type_: pa.DataType) -> Cell:
-    """A cell of a JSON line, read as Arrow's ``type_``; numbers must have been kept as Decimal."""
+    """Return a cell of a JSON line, read as Arrow's ``type_``; numbers must be Decimals."""
     if value is None:
         return None
     if pa.types.is_binary(type_):
@@ -75,10 +75,10 @@ def from_json(value: Any, type_: pa.DataType) -> Cell:
 
 
 def same(one: Sequence[Row], other: Sequence[Row], *, ordered: bool, digits: int = 17) -> bool:
-    """Whether two results are the same rows: in the same order, or however often each.
+    """Return whether two results have the same rows, in the same order or equally often.
 
-    Floats are compared in their first ``digits`` digits. NaN is equal to NaN, and 0 to -0 only
-    where digits are left out.
+    Floats are compared in their first ``digits`` digits. NaN equals NaN, and 0 equals -0 only if
+    digits are left out.
     """
     left = [tuple(_key(cell, digits) for cell in row) for row in one]
     right = [tuple(_key(cell, digits) for cell in row) for row in other]
@@ -161,7 +161,7 @@ def _float(text: str, type_: pa.DataType) -> float:
 
 
 def _decimal(text: str, type_: pa.DataType) -> Decimal:
-    """With the scale of the type; more digits than that stay, and are a difference."""
+    """Return a decimal with the scale of the type; extra digits stay, and are a difference."""
     value = Decimal(text)
     if not value.is_finite():
         return value
@@ -188,7 +188,7 @@ def _date(text: str, type_: pa.DataType) -> int:
 
 
 def _days(year: int, month: int, day: int) -> int:
-    """Days since 1970-01-01 in the proleptic Gregorian calendar, of any year."""
+    """Return the days since 1970-01-01 in the proleptic Gregorian calendar, for any year."""
     cycles = (year - 1) // 400
     return date(year - 400 * cycles, month, day).toordinal() + 146_097 * cycles - 719_163
 
@@ -228,7 +228,7 @@ def _interval(text: str, type_: pa.DataType) -> tuple[int, int, int]:
 
 
 def _struct(text: str, type_: pa.DataType) -> tuple[Cell, ...]:
-    """A composite value or a point of PostgreSQL's."""
+    """Return a composite value or a point of PostgreSQL's."""
     fields = next(csv.reader([text[1:-1]], strict=True))
     return tuple(
         from_text(field or None, part.type) for field, part in zip(fields, type_, strict=True)
@@ -236,14 +236,14 @@ def _struct(text: str, type_: pa.DataType) -> tuple[Cell, ...]:
 
 
 def _list(text: str, type_: pa.DataType) -> tuple[Cell, ...]:
-    """An array of PostgreSQL's, or the numbers of one of its geometric types."""
+    """Return an array of PostgreSQL's, or the numbers of one of its geometric types."""
     if pa.types.is_float64(type_.value_type) and not text.startswith("{"):
         return tuple(map(float, _NUMBER.findall(text)))
     return tuple(from_text(item, type_.value_type) for item in _array(text))
 
 
 def _array(text: str) -> list[str | None]:
-    """The items of an array of PostgreSQL's, one level deep."""
+    """Return the items of an array of PostgreSQL's, one level deep."""
     assert text[0] == "{", text
     assert text[-1] == "}", text
     items: list[str | None] = []

@@ -47,13 +47,13 @@ expect.set_options(timeout=20_000)  # two busy cores are slow
 
 @pytest.fixture(scope="session", autouse=True)
 def _pages() -> None:
-    """The bundle that is tested is made from the sources that are here."""
+    """Build the bundle from the current sources."""
     subprocess.run([sys.executable, ROOT / "web" / "build.py", "--if-changed"], check=True)
 
 
 @pytest.fixture(scope="session", name="axe")
 def fixture_axe() -> str:
-    """axe-core, by the lock file of the pages."""
+    """Return axe-core, from the lock file of the pages."""
     folder = ROOT / "web"
     script = folder / "node_modules" / "axe-core" / "axe.min.js"
     if not script.exists():
@@ -122,7 +122,10 @@ class Watched:
 
 @pytest.fixture(name="open_page")
 def fixture_open_page(browser: Browser, stack: Stack) -> Iterator[OpenPage]:
-    """Open a path: ``open_page("/", scheme="dark", width=390, height=780)``."""
+    """Return a function that opens a path.
+
+    ``open_page("/", scheme="dark", width=390, height=780)``.
+    """
     opened: list[Watched] = []
 
     def open_page(
@@ -156,7 +159,7 @@ def sign_in(page: Page, token: str) -> None:
 
 
 def write_sql(page: Page, sql: str) -> None:
-    """Replace what the editor has."""
+    """Replace the editor's text."""
     page.locator(".cm-content").focus()
     page.keyboard.press("Control+a")
     page.keyboard.press("Delete")
@@ -164,6 +167,6 @@ def write_sql(page: Page, sql: str) -> None:
 
 
 def run_sql(page: Page, sql: str) -> None:
-    """Write and run."""
+    """Write and run SQL."""
     write_sql(page, sql)
     page.keyboard.press("Control+Enter")

@@ -1,4 +1,4 @@
-"""The page for operators, as they have it."""
+"""The operators' page, in a browser."""
 
 from __future__ import annotations
 

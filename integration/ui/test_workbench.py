@@ -1,4 +1,4 @@
-"""The page for users, as its users have it."""
+"""The users' page, in a browser."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENDLESS = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(1000000) 
 
 @pytest.fixture(name="user")
 def fixture_user() -> str:
-    """Somebody whom nobody has seen before."""
+    """Return a new user."""
     return f"user-{secrets.token_hex(4)}"
 
 

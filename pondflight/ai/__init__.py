@@ -1,5 +1,5 @@
-"""Language models: one way to talk to those of Claude and of OpenAI, and SQL from words.
+"""Language models: one interface to Claude and OpenAI models, and SQL from questions in words.
 
-Nothing here knows HTTP resources, Flight or DuckDB. The providers' libraries take 60 MB of
-memory, so they are imported with the first call that needs them and not before.
+Nothing here knows HTTP resources, Flight or DuckDB. The providers' libraries take 60 MB of memory,
+so they are imported by the first call that needs them.
 """

@@ -1,4 +1,4 @@
-"""Claude, by the official library."""
+"""Claude, through the official library."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from pondflight.ai.conversation import (
     Usage,
 )
 from pondflight.ai.faults import cut_off, provider_errors
+from pondflight.control import Json
 from pondflight.errors import InvalidArgument
 
 NAME = "Claude"
@@ -48,18 +49,18 @@ class Claude:
             base_url=base_url,
             timeout=timeout,
             max_retries=0,
-            # The configuration says who gets the key and the question, and no answer does.
+            # Only the configuration decides who gets the key and the question: follow no redirect.
             http_client=anthropic.DefaultAsyncHttpxClient(follow_redirects=False),
         )
 
     async def ask(self, question: Question) -> ClaudeAnswer:
         """Send the question to the Messages API and return its streamed answer."""
-        if (form := question.options.get("response_format")) is not None:
+        if isinstance(form := question.options.get("response_format"), dict):
             raise InvalidArgument(
                 f"'response_format': Claude has no {form.get('type')}: give it a tool instead"
             )
         system = "\n\n".join(m.content for m in question.messages if m.role == "system")
-        wanted: dict[str, Any] = {
+        wanted: Json = {
             "model": question.model,
             "messages": _turns(question.messages),
             "max_tokens": question.max_tokens,
@@ -70,7 +71,7 @@ class Claude:
             **_tools(question),
         }
         given = {name: value for name, value in wanted.items() if value is not None}
-        # Older releases of the library and newer disagree on what arguments they type.
+        # The types of the arguments differ between releases of the library.
         body = {name: given.pop(name) for name in ("temperature", "top_p") if name in given}
         with provider_errors(anthropic, NAME, _SETTING):
             stream = await self._client.messages.create(
@@ -102,7 +103,7 @@ class ClaudeAnswer:
 
     async def __aiter__(self) -> AsyncIterator[Part]:
         read = written = calls = 0
-        silent = False  # a call without arguments has no piece that says so
+        silent = False  # no piece was sent, as for a call without arguments
         reason: str | None = None
         with provider_errors(anthropic, NAME, _SETTING, in_the_middle=True):
             async for event in self._stream:
@@ -134,8 +135,8 @@ class ClaudeAnswer:
         await self._stream.close()
 
 
-def _turns(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
-    turns: list[dict[str, Any]] = []
+def _turns(messages: tuple[Message, ...]) -> list[Json]:
+    turns: list[Json] = []
     for message in messages:
         match message.role:
             case "system":
@@ -146,7 +147,7 @@ def _turns(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
                     "tool_use_id": message.answers,
                     "content": message.content,
                 }
-                if turns and _is_results(turns[-1]):  # those of one turn belong together
+                if turns and _is_results(turns[-1]):  # the results of one turn go together
                     turns[-1]["content"].append(result)
                 else:
                     turns.append({"role": "user", "content": [result]})
@@ -155,12 +156,12 @@ def _turns(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
     return turns
 
 
-def _is_results(turn: dict[str, Any]) -> bool:
+def _is_results(turn: Json) -> bool:
     content = turn["content"]
     return isinstance(content, list) and content[0]["type"] == "tool_result"
 
 
-def _content(message: Message) -> str | list[dict[str, Any]]:
+def _content(message: Message) -> str | list[Json]:
     if not message.images and not message.calls:
         return message.content
     blocks = [{"type": "image", "source": _source(url)} for url in message.images]
@@ -179,7 +180,7 @@ def _source(url: str) -> dict[str, str]:
     return {"type": "base64", "media_type": match[1], "data": match[2]}
 
 
-def _input(arguments: str) -> dict[str, Any]:
+def _input(arguments: str) -> Json:
     try:
         found = json.loads(arguments or "{}")
     except (ValueError, RecursionError):
@@ -189,11 +190,11 @@ def _input(arguments: str) -> dict[str, Any]:
     return found
 
 
-def _tools(question: Question) -> dict[str, Any]:
+def _tools(question: Question) -> Json:
     if not question.tools:
         return {}
     choice = question.tool_choice
-    chosen: dict[str, Any] = {"type": _CHOICES[choice.mode]}
+    chosen: Json = {"type": _CHOICES[choice.mode]}
     if choice.name:
         chosen = {"type": "tool", "name": choice.name}
     if choice.parallel is not None and choice.mode != "none":

@@ -1,10 +1,10 @@
-"""What is said to a model and what comes back, whoever runs the model."""
+"""What is sent to a model and what it returns, for every provider."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 FinishReason: TypeAlias = Literal["stop", "length", "content_filter", "tool_calls"]
@@ -12,7 +12,7 @@ FinishReason: TypeAlias = Literal["stop", "length", "content_filter", "tool_call
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """What a model wants the caller to do; ``arguments`` is JSON, as the model wrote it."""
+    """A call that the model requests; ``arguments`` is JSON as the model wrote it."""
 
     id: str
     name: str
@@ -23,8 +23,9 @@ class ToolCall:
 class Message:
     """One turn of a conversation.
 
-    ``images`` are URLs (``https:`` or ``data:``) that a user shows. ``calls`` are an assistant's;
-    a turn of the role ``tool`` is the result of the call whose id is ``answers``.
+    ``images`` are URLs (``https:`` or ``data:``) in a user's turn; ``calls`` belong to an
+    assistant's turn. A turn with the role ``tool`` is the result of the call with the id
+    ``answers``.
     """
 
     role: Role
@@ -36,17 +37,17 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """Something that a model may ask to be called; ``parameters`` is a JSON schema."""
+    """A tool that a model may call; ``parameters`` is a JSON schema."""
 
     name: str
     description: str | None
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, object]
     strict: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """Whether tools are called. ``name``: that one has to be."""
+    """Whether the model may or must call tools; with ``name`` it must call that one."""
 
     mode: Literal["auto", "none", "required"] = "auto"
     name: str = ""
@@ -55,10 +56,10 @@ class ToolChoice:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A conversation that a model is to continue.
+    """A conversation for a model to continue.
 
-    ``max_tokens`` bounds the answer. ``temperature`` and ``top_p`` are the provider's own where
-    they are None. ``options`` are fields of OpenAI's wire format that have no other meaning here.
+    ``max_tokens`` limits the answer. ``temperature`` and ``top_p`` have the provider's defaults if
+    they are None. ``options`` are further fields of OpenAI's wire format, passed on as they are.
     """
 
     model: str
@@ -69,7 +70,7 @@ class Question:
     stop: tuple[str, ...] = ()
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = ToolChoice()
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +83,14 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A piece of the answer."""
+    """A piece of text in the answer."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class CallPiece:
-    """A piece of the call number ``index``: ``id`` and ``name`` come with its first one."""
+    """A piece of call number ``index``; ``id`` and ``name`` come with the first piece."""
 
     index: int
     id: str = ""
@@ -102,26 +103,27 @@ Part: TypeAlias = "Text | CallPiece | End"
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The answer is complete. ``reason`` is the one that OpenAI's wire format has for it."""
+    """The answer is complete; ``reason`` is a finish reason of OpenAI's wire format."""
 
     reason: FinishReason
     usage: Usage
 
 
 class Answer(Protocol):
-    """An answer on its way: pieces of text and of calls, then one ``End``.
+    """A streamed answer: pieces of text and of calls, then one ``End``.
 
-    An answer that ends without an ``End`` raises instead: it is never taken for a whole one.
+    An answer that stops without an ``End`` raises an error, so it is never mistaken for a complete
+    one.
     """
 
     def __aiter__(self) -> AsyncIterator[Part]: ...
 
     async def close(self) -> None:
-        """Break off, if it has not ended. The provider hears of it at once."""
+        """Abort the answer at the provider, unless it has ended."""
 
 
 Inputs: TypeAlias = "list[str] | list[list[int]]"
-"""Texts, or the numbers of their tokens."""
+"""Texts, or lists of token numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +141,13 @@ class Provider(Protocol):
     name: str
 
     async def ask(self, question: Question) -> Answer:
-        """Send the question; returns when the provider has accepted it."""
+        """Send the question; return once the provider has accepted it."""
 
     async def embed(self, inputs: Inputs, model: str, dimensions: int | None) -> Embeddings:
         """Return one vector for each input."""
 
     async def models(self) -> list[str]:
-        """Names of the models that the key gives access to."""
+        """Return the names of the models that the key gives access to."""
 
     async def close(self) -> None:
         """Close the connections to the provider."""

@@ -1,8 +1,8 @@
-"""What a provider's library raises, as leaves of ours.
+"""Maps the exceptions of the providers' libraries to our errors.
 
 Both libraries come from one generator, so their exceptions have the same shape: a status, or a
-connection that failed. A provider's own words are passed on only where they tell the caller what
-is wrong with the request; all else could name the operator's account or key.
+failed connection. A provider's own message is passed on only if it tells the caller what is wrong
+with the request; any other could name the operator's account or key.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Any
+from types import ModuleType
+from typing import Protocol
 
+from pondflight.control import Json
 from pondflight.errors import (
     DeadlineExceeded,
     InvalidArgument,
@@ -30,7 +32,7 @@ _STATUS_OF_TYPE = {
     "permission_error": HTTPStatus.FORBIDDEN,
     "not_found_error": HTTPStatus.NOT_FOUND,
 }
-"""An error in the middle of a stream has a type only; those not named here are the provider's."""
+"""Errors in the middle of a stream have only a type; types not listed are the provider's fault."""
 
 _RETRY_SECONDS = 5.0
 _LONGEST_RETRY = 3600.0
@@ -38,14 +40,18 @@ _KEY = re.compile(r"\b(?:sk|key)-[\w*-]{4,}")
 _MAX_WORDS = 300
 
 
+class _Failure(Protocol):
+    body: object
+
+
 @contextmanager
 def provider_errors(
-    library: Any, name: str, setting: str, *, in_the_middle: bool = False
+    library: ModuleType, name: str, setting: str, *, in_the_middle: bool = False
 ) -> Iterator[None]:
-    """Turn what ``library`` raises into leaves.
+    """Raise our errors in place of the exceptions of ``library``.
 
-    ``name`` is what people call the provider, ``setting`` the one that holds its key.
-    ``in_the_middle`` of an answer that is being read, a connection that fails cuts it off.
+    ``name`` is the provider's name in messages, ``setting`` the setting that holds its key.
+    ``in_the_middle``: an answer is being read, so a failed connection means that it was cut off.
     """
     import httpx2  # noqa: PLC0415  as heavy as the libraries that bring it
 
@@ -75,7 +81,7 @@ def cut_off(name: str) -> PondflightError:
     )
 
 
-def _of_status(error: Any, status: int, name: str, setting: str) -> PondflightError:
+def _of_status(error: _Failure, status: int, name: str, setting: str) -> PondflightError:
     if status < HTTPStatus.BAD_REQUEST:
         status = _STATUS_OF_TYPE.get(_type_of(error), HTTPStatus.INTERNAL_SERVER_ERROR)
     match status:
@@ -100,18 +106,18 @@ def _of_status(error: Any, status: int, name: str, setting: str) -> PondflightEr
     )
 
 
-def _body_of(error: Any) -> dict[str, Any]:
+def _body_of(error: _Failure) -> Json:
     body = error.body if isinstance(error.body, dict) else {}
     inner = body.get("error")
     return inner if isinstance(inner, dict) else body
 
 
-def _type_of(error: Any) -> str:
+def _type_of(error: _Failure) -> str:
     body = _body_of(error)
     return str(body.get("type") or body.get("code") or "")
 
 
-def _words(error: Any) -> str:
+def _words(error: _Failure) -> str:
     message = _body_of(error).get("message")
     if not isinstance(message, str):
         return "it does not say why"
@@ -119,7 +125,10 @@ def _words(error: Any) -> str:
 
 
 def _retry_after(error: object) -> float:
-    """Seconds, as the provider said; its clock is not ours, so a date is not believed."""
+    """Return the seconds to wait: what the provider asks for, within limits, or 5.
+
+    A date is ignored, since the provider's clock may differ from ours.
+    """
     response = getattr(error, "response", None)
     value = response.headers.get("retry-after", "") if response is not None else ""
     try:

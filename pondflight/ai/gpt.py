@@ -1,4 +1,4 @@
-"""OpenAI, and whoever speaks its wire format, by the official library."""
+"""OpenAI, and servers that speak its wire format, through the official library."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pondflight.ai.conversation import (
     Usage,
 )
 from pondflight.ai.faults import cut_off, provider_errors
+from pondflight.control import Json
 
 NAME = "OpenAI"
 _SETTING = "ai.openai_api_key"
@@ -37,13 +38,13 @@ class Gpt:
             base_url=base_url,
             timeout=timeout,
             max_retries=0,
-            # The configuration says who gets the key and the question, and no answer does.
+            # Only the configuration decides who gets the key and the question: follow no redirect.
             http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
         )
 
     async def ask(self, question: Question) -> GptAnswer:
         """Send the question to the Chat Completions API and return its streamed answer."""
-        wanted: dict[str, Any] = {
+        wanted: Json = {
             "model": question.model,
             "messages": [_message(message) for message in question.messages],
             "max_completion_tokens": question.max_tokens,
@@ -62,7 +63,7 @@ class Gpt:
 
     async def embed(self, inputs: Inputs, model: str, dimensions: int | None) -> Embeddings:
         """Return one vector of floats for each input, in order."""
-        given: dict[str, Any] = {} if dimensions is None else {"dimensions": dimensions}
+        given: Json = {} if dimensions is None else {"dimensions": dimensions}
         with provider_errors(openai, NAME, _SETTING):
             answer = await self._client.embeddings.create(
                 input=inputs, model=model, encoding_format="float", **given
@@ -92,7 +93,7 @@ class GptAnswer:
         reason: FinishReason | None = None
         with provider_errors(openai, NAME, _SETTING, in_the_middle=True):
             async for chunk in self._stream:
-                if chunk.usage is not None:  # in a chunk of its own, behind the finish reason
+                if chunk.usage is not None:  # in a chunk of its own, after the finish reason
                     usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
                 for choice in chunk.choices[:1]:
                     if words := choice.delta.content or choice.delta.refusal:
@@ -112,8 +113,8 @@ class GptAnswer:
         await self._stream.close()
 
 
-def _message(message: Message) -> dict[str, Any]:
-    body: dict[str, Any] = {"role": message.role, "content": message.content}
+def _message(message: Message) -> Json:
+    body: Json = {"role": message.role, "content": message.content}
     if message.images:
         words = [{"type": "text", "text": message.content}] if message.content else []
         images = [{"type": "image_url", "image_url": {"url": url}} for url in message.images]
@@ -133,7 +134,7 @@ def _message(message: Message) -> dict[str, Any]:
     return body
 
 
-def _tools(question: Question) -> dict[str, Any]:
+def _tools(question: Question) -> Json:
     if not question.tools:
         return {}
     functions = [

@@ -1,12 +1,12 @@
-"""Which provider a model belongs to, and whether this deployment may use it."""
+"""Which provider runs a model, and whether this deployment may use it."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from pondflight.ai.conversation import Provider
+from pondflight.control import Json
 from pondflight.errors import PondflightError, Unavailable
 
 _CLAUDE = "claude"
@@ -15,7 +15,7 @@ _LIST_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:
-    """How to reach a provider. ``base_url`` None is the library's own."""
+    """How to reach a provider; with ``base_url`` None at the library's default."""
 
     key: str | None = field(repr=False)
     base_url: str | None = None
@@ -23,7 +23,7 @@ class ProviderSettings:
 
 @dataclass(frozen=True, slots=True)
 class AISettings:
-    """What the settings say of models; ``timeout`` in seconds."""
+    """The settings for language models; ``timeout`` in seconds."""
 
     claude: ProviderSettings
     openai: ProviderSettings
@@ -32,7 +32,7 @@ class AISettings:
     max_tokens: int
 
     @classmethod
-    def of(cls, plain: dict[str, Any] | None) -> AISettings:
+    def of(cls, plain: Json | None) -> AISettings:
         """Read the settings from plain data, as the HTTP process receives them; None: no models."""
         if plain is None:
             return cls(ProviderSettings(None), ProviderSettings(None), "claude", 60.0, 1)
@@ -46,7 +46,7 @@ class AISettings:
 
 
 class Models:
-    """The models that can be asked, by name. For one event loop."""
+    """The models of this deployment, by name. Use it on one event loop only."""
 
     def __init__(self, settings: AISettings) -> None:
         self.settings = settings
@@ -55,7 +55,7 @@ class Models:
 
     @property
     def configured(self) -> dict[str, bool]:
-        """For each provider, whether it has a key."""
+        """Return whether each provider has a key."""
         return {
             "claude": self.settings.claude.key is not None,
             "openai": self.settings.openai.key is not None,
@@ -63,20 +63,20 @@ class Models:
 
     @property
     def ready(self) -> bool:
-        """Whether there is a key for the default model."""
+        """Return whether there is a key for the default model."""
         return self.configured["claude" if _is_claude(self.settings.default_model) else "openai"]
 
     def provider(self, model: str) -> Provider:
-        """Who runs ``model``: Claude's models are called claude…, all others are OpenAI's.
+        """Return the provider of ``model``: Anthropic if the name begins with claude, else OpenAI.
 
-        Raises ``Unavailable``, with the setting to be made, where there is no key.
+        Raises ``Unavailable``, with the setting to add, if that provider has no key.
         """
         return self._provider("claude" if _is_claude(model) else "openai")
 
     async def names(self) -> list[tuple[str, str]]:
-        """Return the models and their providers, the default first, as the providers list them.
+        """Return the models and their providers: the default first, then in the providers' order.
 
-        A provider that cannot be asked now is left out, but for the default model.
+        A provider that cannot be reached now is left out, except for the default model.
         """
         now = time.monotonic()
         until, listed = self._listed

@@ -1,8 +1,8 @@
 """From a question in words to one query.
 
-The model is shown the tables and asked for SQL. Whatever it answers is only text: the caller's
-``check`` decides whether it is a query, and the caller's worker makes sure that it is run as
-nothing else. If the check fails the model is told why, once.
+The model gets the tables and is asked for SQL. Its answer is only text: the caller's ``check``
+decides whether it is a query, and the caller's worker makes sure that it runs as nothing else. If
+the check fails, the model is told why and may try once more.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pondflight.ai.conversation import Answer, End, Message, Text, Usage
 from pondflight.errors import InvalidArgument, PermissionDenied
 
 LONGEST_ANSWER = 32_000
-"""Characters. What is longer is no query that a person would want, and is not read on."""
+"""Characters. A longer text is no query that a person would want, and is not read to its end."""
 
 LONGEST_SCHEMA = 80_000
 """Characters of the prompt that describe tables."""
@@ -44,7 +44,7 @@ _LONGEST_REASON = 300
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``name`` is as SQL has it, quoted where it has to be; ``columns`` are ``name TYPE``."""
+    """A table for the prompt; ``name`` is quoted as SQL needs it, ``columns`` are ``name TYPE``."""
 
     name: str
     columns: tuple[str, ...]
@@ -63,7 +63,7 @@ class Written:
 
 
 class NoQuery(InvalidArgument):
-    """The model wrote no query that can be run; ``sql`` is what it wrote."""
+    """The model wrote no query that can run; ``sql`` is what it wrote."""
 
     http = 422
 
@@ -78,10 +78,10 @@ async def write(
     ask: Callable[[tuple[Message, ...]], Awaitable[Answer]],
     check: Callable[[str], Awaitable[None]],
 ) -> Written:
-    """The query that answers ``question``.
+    """Return a query that answers ``question``.
 
-    ``check`` raises ``InvalidArgument`` or ``PermissionDenied`` for SQL that will not do. Raises
-    ``NoQuery`` where the model gives up, or fails twice.
+    ``check`` raises ``InvalidArgument`` or ``PermissionDenied`` for SQL that must not run. Raises
+    ``NoQuery`` if the model gives up, or fails twice.
     """
     system = Message("system", _INSTRUCTIONS + describe(question, tables))
     messages = (system, Message("user", question))
@@ -102,7 +102,7 @@ async def write(
 
 
 def describe(question: str, tables: Iterable[Table]) -> str:
-    """The tables for a prompt: all of them, or those that the question is likely about."""
+    """Return the tables as text for a prompt: all, or those that the question seems to need."""
     known = list(tables)
     lines = [str(table) for table in known]
     if sum(len(line) + 1 for line in lines) > LONGEST_SCHEMA:
@@ -140,7 +140,7 @@ async def _read(answer: Answer) -> tuple[str, Usage]:
 
 
 def _sql(text: str) -> str:
-    """The query in what a model has written, whatever it has wrapped it in."""
+    """Return the query in a model's answer, without the Markdown around it."""
     text = _THOUGHTS.sub("", text.replace("\r\n", "\n")).strip()
     wrapped = _FENCE.search(text) or _TICKS.fullmatch(text)
     sql = (wrapped["sql"] if wrapped is not None else text).strip().rstrip(";").strip()

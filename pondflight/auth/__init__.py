@@ -1,1 +1,1 @@
-"""Who calls: tokens, the keys that verify them, and what a token shows."""
+"""Authentication: tokens, the keys that verify them, and the databases that a token shows."""

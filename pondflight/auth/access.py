@@ -1,15 +1,14 @@
 """Which of the configured databases a token shows.
 
-Decided before a worker is told anything: it never hears of a database that its user may not see.
-A worker belongs to a user, and two tokens of one user may show different databases; so it belongs
-to what the token shows as well, and so do the tables that are kept in it.
+This is decided before a worker starts, so a worker never learns of a database that its user may not
+see. Two tokens of one user may show different databases. So workers, and the tables stored with
+them, belong to a user and the set of databases that the token shows.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pondflight.settings.databases import AttachedDatabase
 
@@ -17,7 +16,7 @@ _DEMO = ":demo"  # no alias has a colon
 
 
 def visible(
-    databases: Sequence[AttachedDatabase], claims: Mapping[str, Any], *, demo: bool
+    databases: Sequence[AttachedDatabase], claims: Mapping[str, object], *, demo: bool
 ) -> list[AttachedDatabase]:
     """Return the databases that a token with ``claims`` may see. ``demo``: a demo token."""
     if demo:
@@ -26,11 +25,11 @@ def visible(
 
 
 def fingerprint(
-    databases: Sequence[AttachedDatabase], claims: Mapping[str, Any], *, demo: bool
+    databases: Sequence[AttachedDatabase], claims: Mapping[str, object], *, demo: bool
 ) -> str:
-    """What a token shows beyond the databases that everybody sees; empty: nothing.
+    """Return a fingerprint of the databases that a token shows beyond those that everybody sees.
 
-    It does not depend on the databases that everybody sees, nor on the order of the others.
+    It is empty if there are none, and does not depend on their order.
     """
     if demo:
         return _DEMO
@@ -40,10 +39,10 @@ def fingerprint(
 
 
 def storage_name(subject: str, access: str) -> str:
-    """The name of a user's persistent storage: 64 hexadecimal digits.
+    """Return the name of a user's persistent storage: 64 hexadecimal digits.
 
-    No two users share one, whatever characters they are made of. It depends on no secret, so that
-    tables outlive a change of JWT_SECRET. ``access`` is the fingerprint.
+    Different users get different names. No secret goes into it, so tables survive a change of
+    JWT_SECRET. ``access`` is the fingerprint.
     """
     return hashlib.sha256(f"storage\0{subject}\0{access}".encode()).hexdigest()
 
@@ -55,6 +54,6 @@ def _allows(allow: Mapping[str, tuple[object, ...]] | None, claims: Mapping[str,
 
 
 def _has(claim: object, wanted: object) -> bool:
-    """Whether a claim is ``wanted``, or has it among its values. ``true`` is not 1."""
+    """Return whether a claim equals ``wanted`` or is a list that contains it; ``true`` is not 1."""
     values = claim if isinstance(claim, list | tuple) else [claim]
     return any(type(value) is type(wanted) and value == wanted for value in values)

@@ -1,9 +1,9 @@
-"""The keys that an identity provider publishes, fetched when needed and kept.
+"""The public keys of an identity provider, fetched when needed and cached.
 
-A provider changes its keys at any time, and a token with an unknown ``kid`` may be the first that
-was signed with a new one. Anybody can invent such tokens, so they lead to no more than one request
-in ``PAUSE`` seconds, whatever their number. Keys that were fetched stay in use while the provider
-cannot be reached, for up to a day.
+A provider may rotate its keys at any time, and a token with an unknown ``kid`` may be the first
+that is signed with a new key. Anybody can invent such tokens, so however many come, they cause at
+most one request in ``PAUSE`` seconds. While the provider cannot be reached, cached keys are used
+for up to a day.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 
 from jwt import PyJWK
 
-from pondflight.auth.keys import ALGORITHMS, Key, algorithm_of
+from pondflight.auth.keys import ALGORITHMS, Key
 from pondflight.errors import Unavailable
 from pondflight.telemetry.logs import Event, get_logger
 
@@ -28,10 +28,10 @@ REFRESH: Final = 300.0
 """Seconds after which keys are fetched again, while the old ones stay in use."""
 
 PAUSE: Final = 30.0
-"""Seconds from the end of one request to the next, whoever asks."""
+"""Seconds between the end of a request and the next, whoever asks."""
 
 FIRST_PAUSE: Final = 5.0
-"""Seconds from the end of one request to the next until the first one succeeds."""
+"""Seconds between the end of a request and the next, until the first success."""
 
 STALE: Final = 86_400.0
 """Seconds after which keys are no longer used if they could not be fetched again."""
@@ -45,9 +45,9 @@ _MOST_CANDIDATES: Final = 5
 
 
 class JwksKeys:
-    """The keys at ``url``. Implements ``keys.Keys``.
+    """The keys published at ``url``. Implements ``keys.Keys``.
 
-    ``fetch`` gets the document; ``clock`` gives seconds, from anywhere on.
+    ``fetch`` downloads the document; ``clock`` returns seconds from any fixed point.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class JwksKeys:
 
     @property
     def generation(self) -> int:
-        """Another number whenever a key was withdrawn.
+        """Return a number that changes whenever a key is withdrawn.
 
-        Asked for with each token, also with those whose signature needs no key any more; so it is
-        here that keys which have become old are fetched again.
+        It is read for every token, also for cached ones; that is why keys that are too old are
+        fetched again here.
         """
         age = self._age()
         if age is not None and age > REFRESH and self._begin():
@@ -78,7 +78,10 @@ class JwksKeys:
         return self._known.generation
 
     def find(self, kid: object, algorithm: object) -> Sequence[Key]:
-        """The keys with that ``kid``; fetched, if there are none and it was not just tried."""
+        """Return the keys with that ``kid``.
+
+        If there are none, the keys are fetched first, unless that was just tried.
+        """
         if algorithm not in ALGORITHMS:
             return ()
         found = self._match(kid, algorithm)
@@ -90,7 +93,10 @@ class JwksKeys:
         return found
 
     def holds(self, fingerprint: str) -> bool:
-        """Whether a key is still published; fetched, if it is not and that was not just tried."""
+        """Return whether a key is still published.
+
+        If it is not known, the keys are fetched first, unless that was just tried.
+        """
         if not self._has(fingerprint) or self._stale():
             self._refresh()
         if self._stale():
@@ -110,12 +116,12 @@ class JwksKeys:
 
     def _match(self, kid: object, algorithm: object) -> Sequence[Key]:
         fitting = [key for key in self._known.keys if key.algorithm == algorithm]
-        if kid is None:  # then there are few keys, or the provider is not to be helped
+        if kid is None:  # then there are few keys, or the provider cannot be helped
             return fitting[:_MOST_CANDIDATES]
         return [key for key in fitting if key.id == kid]
 
     def _begin(self) -> bool:
-        """Whether it is the caller who has to ``_load`` now: nobody does, or did a moment ago."""
+        """Return whether the caller must ``_load``: nobody does, or did a moment ago."""
         with self._changed:
             pause = FIRST_PAUSE if self._known.fetched_at is None else PAUSE
             recently = self._tried_at is not None and self._clock() - self._tried_at < pause
@@ -125,7 +131,10 @@ class JwksKeys:
             return True
 
     def _refresh(self) -> None:
-        """Fetch, or wait for whoever does; nothing if it was done a moment ago."""
+        """Fetch the keys, or wait for the thread that does.
+
+        Does nothing if they were fetched a moment ago.
+        """
         if self._begin():
             self._load()
             return
@@ -133,7 +142,7 @@ class JwksKeys:
             self._changed.wait_for(lambda: not self._fetching, 2 * _TIMEOUT)
 
     def _load(self) -> None:
-        """Fetch the keys, keep the old ones if that fails, and wake the threads that wait."""
+        """Fetch the keys, or keep the old ones if that fails; then wake the threads that wait."""
         try:
             keys = _read(self._get(self._url))
         except Exception as error:  # noqa: BLE001 - whatever it is, the old keys stay
@@ -157,10 +166,10 @@ class JwksKeys:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What was fetched last.
+    """The result of the last fetch.
 
-    In one piece, since it is read without a lock: nobody may see the generation of the new keys
-    and find the old ones.
+    It is read without a lock, so it is replaced as a whole: a reader never sees the new generation
+    with the old keys.
     """
 
     keys: tuple[Key, ...] = ()
@@ -183,20 +192,17 @@ def _read(document: bytes) -> tuple[Key, ...]:
 
 
 def _key(entry: object) -> Key | None:
-    """The key of an entry; None for one that is for something else, a secret one above all."""
+    """Return the key of an entry; None for one with another purpose, and for any secret key."""
     if not isinstance(entry, dict) or entry.get("kty") not in ("RSA", "EC", "OKP"):
         return None
     if entry.get("use", "sig") != "sig" or "d" in entry:
         return None
     try:
-        key = PyJWK.from_dict(entry).key
-        algorithm = algorithm_of(key)
+        kid = entry.get("kid")
+        key = Key.of(PyJWK.from_dict(entry).key, kid if isinstance(kid, str) else None)
     except Exception:  # noqa: BLE001 - one key that is of no use must not cost the others
         return None
-    if entry.get("alg", algorithm) != algorithm:
-        return None
-    kid = entry.get("kid")
-    return Key(key, algorithm, kid if isinstance(kid, str) else None)
+    return key if entry.get("alg", key.algorithm) == key.algorithm else None
 
 
 def _fetch(url: str) -> bytes:
@@ -209,13 +215,13 @@ def _fetch(url: str) -> bytes:
             data += piece
             if len(data) > _LARGEST:
                 raise ValueError(f"the document is over {_LARGEST} bytes")
-            if time.monotonic() > deadline:  # the timeout is that of one piece
+            if time.monotonic() > deadline:  # the timeout applies to each read, not to all of them
                 raise TimeoutError("the document did not arrive in time")
     return bytes(data)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """The configuration says whom to trust; a redirect would let somebody else say it."""
+    """Refuses redirects: the configuration decides whom to trust."""
 
     def redirect_request(self, *_: object) -> None:
         return None

@@ -1,7 +1,7 @@
-"""Public keys of an identity provider: which token may be verified with which.
+"""Public keys of an identity provider, each for one algorithm.
 
-A key has one algorithm, given by its type: RSA has RS256, P-256 has ES256, Ed25519 has EdDSA. No
-key is ever used for another one, and none of them is a secret that HS256 could be checked with.
+The type of a key fixes its algorithm: RSA has RS256, P-256 has ES256, Ed25519 has EdDSA. No key is
+ever used with another algorithm, and none can serve as a secret for HS256.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -22,42 +22,61 @@ from cryptography.hazmat.primitives.serialization import (
 
 from pondflight.errors import Unauthenticated
 
+PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
 
 SMALLEST_RSA: Final = 2048
-"""Bits. NIST allows no fewer since 2014, and factoring 1024 is a matter of money."""
+"""Bits. NIST has allowed no fewer since 2014, and 1024 bits can be factored at a price."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A public key and what it is for. ``id`` is its ``kid``, if it has one."""
+    """A public key and its algorithm; ``id`` is its ``kid``, if it has one."""
 
-    key: Any
+    key: PublicKey
     algorithm: str
     id: str | None = None
 
+    @classmethod
+    def of(cls, key: object, key_id: str | None = None) -> Key:
+        """Return ``key`` with its algorithm; ``ValueError`` if we support none of that type."""
+        if isinstance(key, RSAPublicKey):
+            if key.key_size < SMALLEST_RSA:
+                raise ValueError(
+                    f"is an RSA key of {key.key_size} bits: {SMALLEST_RSA} are the least"
+                )
+            return cls(key, "RS256", key_id)
+        if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
+            return cls(key, "ES256", key_id)
+        if isinstance(key, Ed25519PublicKey):
+            return cls(key, "EdDSA", key_id)
+        raise ValueError("is neither RSA nor P-256 nor Ed25519")
+
     @property
     def fingerprint(self) -> str:
-        """A digest that is the same for the same key, whatever its id."""
+        """Return a digest that is the same for the same key, whatever its id."""
         der = self.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         return hashlib.sha256(der).hexdigest()[:32]
 
 
 class Keys(Protocol):
-    """Where keys come from. All of it may be used from any thread."""
+    """A source of keys. Safe to use from any thread."""
 
     @property
     def generation(self) -> int:
-        """Another number whenever a key that was there is gone. Asked for with each token."""
+        """Return a number that changes when a key is withdrawn. Read for every token."""
 
     def find(self, kid: object, algorithm: object) -> Sequence[Key]:
-        """The keys that may have signed a token with this header, most likely one or none.
+        """Return the keys that may have signed a token with this header, usually one or none.
 
-        ``Unavailable`` if that cannot be said.
+        Raises ``Unavailable`` if that cannot be known.
         """
 
     def holds(self, fingerprint: str) -> bool:
-        """Whether a key with that fingerprint is good now; ``Unavailable`` as above."""
+        """Return whether a key with that fingerprint is valid now.
+
+        Raises ``Unavailable`` as ``find``.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +96,23 @@ class FixedKeys:
 
 
 NO_KEYS: Final = FixedKeys()
-"""Where only the secret counts."""
+"""Used if only the secret verifies tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """What a token that we did not make has to say.
+    """What tokens issued elsewhere must contain.
 
-    ``issuer`` and ``audiences`` are not asked about where they are empty. ``user_claim`` is the
-    claim that names the user.
+    An empty ``issuer`` or empty ``audiences`` are not checked. ``user_claim`` is the claim that
+    names the user.
     """
 
     issuer: str = ""
     audiences: tuple[str, ...] = ()
     user_claim: str = "sub"
 
-    def check(self, claims: dict[str, Any]) -> None:
-        """Raise ``Unauthenticated`` unless issuer and audience are as they must be."""
+    def check(self, claims: dict[str, object]) -> None:
+        """Raise ``Unauthenticated`` unless issuer and audience are the required ones."""
         if self.issuer and claims.get("iss") != self.issuer:
             raise Unauthenticated
         if not self.audiences:
@@ -105,24 +124,11 @@ class Provider:
 
 
 def read_pem(text: str) -> Key:
-    """The public key in a PEM text; ``ValueError`` says why it is of no use."""
+    """Return the public key in a PEM text; a ``ValueError`` says why it cannot be used."""
     if "PRIVATE KEY" in text:
         raise ValueError("is a private key: its public half belongs here")
     try:
         key = load_pem_public_key(text.encode())
     except Exception:  # noqa: BLE001 - whatever is wrong with it: one answer
         raise ValueError("is not a public key in PEM") from None
-    return Key(key, algorithm_of(key))
-
-
-def algorithm_of(key: object) -> str:
-    """The one algorithm that a public key is for; ``ValueError`` if it is for none of ours."""
-    if isinstance(key, RSAPublicKey):
-        if key.key_size < SMALLEST_RSA:
-            raise ValueError(f"is an RSA key of {key.key_size} bits: {SMALLEST_RSA} are the least")
-        return "RS256"
-    if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
-        return "ES256"
-    if isinstance(key, Ed25519PublicKey):
-        return "EdDSA"
-    raise ValueError("is neither RSA nor P-256 nor Ed25519")
+    return Key.of(key)

@@ -1,13 +1,14 @@
-"""Tokens: JWTs signed with the one secret, or with a key of the operator's identity provider.
+"""Tokens: JWTs signed with the deployment's secret, or with a key of an identity provider.
 
-The secret verifies HS256 and nothing else; a provider's key verifies the one algorithm that it is
-for (``pondflight.keys``), whatever the header of a token says. Every token names its user and its
-end (``exp``). The cache is there because a client sends its token with every call: a token that
-was verified once costs a hash and a look-up from then on.
+The secret verifies HS256 and nothing else; a provider's key verifies only its own algorithm
+(``pondflight.auth.keys``), whatever the token's header says. Every token names its user and its
+expiry (``exp``). Clients send their token with every call, so verified tokens are cached: from the
+second call on, a token costs a hash and a look-up.
 
-Tokens that we make say so (``iss``). Of them alone the user is always ``sub``, they alone may be
-a session's or a call's, and issuer and audience are asked of all others. Only a token signed with
-the secret can make an administrator: what a provider calls "admin" may be something else.
+Tokens that we issue carry our ``iss``. Only in them the user is always ``sub``, and only they can
+be tokens of a session or of a call; issuer and audience are required of all others. Only a token
+signed with the secret can make an administrator, since a provider's "admin" may mean something
+else.
 """
 
 from __future__ import annotations
@@ -23,24 +24,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import jwt
 
-from pondflight.auth.keys import NO_KEYS, Keys, Provider
+from pondflight.auth.keys import NO_KEYS, Keys, Provider, PublicKey
+from pondflight.control import Json
 from pondflight.errors import InvalidArgument, Unauthenticated, Unavailable
 
 ALGORITHM: Final = "HS256"
 
 ISSUER: Final = "pondflight"
-"""``iss`` of the tokens that we make."""
+"""``iss`` of our own tokens."""
 
 LEEWAY: Final = 30
-"""Seconds by which the clocks of the signer and of this machine may differ."""
+"""Seconds by which the signer's clock and this machine's may differ."""
 
 LONGEST_TOKEN: Final = 7 << 10
-"""Bytes. Longer ones are refused before any work is done for them: gRPC takes 8 KB of headers in
-all, and refuses more now and then."""
+"""Bytes. Longer tokens are refused before any work is done for them.
+
+gRPC accepts 8 KB of headers in all, and occasionally refuses more.
+"""
 
 LONGEST_SUB: Final = 256
 """Maximum length of a user name, in bytes of UTF-8."""
@@ -48,7 +52,7 @@ LONGEST_SUB: Final = 256
 CACHED_TOKENS: Final = 1024
 
 SESSION_SECONDS: Final = 86_400
-"""Longest life of a session's token. Clients that go on to use it are given another in time."""
+"""Longest life of a session's token. Clients that keep using it get a new one in time."""
 
 _SESSION_USE: Final = "session"
 _CALL_USE: Final = "call"
@@ -56,23 +60,25 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9_=.-]+", re.ASCII)
 _LONGEST_SESSION: Final = 128
 _OURS: Final = frozenset({"iss", "sub", "exp", "iat", "admin", "demo", "use", "sid", "claims"})
 _NOT_IN_SUB: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Control and format characters, surrogates, line separators: what shows as nothing, or shows what
-stands beside it in another order, makes two users look like one."""
+"""Control and format characters, surrogates, line separators.
+
+Invisible characters, and those that reorder text, make two users look alike.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who a verified token speaks for.
 
-    ``expires_at`` is the token's ``exp``, in seconds since the epoch. ``session`` is set only by
-    a session token, which is one that ``mint_session`` made; ``until`` is then the ``exp`` of the
-    token that the session began with, and ``key`` the fingerprint of the provider's key that has
-    signed that one (empty: the secret has). ``action`` is set only by the token of a call, which
-    ``mint_call`` made: the one action that it is for.
+    ``expires_at`` is the token's ``exp``, in seconds since the epoch. ``session`` is set only for
+    session tokens (``mint_session``): ``until`` is then the ``exp`` of the token that began the
+    session, and ``key`` the fingerprint of the provider's key that signed that token (empty: signed
+    with the secret). ``action`` is set only for call tokens (``mint_call``): the one action that it
+    allows.
     """
 
     sub: str
-    claims: Mapping[str, Any] = field(repr=False)
+    claims: Mapping[str, object] = field(repr=False)
     expires_at: float
     until: float
     key: str = ""
@@ -83,9 +89,9 @@ class Identity:
 
 
 class Tokens:
-    """Mints tokens with ``secret``; verifies those, and the ``provider``'s with its ``keys``.
+    """Issues tokens with ``secret``; verifies those, and the ``provider``'s with its ``keys``.
 
-    Safe to use from many threads. ``clock`` gives the seconds since the epoch.
+    Safe to use from many threads. ``clock`` returns seconds since the epoch.
     """
 
     def __init__(
@@ -105,19 +111,20 @@ class Tokens:
         self._generation = keys.generation
 
     def verify(self, token: str, *, calls: bool = False) -> Identity:
-        """Give the identity that ``token`` proves; ``Unauthenticated`` for everything else.
+        """Return the identity that ``token`` proves.
 
-        ``Unavailable`` if the provider's keys are needed and were never to be had. ``calls``: the
-        tokens of ``mint_call`` are taken too, and it is seen to that they do what they are for.
+        Raises ``Unauthenticated`` if it proves none, and ``Unavailable`` if the provider's keys are
+        needed and could never be fetched. ``calls``: also accept tokens of ``mint_call``; the
+        caller must check their action.
         """
         if not is_token(token):
             raise Unauthenticated
-        # The digest, so that a dump of this process's memory has no cache of live tokens in it.
+        # Keep only the digest, so that a memory dump of this process shows no live tokens.
         key = hashlib.sha256(token.encode()).digest()
         generation = self._keys.generation
         with self._lock:
             if generation != self._generation:
-                # A key was withdrawn, and with it what it has signed.
+                # A key was withdrawn, and with it the tokens that it signed.
                 self._generation = generation
                 self._verified.clear()
             identity = self._verified.get(key)
@@ -143,9 +150,9 @@ class Tokens:
     def mint(
         self, sub: str, ttl: timedelta, *, admin: bool = False, demo: bool = False, **claims: object
     ) -> str:
-        """Make a token for ``sub`` that is valid for ``ttl`` from now on.
+        """Return a token for ``sub`` that is valid for ``ttl`` from now on.
 
-        ``InvalidArgument`` if no token can be made for such a user or such a time.
+        Raises ``InvalidArgument`` if the user name or the time is not valid.
         """
         if not valid_sub(sub):
             message = (
@@ -170,9 +177,10 @@ class Tokens:
         return self._encode(payload | claims)
 
     def mint_call(self, sub: str, action: str, seconds: float) -> str:
-        """Make a token for one call, at once: for one ``action`` of the proxy's own.
+        """Return a token for one call that is made at once: for one ``action`` of our own.
 
-        It is what this deployment authenticates itself with, and makes nobody an administrator.
+        Processes of a deployment authenticate to each other with it; it makes nobody an
+        administrator.
         """
         expires_at = self._clock() + seconds
         return self._encode(
@@ -180,10 +188,10 @@ class Tokens:
         )
 
     def mint_session(self, identity: Identity, session_id: str) -> str:
-        """Make the token of a session: ``identity`` with all its claims, for a day at the most.
+        """Return a session token: ``identity`` with all its claims, valid for at most a day.
 
-        A client that adopts it in place of its own token gains the session and nothing else. The
-        claims are nested, so that none of a provider's can be taken for one of ours.
+        A client that uses it in place of its own token gains the session and no other right. The
+        provider's claims are nested, so none of them can pass for one of ours.
         """
         payload = {
             "iss": ISSUER,
@@ -198,16 +206,16 @@ class Tokens:
         return self._encode(payload | _flags(admin=identity.admin, demo=identity.demo))
 
     def should_renew(self, identity: Identity) -> bool:
-        """Whether half of the time of a session token has passed, and a new one can be had."""
+        """Return whether a session token is past half of its time and can be renewed."""
         if identity.session is None or identity.expires_at >= identity.until:
             return False
         return self._clock() > identity.expires_at - SESSION_SECONDS / 2
 
     def ended_session(self, token: str) -> tuple[str, str] | None:
-        """User and session of a session token that has expired; None for any other token.
+        """Return user and session of an expired session token; None for any other token.
 
-        It proves nothing any more, but beside another token of the same user it says which of
-        that user's sessions is meant.
+        It proves nothing any more. Beside a valid token of the same user, it tells which of that
+        user's sessions is meant.
         """
         if not is_token(token):
             return None
@@ -224,7 +232,7 @@ class Tokens:
             return None
         return claims["sub"], claims["sid"]
 
-    def _encode(self, payload: dict[str, Any]) -> str:
+    def _encode(self, payload: Json) -> str:
         return jwt.encode(payload, self._secret, algorithm=ALGORITHM)
 
     def _decode(self, token: str) -> Identity:
@@ -249,19 +257,19 @@ class Tokens:
             return replace(identity, action=claims["act"], admin=False)
         return self._session(identity, claims) if use == _SESSION_USE else identity
 
-    def _session(self, identity: Identity, claims: dict[str, Any]) -> Identity:
+    def _session(self, identity: Identity, claims: Json) -> Identity:
         session, nested, until, key = (claims[name] for name in ("sid", "claims", "until", "key"))
         if not isinstance(session, str) or not 0 < len(session) <= _LONGEST_SESSION:
             raise Unauthenticated
         if not isinstance(nested, dict) or not isinstance(until, int | float):
             raise Unauthenticated
         if key and not self._keys.holds(key):
-            raise Unauthenticated  # it was withdrawn, and with it all that it has signed
+            raise Unauthenticated  # it was withdrawn, and with it all tokens that it signed
         return replace(
             identity, session=session, claims=MappingProxyType(nested), until=until, key=key
         )
 
-    def _signed_by_provider(self, token: str, header: Mapping[str, object]) -> Identity:
+    def _signed_by_provider(self, token: str, header: Json) -> Identity:
         for key in self._keys.find(header.get("kid"), header.get("alg")):
             try:
                 claims = _read(token, key.key, key.algorithm)
@@ -273,24 +281,24 @@ class Tokens:
         raise Unauthenticated
 
 
-def _read(token: str, key: Any, algorithm: str) -> dict[str, Any]:
-    claims: dict[str, Any] = jwt.decode(
+def _read(token: str, key: PublicKey | bytes, algorithm: str) -> Json:
+    claims: Json = jwt.decode(
         token,
         key,
         algorithms=[algorithm],
         leeway=LEEWAY,
-        # ``Provider.check`` asks about audience and issuer, where it has to be asked.
+        # ``Provider.check`` checks audience and issuer where they are required.
         options={"require": ["exp"], "verify_aud": False, "verify_iss": False},
     )
     return claims
 
 
-def _flags(**flags: bool) -> dict[str, Any]:
+def _flags(**flags: bool) -> Json:
     return {name: True for name, on in flags.items() if on}
 
 
 def bearer(header: str | None) -> str:
-    """Take the token out of the value of an ``authorization`` header: ``Bearer <token>``."""
+    """Return the token in the value of an ``authorization`` header: ``Bearer <token>``."""
     scheme, _, token = (header or "").strip().partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not is_token(token):
@@ -299,12 +307,12 @@ def bearer(header: str | None) -> str:
 
 
 def is_token(text: str) -> bool:
-    """Whether ``text`` can be a token at all, by its characters and its length."""
+    """Return whether ``text`` has the characters and the length of a token."""
     return len(text) <= LONGEST_TOKEN and _TOKEN.fullmatch(text) is not None
 
 
 def valid_sub(sub: object) -> bool:
-    """Whether ``sub`` can name a user: text that is neither blank nor long nor disguised."""
+    """Return whether ``sub`` can name a user: not blank, not too long, no invisible characters."""
     if not isinstance(sub, str) or not sub.strip() or len(sub) > LONGEST_SUB:
         return False
     if any(unicodedata.category(character) in _NOT_IN_SUB for character in sub):
@@ -312,7 +320,7 @@ def valid_sub(sub: object) -> bool:
     return len(sub.encode()) <= LONGEST_SUB
 
 
-def _identity(claims: dict[str, Any], user: object, *, trusted: bool) -> Identity:
+def _identity(claims: Json, user: object, *, trusted: bool) -> Identity:
     exp = claims["exp"]
     if not isinstance(user, str) or not valid_sub(user):
         raise Unauthenticated

@@ -1,8 +1,8 @@
-"""``python -m pondflight.caddy``: runs Caddy; started by ``serve``, not by a person.
+"""``python -m pondflight.caddy``: runs Caddy. ``serve`` starts it; you need not.
 
 Standard input is a line of JSON (``command``, ``folder``), and then the lifeline: when it ends,
-Caddy does, and ``folder`` is removed. Nothing here has threads when Caddy is started, so that
-the kernel can be told to end Caddy with this process.
+Caddy is stopped and ``folder`` removed. This process has no threads when it starts Caddy, so that
+the kernel can be told to end Caddy with it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _STOP_SECONDS = 8.0
 
 
 def main() -> int:
-    """Run it until it ends, or ``serve`` does; the exit code."""
+    """Run Caddy until it ends, or ``serve`` does; return the exit code."""
     logs.configure()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the lifeline says when
+        signal.signal(number, signal.SIG_IGN)  # the end of the lifeline stops it instead
     order = json.loads(lifeline.first_line())
     caddy = subprocess.Popen(  # noqa: S603  what `serve` says
         order["command"],
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def _end(caddy: subprocess.Popen[bytes], ending: threading.Event) -> None:
-    """End Caddy: in order first, then by force."""
+    """End Caddy: gracefully first, then by force."""
     ending.set()
     caddy.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -56,7 +56,7 @@ def _end(caddy: subprocess.Popen[bytes], ending: threading.Event) -> None:
 
 
 def _die_with_parent() -> None:
-    """Have the kernel end Caddy where this process is killed. Linux alone knows how."""
+    """Have the kernel end Caddy if this process is killed. Only Linux can."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":

@@ -1,7 +1,7 @@
-"""Caddy, as ``serve`` sees it: a process that ends with it, in a directory that goes with it.
+"""Caddy as a child process of ``serve``, with a directory that is removed with it.
 
-Caddy itself knows neither a lifeline nor logfmt. So a small process of ours
-(``python -m pondflight.caddy``) runs it: that one holds the pipe from ``serve``.
+Caddy itself knows neither a lifeline nor logfmt, so a small process of ours (``python -m
+pondflight.caddy``) runs it and holds the pipe from ``serve``.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _ROOT = Path("pki/authorities/local/root.crt")
 
 
 def find() -> str | None:
-    """Give the path of Caddy: the one beside this Python, or the one on the PATH."""
+    """Return the path of Caddy: beside this Python, or else on the PATH; None if there is none."""
     beside = str(Path(sys.executable).parent)
     return shutil.which("caddy", path=os.pathsep.join([beside, os.environ.get("PATH", "")]))
 
 
 def behind(settings: Settings) -> Settings:
-    """Have HTTP believe what Caddy says of its clients, and answer to Caddy's name."""
+    """Return settings with which HTTP trusts Caddy's headers and answers to Caddy's name."""
     server = settings.server
     proxies = (*server.trusted_proxies, "127.0.0.1", "::1")
     hosts = (*server.allowed_hosts, settings.caddy.host.lower())
@@ -40,7 +40,7 @@ def behind(settings: Settings) -> Settings:
 
 
 class CaddyProcess:
-    """TLS in front of all three ports, with an authority that is made for this run.
+    """TLS in front of all three ports, with a certificate authority created for this run.
 
     ``ca`` is the file with the authority's certificate, which clients have to trust.
     """
@@ -68,13 +68,13 @@ class CaddyProcess:
         return self._child.alive()
 
     def wait_until_listening(self) -> None:
-        """Wait until a TLS handshake succeeds that trusts ``ca`` and nothing else."""
+        """Wait until a TLS handshake succeeds that trusts only ``ca``."""
         if not self._child.wait_until(self._answers):
             port = self._settings.caddy.port
             raise ConfigError([f"Caddy did not start on port {port}: see the log above"])
 
     def close(self) -> None:
-        """End it, by force if it takes more than 10 s; nothing of it stays."""
+        """Stop it, by force if that takes more than 10 s, and remove its files."""
         self._child.stop(_STOP_SECONDS, by_signal=False)
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -102,7 +102,7 @@ def _caddyfile() -> Path:
 
 
 def _environment(settings: Settings, folder: Path) -> dict[str, str]:
-    """What the Caddyfile asks for; of our own environment, with its secrets, next to nothing."""
+    """Return the variables that the Caddyfile needs; of our own environment, almost nothing."""
     server, caddy = settings.server, settings.caddy
     host = reachable(server.host)
     options = [

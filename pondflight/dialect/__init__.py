@@ -1,7 +1,6 @@
-"""What pondflight tells clients about its SQL, whoever they are.
+"""What pondflight tells clients about its SQL, the same for every user.
 
-The proxy answers from here without starting a worker, so nothing in this package imports
-DuckDB.
+The proxy answers from here without starting a worker, so nothing in this package imports DuckDB.
 """
 
 from __future__ import annotations

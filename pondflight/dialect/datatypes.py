@@ -1,6 +1,6 @@
 """GetXdbcTypeInfo: DuckDB's types in the terms of ODBC and JDBC.
 
-A type that leaves as text (docs/types.md) stands here as text.
+Types that are sent as text (docs/types.md) are listed as text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pondflight.flightsql.schemas import XDBC_TYPE_INFO
 
 
 class Xdbc(IntEnum):
-    """Codes of types, as ODBC and JDBC have them."""
+    """Type codes of ODBC and JDBC."""
 
     CHAR = 1
     DECIMAL = 3
@@ -35,7 +35,7 @@ class Xdbc(IntEnum):
 
 
 class Searchable(IntEnum):
-    """How a column of the type can stand in a WHERE clause."""
+    """How a column of the type can be used in a WHERE clause."""
 
     NONE = 0
     CHAR = 1
@@ -193,7 +193,7 @@ _TYPES = (
 
 
 def xdbc_type_info(data_type: int | None) -> pa.Table:
-    """Rows of ``schemas.XDBC_TYPE_INFO``, by code: all, or those whose code is ``data_type``."""
+    """Return rows of ``schemas.XDBC_TYPE_INFO``: all, or those with the code ``data_type``."""
     wanted = [t for t in _TYPES if data_type is None or t.data_type == data_type]
     wanted.sort(key=lambda t: t.data_type)
     columns = {

@@ -1,9 +1,9 @@
-"""The official SqlInfo list, with the value of each.
+"""The official SqlInfo list with the value of each id.
 
-Which of the union's kinds a value has is part of the interface, since clients cast without asking:
-masks are int32, and limits and ordinals are int64 (the JDBC driver takes
-``SQL_DEFAULT_TRANSACTION_ISOLATION`` as a long). Ids that are not of the official list must not
-be here: the JDBC driver fails on them. Nor may one be missing: older drivers fail on that.
+The kind of each value within the union is part of the interface, since clients cast without
+checking: masks are int32; limits and ordinals are int64 (the JDBC driver reads
+``SQL_DEFAULT_TRANSACTION_ISOLATION`` as a long). The JDBC driver fails on ids outside the official
+list, and its older versions fail if one is missing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pondflight.flightsql.decoding import MAX_REQUEST
 from pondflight.flightsql.sqlinfo import Bitmask, SqlInfoValue
 
 _NO_LIMIT = 0
-"""A limit that does not exist, or is not known."""
+"""There is no limit, or it is not known."""
 
 _CASE_INSENSITIVE = 1
 _NULLS_AT_END = 3

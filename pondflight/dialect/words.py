@@ -12,7 +12,7 @@ KEYWORDS = _words("""
     OFFSET PIVOT PIVOT_LONGER PIVOT_WIDER POSITIONAL QUALIFY RETURNING SEMI SHOW SUMMARIZE
     TABLESAMPLE TRY_CAST UNPACK UNPIVOT VARIADIC VERBOSE
 """)
-"""Those that SQL:2003 does not have and that cannot name a table without quotes."""
+"""Keywords that SQL:2003 does not have, and that cannot name a table without quotes."""
 
 RESERVED = frozenset(
     _words("""
@@ -32,7 +32,7 @@ RESERVED = frozenset(
         xmltable
     """)
 )
-"""Names that are quoted wherever they stand: there are places in SQL where each is a keyword."""
+"""Names that are always quoted, since each is a keyword in some place of SQL."""
 
 NUMERIC_FUNCTIONS = _words("""
     ABS ACOS ASIN ATAN ATAN2 CBRT CEILING COS COT DEGREES EVEN EXP FACTORIAL FLOOR GAMMA

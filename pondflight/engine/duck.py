@@ -1,4 +1,4 @@
-"""The one place that knows how DuckDB fails and how it is opened."""
+"""The one module that knows how DuckDB fails and how it is opened."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _SMALLEST_SHARE = 0.4
 very small worker, DuckDB gets at least ``_SMALLEST_SHARE`` of the memory."""
 
 _NARROWED = "system.main.mysql_query("
-"""Is in the text of queries that ``databases.narrowing`` has made, and in no user's."""
+"""Marks queries that ``databases.narrowing`` has made; no user's text can contain it."""
 _TRACE = re.compile(
     r"\s*\n+Stack Trace:|\s*\nThis error signals an assertion failure within DuckDB"
 )
 """Where what nobody but DuckDB's makers can use begins, paths of this machine among it."""
 
 _LINE = re.compile(r"\nLINE (\d+): ")
-# A stream that fails half way loses its exception class: pyarrow makes it an OSError.
+# A stream that fails half way loses its exception class: pyarrow raises an OSError.
 _PREFIX = re.compile(
     r"^(?:[\w ]+Error: )?((?:[A-Z]\w*|INTERNAL|INTERRUPT|TransactionContext)[\w ]* Error): "
 )
@@ -59,10 +59,10 @@ class StorageInUse(Exception):
 def open_database(
     scratch: Path, *, memory_limit: int, threads: int, file: Path | None = None
 ) -> duckdb.DuckDBPyConnection:
-    """A DuckDB that keeps to its limits: the one in ``file``, or an empty one in memory.
+    """Open DuckDB within its limits: on ``file``, or empty and in memory.
 
     ``memory_limit`` is the worker's, in bytes; spilled data goes to ``scratch``. Raises
-    ``StorageInUse`` if the file stays locked for some seconds: a worker may still be ending.
+    ``StorageInUse`` if the file stays locked for some seconds; another worker may still be ending.
     """
     files_folder(scratch).mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + _LOCK_SECONDS
@@ -89,9 +89,9 @@ def _configuration(
         "memory_limit": f"{duckdb_memory(memory_limit)}B",
         "threads": str(threads),
         "temp_directory": str(scratch / "spill"),
-        # Where none are: ``duckdb_extensions()`` looks there, as it may not into a home directory.
+        # ``duckdb_extensions()`` looks there, since it may not look into a home directory.
         "extension_directory": str(scratch / "spill" / "extensions"),
-        # Python variables of ours are not tables of the user's.
+        # Our Python variables are not the user's tables.
         "python_enable_replacements": "false",
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
@@ -103,21 +103,21 @@ def _configuration(
 
 
 def duckdb_memory(memory_limit: int) -> int:
-    """How many bytes of the worker's memory are DuckDB's."""
+    """Return how many bytes of the worker's memory DuckDB may use."""
     share = min(memory_limit * _MEMORY_SHARE, memory_limit - _MEMORY_REST)
     return int(max(share, memory_limit * _SMALLEST_SHARE))
 
 
 def files_folder(scratch: Path) -> Path:
-    """Where users' own files go: ``COPY … TO 'name.csv'`` writes there."""
+    """Return the folder of users' own files: ``COPY … TO 'name.csv'`` writes there."""
     return scratch / "files"
 
 
 class sql_errors:  # noqa: N801  reads as a noun where it is used
-    """Turn DuckDB's exceptions into leaves, message intact.
+    """Turns DuckDB's exceptions into ours, with the message unchanged.
 
-    ``lines_above``: lines that were put in front of the user's text; DuckDB's line numbers are
-    corrected by as much.
+    ``lines_above`` is the number of lines put before the user's text; it is subtracted from
+    DuckDB's line numbers.
     """
 
     def __init__(self, *, lines_above: int = 0) -> None:
@@ -135,13 +135,13 @@ class sql_errors:  # noqa: N801  reads as a noun where it is used
 
 
 def sql_error(error: BaseException, *, lines_above: int = 0) -> PondflightError | None:
-    """The leaf for an exception of DuckDB; ``None`` if it is not one."""
-    if isinstance(error, UnicodeDecodeError):  # of a message that quotes what is no text
+    """Return our error for an exception of DuckDB; ``None`` if it is not one."""
+    if isinstance(error, UnicodeDecodeError):  # its message quotes bytes that are not text
         return SqlError(error.object.decode("utf-8", "replace"))
     text = str(error)
     if not isinstance(error, duckdb.Error) and not _PREFIX.match(text):
         return None
-    if _NARROWED in text:  # the place in a text that is not the user's
+    if _NARROWED in text:  # the position in a text that is not the user's
         text = _LINE.split(text, maxsplit=1)[0].rstrip()
     if lines_above:
         text = _LINE.sub(lambda m: f"\nLINE {int(m[1]) - lines_above}: ", text)
@@ -155,15 +155,15 @@ def sql_error(error: BaseException, *, lines_above: int = 0) -> PondflightError 
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Whether DuckDB says that the statement was interrupted."""
+    """Return whether DuckDB says that the statement was interrupted."""
     return "INTERRUPT Error" in str(error)[:40]
 
 
 def quote(identifier: str) -> str:
-    """``identifier`` as a delimited identifier in SQL."""
+    """Return ``identifier`` as a delimited identifier in SQL."""
     return '"' + identifier.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
-    """``text`` as a string literal in SQL."""
+    """Return ``text`` as a string literal in SQL."""
     return "'" + text.replace("'", "''") + "'"

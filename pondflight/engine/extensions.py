@@ -15,8 +15,8 @@ def load(database: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
     """Load those that are not built in, and from then on only what DuckDB's makers have signed.
 
     Verifying a signature takes 120 ms of SHA-256 for each of our files, which pip has verified
-    already. DuckDB lets a process take the leave to do without it back, and never give it again.
-    Raises ``ConfigError`` for those whose wheel is not installed.
+    already. DuckDB allows unsigned extensions until a process gives that up, for good. Raises
+    ``ConfigError`` if a wheel is not installed.
     """
     wanted = sorted(set(names) - extensions.BUILT_IN)
     missing = [name for name in wanted if not extensions.is_installed(name)]

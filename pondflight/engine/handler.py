@@ -1,4 +1,4 @@
-"""A user's statements, transactions and sessions: each message to the part that knows it."""
+"""Passes each message about statements, transactions and sessions to the part that handles it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from pondflight.engine.databases.attached import Databases
 from pondflight.engine.execution.flightinfo import flight_info, promise
 from pondflight.engine.execution.handles import Handle
 from pondflight.engine.execution.ingest import Ingest
+from pondflight.engine.execution.plans import Prepared
 from pondflight.engine.execution.sessions import Sessions
-from pondflight.engine.execution.statements import Prepared, Statements
+from pondflight.engine.execution.statements import Statements
+from pondflight.engine.execution.tickets import Tickets
 from pondflight.engine.execution.user_calls import UserCalls
 from pondflight.engine.guards.callers import Call
 from pondflight.engine.metadata import options
@@ -39,16 +41,18 @@ class EngineHandler(MetadataHandler):
         databases: Databases,
         describer: Describer,
         statements: Statements,
+        tickets: Tickets,
         ingest: Ingest,
     ) -> None:
         super().__init__(calls, sessions, databases, describer)
         self._statements = statements
+        self._tickets = tickets
         self._ingest = ingest
 
     def get_flight_info_statement(
         self, call: Call, command: c.StatementQuery, descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo:
-        """Run what has to run at once; promise the rows."""
+        """Run what has to run at once, and return where to fetch the rows."""
         session = self._calls.enter(call, command.transaction_id)
         plan = self._statements.plan(
             call,
@@ -107,7 +111,7 @@ class EngineHandler(MetadataHandler):
             handle, _ = self._calls.with_handle(call, request.prepared_statement_handle)
         except (NotFound, InvalidArgument):
             return
-        self._statements.unbind(handle)
+        self._tickets.unbind(handle.id, handle.session)
 
     def get_flight_info_prepared_statement(
         self, call: Call, command: c.PreparedStatementQuery, descriptor: flight.FlightDescriptor
@@ -179,16 +183,17 @@ class EngineHandler(MetadataHandler):
 
     def cancel(self, call: Call, request: c.CancelQuery | c.CancelFlightInfo) -> c.CancelStatus:
         """Cancel the statements that the tickets stand for."""
-        found = [_statement_in(ticket) for ticket in request.tickets]
+        handles = [_statement_in(ticket) for ticket in request.tickets]
+        found = [self._tickets.cancel(handle.id, handle.session) for handle in handles]
         if not found:
             raise InvalidArgument("the FlightInfo has no endpoint: there is nothing to cancel")
         # NOT_CANCELLABLE is the largest of the codes, CANCELLED the smallest.
-        return max(map(self._statements.cancel, found))
+        return max(found)
 
     def renew_flight_endpoint(self, call: Call, request: c.RenewFlightEndpoint) -> bytes:
-        """The endpoint as it is, since it has no time to expire; its result becomes the youngest.
+        """Return the endpoint as it is: it never expires; its result becomes the youngest.
 
-        ``NotFound`` if the result is gone.
+        Raises ``NotFound`` if the result is gone.
         """
         if not isinstance(decode_ticket(request.ticket), c.METADATA):
             self._statements.renew(_statement_in(request.ticket))
@@ -197,7 +202,7 @@ class EngineHandler(MetadataHandler):
     def set_session_options(
         self, call: Call, request: c.SetSessionOptions
     ) -> Mapping[str, c.SessionOptionError]:
-        """Set the catalog, the schema, the statement timeout, settings of DuckDB."""
+        """Set the catalog, the schema, the statement timeout, and settings of DuckDB."""
         session_id = self._calls.enter(call)
         self._describer.forget_types()
         lent = self._sessions.lent(call, session_id, session_state=True)

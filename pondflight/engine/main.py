@@ -21,7 +21,7 @@ from pondflight.engine.guards.storage import Storage  # noqa: E402
 from pondflight.engine.server import EngineServer  # noqa: E402
 
 SET_ASIDE_SHARE = 16
-"""Rows that are set aside may take this part of the worker's memory, one in so many bytes."""
+"""Rows that are set aside may take this fraction of the worker's memory: one in so many bytes."""
 
 
 _LAST_WORDS_SECONDS = 0.5
@@ -39,14 +39,13 @@ def run(  # noqa: PLR0913 - one for each option
     orphan_timeout: float,
     missing_walls: Sequence[str] = (),
 ) -> int:
-    """Serve until told to stop; the exit code.
+    """Serve until told to stop; return the exit code.
 
     ``memory_limit`` is in bytes. ``storage`` is the directory of the user's own tables; ``None``:
-    they live in memory. When it listens, one line goes to standard output:
-    ``{"port": n}``. With ``lifeline``, the end of standard input is the end of the worker: the
-    process that started it holds the other end, and is gone. ``orphan_timeout`` (seconds; 0: never)
-    is for what may outlive its proxy: it ends when none has said anything for so long.
-    ``missing_walls`` is what to answer where it is asked which are.
+    in memory. When it listens, it prints one line: ``{"port": n}``. With ``lifeline``, the worker
+    ends with its standard input, whose other end the process that started it holds.
+    ``orphan_timeout`` (seconds; 0: never) is for workers that may outlive their proxy: they end
+    when no proxy has called for that long. ``missing_walls`` is reported to whoever asks.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     os.environ["TZ"] = "UTC"  # DuckDB's default, to which RESET TimeZone returns
@@ -81,9 +80,9 @@ def run(  # noqa: PLR0913 - one for each option
             sys.stderr.write("no proxy has said anything for too long: the worker ends\n")
             break
     if server.breakdown.has_happened:
-        time.sleep(_LAST_WORDS_SECONDS)  # whoever met it is still to be told
+        time.sleep(_LAST_WORDS_SECONDS)  # whoever hit the error still has to be told
         os._exit(control.BROKEN)
-    # A statement that will not be interrupted must not keep the process alive.
+    # A statement that cannot be interrupted must not keep the process alive.
     threading.Timer(3.0, os._exit, args=(0,)).start()
     server.close()
     os._exit(0)

@@ -9,12 +9,12 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import duckdb
 from pyarrow import flight
 
 from pondflight import control, memory
+from pondflight.control import Json
 from pondflight.engine.databases.attached import Databases
 from pondflight.engine.databases.pushdown import Pushdown
 from pondflight.engine.execution.early_runs import EarlyRuns
@@ -22,10 +22,11 @@ from pondflight.engine.execution.executor import Executor
 from pondflight.engine.execution.flightinfo import flight_info
 from pondflight.engine.execution.handles import Handle
 from pondflight.engine.execution.ingest import Ingest
+from pondflight.engine.execution.plans import EMPTY_SCHEMA
 from pondflight.engine.execution.readonly import Queries
 from pondflight.engine.execution.room import MEMORY, Room
 from pondflight.engine.execution.sessions import Sessions
-from pondflight.engine.execution.statements import EMPTY_SCHEMA, Statements
+from pondflight.engine.execution.statements import Statements
 from pondflight.engine.execution.tickets import Tickets
 from pondflight.engine.execution.user_calls import UserCalls
 from pondflight.engine.guards.breakdown import Breakdown
@@ -77,11 +78,13 @@ class EngineServer(FlightSqlServer[WorkerCall]):
         self._scratch = scratch
         self._storage = storage or Storage()
         self.room = Room(scratch, set_aside_memory)
-        tickets = Tickets()
-        self._sessions = Sessions(database, self.room, tickets.forget)
+        self._tickets = Tickets()
+        self._sessions = Sessions(
+            database, self.room, self._tickets.forget, in_memory=self._storage.file is None
+        )
         self.breakdown = Breakdown(database)
         self._databases = Databases(database, scratch)
-        self._user_calls = UserCalls(self._sessions, self._databases, tickets)
+        self._user_calls = UserCalls(self._sessions, self._databases, self._tickets)
         self._journal = Journal()
         self._door = Door()
         self._pushdown = Pushdown()
@@ -97,7 +100,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             storage=self._storage,
             journal=self._journal,
             executor=executor,
-            tickets=tickets,
+            tickets=self._tickets,
             early=EarlyRuns(database, executor, self._door.promise),
         )
         self._built_in = BuiltIn(database)
@@ -116,6 +119,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             databases=self._databases,
             describer=describer,
             statements=self._statements,
+            tickets=self._tickets,
             ingest=Ingest(
                 database,
                 sessions=self._sessions,
@@ -139,9 +143,9 @@ class EngineServer(FlightSqlServer[WorkerCall]):
         return self._check.last_heard
 
     def on_call(self, call: Call) -> None:
-        """Trace it. A user's call is refused as long as no user is known, and with it no sandbox.
+        """Trace the call, and refuse a user's call until a user, and with it a sandbox, is known.
 
-        The pool sends none then, unless this process was started anew behind its back.
+        The pool sends no such calls then, unless this process was restarted behind its back.
         """
         for key in call.identity.fetched:
             self._statements.fetched(key)
@@ -162,7 +166,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
         for call in self.calls.running():
             call.cancel(Unavailable("your worker was stopped while this call was running"))
         super().close()
-        self._statements.close()
+        self._tickets.clear()
         self._databases.close()
         self._storage.close(self._database)
 
@@ -206,7 +210,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
         upload: Upload,
         writer: flight.FlightMetadataWriter,
     ) -> None:
-        """Take an upload. None of the messages that come by DoPut is a query."""
+        """Take an upload. No message that comes by DoPut is a query."""
         if call.identity.query_only:
             raise PermissionDenied(_QUERY_ONLY)
         dispatch.do_put(self._handler, call, command, upload, writer)
@@ -214,7 +218,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
     # -- control ------------------------------------------------------------------------------
 
     def on_do_action(self, call: Call, kind: str, body: bytes) -> Iterable[bytes]:
-        """Flight SQL's actions, and those of ``pondflight.control``."""
+        """Answer Flight SQL's actions, and those of ``pondflight.control``."""
         if call.identity.query_only:
             raise PermissionDenied(_QUERY_ONLY)
         controlled = self._control(kind, body)
@@ -228,7 +232,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
 
     def _control(  # noqa: PLR0911  one for each action
         self, kind: str, body: bytes
-    ) -> dict[str, Any] | None:
+    ) -> Json | None:
         match kind:
             case control.CONFIGURE:
                 return self._ownership.configure(json.loads(body), self._configure)
@@ -244,11 +248,11 @@ class EngineServer(FlightSqlServer[WorkerCall]):
                 return {"cancelled": self._journal.cancel(json.loads(body)["statement"])}
         return None
 
-    def _configure(self, wanted: dict[str, Any]) -> dict[str, Any]:
+    def _configure(self, wanted: Json) -> Json:
         if collector := wanted.get("tracing", {}).get("endpoint"):
             try:
                 tracing.configure(collector, "pondflight-worker")
-            except ConfigError as error:  # without traces it is as good a worker
+            except ConfigError as error:  # a worker without traces is as good
                 log.warning("%s", error)
         self._storage.limit = wanted.get("storage_limit")
         self._storage.scratch_limit = room(self._scratch, wanted.get("scratch_limit"))
@@ -270,7 +274,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             call.cancel()
         return bool(found)
 
-    def _status(self, proxy: str) -> dict[str, Any]:
+    def _status(self, proxy: str) -> Json:
         running = sum(1 for call in self.calls.running() if call.identity.call_id is not None)
         return {
             "owner": self._ownership.owner,
@@ -283,18 +287,19 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             "other_proxies": self._proxies.hear(proxy),
             "missing_walls": self._missing_walls,
             "retired": self._door.closed,
+            "fresh": self._ownership.fresh,
             "takes_actions": True,
         }
 
     def explain(self, error: PondflightError) -> PondflightError:
-        """Which database is away, rather than what DuckDB says of that; or that all is over."""
+        """Return the error to report: which database is away, or that DuckDB cannot go on."""
         return self.breakdown.explain(self._databases.explain(error))
 
     def _sweep(self) -> None:
         while not self._stop.wait(SWEEP_SECONDS):
             try:
                 self._sessions.sweep()
-                self._statements.sweep(self._sessions.limits.idle_timeout)
+                self._tickets.sweep(self._sessions.limits.idle_timeout)
             except Exception:
                 log.exception("idle sessions could not be ended")
 

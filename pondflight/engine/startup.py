@@ -1,7 +1,7 @@
-"""What a worker does when it is told whose databases it has: ``control.CONFIGURE``.
+"""What a worker does when it learns its user's databases: ``control.CONFIGURE``.
 
-In this order: extensions, a look at what persistent storage brings, databases, the administrator's
-own SQL, the settings that stay, the sandbox. Users come after that.
+In this order: extensions, the check of persistent storage, databases, the administrator's own SQL,
+fixed settings, the sandbox. Users come after that.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
+from pondflight.control import Json
 from pondflight.engine import extensions
 from pondflight.engine.databases import fixed
 from pondflight.engine.databases.attached import Databases, Spec
@@ -37,11 +37,11 @@ def start_up(
     sessions: Sessions,
     built_in: BuiltIn,
     scratch: Path,
-    wanted: dict[str, Any],
+    wanted: Json,
 ) -> Sandbox | None:
-    """Bring the worker into the state that ``wanted`` describes; what users' SQL must not do.
+    """Bring the worker into the state that ``wanted`` describes; return the limits of users' SQL.
 
-    Raises a leaf that says what is in the way; its text is for the administrator.
+    Raises an error that says what is in the way; its text is for the administrator.
     """
     limits = wanted.get("sessions")
     if limits:
@@ -77,7 +77,7 @@ def start_up(
             databases=names,
             functions=refused,
             stored=kept.refused,
-            # What the administrator's own views and macros call is theirs to decide.
+            # Only the administrator decides what their own views and macros call.
             bound=Bound(
                 refused - calls(plain(initial), refused),
                 Paths(database, [spec.alias for spec in specs if spec.type == "sqlite"]),
@@ -87,9 +87,10 @@ def start_up(
 
 
 def run_initial(database: duckdb.DuckDBPyConnection, databases: Databases, text: str) -> None:
-    """Run ``duckdb.init_sql``. Raises ``ConfigError`` with the number of the statement that fails.
+    """Run ``duckdb.init_sql``.
 
-    What else it says has no word of the statement in it that may be a secret.
+    Raises ``ConfigError`` with the number of the statement that fails, and a message that leaves
+    out any part of the statement that may be a secret.
     """
     with database.cursor() as cursor:
         for number, statement in enumerate(split(text), 1):
@@ -97,17 +98,17 @@ def run_initial(database: duckdb.DuckDBPyConnection, databases: Databases, text:
                 cursor.execute(statement)
             except duckdb.Error as error:
                 said = SqlError(str(error))
-                found = databases.explain(said)  # a server that is away, in words of our own
+                found = databases.explain(said)  # without the server's own message
                 why = _without_literals(str(error), statement) if found is said else found.message
                 problem = f"duckdb.init_sql: statement {number} failed: {why}"
                 raise ConfigError([problem]) from None
 
 
 def _without_literals(message: str, statement: str) -> str:
-    """The first line of DuckDB's ``message``, without the strings that ``statement`` has."""
+    """Return the first line of DuckDB's ``message`` without the strings in ``statement``."""
     line = message.strip().partition("\n")[0]
     kind, _, _ = line.partition(": ")
-    if kind == "Parser Error":  # it quotes whatever it stumbles over
+    if kind == "Parser Error":  # it quotes the text that it cannot parse
         return "Parser Error"
     for token in tokenize(statement):
         literal = token.text.strip("'")
@@ -117,7 +118,7 @@ def _without_literals(message: str, statement: str) -> str:
 
 
 def room(scratch: Path, limit: int | None) -> int | None:
-    """How many bytes of ``limit`` there are on the disk, the last of which is nobody's."""
+    """Return how many bytes of ``limit`` the disk has; a last part of it always stays free."""
     if limit is None:
         return None
     disk = os.statvfs(scratch)
@@ -125,7 +126,7 @@ def room(scratch: Path, limit: int | None) -> int | None:
 
 
 def _attached(database: duckdb.DuckDBPyConnection) -> list[str]:
-    """What the administrator's SQL has attached is among it."""
+    """Return the attached databases, including those that the administrator's SQL attached."""
     with database.cursor() as cursor:
         rows = cursor.execute(
             "SELECT database_name FROM system.main.duckdb_databases() WHERE NOT internal"

@@ -13,10 +13,10 @@ from pondflight.flightsql import wire
 
 @dataclass(frozen=True, slots=True)
 class PreparedStatement:
-    """What CreatePreparedStatement answers.
+    """The answer to CreatePreparedStatement.
 
-    An update has no ``dataset_schema``: JDBC takes a statement without one for an update, and
-    newer clients look at ``is_update``.
+    An update has no ``dataset_schema``: JDBC takes a statement without one for an update; newer
+    clients look at ``is_update``.
     """
 
     handle: bytes

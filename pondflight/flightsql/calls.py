@@ -1,8 +1,8 @@
-"""A call, from its first header to its last byte; who makes it, and whether it still stands.
+"""A call, from its first header to its last byte: who makes it, and whether it still runs.
 
-pyarrow tells a handler nothing when its client goes away: ``is_cancelled()`` of the call's
-context has to be asked, and asking it after the call has ended is a segmentation fault. So one
-thread asks for all running calls, under a lock that the end of a call takes as well.
+pyarrow tells a handler nothing when its client goes away: the context's ``is_cancelled()`` has to
+be asked, and asking it after the call has ended is a segmentation fault. So one thread asks for all
+running calls, under a lock that the end of a call takes as well.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Generic, Protocol, TypeVar, cast
 
 from pyarrow import flight
 
 from pondflight.errors import Cancelled, DeadlineExceeded, PondflightError
 from pondflight.flightsql import threads
 from pondflight.flightsql.status import leaf_of, to_pyarrow
+from pondflight.telemetry.tracing import UNTRACED, Span
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +38,12 @@ _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Authenticator(Protocol[Identity]):
-    """Who is calling, and what the response headers tell them."""
+    """Authenticates callers, and chooses response headers for them."""
 
     def authenticate(self, method: str, headers: Headers) -> Identity:
-        """The identity behind ``headers``; raises ``Unauthenticated`` or another leaf.
+        """Return the identity behind ``headers``.
+
+        Raises ``Unauthenticated`` or another of our errors.
 
         ``method`` is pyarrow's name of the RPC in lower case (``do_get``, ``handshake``).
         """
@@ -48,11 +51,11 @@ class Authenticator(Protocol[Identity]):
     def response_headers(
         self, method: str, headers: Headers, identity: Identity, /
     ) -> Mapping[str, str]:
-        """Headers to send back before the call's first byte."""
+        """Return the headers to send before the call's first byte."""
 
 
 class Anonymous:
-    """Lets everyone in. For tests and for servers behind something that authenticates."""
+    """Accepts everyone. For tests, and for servers behind something that authenticates."""
 
     def authenticate(self, method: str, headers: Headers) -> None:
         """Return no identity, whatever the headers say."""
@@ -63,22 +66,21 @@ class Anonymous:
 
 
 class Call(Generic[Identity_co]):
-    """One RPC.
+    """One RPC; ``identity`` is the authenticator's answer to ``headers``.
 
-    ``identity`` is what the authenticator made of ``headers``. Handlers register what has to
-    happen when the client goes away (``on_cancel``) and when all is over (``on_done``). ``trace``
-    is for whoever traces calls.
+    Handlers register what has to happen when the client goes away (``on_cancel``) and when the call
+    is over (``on_done``). ``trace`` belongs to whoever traces calls.
     """
 
-    trace: Any = None
+    trace: Span = UNTRACED
     context: flight.ServerCallContext | None = None
     error: PondflightError | None = None
-    """What it is failing with, once that is known."""
+    """The error with which it is failing, once that is known."""
     statements: int | None = None
-    """How many SQL statements it may run; ``None``: that was not counted."""
+    """How many SQL statements it may run; ``None``: not counted."""
     rows_left = False
     """Whether it streams a result whose last row was not taken yet."""
-    # What few calls have is set where they get it: every call is made of as little as may be.
+    # Few calls have the rest: what every call sets costs every call.
     _deadline = _limit = _alarm = _patience = _sending_since = math.inf
     _on_alarm: Callable[[], None]
     _sent: frozenset[str] = frozenset()
@@ -100,26 +102,29 @@ class Call(Generic[Identity_co]):
         return values[0] if values else None
 
     def send_header(self, name: str, value: str) -> None:
-        """Send a response header; the first of its name counts. Only before the answer begins."""
+        """Send a response header; the first value of a name counts.
+
+        Only before the answer begins.
+        """
         if self.context is not None and name not in self._sent:
             self._sent |= {name}
             self.context.add_header(name, value)
 
     def limit(self, seconds: float) -> None:
-        """Give up the call with ``DeadlineExceeded`` when it takes longer than that from now."""
+        """Cancel the call with ``DeadlineExceeded`` when it takes longer than that from now."""
         self._deadline = time.monotonic() + seconds
         self._limit = seconds
 
     def alarm(self, seconds: float, callback: Callable[[], None]) -> None:
         """Run ``callback`` once, in the watcher's thread, if the call still runs by then.
 
-        Any further alarm takes the place of this one. It must not block.
+        A later alarm replaces this one. The callback must not block.
         """
         self._on_alarm = callback
         self._alarm = time.monotonic() + seconds
 
     def limit_idleness(self, seconds: float) -> None:
-        """Give up the call when its client leaves a piece of the result unread for so long."""
+        """Cancel the call if its client does not read a piece of the result for that long."""
         self._patience = seconds
 
     def sending(self) -> None:
@@ -132,12 +137,12 @@ class Call(Generic[Identity_co]):
 
     @property
     def overdue(self) -> float:
-        """Seconds since its limit passed; 0.0 as long as it has not."""
+        """Return the seconds since its limit passed; 0.0 before that."""
         return max(0.0, time.monotonic() - self._deadline)
 
     @property
     def cancelled(self) -> PondflightError | None:
-        """Why the call was cancelled: its client has gone away, or it was ended from elsewhere."""
+        """Return why the call was cancelled: its client has gone, or somebody has ended it."""
         return self._reason
 
     def raise_if_cancelled(self) -> None:
@@ -146,13 +151,16 @@ class Call(Generic[Identity_co]):
             raise self._reason
 
     def still_connected(self) -> bool:
-        """Ask the transport now. Only inside a handler, or under the lock of the call table."""
+        """Ask the transport whether the client is connected.
+
+        Only inside a handler, or under the lock of the call table.
+        """
         if self._reason is None and self.context is not None and self.context.is_cancelled():
             self.cancel()
         return self._reason is None
 
     def in_time(self) -> bool:
-        """Whether the call may go on: it is not cancelled, and its time is not over."""
+        """Return whether the call may go on: it is neither cancelled nor past its limit."""
         now = time.monotonic()
         if now > self._alarm:
             self._alarm = math.inf
@@ -168,10 +176,10 @@ class Call(Generic[Identity_co]):
         return self._reason is None
 
     def on_cancel(self, callback: Callable[[], None]) -> None:
-        """Run ``callback`` if the call is cancelled, every 50 ms until the call has ended.
+        """Run ``callback`` when the call is cancelled, and every 50 ms until the call has ended.
 
-        Again and again, since what it interrupts may not have begun at the first time. It runs
-        in the watcher's thread and must not block.
+        It is repeated since what it interrupts may not have begun the first time. It runs in the
+        watcher's thread and must not block.
         """
         with self._lock:
             if not self._done:
@@ -186,7 +194,7 @@ class Call(Generic[Identity_co]):
         callback(None)
 
     def cancel(self, reason: PondflightError | None = None) -> None:
-        """Mark the call as cancelled; the watcher does the rest. The first reason stands."""
+        """Mark the call as cancelled; the watcher does the rest. Only the first reason counts."""
         with self._lock:
             if self._reason is None and not self._done:
                 self._reason = reason or Cancelled("the call was cancelled")
@@ -211,7 +219,7 @@ class Call(Generic[Identity_co]):
 
 
 class CallTable(Generic[Identity]):
-    """The running calls of one server, and the thread that sees their clients go away.
+    """The running calls of one server, and the thread that notices that clients are gone.
 
     ``on_quiet`` is called from that thread when no call has come or run for a moment.
     """
@@ -246,10 +254,10 @@ class CallTable(Generic[Identity]):
                 self._wake.set()
 
     def leave(self, call: Call[Identity]) -> None:
-        """Never touch the call's context again.
+        """Stop watching; never touch the call's context again.
 
-        To pyarrow a stream whose client went away has ended well, and gRPC may not know yet that
-        it has: rows that nobody took tell.
+        pyarrow reports a stream as complete even if its client went away, and gRPC may not know
+        that yet; but then rows are left that nobody took.
         """
         with self._lock:
             if call.rows_left:
@@ -265,8 +273,8 @@ class CallTable(Generic[Identity]):
         self._thread.join(timeout=5)
 
     def _watch(self) -> None:
-        # A fixed rhythm: waking the thread for each call would cost that call a switch of threads.
-        # Only where none has come for a while, it sleeps until one does.
+        # A fixed rhythm: waking the thread for each call would cost it a thread switch. The thread
+        # sleeps only if no call has come for a while.
         quiet, seen = 0, 0
         while not self._closed:
             time.sleep(POLL_SECONDS)
@@ -279,7 +287,7 @@ class CallTable(Generic[Identity]):
                 quiet = 0
 
     def _sleep(self) -> None:
-        """Until a call comes, or the table is closed."""
+        """Wait until a call comes, or the table is closed."""
         with self._lock:
             if self._calls or self._closed:
                 return
@@ -288,7 +296,7 @@ class CallTable(Generic[Identity]):
         self._wake.wait()
 
     def _look(self) -> None:
-        """Ask all running calls once, and tell those that were cancelled."""
+        """Ask all running calls once, and notify those that were cancelled."""
         with self._lock:
             ended = [
                 call for call in self._calls if not (call.still_connected() and call.in_time())
@@ -298,7 +306,7 @@ class CallTable(Generic[Identity]):
 
 
 def _guarded(callback: Callable[..., None], *arguments: object) -> None:
-    """Run ``callback``. What it raises is logged: others still have to be told."""
+    """Run ``callback`` and log what it raises, since others still have to be told."""
     try:
         callback(*arguments)
     except Exception:
@@ -306,7 +314,7 @@ def _guarded(callback: Callable[..., None], *arguments: object) -> None:
 
 
 class CallMiddleware(flight.ServerMiddleware, Generic[Identity]):
-    """Carries the ``Call`` through pyarrow's layers and sees it end."""
+    """Carries the ``Call`` through pyarrow's layers, and notes its end."""
 
     def __init__(
         self, call: Call[Identity], table: CallTable[Identity], headers: Mapping[str, str]
@@ -317,12 +325,12 @@ class CallMiddleware(flight.ServerMiddleware, Generic[Identity]):
         self._headers = headers
 
     def sending_headers(self) -> Mapping[str, str]:
-        """Response headers; once, though pyarrow asks twice for unary calls."""
+        """Return the response headers once, although pyarrow asks twice for unary calls."""
         headers, self._headers = self._headers, _NO_HEADERS
         return headers
 
     def call_completed(self, exception: BaseException | None) -> None:
-        """The end: pyarrow calls this before the call's context dies."""
+        """End the call: pyarrow calls this before the call's context dies."""
         self._table.leave(self.call)
         known = self.call.error or self.call.cancelled
         self.call.finish(known or (None if exception is None else leaf_of(exception)))
@@ -345,7 +353,7 @@ class CallMiddlewareFactory(flight.ServerMiddlewareFactory, Generic[Identity]):
     def start_call(
         self, info: flight.CallInfo, headers: dict[str, list[str | bytes]]
     ) -> CallMiddleware[Identity]:
-        """Refuse the call, or give it its ``Call``. Values of binary headers are left out."""
+        """Authenticate the call, and create its ``Call``. Values of binary headers are left out."""
         threads.keep()
         method = _METHODS[info.method]
         texts = _texts(headers)
@@ -371,15 +379,17 @@ def _texts(headers: dict[str, list[str | bytes]]) -> Headers:
 
 
 class NoHandshake(flight.ServerAuthHandler):
-    """Without an auth handler pyarrow answers Handshake with UNIMPLEMENTED.
+    """Accepts Handshake, which pyarrow refuses as UNIMPLEMENTED without an auth handler.
 
-    The middleware has authenticated the call by its headers; there is nothing left to do.
+    The middleware has authenticated the call by its headers; nothing is left to do.
     """
 
-    def authenticate(self, outgoing: Any, incoming: Any) -> None:
-        """Answer with an empty message: there are clients (Node's) that wait for one."""
+    def authenticate(
+        self, outgoing: flight.ServerAuthSender, incoming: flight.ServerAuthReader
+    ) -> None:
+        """Answer with an empty message, for which some clients (Node's) wait."""
         outgoing.write(b"")
 
     def is_valid(self, token: bytes) -> bytes:
-        """Every call that came past the middleware is valid."""
+        """Return nothing: every call that passed the middleware is valid."""
         return b""

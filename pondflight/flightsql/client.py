@@ -1,7 +1,7 @@
-"""The Flight client's side: a channel, and an action with one answer.
+"""The Flight client: a channel, and an action with one answer. For our own servers only.
 
-For our own servers only. A channel of ours never uses a forward proxy, whatever the environment
-names (``http_proxy``, ``HTTPS_PROXY``): credentials, SQL and database passwords travel on it.
+Our channels never use a forward proxy, whatever the environment names (``http_proxy``,
+``HTTPS_PROXY``): they carry credentials, SQL and database passwords.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 from pyarrow import flight
 
 from pondflight.flightsql.status import from_pyarrow
 
 DIRECT = ("grpc.enable_http_proxy", 0)
-"""The channel option, for pyarrow and grpcio alike, that keeps a forward proxy out."""
+"""The channel option, for pyarrow and grpcio alike, that prevents the use of a forward proxy."""
 
 
 class HeaderListener(flight.ClientMiddlewareFactory):
@@ -50,10 +49,10 @@ def open_client(
     tls: Mapping[str, bytes] = MappingProxyType({}),
     middleware: Sequence[flight.ClientMiddlewareFactory] = (),
 ) -> flight.FlightClient:
-    """A Flight client for ``location``; nothing is sent yet.
+    """Return a Flight client for ``location``; nothing is sent yet.
 
-    ``channel`` holds further gRPC options; ``tls`` what ``pyarrow.flight.FlightClient`` takes of
-    certificates; ``middleware`` sees the headers of each call.
+    ``channel`` holds further gRPC options, ``tls`` the arguments of ``pyarrow.flight.FlightClient``
+    for certificates; ``middleware`` sees the headers of each call.
     """
     return flight.FlightClient(
         location, generic_options=[DIRECT, *channel], middleware=list(middleware), **tls
@@ -63,7 +62,7 @@ def open_client(
 def act(
     client: flight.FlightClient, kind: str, body: bytes, options: flight.FlightCallOptions
 ) -> bytes:
-    """The one result of the action ``kind``. Raises a leaf of ``pondflight.errors``."""
+    """Return the one result of the action ``kind``. Raises an error of ``pondflight.errors``."""
     try:
         (result,) = client.do_action(flight.Action(kind, body), options)
     except Exception as error:
@@ -74,7 +73,7 @@ def act(
 
 def act_json(
     client: flight.FlightClient, kind: str, body: bytes, options: flight.FlightCallOptions
-) -> dict[str, Any]:
-    """Like ``act``, for actions whose result is a JSON object."""
-    answer: dict[str, Any] = json.loads(act(client, kind, body, options))
+) -> dict[str, object]:
+    """Return the JSON object that is the one result of the action ``kind``."""
+    answer: dict[str, object] = json.loads(act(client, kind, body, options))
     return answer

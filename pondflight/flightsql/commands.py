@@ -1,4 +1,4 @@
-"""The requests of clients: Flight SQL's messages as types. ``decoding`` makes them of bytes."""
+"""The requests of clients: Flight SQL's messages as types. ``decoding`` reads them from bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import ClassVar
 
 
 class TableNotExist(IntEnum):
-    """What an ingest does when the table is not there."""
+    """What an ingest does if the table does not exist."""
 
     UNSPECIFIED = 0
     CREATE = 1
@@ -17,7 +17,7 @@ class TableNotExist(IntEnum):
 
 
 class TableExists(IntEnum):
-    """What an ingest does when the table is there."""
+    """What an ingest does if the table exists."""
 
     UNSPECIFIED = 0
     FAIL = 1
@@ -130,7 +130,7 @@ class PreparedStatementUpdate(Command):
 
 @dataclass(frozen=True, slots=True)
 class TableDefinitionOptions:
-    """What an ingest does about a table that is, or is not, there."""
+    """What an ingest does if the table does or does not exist."""
 
     if_not_exist: TableNotExist = TableNotExist.UNSPECIFIED
     if_exists: TableExists = TableExists.UNSPECIFIED
@@ -219,7 +219,7 @@ class GetTableTypes(Command):
 
 @dataclass(frozen=True, slots=True)
 class GetPrimaryKeys(Command):
-    """The primary key of a table."""
+    """List the primary key of a table."""
 
     name: ClassVar[str] = "primary_keys"
     message: ClassVar[str] = "CommandGetPrimaryKeys"
@@ -230,7 +230,7 @@ class GetPrimaryKeys(Command):
 
 @dataclass(frozen=True, slots=True)
 class GetExportedKeys(Command):
-    """The foreign keys that refer to a table."""
+    """List the foreign keys that refer to a table."""
 
     name: ClassVar[str] = "exported_keys"
     message: ClassVar[str] = "CommandGetExportedKeys"
@@ -241,7 +241,7 @@ class GetExportedKeys(Command):
 
 @dataclass(frozen=True, slots=True)
 class GetImportedKeys(Command):
-    """The foreign keys of a table."""
+    """List the foreign keys of a table."""
 
     name: ClassVar[str] = "imported_keys"
     message: ClassVar[str] = "CommandGetImportedKeys"
@@ -252,7 +252,7 @@ class GetImportedKeys(Command):
 
 @dataclass(frozen=True, slots=True)
 class GetCrossReference(Command):
-    """The foreign keys of one table that refer to another."""
+    """List the foreign keys of one table that refer to another."""
 
     name: ClassVar[str] = "cross_reference"
     message: ClassVar[str] = "CommandGetCrossReference"
@@ -346,7 +346,7 @@ class FlightTicketInfo:
 
 @dataclass(frozen=True, slots=True)
 class CancelQuery(FlightTicketInfo):
-    """Cancel a statement (deprecated form: the FlightInfo arrives serialised)."""
+    """Cancel a statement (deprecated form, in which the FlightInfo arrives serialised)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,7 +356,7 @@ class CancelFlightInfo(FlightTicketInfo):
 
 @dataclass(frozen=True, slots=True)
 class RenewFlightEndpoint:
-    """Ask that an endpoint live longer. ``serialized`` is the endpoint as it came."""
+    """Extend the life of an endpoint; ``serialized`` is the endpoint as the client sent it."""
 
     ticket: bytes
     serialized: bytes

@@ -1,10 +1,8 @@
 """Bytes to typed requests: the one place where Flight SQL's messages are decoded.
 
-A descriptor's command, a ticket or an action's body is untrusted input. What cannot be decoded
-is ``InvalidArgument``; nothing else is ever raised here.
-
-A command that is not a Flight SQL message is plain SQL text in UTF-8, which is what people
-write who have pyarrow and nothing else.
+A descriptor's command, a ticket or an action's body is untrusted input. What cannot be decoded is
+``InvalidArgument``; nothing else is ever raised here. A command that is not a Flight SQL message is
+plain SQL text in UTF-8, for people who use pyarrow alone.
 """
 
 from __future__ import annotations
@@ -73,7 +71,7 @@ T = TypeVar("T")
 
 
 def decode_command(data: bytes) -> Command:
-    """The command in a descriptor: a Flight SQL message, or plain SQL text."""
+    """Return the command in a descriptor: a Flight SQL message, or plain SQL text."""
     _check_size("command", data)
     name, value = _unpack("command", data)
     if name is None:
@@ -85,7 +83,7 @@ def decode_command(data: bytes) -> Command:
 
 
 def decode_ticket(data: bytes) -> Command:
-    """The command in a ticket: a statement's handle, or a metadata command."""
+    """Return the command in a ticket: a statement's handle, or a metadata command."""
     _check_size("ticket", data)
     name, value = _unpack("ticket", data)
     kind = _TICKET_COMMANDS.get(name) if name is not None else None
@@ -97,7 +95,7 @@ def decode_ticket(data: bytes) -> Command:
 
 
 def decode_action(kind: str, body: bytes) -> ActionRequest:
-    """The request in an action of Flight SQL (wrapped in an Any) or of Flight (bare)."""
+    """Return the request in an action of Flight SQL (wrapped in an Any) or of Flight (bare)."""
     _check_size("action", body)
     decode = _ACTION_DECODERS.get(kind)
     if decode is None:
@@ -114,7 +112,7 @@ def _check_size(what: str, data: bytes) -> None:
 
 
 def _unpack(what: str, data: bytes) -> tuple[str | None, bytes]:
-    """Message name (without package) and value of an Any; ``(None, b"")`` if it is none.
+    """Return name (without package) and value of the message in an Any, or ``(None, b"")``.
 
     Some SQL text parses as an Any by accident, so the type URL decides and not the parse.
     """
@@ -155,9 +153,9 @@ def _text(data: bytes) -> str:
 
 
 def checked_sql(text: str) -> str:
-    """``text``, unless it has control characters, which no SQL needs and DuckDB cuts at.
+    """Return ``text`` if it has no control characters, which no SQL needs and DuckDB cuts at.
 
-    Half of a surrogate pair, which JSON can bring, is no character at all.
+    Half of a surrogate pair, which JSON can contain, is refused as well.
     """
     found = _NOT_TEXT.search(text)
     if found:
@@ -168,7 +166,7 @@ def checked_sql(text: str) -> str:
 
 
 def _build(kind: type[T], msg: Any) -> T:
-    """A dataclass from the message whose fields have the same names."""
+    """Return a dataclass of ``kind`` with the message's fields of the same names."""
     readers = _READERS.get(kind)
     if readers is None:
         readers = _READERS[kind] = _readers(kind, msg)
@@ -179,7 +177,7 @@ _READERS: dict[type, list[tuple[str, Callable[[Any], Any]]]] = {}
 
 
 def _readers(kind: type, message: Any) -> list[tuple[str, Callable[[Any], Any]]]:
-    """The fields of a dataclass that its message has, and how each is read."""
+    """Return the dataclass's fields that its message has, and how to read each."""
     known = message.DESCRIPTOR.fields_by_name
     return [
         (item.name, _reader(item.name, known[item.name]))

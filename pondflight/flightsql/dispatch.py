@@ -1,4 +1,4 @@
-"""From a decoded message to the method of a ``Handler`` that answers it; one function per RPC.
+"""Passes a decoded message to the method of a ``Handler`` that answers it; one function per RPC.
 
 A message that belongs to another RPC is ``InvalidArgument``.
 """
@@ -93,7 +93,7 @@ def do_put(
     upload: Upload,
     writer: flight.FlightMetadataWriter,
 ) -> None:
-    """Take the rows of ``upload``; row count or new handle go back in the metadata."""
+    """Take the rows of ``upload``; send a row count or a new handle back as metadata."""
     match command:
         case c.PreparedStatementQuery():
             handle = handler.do_put_prepared_statement_query(call, command, upload)

@@ -1,4 +1,4 @@
-"""What answers Flight SQL messages: one method for each, NOT_IMPLEMENTED until overridden."""
+"""The interface that answers Flight SQL messages: one method each, unsupported until overridden."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Handler(Generic[Identity]):
         unsupported(command.message)
 
     def get_schema_statement(self, call: Call[Identity], command: c.StatementQuery) -> pa.Schema:
-        """The result schema of a SQL string, without running it."""
+        """Return the result schema of a SQL string, without running it."""
         unsupported(command.message)
 
     def do_get_statement(self, call: Call[Identity], command: c.StatementTicket) -> Result:
@@ -54,7 +54,7 @@ class Handler(Generic[Identity]):
         command: c.PreparedStatementQuery,
         upload: Upload,
     ) -> bytes | None:
-        """Bind parameters; a handle that is to replace the statement's, if there is one."""
+        """Bind parameters; return a handle that replaces the statement's, or None."""
         unsupported(command.message)
 
     def do_put_prepared_statement_update(
@@ -63,17 +63,17 @@ class Handler(Generic[Identity]):
         command: c.PreparedStatementUpdate,
         upload: Upload,
     ) -> int:
-        """Run a prepared statement once per row; rows affected, or -1 if unknown."""
+        """Run a prepared statement once per row; return the rows affected, or -1 if unknown."""
         unsupported(command.message)
 
     def do_put_statement_update(self, call: Call[Identity], command: c.StatementUpdate) -> int:
-        """Run a SQL string; rows affected, or -1 if unknown."""
+        """Run a SQL string; return the rows affected, or -1 if unknown."""
         unsupported(command.message)
 
     def do_put_statement_ingest(
         self, call: Call[Identity], command: c.StatementIngest, upload: Upload
     ) -> int:
-        """Load a stream into a table; rows loaded."""
+        """Load a stream into a table; return the number of rows."""
         unsupported(command.message)
 
     def do_get_sql_info(self, call: Call[Identity], command: c.GetSqlInfo) -> Result:
@@ -151,13 +151,13 @@ class Handler(Generic[Identity]):
         unsupported("CancelFlightInfo")
 
     def renew_flight_endpoint(self, call: Call[Identity], request: c.RenewFlightEndpoint) -> bytes:
-        """The endpoint with a later expiration time, as a serialised FlightEndpoint."""
+        """Return the endpoint with a later expiration time, as a serialised FlightEndpoint."""
         unsupported("RenewFlightEndpoint")
 
     def set_session_options(
         self, call: Call[Identity], request: c.SetSessionOptions
     ) -> Mapping[str, c.SessionOptionError]:
-        """Set options; the ones that could not be set, and why."""
+        """Set options; return those that could not be set, and why."""
         unsupported("SetSessionOptions")
 
     def get_session_options(

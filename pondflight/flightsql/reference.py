@@ -1,6 +1,6 @@
-"""docs/errors.md, made from the error tree: ``python -m pondflight.flightsql.reference``.
+"""Writes docs/errors.md from the error tree: ``python -m pondflight.flightsql.reference``.
 
-What a client makes of a status is the client's own; the tables below say it, and a test sees
+What a client raises for a status depends on the client; the tables below say it, and a test sees
 each of them happen.
 """
 
@@ -65,7 +65,7 @@ Three things that pyarrow's server cannot do, and that you may meet:
 
 
 def leaves() -> list[type[PondflightError]]:
-    """The errors that leave the process, in the order of the tree."""
+    """Return the errors that clients can get, in the order of the tree."""
     found = [
         kind
         for _, kind in inspect.getmembers(errors, inspect.isclass)

@@ -120,7 +120,7 @@ _FIXED: dict[type[Command], pa.Schema] = {
 
 
 def schema_of(command: Command) -> pa.Schema:
-    """The result schema of a metadata command; ``KeyError`` for any other."""
+    """Return the result schema of a metadata command. Raises ``KeyError`` for any other command."""
     if isinstance(command, GetTables):
         return TABLES_WITH_SCHEMA if command.include_schema else TABLES
     return _FIXED[type(command)]

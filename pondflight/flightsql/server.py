@@ -1,17 +1,16 @@
-"""Flight SQL on pyarrow's server: each RPC authenticated, watched and decoded.
+"""Flight SQL on pyarrow's server: each RPC is authenticated, watched and decoded.
 
-What follows is a method per RPC (``on_…``). A server that executes gives a ``Handler``, which has a
-method per message; one that treats all messages alike, such as a relay, overrides the ``on_…``
-methods and needs no handler.
-
-Every exception leaves as an error leaf, without a traceback.
+Then a method per RPC (``on_…``) gets what was sent. A server that executes passes a ``Handler``,
+which has a method per message; one that treats all messages alike, such as a relay, overrides the
+``on_…`` methods and needs no handler. Every exception is sent as one of our errors, without a
+traceback.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import pyarrow as pa
 from pyarrow import flight
@@ -39,16 +38,15 @@ T = TypeVar("T")
 
 
 class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
-    """Serves ``handler``; without one it answers NOT_IMPLEMENTED to everything.
+    """Serves ``handler``; without one, it answers NOT_IMPLEMENTED to everything.
 
-    It listens on ``location`` from the moment it is built. ``calls`` is the table of running
-    calls, which also notices clients that go away. ``admit`` raises what a call is refused with
-    before anything of it is looked at.
+    It listens on ``location`` as soon as it is built. ``calls`` is the table of running calls,
+    which also notices clients that go away. ``admit`` may raise to refuse a call before any of it
+    is read.
     """
 
     reads_values = True
-    """Whether uploads are checked down to the text in them; a server that only sends them on has
-    no need of that."""
+    """Whether to check uploads down to their values; a server that only relays them need not."""
 
     def __init__(
         self,
@@ -57,7 +55,7 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         authenticator: Authenticator[Identity],
         handler: Handler[Identity] | None = None,
         admit: Callable[[], None] | None = None,
-        **options: Any,
+        **options: object,
     ) -> None:
         self.handler = handler or Handler[Identity]()
         self.calls = CallTable[Identity](self.on_quiet)
@@ -112,7 +110,7 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         writer: flight.FlightMetadataWriter,
     ) -> None:
         """DoPut."""
-        upload = Upload(reader, text=self.reads_values)
+        upload = Upload(reader, values=self.reads_values)
         self._run(
             context,
             lambda call: self.on_do_put(call, command_of(descriptor), descriptor, upload, writer),
@@ -134,7 +132,7 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
     def list_flights(
         self, context: flight.ServerCallContext, criteria: bytes
     ) -> Iterator[flight.FlightInfo]:
-        """ListFlights: Flight SQL has no flights but those that a command makes."""
+        """ListFlights. Flight SQL has no flights except those that a command makes."""
         return iter(())
 
     def do_exchange(
@@ -144,7 +142,7 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         reader: flight.MetadataRecordBatchReader,
         writer: flight.MetadataRecordBatchWriter,
     ) -> None:
-        """DoExchange: not a part of Flight SQL."""
+        """DoExchange, which is not a part of Flight SQL."""
         self._run(context, lambda _: unsupported("DoExchange"))
 
     # -- one method per RPC: decoded, authenticated, watched ----------------------------------
@@ -175,7 +173,7 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         upload: Upload,
         writer: flight.FlightMetadataWriter,
     ) -> None:
-        """Take the rows of ``upload``; row count or new handle go back in the metadata."""
+        """Take the rows of ``upload``; send a row count or a new handle back as metadata."""
         dispatch.do_put(self.handler, call, command, upload, writer)
 
     def on_do_action(self, call: Call[Identity], kind: str, body: bytes) -> Iterable[bytes]:
@@ -210,10 +208,10 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         """Called when no call has come or run for a moment; subclasses override it."""
 
     def on_error(self, call: Call[Identity], error: PondflightError) -> None:
-        """See the error of a call before it is sent; response trailers can still be set."""
+        """Called with a call's error before it is sent; response trailers can still be set."""
 
     def explain(self, error: PondflightError) -> PondflightError:
-        """What the client is told in place of ``error``, for a server that knows what is behind."""
+        """Return what to tell the client in place of ``error``; subclasses may know its cause."""
         return error
 
     def _failed(self, call: Call[Identity], error: BaseException) -> PondflightError:

@@ -1,4 +1,4 @@
-"""Answers to GetSqlInfo: values of five kinds in one dense union."""
+"""The answer to GetSqlInfo: values of five kinds in one dense union."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pondflight.flightsql.schemas import SQL_INFO, SQL_INFO_VALUE
 
 
 class Bitmask(int):
-    """An integer that goes out as ``int32_bitmask``; a plain int goes out as ``bigint_value``.
+    """An integer sent as ``int32_bitmask``; a plain int is sent as ``bigint_value``.
 
-    Clients cast without asking, so the kind of each value is part of the interface.
+    Clients cast without checking, so the kind of each value is part of the interface.
     """
 
 
 SqlInfoValue = str | bool | int | Bitmask | list[str] | dict[int, list[int]] | None
-"""``None`` is a text that is not there."""
+"""The value of an id; ``None`` is a missing text."""
 
 _STRING, _BOOL, _BIGINT, _BITMASK, _STRINGS, _MAP = range(6)
 
@@ -35,7 +35,7 @@ def _code(value: SqlInfoValue) -> int:
 
 
 def sql_info_table(values: Mapping[int, SqlInfoValue], wanted: Iterable[int] = ()) -> pa.Table:
-    """The rows for ``wanted`` ids (all, if empty); ids that have no value are left out."""
+    """Return the rows for ``wanted`` ids (all, if empty); ids without a value are left out."""
     ids = [i for i in (list(wanted) or sorted(values)) if i in values]
     children: list[list[object]] = [[] for _ in range(6)]
     codes: list[int] = []

@@ -1,9 +1,9 @@
-"""Between our error leaves and what pyarrow puts on, and reads from, the wire.
+"""Converts our errors to the exceptions that pyarrow sends, and those it receives to ours.
 
-pyarrow's server sends the full Python traceback of any exception that is not a ``FlightError``,
-and ``FlightError`` has no class for three statuses that clients need. A ``ValueError``,
-``KeyError`` or ``NotImplementedError`` gets those three; and an exception whose ``__cause__``
-cannot be read makes pyarrow give up formatting the traceback and send the class name alone.
+pyarrow's server sends the full Python traceback of any exception that is not a ``FlightError``, and
+``FlightError`` has no class for three statuses that clients need. A ``ValueError``, ``KeyError`` or
+``NotImplementedError`` gets those three; and an exception whose ``__cause__`` cannot be read makes
+pyarrow give up formatting the traceback and send the class name alone.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Quiet(Exception):
         raise AttributeError("not for formatting")
 
 
-# Clients see these names behind the message, as "Detail: Python exception: InvalidArgument".
+# Clients see these names after the message, as "Detail: Python exception: InvalidArgument".
 _InvalidArgument = type("InvalidArgument", (_Quiet, ValueError), {})
 _NotFound = type("NotFound", (_Quiet, KeyError), {})
 _NotImplemented = type("NotImplemented", (_Quiet, NotImplementedError), {})
@@ -78,17 +78,17 @@ class NotConnected(ConnectionLost):
 
 
 def leaf_of(error: BaseException) -> PondflightError:
-    """``error`` itself if it is a leaf; else an ``Internal`` that tells nothing but a reference."""
+    """Return ``error`` if it is one of ours; else an ``Internal`` that tells only a reference."""
     if isinstance(error, PondflightError):
         return error
     return Internal(f"internal error, reference {secrets.token_hex(4)}: see the server's log")
 
 
 def to_pyarrow(error: PondflightError, *, in_get_schema: bool = False) -> Exception:
-    """The exception that makes pyarrow's server send ``error``.
+    """Return the exception that makes pyarrow's server send ``error``.
 
-    ``in_get_schema``: pyarrow loses every ``FlightError`` there (the client gets UNKNOWN with a
-    traceback); the statuses that only ``FlightError`` can carry go out as UNKNOWN, but clean.
+    ``in_get_schema``: there pyarrow loses every ``FlightError`` (the client gets UNKNOWN with a
+    traceback); the statuses that only ``FlightError`` can carry are sent as UNKNOWN, but clean.
     """
     kind = _QUIET.get(error.flight)
     if kind is None:
@@ -101,7 +101,7 @@ _RETRY = re.compile(r" \(retry after (\d+) s\)$")
 
 
 def _wire_text(error: PondflightError) -> str:
-    """The message, with what the status alone would lose. ``_unavailable`` reads it again."""
+    """Return the message with what the status alone would lose; ``_unavailable`` reads it again."""
     text = error.message
     if isinstance(error, LimitExceeded):
         text = _LIMIT + text
@@ -127,10 +127,10 @@ _NEVER_SENT = "failed to connect to all addresses"
 
 
 def from_pyarrow(error: BaseException) -> PondflightError:
-    """The leaf that a Flight server of ours raised, from what pyarrow's client made of it.
+    """Return the error that one of our Flight servers raised, from pyarrow's client's exception.
 
-    An error of the connection itself, rather than of the server behind it, is
-    ``ConnectionLost`` and its text is replaced: gRPC's has addresses in it.
+    A failure of the connection itself is ``ConnectionLost``; its text is replaced, since gRPC's
+    contains addresses.
     """
     text = str(error).split(_CONTEXT, 1)[0]
     if text.startswith((_TRANSPORT, _CLOSED)) and not isinstance(
@@ -138,7 +138,7 @@ def from_pyarrow(error: BaseException) -> PondflightError:
     ):
         if isinstance(error, flight.FlightTimedOutError):
             return DeadlineExceeded("the server did not answer in time")
-        if _NEVER_SENT in text or _CLOSED in text:  # closed on this side, as the server has ended
+        if _NEVER_SENT in text or _CLOSED in text:  # closed here, since the server has ended
             return NotConnected("the server cannot be reached")
         return ConnectionLost("the connection to the server was lost")
     while match := _DETAIL.search(text):

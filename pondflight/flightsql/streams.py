@@ -1,7 +1,7 @@
-"""Results on their way out: a schema and batches, one at a time, with honest errors.
+"""Results as they are sent: a schema and batches, one at a time, with honest errors.
 
-pyarrow's ``RecordBatchStream`` sends the traceback of whatever its reader raises. A generator
-stream lets an error be turned into a leaf first; at batches of a megabyte or more it is as
+pyarrow's ``RecordBatchStream`` sends the traceback of whatever its reader raises. With a generator
+stream, an error can be turned into one of ours first; with batches of a megabyte or more it is as
 fast (docs/performance.md), because the bytes themselves move in C++ without the GIL.
 """
 
@@ -19,8 +19,8 @@ from pondflight.flightsql.status import to_pyarrow
 MAX_BATCH_BYTES = (4 << 20) - (1 << 10)
 """Largest batch that is sent, encoded, in bytes, unless a single row is larger.
 
-gRPC's clients take messages of 4 MiB unless they are told otherwise (Go, Rust, JavaScript, .NET,
-grpcio). What is left is room for the fields around the batch.
+gRPC's clients accept messages of 4 MiB by default (Go, Rust, JavaScript, .NET, grpcio). The
+difference leaves room for the fields around the batch.
 """
 
 
@@ -55,7 +55,7 @@ class _Reader(Protocol):
 def to_flight_stream(
     result: Result, reader: _Reader, leaf: Callable[[BaseException], PondflightError]
 ) -> flight.FlightDataStream:
-    """Return the stream that pyarrow sends for ``result``; ``leaf`` makes exceptions leaves.
+    """Return the stream that pyarrow sends for ``result``; ``leaf`` converts exceptions.
 
     ``reader`` is the call that reads it: it has rows left until the last one is taken.
     """
@@ -80,8 +80,8 @@ def _guarded(
                 yield from slices(batch)
                 continue
             for piece in slices(batch):
-                # A generator stream sends no dictionaries of the batches it yields; a stream
-                # nested in it does.
+                # A generator stream sends no dictionaries of the batches it yields; a nested stream
+                # does.
                 yield from (pa.Table.from_batches([part]) for part in _compact(piece))
     except Exception as error:  # noqa: BLE001  whatever it is, no traceback leaves
         raise to_pyarrow(leaf(error)) from None
@@ -89,7 +89,7 @@ def _guarded(
 
 
 def slices(batch: pa.RecordBatch, limit: int = MAX_BATCH_BYTES) -> Iterator[pa.RecordBatch]:
-    """``batch`` in zero-copy pieces of at most ``limit`` bytes each, encoded, or of one row."""
+    """Yield ``batch`` in zero-copy pieces of at most ``limit`` encoded bytes, or of one row."""
     size = encoded_size(batch)
     if size <= limit or batch.num_rows <= 1:
         yield batch
@@ -100,15 +100,18 @@ def slices(batch: pa.RecordBatch, limit: int = MAX_BATCH_BYTES) -> Iterator[pa.R
 
 
 def encoded_size(batch: pa.RecordBatch) -> int:
-    """The bytes of ``batch`` in a message: buffers, padding and description; no dictionaries."""
+    """Return the size of ``batch`` in a message: buffers, padding and description.
+
+    Dictionaries do not count.
+    """
     size: int = pa.ipc.get_record_batch_size(batch)
     return size
 
 
 def _compact(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """``batch`` in pieces whose dictionaries are messages of at most ``MAX_BATCH_BYTES``, too.
+    """Yield ``batch`` in pieces whose dictionary messages are at most ``MAX_BATCH_BYTES``, too.
 
-    The dictionary of a slice is that of the whole: so it is reduced to the values that it uses.
+    The dictionary of a slice is that of the whole, so it is reduced to the values in use.
     """
     large = _large_dictionaries(batch)
     if not large:
@@ -127,7 +130,7 @@ def _compact(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 
 def _large_dictionaries(batch: pa.RecordBatch) -> list[int]:
-    """The columns whose dictionary is larger than a message. Those inside others are left alone."""
+    """Return the columns whose dictionary is larger than a message. Nested ones are left alone."""
     return [
         i
         for i, column in enumerate(batch.columns)
@@ -136,7 +139,7 @@ def _large_dictionaries(batch: pa.RecordBatch) -> list[int]:
 
 
 def has_dictionaries(schema: pa.Schema) -> bool:
-    """Whether any column, at any depth, is dictionary-encoded."""
+    """Return whether any column, at any depth, is dictionary-encoded."""
     return any(_holds_dictionary(field.type) for field in schema)
 
 

@@ -1,8 +1,8 @@
-"""gRPC's threads, which Python would otherwise meet anew in each callback.
+"""Keeps Python's state of gRPC's threads, which would otherwise be made anew in each callback.
 
-A thread that Python has not started gets a thread state for as long as it is inside of Python, with
-a stack that the kernel maps and unmaps: some eight times in each call. So a thread that has come
-once keeps its state until it ends.
+A thread that Python has not started gets a thread state for as long as it runs Python code, with a
+stack that the kernel maps and unmaps: some eight times per call. So a thread keeps the state from
+its first callback until it ends.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ _ensure = ctypes.pythonapi.PyGILState_Ensure
 _release = ctypes.pythonapi.PyGILState_Release
 _release.restype = None
 _at_thread_exit = getattr(ctypes.CDLL(None), "__cxa_thread_atexit_impl", None)
-"""Of glibc: what C++ has destroy the variables of a thread, before those of Python's are gone."""
+"""glibc's function with which C++ destroys a thread's variables, before Python's are gone."""
 _ANYWHERE = ctypes.c_void_p(1)
-"""In place of an address in the library whose function it is, which cannot be unloaded."""
+"""Stands for an address in the library that registers the function; ours is never unloaded."""
 _GIL_HELD = 0
-"""``PyGILState_LOCKED``: whoever called goes on with the GIL."""
+"""``PyGILState_LOCKED``: the caller keeps the GIL."""
 
 
 def _give_up(_: object) -> None:
-    """Undo ``keep``: the state goes when this function, for which it is needed, has returned."""
+    """Undo ``keep``: the state is freed once this function, which still needs it, has returned."""
     _release(_GIL_HELD)
 
 
@@ -31,7 +31,7 @@ _GIVE_UP = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_give_up)
 
 
 def keep() -> None:
-    """Keep the state of the current thread, which is none of Python's, until the thread ends."""
+    """Keep the state of the current thread, which Python did not start, until the thread ends."""
     if _at_thread_exit is not None and not hasattr(_known, "kept"):
         _known.kept = True
         _ensure()

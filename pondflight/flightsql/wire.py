@@ -181,8 +181,8 @@ _BY_NAME = _CLASSES | {
 }
 
 
-def new(name: str, /, **fields: Any) -> Any:
-    """A message by full or short name: ``new("DoPutUpdateResult", record_count=3)``.
+def new(name: str, /, **fields: object) -> Any:
+    """Return a message by full or short name: ``new("DoPutUpdateResult", record_count=3)``.
 
     A short name is looked up in the Flight SQL package first, then in Flight's.
     """
@@ -190,12 +190,12 @@ def new(name: str, /, **fields: Any) -> Any:
 
 
 def message_class(name: str) -> Any:
-    """The class of the message ``name``; ``KeyError`` where there is none."""
+    """Return the class of the message ``name``. Raises ``KeyError`` if there is none."""
     return _BY_NAME[name]
 
 
-def pack(msg: Any) -> bytes:
-    """``msg`` inside a ``google.protobuf.Any``, serialised: how Flight SQL sends its messages."""
+def pack(msg: message.Message) -> bytes:
+    """Return ``msg`` serialised inside a ``google.protobuf.Any``, as Flight SQL sends messages."""
     full = msg.DESCRIPTOR.full_name
     packed: bytes = new(
         ANY, type_url=f"type.googleapis.com/{full}", value=msg.SerializeToString()

@@ -1,7 +1,7 @@
 """How many threads and descriptors this process may still have, before things begin to fail.
 
-At the limit anything may be what fails: a thread of gRPC's, a pipe to a worker, a socket to Docker.
-So what can be refused in good order, calls and starts of workers, is refused a little earlier.
+At the limit, anything may fail: a gRPC thread, a pipe to a worker, a socket to Docker. So what can
+be refused in good order (calls, starts of workers) is refused a little earlier.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 from pondflight.errors import Unavailable
 
 CALL: Final = 2
-"""Threads that a call may need: gRPC's for it, and one more that waits for the next."""
+"""Threads that a call may need: gRPC's for it, and one more that waits for the next call."""
 
 WORKER: Final = 48
 """Threads that a worker process starts with, at least."""
@@ -26,16 +26,16 @@ _THREADS = 24
 _DESCRIPTORS = 32
 _FRESH_SECONDS = 0.2
 _AGAIN_SECONDS = 0.02
-"""Until it looks again after a refusal: those who were refused give back what they had."""
+"""Seconds to the next reading after a refusal: refused calls give back what they had."""
 _FAR = 16_384
-"""Limits of threads for a user that nobody gets near: counting them would only cost time."""
+"""Limits of threads for a user that are never reached, so counting would only cost time."""
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _PROC = Path("/proc")
 
 
 class Headroom:
-    """Looks five times a second at most, and counts down between two looks."""
+    """Reads the limits at most five times a second, and counts down in between."""
 
     def __init__(
         self,
@@ -50,9 +50,9 @@ class Headroom:
         self._descriptors: int | None = None
 
     def require(self, threads: int = CALL, descriptors: int = 1) -> None:
-        """Set aside so many threads and descriptors; raises ``Unavailable`` if they are not there.
+        """Reserve threads and descriptors. Raises ``Unavailable`` if there are not enough.
 
-        What is set aside counts until the next look, when it is there or no longer needed.
+        A reservation counts until the next reading, which either includes it or finds it unused.
         """
         with self._lock:
             now = time.monotonic()
@@ -80,14 +80,14 @@ def _none_left(what: str) -> Unavailable:
 
 
 def allow_descriptors() -> None:
-    """Raise this process's own limit of descriptors to the highest that it may have."""
+    """Raise this process's limit of descriptors to the highest value allowed."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def descriptors_left() -> int | None:
-    """Return how many files this process may still open; None: no limit that is known."""
+    """Return how many files this process may still open; None: no known limit."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return None
@@ -98,12 +98,12 @@ def descriptors_left() -> int | None:
 
 
 def threads_left() -> int | None:
-    """Return how many threads may still be started here; None: no limit that is known."""
+    """Return how many threads may still be started here; None: no known limit."""
     return min([*_left_to_user(), *_left_to_cgroups()], default=None)
 
 
 def _left_to_user() -> Iterator[int]:
-    """RLIMIT_NPROC counts the threads of a user; it is none for root."""
+    """Yield what RLIMIT_NPROC leaves, which counts the threads of a user, except for root."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     if limit == resource.RLIM_INFINITY or limit > _FAR or os.geteuid() == 0:
         return
@@ -122,7 +122,7 @@ def _left_to_user() -> Iterator[int]:
 
 
 def _left_to_cgroups() -> Iterator[int]:
-    """``pids.max`` of our cgroup and of those that it is in."""
+    """Yield what ``pids.max`` of our cgroup, and of those around it, leaves."""
     for folder in _FOLDERS:
         try:
             limit = (folder / "pids.max").read_text().strip()
@@ -133,7 +133,7 @@ def _left_to_cgroups() -> Iterator[int]:
 
 
 def _folders() -> tuple[Path, ...]:
-    """Directories of cgroups (version 1 or 2) that limit the threads of this process."""
+    """Return the directories of cgroups (version 1 or 2) that limit this process's threads."""
     try:
         lines = (_PROC / "self/cgroup").read_text().splitlines()
     except OSError:
@@ -146,7 +146,8 @@ def _folders() -> tuple[Path, ...]:
             continue
         root = _CGROUPS / "pids" if controllers else _CGROUPS
         own = root / path.lstrip("/")
-        # In a container the path may be the host's, and what is mounted the container's own.
+        # In a container, the path may be the host's while the mounted cgroup is the container's
+        # own.
         found += [
             folder
             for folder in (own, *own.parents)

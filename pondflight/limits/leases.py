@@ -1,9 +1,9 @@
 """Rate limits that hold for several processes together, without one that is asked each time.
 
-An owner counts for all. Who asks it gets more than was asked for: a share of what is left, for a
-second at most. All of that counts as taken when the lease ends, so no limit is ever passed. Who
-would be refused although others hold such shares has them called back first, so nobody is refused
-too early either. The nearer the limit, the smaller the shares.
+An owner counts for all. A process that asks it gets more than it asked for: a share of what is
+left, for a second at most. All of that counts as taken when the lease ends, so no limit is passed.
+Before the owner refuses, it calls back what other processes hold, so nobody is refused too early
+either. The nearer the limit, the smaller the shares.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _PART_OF_WINDOW: Final = 60
 _MOST: Final = 50_000
 
 Back: TypeAlias = Sequence[tuple[int, int]]
-"""Leases by their numbers, and how much of each was not used."""
+"""Numbers of leases, and how much of each was not used."""
 
 
 @dataclass(slots=True)
 class Lease:
-    """``left`` may be taken until then, by the monotonic clock, which is one for all processes."""
+    """``left`` may be taken until then, by the monotonic clock, which all processes share."""
 
     number: int
     left: int
@@ -57,9 +57,9 @@ class Owner:
         """By rate and user, and by number: which process has it, and what was counted for it."""
 
     def lease(self, process: int, rate: Rate, user: str, amount: int, back: Back) -> Lease | float:
-        """Count ``amount``; what the process may take beside it. Or the seconds until there is one.
+        """Count ``amount``; return what the process may take besides, or the seconds to wait.
 
-        ``back`` is what the process holds, and will not use any more.
+        ``back`` is what the process held, and no longer uses.
         """
         key = rate.name, user
         self._take_back(key, back)
@@ -87,7 +87,7 @@ class Owner:
         return lease
 
     def _others(self, process: int, key: tuple[str, str]) -> set[int]:
-        """The other processes that may hold something."""
+        """Return the other processes that may hold something."""
         with self._lock:
             of_user = self._leased.get(key, {})
             return {holder for holder, _ in of_user.values()} - {process}
@@ -129,7 +129,7 @@ class LeasedCounter(Counter):
         self._held: OrderedDict[tuple[str, str], list[Lease]] = OrderedDict()
 
     def take(self, rate: Rate, user: str, amount: int = 1) -> float | None:
-        """Count ``amount`` for ``user``. None, or the seconds until there is room for one."""
+        """Count ``amount`` for ``user``; return None, or the seconds to wait for room for one."""
         key = rate.name, user
         with self._held_lock:
             now = time.monotonic()
@@ -151,11 +151,11 @@ class LeasedCounter(Counter):
             return [(lease.number, lease.left) for lease in self._held.pop((name, user), ())]
 
     def spend(self, thing: str, user: str) -> bool:
-        """Whether ``user`` has paid for ``thing`` at any process, once for each payment."""
+        """Return whether ``user`` has paid for ``thing`` at any process, once for each payment."""
         return self.spend_here(thing, user) or any(other(thing, user) for other in self._others)
 
     def spend_here(self, thing: str, user: str) -> bool:
-        """Whether that was paid at this process."""
+        """Return whether that was paid at this process, once for each payment."""
         return super().spend(thing, user)
 
 

@@ -17,7 +17,7 @@ MOST_PAYMENTS: Final = 50_000
 """Payments that are kept; the oldest go first."""
 
 _TIDY_EVERY: Final = 1000
-"""Hits between two looks at what can be forgotten."""
+"""Hits between two clean-ups."""
 
 
 @dataclass(eq=False, slots=True)
@@ -60,8 +60,9 @@ class Windows:
     ) -> Hits | float:
         """Count ``amount`` of ``key``, if there are at most ``limit`` in any ``seconds``.
 
-        The seconds until there is room for one, if there is none for all. With a ``share``, one
-        part in so many of what is left is counted as well, and all of it ``ahead`` seconds late.
+        Return the hits, or the seconds to wait for room for one if there is no room for all. With a
+        ``share``, one part in so many of what is left is counted as well, and all of it ``ahead``
+        seconds late.
         """
         now = self.clock()
         with self._lock:
@@ -82,7 +83,7 @@ class Windows:
             return hits
 
     def give_back(self, key: Hashable, hits: Hits, amount: int) -> None:
-        """``amount`` of these hits was not used after all."""
+        """Take back ``amount`` of these hits, which was not used."""
         with self._lock:
             window = self._windows.get(key)
             if window is not None and hits in window.hits:
@@ -107,14 +108,14 @@ class Payments:
         self._left: OrderedDict[Hashable, int] = OrderedDict()
 
     def add(self, key: Hashable) -> None:
-        """Somebody has paid for ``key`` once."""
+        """Note that ``key`` was paid for once."""
         with self._lock:
             self._left[key] = self._left.get(key, 0) + 1
             if len(self._left) > MOST_PAYMENTS:
                 self._left.popitem(last=False)
 
     def spend(self, key: Hashable) -> bool:
-        """Whether ``key`` was paid for, which holds once for each payment."""
+        """Return whether ``key`` was paid for, once for each payment."""
         with self._lock:
             left = self._left.pop(key, 0)
             if left > 1:

@@ -1,7 +1,7 @@
-"""How much is too much: so many in so long, counted in this process or in a Redis.
+"""Rate limits: an amount in a moving window, counted in this process or in a Redis.
 
-A rate is an amount in a moving window. "100 a minute, 200 at once" is 200 in any two minutes: at
-most 200 at once, and 100 a minute on average.
+"100 a minute, 200 at once" is 200 in any two minutes: at most 200 at once, and 100 a minute on
+average.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _FETCHED_SECONDS: Final = 3600
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """``amount`` in any ``seconds``. ``name`` keeps apart what is counted for the same user."""
+    """At most ``amount`` in any ``seconds``; each ``name`` is counted apart for a user."""
 
     name: str
     amount: int
@@ -45,9 +45,9 @@ class Rate:
 
     @classmethod
     def of(cls, name: str, per_minute: int, burst: int) -> Rate:
-        """At most ``burst`` at once, and ``per_minute`` on average."""
+        """Return a rate of at most ``burst`` at once, and ``per_minute`` on average."""
         seconds = math.ceil(60 * burst / per_minute)
-        # Of a burst that is over within a second, the second decides.
+        # If the whole burst passes within a second, the rate is per second.
         return cls(name, max(burst, per_minute // 60) if seconds == 1 else burst, seconds)
 
     def times(self, factor: int, name: str) -> Rate:
@@ -63,9 +63,9 @@ class Rate:
 
 
 class Counter:
-    """Counts for users; at ``storage``, which is ``memory`` or a Redis URL.
+    """Counts for users, at ``storage``: ``memory`` or a Redis URL.
 
-    While the Redis cannot be reached this process counts for itself.
+    While the Redis cannot be reached, this process counts for itself.
     """
 
     def __init__(self, storage: str = MEMORY) -> None:
@@ -76,7 +76,7 @@ class Counter:
         self._lock = threading.Lock()
 
     def take(self, rate: Rate, user: str, amount: int = 1) -> float | None:
-        """Count ``amount`` for ``user``. None, or the seconds until there is room for one."""
+        """Count ``amount`` for ``user``; return None, or the seconds to wait for room for one."""
         found = self._in_redis(lambda redis: (_take(redis, rate, _key(user), amount),))
         if found is not None:
             return found[0]
@@ -84,19 +84,19 @@ class Counter:
         return None if isinstance(taken, Hits) else taken
 
     def pay(self, thing: str, user: str) -> None:
-        """``user`` has paid for ``thing`` once."""
+        """Note that ``user`` has paid for ``thing`` once."""
         key = f"pondflight/paid/{thing}/{_key(user)}"
         if self._in_redis(lambda redis: redis.storage.incr(key, _PAID_SECONDS)) is None:
             self._payments.add((thing, user))
 
     def spend(self, thing: str, user: str) -> bool:
-        """Whether ``user`` has paid for ``thing``, which holds once for each payment."""
+        """Return whether ``user`` has paid for ``thing``, once for each payment."""
         name = f"{thing}/{_key(user)}"
         found = self._in_redis(lambda redis: _spend(redis.storage, name))
         return self._payments.spend((thing, user)) if found is None else found
 
     def _in_redis(self, use: Callable[[MovingWindowRateLimiter], T]) -> T | None:
-        """What ``use`` finds in the Redis; None if there is none, or it cannot be reached."""
+        """Return what ``use`` finds in the Redis; None if there is none, or it does not answer."""
         if self._redis is not None and time.monotonic() >= self._lost_until:
             try:
                 return use(self._redis)
@@ -133,7 +133,7 @@ def _spend(storage: Storage, name: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _key(user: str) -> str:
-    """Names of users are nobody's business who can read the Redis."""
+    """Return a hash, so that whoever can read the Redis does not learn users' names."""
     return hashlib.sha256(user.encode()).hexdigest()[:32]
 
 

@@ -1,8 +1,8 @@
 """How many statements a SQL text has, at most.
 
 The proxy counts by this, without DuckDB, before a worker sees the text; the worker, which parses
-it, runs no more than were counted. So a text that hides a statement from this count is refused, and
-where the count cannot tell it is rather too high.
+it, runs no more than were counted. So a text that hides a statement from this count is refused; if
+in doubt, the count is too high.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _STATEMENT = re.compile(
     """,
     re.DOTALL | re.IGNORECASE | re.VERBOSE,
 )
-"""All up to the semicolon that ends it, or to a quote or comment that does not end."""
+"""Everything up to the semicolon that ends it, or to a quote or comment that does not end."""
 
 _EMPTY = re.compile(r"(?:\s++|--[^\r\n]*+|/\*.*?\*/)*+", re.DOTALL)
 _MOST = 10_000
-"""From so many on it is not worth the time to tell which semicolons end something."""
+"""From this number on, it is not worth the time to find out which semicolons end a statement."""
 
 
 def count(text: str) -> int:
-    """The statements of ``text``, at least one; never fewer than DuckDB finds."""
+    """Return the number of statements in ``text``, at least one; never fewer than DuckDB finds."""
     if ";" not in text.rstrip().rstrip(";"):
         return 1
     found, place = 0, 0
@@ -49,7 +49,10 @@ def count(text: str) -> int:
 
 
 def count_handle(handle: bytes) -> int:
-    """The statements of a worker's handle (``engine.execution.handles``), or of a forged one."""
+    """Return the number of statements in a worker's handle (``engine.execution.handles``).
+
+    It may be forged.
+    """
     end = handle.find(b"\n")
     head = handle if end < 0 else handle[:end]
     if b";" not in head:

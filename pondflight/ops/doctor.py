@@ -1,6 +1,6 @@
-"""``pondflight doctor``: what people ask when it does not work, asked and answered at once.
+"""``pondflight doctor``: checks everything that commonly keeps pondflight from working.
 
-Each check answers in a sentence and never raises; those that need what an earlier one found
+Each check answers in a sentence and never raises. Checks that need what an earlier one found
 missing say that they were skipped.
 """
 
@@ -10,54 +10,42 @@ import json
 import os
 import secrets
 import socket
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from pondflight import dsn
 from pondflight.addresses import joined, reachable
 from pondflight.engine.guards.confinement import missing_walls
-from pondflight.errors import DeadlineExceeded, PondflightError
 from pondflight.flightsql.client import DIRECT
-from pondflight.flightsql.status import ConnectionLost
+from pondflight.ops.elsewhere import elsewhere
 from pondflight.ops.findings import Finding, failure, ok, skipped, warning
-from pondflight.settings import FILE_TYPES, AttachedDatabase, Settings
+from pondflight.ops.trial import HERE, Trial, attached
+from pondflight.settings import Settings
 from pondflight.units import format_size
-from pondflight.workers.backends.base import (
-    Backend,
-    BackendError,
-    BackendUnreachable,
-    StartFailed,
-    WorkerHandle,
-)
+from pondflight.workers.backends.base import BackendUnreachable
 from pondflight.workers.backends.process import ProcessBackend
-from pondflight.workers.connection import Connection
-from pondflight.workers.engines import Engine, PondflightEngine
+from pondflight.workers.engines import PondflightEngine
 from pondflight.workers.factory import engine_of, layout_of
 from pondflight.workers.naming import Naming, instance_of
-from pondflight.workers.provision import entry_of, files_of, walls_of
-from pondflight.workers.spec import WorkerSpec
 
 _SECONDS = 3.0
-_ATTACH_SECONDS = 30.0
-_POLL_SECONDS = 0.05
-_CONFINE = "let the engine's seccomp profile permit Landlock and seccomp, as that of Docker 23 does"
 _FORWARD_PROXY = {"http_proxy", "https_proxy", "all_proxy", "grpc_proxy"}
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """All findings, one after the other, as soon as each is known."""
+    """Yield all findings, each as soon as it is known."""
     yield _secret(settings)
     yield from _ports(settings)
     yield from _forward_proxy()
+    if settings.workers.backend not in {"process", "docker"}:
+        yield from elsewhere(settings)
+        return
     yield _memory(settings)
     yield _confinement(settings)
     yield from _from_the_host(settings)
@@ -117,7 +105,7 @@ def _listens(host: str, port: int) -> bool:
 
 
 def _why_not_bound(host: str, port: int) -> str:
-    """What keeps this user from listening there; empty if nothing."""
+    """Return why this user cannot listen there; empty if nothing prevents it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.create_server((host, port), family=family):
@@ -146,7 +134,7 @@ def _answers_health(host: str, port: int) -> bool:
 
 
 def _forward_proxy() -> Iterator[Finding]:
-    """Which variables name a forward proxy; their values may hold a password."""
+    """Find variables that name a forward proxy; their values may contain a password."""
     names = sorted(name for name in os.environ if name.lower() in _FORWARD_PROXY)
     if names:
         yield ok(
@@ -176,7 +164,7 @@ def _memory(settings: Settings) -> Finding:
 
 
 def _confinement(settings: Settings) -> Finding:
-    """Which walls this host can put around workers. A container may have fewer."""
+    """Find which walls this host can put around workers. A container may have fewer."""
     mode, check = settings.workers.confinement, "confinement"
     if mode == "off" or not settings.duckdb.sandbox:
         key = "workers.confinement" if mode == "off" else "duckdb.sandbox"
@@ -193,107 +181,28 @@ def _confinement(settings: Settings) -> Finding:
 
 
 def _from_the_host(settings: Settings) -> Iterator[Finding]:
-    """A worker that runs as a process of this machine, and each database from there."""
+    """Check a worker that runs as a process of this machine, and each database from there."""
     if not settings.duckdb.attached_databases:
         yield skipped("databases", "none is configured (duckdb.attached_databases)")
         if settings.workers.backend != "process":
             return
     with closing(ProcessBackend()) as backend:
-        trial = Trial(backend, PondflightEngine(), _naming(), "this host")
-        yield from _attached(settings, trial)
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """Where a worker is started to see how it goes; ``place`` in words."""
-
-    backend: Backend
-    engine: Engine
-    naming: Naming
-    place: str
+        trial = Trial(
+            backend,
+            PondflightEngine(),
+            _naming(),
+            HERE,
+            for_servers="it was reached: check user, password and database name",
+            for_files="it can be read: check that it is a file of this type",
+            for_silence="see its log",
+        )
+        yield from attached(settings, trial)
 
 
 def _naming() -> Naming:
-    """Names that no proxy takes for those of its own workers."""
+    """Return names that no proxy takes for those of its own workers."""
     secret = secrets.token_hex(16)
     return Naming(secret, instance_of(secret, "doctor"))
-
-
-def _attached(settings: Settings, trial: Trial) -> Iterator[Finding]:
-    """A worker gets ready; and another one for each database can attach it."""
-    databases, place = settings.duckdb.attached_databases, trial.place
-    try:
-        with _worker(settings, trial) as (connection, seconds):
-            yield ok(f"worker on {place}", f"ready after {seconds:.1f} s")
-            missing = connection.status().missing_walls
-            if set(missing) - set(missing_walls()):  # what the kernel lacks has been said
-                yield warning(f"confinement on {place}", "; ".join(missing), _CONFINE)
-    except (BackendError, PondflightError) as error:
-        lines = error.log if isinstance(error, StartFailed) else []
-        yield failure(
-            f"worker on {place}", f"does not start: {error}", " | ".join(lines) or "see above"
-        )
-        for database in databases:
-            yield skipped(f"database {database.alias}", f"no worker on {place} to try it from")
-        return
-    for database in databases:
-        yield _attach(settings, trial, database)
-
-
-def _attach(settings: Settings, trial: Trial, database: AttachedDatabase) -> Finding:
-    check, place = f"database {database.alias}", trial.place
-    on_host = place == "this host"
-    unreachable = _why_unreachable(database) if on_host else ""
-    if unreachable:
-        is_file = database.type in FILE_TYPES
-        advice = "check the path, and who may read it" if is_file else "check address and firewalls"
-        return failure(check, f"from {place}: {unreachable}", advice)
-    wanted = {"databases": [entry_of(database)], "require_all": True}
-    try:
-        with _worker(settings, trial, database) as (connection, _):
-            connection.configure(wanted, owner="", timeout=_ATTACH_SECONDS)
-    except (BackendError, PondflightError):
-        if on_host:
-            advice = "it was reached: check user, password and database name, or that it is a file "
-            advice += "of this type"
-        elif database.type in FILE_TYPES:
-            advice = "the file is one of the Docker host, and user 1000 has to be able to read it"
-        else:
-            advice = "check that containers reach it: localhost is the container itself there"
-        return failure(check, f"from {place}: it cannot be attached", advice)
-    return ok(check, f"from {place}: attached")
-
-
-def _why_unreachable(database: AttachedDatabase) -> str:
-    """What keeps this host from a database before any password matters; empty if nothing."""
-    where = database.connection_string.get_secret_value()
-    if database.type in FILE_TYPES:
-        path = Path(where)
-        if not path.is_file():
-            return "there is no such file"
-        return "" if os.access(path, os.R_OK) else "the file may not be read by this user"
-    try:
-        addresses = dsn.parse(database.type.value, where).addresses
-    except dsn.Misshapen as error:
-        return f"the connection string {error}"
-    reasons = [_why_silent(address) for address in addresses]
-    return reasons[0] if all(reasons) else ""
-
-
-def _why_silent(address: dsn.Address) -> str:
-    """What keeps this host from an address; empty if nothing."""
-    if address.is_socket:
-        return ""  # the attempt will tell
-    where = f"{address.host}:{address.port}"
-    try:
-        with socket.create_connection((address.host, address.port), _SECONDS):
-            return ""
-    except socket.gaierror:
-        return f"the host name {address.host} is not known"
-    except TimeoutError:
-        return f"{where} does not answer within {_SECONDS:g} s"
-    except OSError as error:
-        return f"{where} cannot be reached ({error.strerror})"
 
 
 # -- Docker -----------------------------------------------------------------------------------
@@ -328,71 +237,13 @@ def _docker(settings: Settings) -> Iterator[Finding]:
         if problems:
             yield skipped("workers", "they cannot start like this")
             return
-        trial = Trial(backend, engine_of(settings), naming, "a container")
-        yield from _attached(settings, trial)
-
-
-@contextmanager
-def _worker(
-    settings: Settings, trial: Trial, *databases: AttachedDatabase
-) -> Iterator[tuple[Connection, float]]:
-    """A worker that is ready, and after how many seconds it was. It is nobody's, and is removed.
-
-    It sees the files of ``databases``.
-    """
-    began = time.monotonic()
-    deadline = began + settings.workers.start_timeout.total_seconds()
-    generation, naming = secrets.token_hex(8), trial.naming
-    spec = WorkerSpec(
-        name=naming.of_spare(generation),
-        instance=naming.instance,
-        user="",
-        generation=generation,
-        credential=naming.credential(generation),
-        spec_hash="doctor",
-        memory_limit=settings.containers.memory_limit,
-        cpu_limit=settings.containers.cpu_limit,
-        most=1,
-        files=files_of(databases),
-        walls=walls_of(settings, databases),
-    )
-    handle = trial.backend.start(spec)
-    try:
-        with closing(_ready(trial, handle, spec.credential, deadline)) as connection:
-            yield connection, time.monotonic() - began
-    finally:
-        trial.backend.stop(handle)
-
-
-def _ready(trial: Trial, handle: WorkerHandle, credential: str, deadline: float) -> Connection:
-    """A connection to a worker as soon as it answers; ``StartFailed`` if it does not."""
-    _raise_if_ended(trial, handle)
-    if not handle.location:
-        raise StartFailed("it has no address in its network (containers.network)", [])
-    connection = trial.engine.connect(handle.location, credential)
-    try:
-        while True:
-            try:
-                connection.ping(timeout=max(0.1, deadline - time.monotonic()))
-            except (ConnectionLost, DeadlineExceeded):
-                _raise_if_ended(trial, handle)
-                if time.monotonic() > deadline:
-                    raise StartFailed(
-                        "it was started and goes on running, but does not answer from here; if "
-                        "addresses of containers cannot be reached, set containers.publish",
-                        trial.backend.logs(handle),
-                    ) from None
-                time.sleep(_POLL_SECONDS)
-            else:
-                return connection
-    except BaseException:
-        connection.close()
-        raise
-
-
-def _raise_if_ended(trial: Trial, handle: WorkerHandle) -> None:
-    end = trial.backend.exit_of(handle)
-    if end is not None:
-        memory = ": out of memory (containers.memory_limit)" if end.out_of_memory else ""
-        why = f"it ended with exit code {end.code}{memory}"
-        raise StartFailed(why, trial.backend.logs(handle))
+        trial = Trial(
+            backend,
+            engine_of(settings),
+            naming,
+            "a container",
+            for_servers="check that containers reach it: localhost is the container itself there",
+            for_files="the file is one of the Docker host, and user 1000 has to be able to read it",
+            for_silence="if addresses of containers cannot be reached, set containers.publish",
+        )
+        yield from attached(settings, trial)

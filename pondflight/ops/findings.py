@@ -1,4 +1,4 @@
-"""What ``pondflight doctor`` finds, and how it tells it."""
+"""The findings of ``pondflight doctor``, and their formats."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The answer to one question. ``advice`` says what to do, if anything."""
+    """The answer to one question; ``advice`` says what to do, if anything."""
 
     check: str
     verdict: Verdict

@@ -1,7 +1,7 @@
 """A client of the standard gRPC health service, for HEALTHCHECK lines and for people.
 
-It asks what any orchestrator's probe would ask, by the same protocol, so that no image needs
-another program for it.
+It asks what any orchestrator's probe would ask, by the same protocol, so an image needs no other
+program for it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# What gRPC's core prints by itself about a connection that fails, our error says in one line.
+# gRPC's core would print what our error says in one line.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
@@ -22,13 +22,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pondflight.errors import ConfigError, Unavailable
 
 SERVING = "SERVING"
-"""The one answer that means that calls can be made."""
+"""The only status that means that calls can be made."""
 
 _PLAIN = ("grpc://", "grpc+tcp://")
 _TLS = "grpc+tls://"
 
 _DIRECT = ("grpc.enable_http_proxy", 0)
-"""No forward proxy of the environment comes between a probe and what it probes."""
+"""Keeps a forward proxy of the environment out of a probe's connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,15 @@ class Target:
     server_name: str | None = None
 
     @classmethod
-    def parse(cls, uri: str, **files: Any) -> Target:
+    def parse(
+        cls,
+        uri: str,
+        *,
+        ca: Path | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
+        server_name: str | None = None,
+    ) -> Target:
         """Read ``host:port``, ``grpc://host:port`` or ``grpc+tls://host:port``."""
         tls = uri.startswith(_TLS)
         address = uri
@@ -63,14 +71,15 @@ class Target:
                     f"{uri!r} is no address; accepted: host:port, grpc://host:port, grpc+tls://host:port"
                 ]
             )
-        if not tls and any(value is not None for value in files.values()):
+        files = ca, certificate, key, server_name
+        if not tls and files != (None,) * len(files):
             raise ConfigError([f"certificates are for TLS: use {_TLS}{address}"])
-        target = cls(address, tls=tls, **files)
+        target = cls(address, tls, *files)
         target._check_files()
         return target
 
     def _check_files(self) -> None:
-        """Refuse what gRPC would only say nothing useful of, or end the process at."""
+        """Refuse files for which gRPC would give no useful error, or end the process."""
         if (self.certificate is None) != (self.key is None):
             raise ConfigError(["--cert and --key are given together, or neither of them"])
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -80,7 +89,7 @@ class Target:
             except (OSError, ValueError):
                 raise ConfigError([f"--ca: {self.ca} holds no certificate in PEM"]) from None
         if self.certificate is not None:
-            try:  # an encrypted key would have OpenSSL ask on the terminal
+            try:  # with an encrypted key, OpenSSL would ask on the terminal
                 context.load_cert_chain(self.certificate, self.key, password="")
             except (OSError, ValueError):
                 problem = (
@@ -103,7 +112,10 @@ class Target:
 
 
 def check(target: Target, service: str, timeout: float) -> str:
-    """Ask once: the name of the status. ``Unavailable`` if there is no answer in ``timeout`` s."""
+    """Ask once, and return the name of the status.
+
+    Raises ``Unavailable`` if there is no answer within ``timeout`` seconds.
+    """
     with target.channel() as channel:
         try:
             answer = _stub(channel).Check(_request(service), timeout=timeout)
@@ -113,16 +125,16 @@ def check(target: Target, service: str, timeout: float) -> str:
 
 
 def watch(target: Target, service: str, timeout: float) -> Iterator[str]:
-    """Follow the status: the one there is now, and each that it changes to.
+    """Yield the current status, and each that it changes to.
 
-    ``timeout`` (seconds) is for the connection. The iterator lasts as long as the
-    server; where that does not end it in good order, ``Unavailable``.
+    ``timeout`` (seconds) is for the connection. The iterator ends with the server; raises
+    ``Unavailable`` if that does not end in good order.
     """
     with target.channel() as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout)
         except grpc.FutureTimeoutError:
-            check(target, service, timeout)  # says why, where that is known
+            check(target, service, timeout)  # gives the reason, if it is known
             raise Unavailable(f"{target.address} does not answer") from None
         try:
             for answer in _stub(channel).Watch(_request(service)):
@@ -156,6 +168,6 @@ def _read(path: Path | None) -> bytes | None:
 
 
 def _machine_roots() -> bytes | None:
-    """What this machine trusts; grpcio knows only the public authorities that it brings."""
+    """Return the certificates that this machine trusts; grpcio itself knows only public ones."""
     path = Path(ssl.get_default_verify_paths().openssl_cafile)
     return path.read_bytes() if path.is_file() else None

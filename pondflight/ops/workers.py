@@ -6,10 +6,11 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from pondflight.control import Json
 from pondflight.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _own_tokens() -> Callable[[str], str]:
     return lambda action: tokens.mint_call(_SUBJECT, action, _TOKEN_SECONDS)
 
 
-def _row(worker: dict[str, Any]) -> tuple[str, ...]:
+def _row(worker: Json) -> tuple[str, ...]:
     memory, cpu, idle = worker["memory"], worker["cpu"], worker["idle"]
     return (
         worker["id"][:_ID] or "-",
@@ -155,7 +156,7 @@ def _row(worker: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _user(worker: dict[str, Any]) -> str:
+def _user(worker: Json) -> str:
     """Return the user, or ``(key)`` if the name is unknown, or ``(warm)`` if unclaimed."""
     if worker["user"]:
         return _printable(worker["user"])

@@ -1,7 +1,7 @@
 """What administrators see and do: workers, and the statements in them.
 
-Workers know best what they run, so they are asked, all at the same time and with little patience:
-one that does not answer is left out.
+Only the workers know what they run, so all are asked at the same time, with a short timeout: one
+that does not answer is left out.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Final
 
 from pondflight import control
+from pondflight.control import Json
 from pondflight.errors import InvalidArgument, NotFound, PondflightError
 from pondflight.workers.connection import Connection
 from pondflight.workers.pool import Pool
@@ -32,7 +33,7 @@ _TEXTS: Final = ("masked", "full", "none")
 
 
 class Administration:
-    """Answers the actions of ``ACTIONS``. Who may send them is decided by the caller."""
+    """Answers the actions of ``ACTIONS``. The caller decides who may send them."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -42,7 +43,7 @@ class Administration:
         """Shut down the threads without waiting for them."""
         self._calls.shutdown(wait=False, cancel_futures=True)
 
-    def answer(self, kind: str, body: bytes) -> dict[str, Any]:
+    def answer(self, kind: str, body: bytes) -> Json:
         """Run an administrator's action and return its answer as a JSON object."""
         if kind == control.WORKER:
             view, lines = self._pool.worker_log(_text(body))
@@ -57,7 +58,7 @@ class Administration:
                 return {"statements": self._statements(request.get("text", "masked"))}
         return self._cancel(request)
 
-    def _stop(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _stop(self, request: Json) -> Json:
         wanted, force = request.get("worker"), request.get("force", False)
         if not isinstance(wanted, str) or not isinstance(force, bool):
             raise InvalidArgument(
@@ -65,7 +66,7 @@ class Administration:
             )
         return asdict(self._pool.stop_worker(wanted, force=force))
 
-    def _statements(self, text: object) -> list[dict[str, Any]]:
+    def _statements(self, text: object) -> list[Json]:
         if not isinstance(text, str) or text not in _TEXTS:
             raise InvalidArgument(f"text must be one of {', '.join(_TEXTS)}")
         workers = self._pool.connections()
@@ -78,7 +79,7 @@ class Administration:
         found.sort(key=lambda s: (s["state"] != "running", -s["started"]))
         return found[:MOST_STATEMENTS]
 
-    def _cancel(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _cancel(self, request: Json) -> Json:
         wanted, statement = request.get("worker"), str(request.get("statement", ""))
         for view, connection in self._pool.connections():
             if wanted in {view.id, view.name, view.user}:
@@ -88,7 +89,7 @@ class Administration:
         raise NotFound("there is no such worker")
 
 
-def _ask(connection: Connection, text: str) -> list[dict[str, Any]]:
+def _ask(connection: Connection, text: str) -> list[Json]:
     try:
         return connection.statements(text, timeout=_PATIENCE)
     except PondflightError:
@@ -102,7 +103,7 @@ def _text(body: bytes) -> str:
         raise InvalidArgument("the body is not text in UTF-8") from None
 
 
-def _request(body: bytes) -> dict[str, Any]:
+def _request(body: bytes) -> Json:
     try:
         request = json.loads(body or b"{}")
     except (ValueError, RecursionError):

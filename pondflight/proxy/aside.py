@@ -1,7 +1,7 @@
-"""Messages to workers that nobody waits for: cancels, and the closing of prepared statements.
+"""Messages to workers that nobody waits for: cancels, and closed prepared statements.
 
-They must not wait for each other's workers. A worker that hangs holds one thread, however many
-messages there are for it, and each is given up after some seconds.
+One worker's messages must not wait for another's. A worker that hangs holds one thread, however
+many messages there are for it, and each is given up after some seconds.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 log = logging.getLogger(__name__)
 
 SECONDS = 5.0
-"""How long a message may take."""
+"""Seconds that a message may take."""
 
 _THREADS = 64
-"""Workers that may hang at once before others wait; threads are made when they are needed."""
+"""Workers that may hang at once before others have to wait; threads start as needed."""
 _MOST_WAITING = 256
-"""Messages for one worker. What is more is dropped: a worker that is so far behind hangs."""
+"""Messages per worker. Further ones are dropped: a worker that is so far behind hangs."""
 
 
 class Aside:
@@ -32,7 +32,7 @@ class Aside:
         self._waiting: dict[str, deque[Callable[[], None]]] = {}
 
     def submit(self, worker: str, send: Callable[[], None]) -> bool:
-        """Run ``send`` when it is the turn of this worker's; False if it never will be."""
+        """Run ``send`` when it is this worker's turn; return False if that will never be."""
         with self._lock:
             waiting = self._waiting.get(worker)
             if waiting is not None:
@@ -42,20 +42,20 @@ class Aside:
                 return True
             try:
                 self._executor.submit(self._send_all, worker)
-            except RuntimeError:  # shut down, or no thread can be had
+            except RuntimeError:  # shut down, or no thread can be started
                 return False
             self._waiting[worker] = deque([send])
             return True
 
     def close(self) -> None:
-        """Send nothing more; wait for nothing."""
+        """Send nothing more, and wait for nothing."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _send_all(self, worker: str) -> None:
         while True:
             with self._lock:
                 waiting = self._waiting.get(worker)
-                if not waiting:  # none at all: no thread could be had when this was submitted
+                if not waiting:  # no thread could be started when this was submitted
                     self._waiting.pop(worker, None)
                     return
                 send = waiting.popleft()

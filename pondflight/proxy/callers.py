@@ -1,8 +1,8 @@
 """Who calls, and to which session the call belongs.
 
-The token alone decides the user, and with it the worker. The session is, in this order: the one
-in a session token, which the server hands out in the ``authorization`` response header and
-ADBC adopts for its connection; the one in the cookie, which JDBC keeps; else the default.
+The token alone decides the user, and with it the worker. The session is the first of these: the one
+in a session token, which the server sends in the ``authorization`` response header and ADBC adopts
+for its connection; the one in the cookie, which JDBC keeps; else the default.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pondflight.telemetry import metrics
 from pondflight.workers.pool import User
 
 _MOST_CREDENTIALS = 8
-"""Values of ``authorization`` in one call. Three are the most that a client is known to send."""
+"""Values of ``authorization`` in one call. No client is known to send more than three."""
 
 ANY_USER = "token"
 """A user name that goes with any token, for tools that insist on one."""
@@ -61,15 +61,15 @@ class CallerCheck:
         self._tokens = tokens
 
     def authenticate(self, method: str, headers: Headers) -> Caller:
-        """The caller behind a Bearer token, or behind a token as the password of Basic.
+        """Return the caller behind a Bearer token, or behind a token as the password of Basic.
 
-        The user name that goes with a password is ``token`` or the token's own ``sub``. Clients
-        that get tokens by themselves (OAuth) send theirs beside ours, in any order; all of them
-        must be of one user.
+        The user name beside such a password is ``token`` or the token's own ``sub``. Clients that
+        fetch tokens themselves (OAuth) send theirs beside ours, in any order; all must belong to
+        one user.
         """
         try:
             values = headers.get("authorization", ())
-            if len(values) == 1 and values[0].startswith(_BEARER):
+            if len(values) == 1 and values[0].startswith(_BEARER) and "," not in values[0]:
                 caller = self._alone(values[0][len(_BEARER) :].strip())
             else:
                 caller = self._agreed(_credentials(values))
@@ -85,14 +85,14 @@ class CallerCheck:
         return replace(caller, session=session, offered=offered)
 
     def response_headers(self, method: str, headers: Headers, caller: Caller) -> Mapping[str, str]:
-        """A session for a client that has none; a new token for a session whose token ends soon."""
+        """Return a session for a client without one, or a new token for one that ends soon."""
         if caller.renew:
             token = self._tokens.mint_session(caller.identity, caller.session)
             return {"authorization": f"Bearer {token}"} if len(token) <= LONGEST_TOKEN else {}
         if caller.offered is None:
             return {"authorization": f"Bearer {caller.token}"} if method == "handshake" else {}
         token = self._tokens.mint_session(caller.identity, caller.offered)
-        if len(token) > LONGEST_TOKEN:  # it would be refused when it comes back
+        if len(token) > LONGEST_TOKEN:  # the proxy itself would refuse it
             token = caller.token
         return {
             "authorization": f"Bearer {token}",
@@ -100,13 +100,13 @@ class CallerCheck:
         }
 
     def _alone(self, token: str) -> Caller:
-        """Who the only token of a call speaks for: nearly all calls."""
+        """Return the caller of a call with one token, as ``_agreed`` would: nearly all calls."""
         identity = self._tokens.verify(token, calls=True)
         renew = self._tokens.should_renew(identity)
         return Caller(identity, _user(identity), token, identity.session or "", None, renew)
 
     def _agreed(self, sent: Sequence[tuple[str | None, str]]) -> Caller:
-        """Who the tokens of one call speak for, and in which session; whatever their order."""
+        """Return the caller and session for which the tokens of one call speak, in any order."""
         found: dict[str, Identity] = {}
         ended: list[tuple[str, str]] = []
         for user, token in sent:
@@ -127,8 +127,10 @@ class CallerCheck:
         sessions |= {session for _, session in ended}
         if len(users) != 1 or len(sessions) > 1:
             raise Unauthenticated
-        # Of a session's token and the one that it was made of, the latter is the newer, if any is.
-        token, identity = max(found.items(), key=lambda pair: (not pair[1].session, pair[1].until))
+        # Of a session's token and the token that it was made from, the latter may be newer.
+        token, identity = max(
+            found.items(), key=lambda pair: (not pair[1].session, pair[1].until, pair[0])
+        )
         if any(sub != identity.sub for sub, _ in ended):
             raise Unauthenticated
         renew = bool(ended) or any(map(self._tokens.should_renew, found.values()))
@@ -140,9 +142,12 @@ def _user(identity: Identity) -> User:
 
 
 def _credentials(values: Sequence[str]) -> list[tuple[str | None, str]]:
-    """User name, if one was sent, and token, of each value of ``authorization``."""
+    """Return the user name, if one was sent, and the token of each value.
+
+    Some fronts join the values with commas.
+    """
     found: list[tuple[str | None, str]] = []
-    for value in values:
+    for value in ",".join(values).split(","):
         scheme, _, rest = value.strip().partition(" ")
         basic = scheme.lower() == "basic"
         found.append(_basic(rest.strip()) if basic else (None, bearer(value)))
@@ -152,11 +157,11 @@ def _credentials(values: Sequence[str]) -> list[tuple[str | None, str]]:
 
 
 def _basic(encoded: str) -> tuple[str, str]:
-    """User name and password of Basic credentials; some clients leave out base64's padding."""
+    """Return user name and password of Basic credentials; some clients omit base64's padding."""
     try:
         padded = encoded.rstrip("=")
         padded += "=" * (-len(padded) % 4)
-        # A sub may have colons in it, a token has none.
+        # A sub may contain colons, a token cannot.
         user, colon, password = base64.b64decode(padded, validate=True).decode().rpartition(":")
     except (binascii.Error, UnicodeDecodeError, ValueError):
         raise Unauthenticated from None

@@ -1,9 +1,9 @@
 """How often something that may change tables has begun or ended at each worker.
 
-Where several proxy processes serve one port, each counts in memory that all of them see, in numbers
-of its own: what one was told of a worker no longer holds once another has let something run there.
-Workers share places in it, by their keys. One may so seem to have changed when another has, which
-does no harm.
+Where several proxy processes serve one port, each counts in memory that they share, in numbers of
+its own: what one was told of a worker no longer holds once another has let something run there.
+Several workers may have the same place in it. Then a change at one looks like a change at the
+others, which does no harm.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class Changes:
             self._running[place] = 0
 
     def seen(self, worker: str) -> Seen:
-        """The numbers of a worker now, to ask ``none_since`` with."""
+        """Return the numbers of a worker, by its key, for ``none_since``."""
         place = zlib.crc32(worker.encode()) % _PLACES
         return self._seen(place)
 
     def none_since(self, seen: Seen) -> bool:
-        """Whether nothing has changed since, nor is about to."""
+        """Return whether nothing has changed since, and nothing that may change tables runs."""
         start, end = seen.place * self._width, (seen.place + 1) * self._width
         if self._memory[start:end] != seen.numbers:
             return False
@@ -65,7 +65,7 @@ class Changes:
         return self._memory[behind + start : behind + end] == self._none
 
     def begin(self, worker: str) -> Seen:
-        """Something that may change tables is about to run, until ``end``; the numbers with it."""
+        """Note that what may change tables runs until ``end``; return the numbers then."""
         place = self.seen(worker).place
         with self._lock:
             self._counts[place] += 1
@@ -73,12 +73,12 @@ class Changes:
         return self._seen(place)
 
     def note(self, place: int) -> None:
-        """Tables may have changed there, and somebody is about to hear of it."""
+        """Note that tables may have changed there, before anybody hears of it."""
         with self._lock:
             self._counts[place] += 1
 
     def end(self, place: int, *, changed: bool) -> None:
-        """What began there has ended; ``changed``: it may have changed tables."""
+        """Note the end of what began there; ``changed``: it may have changed tables."""
         with self._lock:
             self._counts[place] += changed
             self._running[place] -= 1
@@ -89,7 +89,7 @@ class Changes:
 
 
 def create(file: Path, processes: int) -> None:
-    """Make the file that so many processes share."""
+    """Create the file that so many processes share."""
     file.write_bytes(bytes(_size(processes)))
 
 

@@ -1,7 +1,7 @@
 """Whether the attached databases can be reached from here, for /health/detailed.
 
-A connection is opened and closed again, or a file looked at; nobody logs in. It says whether there
-is something to talk to, and no more: a worker, which logs in, may be in another network.
+It opens and closes a connection, or looks at a file, without a login. So it tells only whether
+there is something to talk to; a worker, which logs in, may be in another network.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from pondflight import dsn
 
 CHECK_SECONDS: Final = 15.0
-"""How old an answer may be."""
+"""Seconds for which an answer is reused."""
 
 _CONNECT_SECONDS: Final = 2.0
 _PATIENCE: Final = 1.0
-"""Seconds that whoever asks waits; what has not answered by then is not available."""
+"""Seconds to wait for answers; whatever has not answered by then is unavailable."""
 
 _THREADS: Final = 16
 
@@ -57,7 +57,7 @@ def _listens(address: dsn.Address) -> bool:
 
 
 class Databases:
-    """All of them. Looked at when somebody asks, and not more often than ``CHECK_SECONDS``."""
+    """All attached databases, checked on request, at most once in ``CHECK_SECONDS``."""
 
     def __init__(
         self, databases: Sequence[Database], *, clock: Callable[[], float] = time.monotonic
@@ -73,8 +73,8 @@ class Databases:
         """Shut down the threads without waiting for them."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def status(self) -> list[dict[str, Any]]:
-        """``[{"alias": …, "type": …, "status": "available" or "unavailable"}]``."""
+    def status(self) -> list[dict[str, object]]:
+        """Return ``[{"alias": …, "type": …, "status": "available" or "unavailable"}]``."""
         if not self._databases:
             return []
         with self._lock:
@@ -82,7 +82,7 @@ class Databases:
             if self._checked_at is None or now - self._checked_at >= CHECK_SECONDS:
                 self._checked_at = now
                 for answer in self._answers.values():
-                    answer.cancel()  # what hangs must not make a queue
+                    answer.cancel()  # checks that hang must not build up a queue
                 self._answers = {
                     database.alias: self._threads.submit(database.reachable)
                     for database in self._databases

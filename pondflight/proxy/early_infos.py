@@ -1,4 +1,4 @@
-"""FlightInfos, and rows, that came before they were asked for, kept for the client that asks next.
+"""FlightInfos and rows that came before they were asked for, kept for the client's next call.
 
 Nearly every client prepares a query, asks for its FlightInfo at once, and runs it once. The worker
 knows that FlightInfo when it prepares the statement, and of a query that is quick and steady it
@@ -26,7 +26,7 @@ from pondflight.flightsql import validity
 from pondflight.proxy.changes import Changes, Seen
 
 SECONDS: Final = 0.25
-"""How long a FlightInfo is good for."""
+"""Seconds for which a FlightInfo is valid."""
 
 ROWS_SECONDS: Final = control.PROMISE_SECONDS
 
@@ -37,7 +37,7 @@ _MOST_BYTES: Final = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """When something was asked of a worker, and what had changed there by then."""
+    """When a worker was asked, and how many changes there had been by then."""
 
     asked: float
     seen: Seen
@@ -56,7 +56,7 @@ class _Promise:
 
 @dataclass(frozen=True, slots=True)
 class EarlyRows:
-    """The rows of a query that was run early; ``key``: what its worker knows them by."""
+    """The rows of a query that ran early; ``key`` is their name at the worker."""
 
     key: str
     table: pa.Table
@@ -65,7 +65,7 @@ class EarlyRows:
 class Promises:
     """What came early, by worker and command or ticket; each is given out once.
 
-    ``worker`` is the key of whose worker it is, ``session`` that of the call.
+    ``worker`` is the key of the worker's user, ``session`` that of the call.
     """
 
     def __init__(self, changes: Changes | None = None) -> None:
@@ -75,15 +75,18 @@ class Promises:
         self._changes = changes or Changes()
 
     def since(self, worker: str) -> Since:
-        """Call it before a worker is asked: the time counts from here, and so do the changes."""
+        """Note the time and the changes before a worker is asked."""
         return Since(time.monotonic(), self._changes.seen(worker))
 
     def changing(self, worker: str, session: str) -> Change:
-        """Around a call that may change tables: nothing that came before or meanwhile holds."""
+        """Wrap a call that may change tables: what came before or meanwhile is not used."""
         return Change(self, self._changes, worker, session)
 
     def keep(self, worker: str, session: str, answer: Sequence[bytes], since: Since) -> list[bytes]:
-        """What the client gets of a worker's answer to CreatePreparedStatement."""
+        """Return the client's part of a worker's answer to CreatePreparedStatement.
+
+        The rest is kept here.
+        """
         prepared, *more = answer
         if more:
             try:
@@ -106,12 +109,12 @@ class Promises:
             self._put(worker, ticket, _Promise(None, rows, session, since, len(rows)))
 
     def take(self, worker: str, session: str, command: bytes) -> flight.FlightInfo | None:
-        """The FlightInfo of a command, if it is here, still good, and this session's."""
+        """Return the FlightInfo of a command, if it is here, still good, and this session's."""
         promise = self._pop(worker, session, command, SECONDS)
         return None if promise is None else promise.info
 
     def rows(self, worker: str, session: str, ticket: bytes) -> EarlyRows | None:
-        """The rows of a ticket, if they are here, still good, and this session's."""
+        """Return the rows of a ticket, if they are here, still valid, and this session's."""
         promise = self._pop(worker, session, ticket, ROWS_SECONDS)
         if promise is None or promise.info is not None:
             return None
@@ -173,11 +176,11 @@ class Change:
         self._changes.end(self._since.seen.place, changed=not self._only_reads)
 
     def told(self) -> None:
-        """Its client is about to hear of what it has changed, before it ends."""
+        """Note that the client is about to see the changes before the call ends."""
         self._changes.note(self._since.seen.place)
 
     def answered(self, info: flight.FlightInfo) -> flight.FlightInfo:
-        """What the client gets of a worker's FlightInfo. One with rows has changed nothing."""
+        """Return the client's part of a worker's FlightInfo. One with rows has changed nothing."""
         rows: bytes = info.app_metadata
         self._only_reads = bool(rows)
         if not rows:

@@ -1,6 +1,6 @@
-"""How many calls run at a time, of all users and of each; and the results that are to be fetched.
+"""Limits the calls that run at a time, of each user and of all, and results to be fetched.
 
-Every running call holds a thread. Without a bound, one user's flood would take the threads, and
+Every running call holds a thread. Without a limit, one user's flood would take the threads, and
 with them the memory and the time, of everybody else.
 """
 
@@ -16,15 +16,16 @@ from pondflight.errors import LimitExceeded, Unavailable
 from pondflight.proxy.callers import Call
 
 _FETCH_SECONDS = 2.0
-"""A client asks for the rows right after it was told of them."""
+"""Seconds within which a client fetches the rows that it was promised."""
 _MOST_PROMISED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:
-    """Calls that may run at a time. Actions, by which calls are cancelled, are counted apart.
+    """Calls that may run at a time.
 
-    ``idle`` is how many seconds a client may leave a piece of a result unread.
+    Actions, by which calls are cancelled, are counted apart. ``idle`` is how many seconds a client
+    may leave a piece of a result unread.
     """
 
     everyone: int = 2000
@@ -43,7 +44,10 @@ class InFlight:
         self._promised: OrderedDict[bytes, float] = OrderedDict()
 
     def enter(self, call: Call) -> None:
-        """Count a call until it is done; raises if too many run."""
+        """Count a call until it is done.
+
+        Raises ``LimitExceeded`` or ``Unavailable`` if too many run.
+        """
         action = call.method == "do_action"
         key = action, call.identity.identity.sub
         limits = self._limits
@@ -75,7 +79,7 @@ class InFlight:
     # -- results that were told of ------------------------------------------------------------
 
     def promised(self, ticket: bytes) -> None:
-        """A client has been given a ticket, and will come with it."""
+        """Note that a client was given a ticket, and will come with it."""
         with self._lock:
             self._promised[ticket] = time.monotonic()
             self._promised.move_to_end(ticket)
@@ -83,13 +87,13 @@ class InFlight:
                 self._promised.popitem(last=False)
 
     def fetched(self, ticket: bytes) -> None:
-        """A client has come with its ticket."""
+        """Note that a client has come with its ticket."""
         with self._lock:
             self._promised.pop(ticket, None)
 
     @property
     def awaited(self) -> int:
-        """How many clients are about to come for their rows."""
+        """Return how many clients are about to fetch their rows."""
         with self._lock:
             recent = time.monotonic() - _FETCH_SECONDS
             while self._promised and next(iter(self._promised.values())) < recent:

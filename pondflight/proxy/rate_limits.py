@@ -1,10 +1,10 @@
 """What a call costs its user: rate limits count statements, not RPCs.
 
-One ``execute`` of ADBC is four RPCs, and all of them together are one statement; a text of several
-statements is as many (``limits.statements``). It is paid where
-it is run: GetFlightInfo of a query (which pays for one fetch of its ticket as well), DoPut of an
-update or an ingest. Fetching the same ticket again runs it again, and is paid again. Looking at
-the catalog and preparing are counted apart, ten for one; connecting and closing are free.
+One ``execute`` of ADBC is four RPCs, all for one statement; a text of several statements counts as
+many (``limits.statements``). A statement is charged where it runs: at GetFlightInfo of a query
+(which includes one fetch of its ticket), and at DoPut of an update or an ingest. Fetching the same
+ticket again runs it again, and is charged again. Reading the catalog and preparing have a limit of
+their own, ten times as high; connecting and closing are free.
 """
 
 from __future__ import annotations

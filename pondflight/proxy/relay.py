@@ -1,8 +1,8 @@
-"""From the client's call to the worker's and back, for each kind of RPC.
+"""Passes calls from the client to the worker and back, for each kind of RPC.
 
-Batches pass one at a time and are never collected. The client's going away is told to the
-worker by call id, since a Flight client can cancel neither a unary call nor a DoGet that waits
-for its first message.
+Batches pass one at a time and are never collected. When the client goes away, the worker is told by
+call id, since a Flight client can cancel neither a unary call nor a DoGet that waits for its first
+message.
 """
 
 from __future__ import annotations
@@ -126,9 +126,9 @@ class Relay:
         return True
 
     def fetched(self, worker: str, key: str) -> bool:
-        """A caller gets rows that its worker has sent early, by that key; False: it has ended.
+        """Note that a caller gets rows that its worker sent early; return False if it has ended.
 
-        The worker hears of it with the next call of any kind.
+        Returns False if that worker has ended. The worker is told with the next call of any kind.
         """
         connection = self._pool.connection(worker)
         if connection is None:
@@ -137,7 +137,7 @@ class Relay:
         return True
 
     def stream(self, call: Call, ticket: flight.Ticket) -> ResultStream:
-        """DoGet: the worker's batches, as fast as the client takes them."""
+        """Relay a DoGet: the worker's batches, as fast as the client takes them."""
 
         def open_stream(
             lease: Lease, options: flight.FlightCallOptions
@@ -172,8 +172,11 @@ class Relay:
         writer: flight.FlightMetadataWriter,
         told: Callable[[], None],
     ) -> None:
-        """DoPut: the client's batches up, the worker's answers down; ``told`` before each."""
-        # Of a command without rows nothing more may come, and asking for it would wait.
+        """Relay a DoPut: the client's batches up, the worker's answers down.
+
+        ``told`` is called before each answer.
+        """
+        # After a command without rows, nothing more may come; asking for more would wait.
         has_rows = isinstance(command, c.UPLOADS)
         schema = upload.schema if has_rows else _EMPTY
         lease, options = self._enter(call)
@@ -219,7 +222,7 @@ class Relay:
         send: Callable[[Lease, flight.FlightCallOptions], T],
         headers: Mapping[str, str] = _NO_MORE,
     ) -> T:
-        """Send a call; to another worker if its own died unnoticed and the call never left."""
+        """Send a call; use another worker if its own died unnoticed and the call was never sent."""
         for _ in range(_MOST_DEAD_WORKERS):
             lease, options = self._enter(call, headers)
             try:
@@ -235,9 +238,10 @@ class Relay:
         caller = call.identity
         lease = self._pool.lease(caller.user, call.raise_if_cancelled)
         call.on_done(lambda _: lease.release())
-        told = self._pool.told(caller.user, caller.session)
+        told = self._pool.told(caller.user, caller.session, caller.offered)
         if told is not None:
             raise told
+        lease.worker.connection.kept.called(caller.session, caller.offered)
         call.on_cancel(_Once(self._aside, lease))
         headers = {**headers, **call.trace.headers()}
         if call.statements is not None:
@@ -253,7 +257,7 @@ class Relay:
 
 
 class _Once:
-    """Tells the worker of a cancellation, again and again, but not twice at the same time."""
+    """Tells the worker of a cancellation repeatedly, but never twice at the same time."""
 
     def __init__(self, aside: Aside, lease: Lease) -> None:
         self._aside = aside
@@ -274,7 +278,7 @@ class _Once:
 
 
 def _check(batch: pa.RecordBatch) -> None:
-    """A worker runs what its user wrote: what it sends is read no sooner than what users send."""
+    """Check a batch from a worker as one from a user: a worker runs what its user wrote."""
     try:
         validity.check(batch, text=False)
     except InvalidArgument as error:
@@ -282,11 +286,11 @@ def _check(batch: pa.RecordBatch) -> None:
 
 
 class _NeverSent(Unavailable):
-    """The worker had died before the call was sent, or has refused it: the next may get it."""
+    """The call never reached a worker, or was refused there: the next worker may get it."""
 
 
 class _worker_errors:  # noqa: N801  reads as a noun where it is used
-    """Return the leaf error for what the worker, or the connection to it, raised."""
+    """Raises our error for the exception of the worker, or of the connection to it."""
 
     def __init__(self, pool: Pool, lease: Lease, call: Call) -> None:
         self._pool = pool
@@ -310,7 +314,7 @@ class _worker_errors:  # noqa: N801  reads as a noun where it is used
             user, session = self._call.identity.user, self._call.identity.session
             told = self._pool.lost(self._lease, user)
             if not isinstance(leaf, NotConnected) and not self.unheard:
-                self._pool.told(user, session)  # that is being done
+                self._pool.told(user, session)  # that is happening now
             raise _NeverSent(told.message) if isinstance(leaf, NotConnected) else told from error
         if isinstance(leaf, Unavailable) and leaf.message == control.RETIRED:
             self._pool.refused(self._lease)
@@ -318,5 +322,5 @@ class _worker_errors:  # noqa: N801  reads as a noun where it is used
         if isinstance(leaf, Unauthenticated):
             raise Internal("the worker does not accept this server's credential") from error
         if isinstance(leaf, Cancelled) and not leaf.message.startswith(_CANCELLED):
-            raise Cancelled(_CANCELLED) from error  # gRPC's own words help nobody
+            raise Cancelled(_CANCELLED) from error  # gRPC's own message is of no help
         raise leaf from error

@@ -1,8 +1,7 @@
 """Each user's share of the memory that compressed uploads may take in the proxy.
 
-How large a batch becomes is known once it has become so: the memory for all of them
-(``memory.UPLOADS``) bounds that. No user keeps more of it than a share, so that others have the
-rest.
+The size of a batch is known only after it was decompressed; ``memory.UPLOADS`` limits the memory
+for all of them. No user may hold more of it than a share, so that the rest is left to others.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ SHARE: Final = memory.UPLOADS // 4
 
 
 class Reserve:
-    """How many bytes each user holds at the moment. Safe to use from many threads."""
+    """The bytes that each user holds at the moment. Safe to use from many threads."""
 
     def __init__(self, share: int = SHARE) -> None:
         self._share = share
@@ -32,7 +31,7 @@ class Reserve:
 
     @contextmanager
     def hold(self, user: str, batch: pa.RecordBatch) -> Iterator[None]:
-        """Count ``batch`` as the user's while inside. Raises ``LimitExceeded`` above the share."""
+        """Count ``batch`` for the user while inside. Raises ``LimitExceeded`` above the share."""
         size = decompressed(batch)
         with self._lock:
             self._held[user] += size
@@ -52,6 +51,6 @@ class Reserve:
 
 
 def decompressed(batch: pa.RecordBatch) -> int:
-    """The bytes of a received batch that Arrow has made; what came as it is is a part of gRPC's."""
+    """Return the bytes of a received batch that Arrow allocated; the others are part of gRPC's."""
     buffers = (buffer for column in batch.columns for buffer in column.buffers())
     return sum(buffer.size for buffer in buffers if buffer is not None and buffer.parent is None)

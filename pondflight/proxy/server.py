@@ -1,6 +1,6 @@
 """The public Flight SQL address: every RPC authenticated, and relayed to the caller's worker.
 
-What is the same for everyone is answered here, without a worker: a client whose first call is
+Whatever is the same for everyone is answered here, without a worker: a client whose first call is
 for SqlInfo must not lose its transactions to a slow start.
 """
 
@@ -10,13 +10,13 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import pyarrow as pa
 from pyarrow import flight
 
 from pondflight import control, dialect
 from pondflight.auth.tokens import Tokens
+from pondflight.control import Json
 from pondflight.errors import (
     NotFound,
     NotSupported,
@@ -55,7 +55,7 @@ _ENDING: dict[str, list[bytes] | None] = {
     "CancelFlightInfo": None,
     "RenewFlightEndpoint": None,
 }
-"""Actions about what a worker holds, and their answers where there is no worker; None: NotFound.
+"""Actions that only end what a worker holds, and their answers without a worker; None: NotFound.
 
 They need not start one, and are answered while the server is shutting down.
 """
@@ -98,7 +98,7 @@ class ProxyServer(FlightSqlServer[Caller]):
         self._siblings = siblings
         self._gauges = metrics.Gauges(pool.counts, lambda: [self.share(), *siblings()])
         self.draining = False
-        options: dict[str, Any] = {}
+        options: Json = {}
         if certificate is not None:
             options["tls_certificates"] = [(certificate.chain, certificate.key)]
         headroom = headroom or Headroom()
@@ -118,12 +118,12 @@ class ProxyServer(FlightSqlServer[Caller]):
 
     @property
     def unfinished(self) -> int:
-        """How many calls a shutdown waits for: those that run, and those about to fetch rows."""
+        """Return how many calls a shutdown waits for, including those about to fetch rows."""
         running = sum(call.cancelled is None for call in self.calls.running())
         return running + self._in_flight.awaited
 
     def share(self) -> metrics.Share:
-        """What this process has to say where several serve one port."""
+        """Return this process's part of the figures where several serve one port."""
         stats, counts = self._pool.stats(), self._pool.counts()
         return metrics.Share(
             queued=counts["queued"],
@@ -154,7 +154,10 @@ class ProxyServer(FlightSqlServer[Caller]):
     def on_get_flight_info(
         self, call: Call, descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo:
-        """Metadata from here, since only its rows need the worker; statements from the worker."""
+        """Return the FlightInfo: of metadata from here, of statements from the worker.
+
+        Only the rows of metadata need the worker.
+        """
         self._refuse_if_draining()
         info = self._promised(call, descriptor) or self._info(call, descriptor)
         for endpoint in info.endpoints:
@@ -164,7 +167,7 @@ class ProxyServer(FlightSqlServer[Caller]):
     def _promised(
         self, call: Call, descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo | None:
-        """The FlightInfo of a query that was prepared a moment ago, if its worker has told it."""
+        """Return the FlightInfo of a query that was just prepared, if its worker has sent it."""
         if _is_query_only(call):
             return None
         command = descriptor.command or b""
@@ -195,7 +198,7 @@ class ProxyServer(FlightSqlServer[Caller]):
     def _told(
         self, call: Call, statement: meter.Statement, info: flight.FlightInfo
     ) -> flight.FlightInfo:
-        """``info``, which the client is about to get for a statement."""
+        """Return ``info``, which the client gets for a statement; note its tickets as paid."""
         tickets = [endpoint.ticket.ticket for endpoint in info.endpoints]
         if tickets == [_HAS_RUN]:
             tickets = []
@@ -250,7 +253,7 @@ class ProxyServer(FlightSqlServer[Caller]):
     def _early_rows(
         self, call: Call, ticket: flight.Ticket
     ) -> Result | flight.FlightDataStream | None:
-        """The rows behind a ticket, if the worker has sent them already."""
+        """Return the rows behind a ticket if the worker has sent them already; else None."""
         if _is_query_only(call):
             return None
         worker = self._relay.key(call)
@@ -285,7 +288,7 @@ class ProxyServer(FlightSqlServer[Caller]):
             self._relay.put(call, command, descriptor, upload, writer, change.told)
 
     def on_do_action(self, call: Call, kind: str, body: bytes) -> Iterable[bytes]:
-        """Flight SQL's actions to the worker; the control channel stays closed to users."""
+        """Pass Flight SQL's actions to the worker; the control channel stays closed to users."""
         caller = call.identity
         if caller.identity.action not in (None, kind):
             raise PermissionDenied("this token is for one action, and not for this one")
@@ -293,7 +296,7 @@ class ProxyServer(FlightSqlServer[Caller]):
             return [self._on_control(call, kind, body)]
         request = decode_action(kind, body)
         if isinstance(request, c.ClosePreparedStatement):
-            # It only frees memory, and every client waits for the answer.
+            # It only frees memory, and every client would wait for the answer.
             if not request.prepared_statement_handle.startswith(control.KEEPS_NOTHING):
                 self._relay.action_aside(call, kind, body)
             return []
@@ -315,7 +318,7 @@ class ProxyServer(FlightSqlServer[Caller]):
         return self._promises.keep(worker, call.identity.session, answer, since)
 
     def _on_control(self, call: Call, kind: str, body: bytes) -> bytes:
-        """The proxy's own actions: for the HTTP process and for administrators."""
+        """Answer the proxy's own actions: for the HTTP process and for administrators."""
         if kind == control.CANCEL:
             return self._cancel(call, body)
         if kind not in ACTIONS and kind not in {control.METRICS, control.POOL_STATUS}:
@@ -325,7 +328,7 @@ class ProxyServer(FlightSqlServer[Caller]):
             raise PermissionDenied("this is for administrators: use a token with the claim 'admin'")
         siblings = self._siblings()
         if siblings and kind != control.POOL_STATUS:
-            self._pool.sweep()  # what they have started a moment ago belongs into the answer
+            self._pool.sweep()  # so that the answer has the workers that they have just started
             for share in siblings:
                 self._pool.learn(share.users)
         match kind:
@@ -335,7 +338,7 @@ class ProxyServer(FlightSqlServer[Caller]):
                 return json.dumps(self._status(siblings, with_databases=body != b"")).encode()
         return json.dumps(self._administration.answer(kind, body)).encode()
 
-    def _status(self, siblings: Sequence[metrics.Share], *, with_databases: bool) -> dict[str, Any]:
+    def _status(self, siblings: Sequence[metrics.Share], *, with_databases: bool) -> Json:
         counts, stats = self._pool.counts(), self._pool.stats()
         for share in siblings:
             counts["queued"] += share.queued
@@ -377,12 +380,12 @@ class ProxyServer(FlightSqlServer[Caller]):
 
 
 def _is_query_only(call: Call) -> bool:
-    """Whether the worker has to check that the call does nothing but query."""
+    """Return whether the worker has to check that the call is only a query."""
     return control.QUERY_HEADER in call.headers
 
 
 def _statements(command: c.Command) -> int:
-    """How many statements ``command`` runs."""
+    """Return how many statements ``command`` runs."""
     match command:
         case c.StatementQuery(query=text) | c.StatementUpdate(query=text):
             return count(text)

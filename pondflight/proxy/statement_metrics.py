@@ -1,7 +1,7 @@
-"""Each call and each statement, counted once, with what became of it.
+"""Counts each call and each statement once, with its outcome.
 
-A statement ends with the call that sends its last row; or with the one that fails, be it that
-which prepares it, or has no rows to send. One whose rows nobody fetches is not counted.
+A statement ends with the call that sends its last row, or with the call that fails, even if that
+only prepares it. A statement whose rows nobody fetches is not counted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _KINDS: Final[dict[type, str]] = {
     c.StatementIngest: "ingest",
 }
 
-# Of each metric, the one for some labels: prometheus_client looks longer for it than it counts.
+# Cached per set of labels: prometheus_client's look-up takes longer than counting.
 _statements = cache(metrics.STATEMENTS.labels)
 _statement_seconds = cache(metrics.STATEMENT_SECONDS.labels)
 _relay_seconds = cache(metrics.RELAY_SECONDS.labels)
@@ -67,12 +67,12 @@ def _outcome(error: PondflightError | None) -> str:
 
 
 def answered(call: Call) -> None:
-    """The worker has given its first answer to a call."""
+    """Note that the worker has given its first answer to a call."""
     _relay_seconds(call.method).observe(time.monotonic() - call.started)
 
 
 def sent(batch: pa.RecordBatch | pa.Table) -> None:
-    """Rows are on their way to a client."""
+    """Count a batch that is sent to a client."""
     metrics.RESULT_ROWS.inc(batch.num_rows)
     metrics.RESULT_BYTES.inc(batch.nbytes)
 

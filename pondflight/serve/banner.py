@@ -1,4 +1,4 @@
-"""What ``make run`` prints: where everything is, a token, and something to paste."""
+"""What ``make run`` prints: addresses, a token, and a snippet to paste."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ With TLS, by Caddy, all on one port:
 
 
 def show(settings: Settings, token: str, admin_token: str, ca: Path | None) -> None:
-    """Print it. ``ca``: certificate of Caddy's authority, where Caddy runs."""
+    """Print it. ``ca``: the certificate of Caddy's authority, if Caddy runs."""
     server = settings.server
     host = "localhost" if server.host in ("0.0.0.0", "::") else server.host  # noqa: S104
     snippet = _ADBC if importlib.util.find_spec("adbc_driver_flightsql") else _PYARROW

@@ -1,8 +1,8 @@
 """A child process: the HTTP server, Caddy, or a worker of the process backend.
 
-It runs a module of ours, in a process group of its own, so that Ctrl-C in a terminal reaches only
-its parent, which ends its children in order. Its standard input is a lifeline (``lifeline.py``):
-none outlives its parent.
+It runs a module of ours in a process group of its own, so that Ctrl-C in a terminal reaches only
+its parent, which ends its children in order. Its standard input is a lifeline (``lifeline.py``): no
+child outlives its parent.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _POLL_SECONDS = 0.05
 def environment(names: Iterable[str], more: Mapping[str, str]) -> dict[str, str]:
     """Return ``more``, and those of ``names`` that our own environment has.
 
-    Never all of it: any other variable may be the password of a database.
+    Never the whole environment: any other variable may be the password of a database.
     """
     return {name: os.environ[name] for name in names if name in os.environ} | dict(more)
 
 
 class Child:
-    """Runs ``python -m`` with ``arguments``. ``piped``: its output comes by pipes."""
+    """Runs ``python -m`` with ``arguments``; ``piped``: its output goes into pipes."""
 
     def __init__(
         self,
@@ -51,30 +51,30 @@ class Child:
             env=environment,
             start_new_session=True,
         )
-        with contextlib.suppress(BrokenPipeError):  # it has ended: whoever waits for it says so
+        with contextlib.suppress(BrokenPipeError):  # it has ended, which its parent will notice
             self._lifeline.write(order)
             self._lifeline.flush()
 
     @property
     def pid(self) -> int:
-        """The process id, which is that of its group as well."""
+        """Return the process id, which is the id of its group as well."""
         return self._popen.pid
 
     @property
     def output(self) -> IO[bytes]:
-        """Standard output, if it is piped."""
+        """Return its standard output, if it is piped."""
         assert self._popen.stdout is not None
         return self._popen.stdout
 
     @property
     def errors(self) -> IO[bytes]:
-        """Standard error, if it is piped."""
+        """Return its standard error, if it is piped."""
         assert self._popen.stderr is not None
         return self._popen.stderr
 
     @property
     def code(self) -> int | None:
-        """The exit code, negative for a signal; None while it runs."""
+        """Return the exit code, negative for a signal; None while it runs."""
         return self._popen.poll()
 
     def alive(self) -> bool:
@@ -86,7 +86,7 @@ class Child:
         return self._popen.wait()
 
     def wait_until(self, ready: Callable[[], bool]) -> bool:
-        """Wait until ``ready``, for 20 s at most; False if it is not, or if the child has ended.
+        """Wait up to 20 s until ``ready``; return False if it never was, or if the child has ended.
 
         An ``OSError`` of ``ready`` means: not yet.
         """
@@ -99,7 +99,7 @@ class Child:
         return False
 
     def stop(self, seconds: float, *, by_signal: bool = True) -> None:
-        """Ask it to end, by SIGTERM or by its lifeline; end the whole group by force after that."""
+        """Stop it by SIGTERM or its lifeline; after ``seconds``, kill the whole group."""
         if by_signal:
             self.send(signal.SIGTERM)
         else:
@@ -120,6 +120,6 @@ class Child:
             self._lifeline.close()
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to its group; one that has ended gets none."""
+        """Send a signal to its group, unless it has ended."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)

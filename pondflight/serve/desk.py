@@ -1,7 +1,7 @@
-"""What processes of one deployment ask each other: calls of functions, over a Unix socket.
+"""Calls between processes of one deployment: functions over a Unix socket.
 
-Whoever asks shows a key first, and nothing that a stranger sends is unpickled. The sockets are in a
-folder that is nobody else's; ``/proc`` gives it a name that is short enough for a socket's address.
+The caller shows a key first, and nothing that a stranger sends is unpickled. The sockets are in a
+folder that nobody else can read; ``/proc`` gives it a name short enough for a socket's address.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _MOST_KEY = 64
 
 
 class Desk:
-    """Answers at ``folder``/``name`` with functions; a thread for each who asks."""
+    """Answers calls at ``folder``/``name`` with functions; one thread per caller."""
 
     def __init__(
-        self, folder: Path, name: str, key: bytes, services: Mapping[str, Callable[..., Any]]
+        self, folder: Path, name: str, key: bytes, services: Mapping[str, Callable[..., object]]
     ) -> None:
-        (folder / name).unlink(missing_ok=True)  # of one that has crashed
+        (folder / name).unlink(missing_ok=True)  # left by one that has crashed
         self._key = key
         self._services = services
         with _short(folder) as short:
@@ -37,7 +37,7 @@ class Desk:
         threading.Thread(target=self._accept, name="desk", daemon=True).start()
 
     def close(self) -> None:
-        """Take no more questions."""
+        """Take no more calls."""
         with contextlib.suppress(OSError):
             self._listener.close()
 
@@ -63,7 +63,10 @@ class Desk:
 
 
 class Asker:
-    """Asks at a desk. May be used by many threads at once. ``timeout``: seconds for an answer."""
+    """Calls a desk's functions. Safe to use from many threads.
+
+    ``timeout``: seconds for an answer.
+    """
 
     def __init__(
         self, folder: Path, name: str, key: bytes, *, timeout: float | None = None
@@ -77,7 +80,7 @@ class Asker:
     def ask(
         self, method: Callable[Concatenate[Any, P], T], *arguments: P.args, **named: P.kwargs
     ) -> T:
-        """Return, or raise, what the function with the name of ``method`` does there.
+        """Return the result, or raise the exception, of the desk's function named like ``method``.
 
         Raises ``OSError`` or ``EOFError`` if nobody answers.
         """

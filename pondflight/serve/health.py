@@ -1,7 +1,7 @@
 """The standard gRPC health service, on a port of its own: pyarrow's server cannot host it.
 
-The servicer is ours, since that of grpcio-health-checking holds its lock while it sends, and stops
-for ever if a watcher goes away at that moment.
+The servicer is our own, since that of grpcio-health-checking holds its lock while it sends, and
+hangs for ever if a watcher goes away at that moment.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pondflight import threads
 from pondflight.addresses import joined
 
 SERVICES = ("", "arrow.flight.protocol.FlightService")
-"""What may be asked for: the server as a whole, and Flight."""
+"""The services that may be asked for: the server as a whole, and Flight."""
 
 Answer = health_pb2.HealthCheckResponse
 Send = Callable[[Answer], None]
 
 
 class HealthServer:
-    """Answers Check and Watch. NOT_SERVING until told otherwise."""
+    """Answers Check and Watch. The status is NOT_SERVING until it is set."""
 
     def __init__(self, host: str, port: int) -> None:
         pool = threads.started(4, "health")
@@ -35,7 +35,7 @@ class HealthServer:
         self._server.start()
 
     def set_serving(self, *, serving: bool) -> None:
-        """Set the status; watchers are told if it has changed."""
+        """Set the status; watchers are notified if it has changed."""
         self._servicer.set_serving(serving=serving)
 
     def close(self) -> None:
@@ -46,7 +46,7 @@ class HealthServer:
 
 
 class _Servicer(health_pb2_grpc.HealthServicer):
-    """One status for all of ``SERVICES``. What is sent, one thread sends, in order."""
+    """One status for all of ``SERVICES``. One thread sends all answers, in order."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -79,10 +79,10 @@ class _Servicer(health_pb2_grpc.HealthServicer):
                 self._watchers[service].add(send)
             unknown = Answer(status=Answer.SERVICE_UNKNOWN)
             self._sender.submit(send, self._status if known else unknown)
-        if not context.add_callback(forget):  # it has gone away already
+        if not context.add_callback(forget):  # the watcher has gone already
             forget()
 
-    # Without a thread for each watcher: gRPC hands over a function to send with.
+    # Without a thread per watcher: gRPC provides a function to send with.
     Watch.experimental_non_blocking = True  # type: ignore[attr-defined]
     Watch.experimental_thread_pool = None  # type: ignore[attr-defined]
 

@@ -1,6 +1,6 @@
 """One of several proxy processes: ``python -m pondflight.serve.one_of_proxies``.
 
-SIGTERM lets it drain, SIGINT lets it do so without waiting; both come from its parent.
+Its parent sends SIGTERM to let it drain, and SIGINT to drain without waiting.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from pondflight.workers.backends.shared import SharedProcesses  # noqa: E402
 
 
 def main() -> None:
-    """Serve until SIGTERM; end with the parent, however that goes."""
-    signals: SimpleQueue[int] = SimpleQueue()  # which may be put to in the middle of a get
+    """Serve until SIGTERM; end with the parent, however the parent ends."""
+    signals: SimpleQueue[int] = SimpleQueue()  # may be put to in the middle of a get
     hurried = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, _: signals.put(number))
     signal.signal(signal.SIGINT, lambda *_: hurried.set())

@@ -1,7 +1,7 @@
-"""Several proxy processes that listen on one port together, and what there has to be one of.
+"""Several proxy processes that listen on one port, and what exists only once for all of them.
 
-This process owns that: the workers of the backend ``process``, and the counts of rate limits that
-are in no Redis. It relays nothing itself.
+This process owns the workers of the backend ``process``, and the counts of rate limits that are in
+no Redis. It relays nothing itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from pondflight.errors import ConfigError
 from pondflight.limits.headroom import Headroom
@@ -50,13 +49,13 @@ _NO_SHARED_PORT = (
 ASK_SECONDS = 1.0
 _AGAIN_SECONDS = 1.0
 _END_SECONDS = 10.0
-"""For what comes after the drain."""
+"""Seconds for everything after the drain."""
 _POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a proxy process is told at its start. ``folder`` has the sockets."""
+    """The instructions for a proxy process at its start; ``folder`` contains the sockets."""
 
     settings: Settings = field(repr=False)
     certificate: Certificate | None
@@ -66,7 +65,7 @@ class Order:
     log_level: str
 
     def asker(self, name: str, timeout: float | None = None) -> Asker:
-        """Who asks at the desk of that name."""
+        """Return a connection to the desk ``name``."""
         return Asker(self.folder, name, self.key, timeout=timeout)
 
     def line(self) -> bytes:
@@ -75,13 +74,13 @@ class Order:
 
     @classmethod
     def of(cls, line: bytes) -> Order:
-        """Read it; the line comes from the parent, by a pipe."""
+        """Read the first line of the lifeline, which comes from the parent."""
         order: Order = pickle.loads(base64.b64decode(line))  # noqa: S301
         return order
 
 
 class Proxies:
-    """``server.processes`` of them. One that ends is replaced. To be closed."""
+    """``server.processes`` proxy processes; one that ends is replaced. To be closed."""
 
     def __init__(
         self, settings: Settings, certificate: Certificate | None, *, headroom: Headroom
@@ -97,7 +96,7 @@ class Proxies:
             settings, certificate, 0, self._folder, secrets.token_bytes(32), logs.level()
         )
         changes.create(self._folder / CHANGES, settings.server.processes)
-        services: dict[str, Callable[..., Any]] = {}
+        services: dict[str, Callable[..., object]] = {}
         self._backend: Backend | None = None
         if settings.workers.backend == "process":
             self._backend = create_backend(settings, "", headroom)
@@ -114,7 +113,7 @@ class Proxies:
         return self._proxies[number].recall(rate, user)
 
     def listen(self) -> None:
-        """Start them; wait until all take calls. Raises ``ConfigError`` if one does not."""
+        """Start them, and wait until all take calls. Raises ``ConfigError`` if one does not."""
         for proxy in self._proxies:
             proxy.start()
         for proxy in self._proxies:
@@ -124,7 +123,7 @@ class Proxies:
 
     @property
     def ready(self) -> bool:
-        """Whether one of them takes calls that start workers."""
+        """Return whether one of them takes calls that start workers."""
         shares = [proxy.share() for proxy in self._proxies]
         return any(share is not None and share.ready for share in shares)
 
@@ -134,7 +133,7 @@ class Proxies:
             proxy.mend()
 
     def drain(self, hurry: Callable[[], bool], stop_http: Callable[[], None]) -> None:
-        """Let each of them drain, all at the same time, and end."""
+        """Let all of them drain at the same time, and end."""
         shares = [proxy.share() for proxy in self._proxies]
         if any(share is not None and share.shared for share in shares):
             stop_http()
@@ -150,7 +149,7 @@ class Proxies:
             time.sleep(_POLL_SECONDS)
 
     def close(self) -> None:
-        """End what is left of them, then the workers."""
+        """End those that are left, then the workers."""
         for proxy in self._proxies:
             proxy.close()
         self._desk.close()
@@ -160,7 +159,7 @@ class Proxies:
 
 
 class _ProxyProcess:
-    """One of them: ``python -m pondflight.serve.one_of_proxies``."""
+    """A process that runs ``python -m pondflight.serve.one_of_proxies``."""
 
     def __init__(self, order: Order) -> None:
         self.number = order.number
@@ -182,7 +181,7 @@ class _ProxyProcess:
         return self._child.wait_until(lambda: self.share() is not None)
 
     def share(self) -> metrics.Share | None:
-        """What it says of itself; None if it does not answer, or does not listen yet."""
+        """Return its figures; None if it does not answer, or does not listen yet."""
         return share_of(self._asker)
 
     def recall(self, rate: str, user: str) -> Back:
@@ -211,7 +210,7 @@ class _ProxyProcess:
 
 
 def share_of(asker: Asker) -> metrics.Share | None:
-    """What a proxy process says of itself; None if it does not answer, or does not listen yet."""
+    """Return a proxy process's figures; None if it does not answer, or does not listen yet."""
     with contextlib.suppress(OSError, EOFError):
         return asker.ask(Proxy.share)
     return None

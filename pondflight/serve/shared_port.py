@@ -1,11 +1,10 @@
-"""A port that several processes listen on together, though pyarrow forbids it.
+"""A port on which several processes listen together, although pyarrow forbids it.
 
-Linux spreads connections over all sockets that listen on a port, if each of them had SO_REUSEPORT
-before it was bound. gRPC would set that, but pyarrow tells it not to, and no option of pyarrow
-reaches that place. So the one system call after which it is too late, ``bind``, is made to wait
-(seccomp's user notification, Linux 5.5) until the option is set.
-
-The filter is on the one thread that makes the server, and on those that come of it.
+Linux distributes connections over all sockets that listen on a port if each had SO_REUSEPORT before
+it was bound. gRPC would set that, but pyarrow tells it not to, and no option of pyarrow changes it.
+So the one system call after which it is too late, ``bind``, is made to wait (seccomp's user
+notification, Linux 5.5) until the option is set. The filter applies only to the thread that makes
+the server, and to its children.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class _Program(ctypes.Structure):
 def listening(make: Callable[[], T]) -> T:
     """Return what ``make`` returns; sockets that it binds meanwhile share their ports.
 
-    Raises what ``make`` raises, or ``OSError`` where the system has no such thing.
+    Raises what ``make`` raises, or ``OSError`` if the system does not support it.
     """
     made: Future[T] = Future()
 
@@ -72,7 +71,7 @@ def check() -> None:
 
 
 def _filter_bind() -> int:
-    """Let ``bind`` of this thread wait for an answer; the descriptor that they are asked at."""
+    """Make ``bind`` in this thread wait for an answer; return the descriptor for the answers."""
     if not _SECCOMP:
         raise OSError(f"not known for {os.uname().machine}")
     code = b"".join(
@@ -85,7 +84,7 @@ def _filter_bind() -> int:
         )
     )
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)  # without it only root may set a filter
+    libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)  # otherwise only root may set a filter
     program = _Program(len(code) // 8, code)
     calls: int = libc.syscall(_SECCOMP, _SET_FILTER, _NEW_LISTENER, ctypes.byref(program))
     if calls < 0:
@@ -115,5 +114,5 @@ def _share(descriptor: int) -> None:
     try:
         with socket.socket(fileno=os.dup(descriptor)) as bound:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    except OSError:  # of a kind that has no ports: it is bound all the same
+    except OSError:  # a kind of socket without ports, which may be bound as it is
         return

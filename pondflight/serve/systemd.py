@@ -1,4 +1,4 @@
-"""Tell systemd (``Type=notify``) that ``serve`` is ready, and that it is stopping."""
+"""Tells systemd (``Type=notify``) that ``serve`` is ready, and that it is stopping."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ STOPPING = "STOPPING=1"
 
 
 class Notifier:
-    """Writes to the socket that systemd names in ``NOTIFY_SOCKET``; without one, to nobody.
+    """Writes to the socket that systemd names in ``NOTIFY_SOCKET``, if it names one.
 
-    The variable goes from the environment, so that no child takes itself for the service.
+    The variable is removed from the environment, so that no child reports as the service.
     """
 
     def __init__(self) -> None:
         self._address = os.environ.pop("NOTIFY_SOCKET", "")
 
     def tell(self, state: str) -> None:
-        """Send ``READY`` or ``STOPPING``; a socket that has gone is nobody's, too."""
+        """Send ``READY`` or ``STOPPING``; do nothing if the socket is gone."""
         if not self._address:
             return
         address = self._address
-        if address.startswith("@"):  # a name of Linux's own, in no file system
+        if address.startswith("@"):  # an abstract name of Linux, in no file system
             address = "\0" + address[1:]
         with (
             contextlib.suppress(OSError),

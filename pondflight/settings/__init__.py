@@ -1,8 +1,8 @@
-"""One frozen tree of settings: defaults < YAML file < environment.
+"""One frozen tree of settings: the environment overrides the YAML file, which overrides defaults.
 
-``sections`` declares every key once, with its type, its default, its description and the name of
-its environment variable. What reads (``loading``) and what documents (``reference``) goes by that
-declaration, so that neither can forget a key.
+``sections`` declares every key once, with its type, default, description and environment variable.
+Both loading (``loading``) and documentation (``reference``) use that declaration, so neither can
+miss a key.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What ``workers.backend: auto`` stands for here, and which settings the chosen backend ignores.
+"""Which backend ``workers.backend: auto`` means here, and which settings that backend ignores.
 
 Whoever gives pondflight a Docker engine, or a setting that only containers have, expects a
-container for each user. A subprocess for each of them, all under one account, would be less
-isolation than they asked for, so that is never chosen in silence.
+container for each user. Subprocesses under one account would isolate users less than expected, so
+they are never chosen in silence.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ AUTO: Final = "auto"
 ONLY_CONTAINERS: Final = frozenset(
     {"engine", "image", "network", "publish", "pids_limit", "scratch", "scratch_size"}
 )
-"""Keys of ``containers`` that mean nothing to the backend process."""
+"""Keys of ``containers`` without effect on the backend process."""
 
 _ONLY_DOCKER: Final = frozenset({"network", "publish", "pids_limit", "docker_host"})
 
@@ -30,10 +30,10 @@ IGNORED: Final = {
     "ecs": _ONLY_DOCKER | {"image", "scratch"},
     "fly": _ONLY_DOCKER | {"scratch"},
 }
-"""Keys of ``containers`` that mean nothing to a backend."""
+"""Keys of ``containers`` without effect, by backend."""
 
 SECTIONS: Final = ("kubernetes", "ecs", "fly")
-"""Backends with a section of settings that no other one reads."""
+"""Backends with a section of settings that only they read."""
 
 _SOCKET = Path("/var/run/docker.sock")
 _SIGNS_OF_A_CONTAINER = (Path("/.dockerenv"), Path("/run/.containerenv"))
@@ -48,10 +48,10 @@ class Choice:
 
 
 def choose(values: Mapping[str, object], *, signed: bool) -> Choice:
-    """The backend for ``values``, which hold what was configured, before defaults.
+    """Return the backend for ``values``: the configured settings, without defaults.
 
     ``signed``: there is a configuration file or a JWT secret. Without either, this is the
-    demonstration, and a Docker socket that happens to be there is not used.
+    demonstration, which does not use a Docker socket that happens to exist.
     """
     for key in _changed_section(values, "kubernetes"):
         return Choice("kubernetes", f"{key} is set")

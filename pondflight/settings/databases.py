@@ -1,7 +1,7 @@
-"""What a configuration may say about DuckDB: extensions, and databases to attach.
+"""The settings for DuckDB's extensions, and for databases to attach.
 
-Nothing connects here: a mistake in a connection string is found before the first worker starts,
-and is never quoted.
+Nothing connects here: a mistake in a connection string is found before the first worker starts, and
+the string is never quoted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import (
     BeforeValidator,
@@ -27,15 +27,15 @@ from pondflight.settings.declaration import Accepts, Refused, Section
 from pondflight.settings.kinds import ConnectionString, Count, Flag
 
 EXTENSIONS = tuple(sorted(extensions.BUILT_IN | extensions.WHEELS.keys()))
-"""What a configuration may list: built into DuckDB, or installed beside it from a wheel.
+"""Extensions that a configuration may list: built into DuckDB, or installed from a wheel.
 
-``arrow`` is DuckDB's Arrow interface, which needs no extension any more.
+``arrow`` is DuckDB's Arrow interface, which no longer needs an extension.
 """
 
 RESERVED_ALIASES = frozenset(
     {"memory", "home", "temp", "system", "main", "information_schema", "pg_catalog"}
 )
-"""Catalogs and schemas that every worker has already, so that a table name could mean either."""
+"""Catalogs and schemas that every worker has; a table name could mean either."""
 
 _OTHER_NAMES = {
     "mysql_scanner": "mysql",
@@ -71,15 +71,15 @@ _ON_INVALID = {
 }
 
 FILE_TYPES = frozenset({DatabaseType.SQLITE, DatabaseType.DUCKDB})
-"""Those whose connection string is the path of a file."""
+"""Types whose connection string is the path of a file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a value is checked against beside itself.
+    """The context for checking a value.
 
-    ``aliases``: those of all entries, also of entries with a mistake in them. ``look``: whether
-    files must exist on this machine.
+    ``aliases`` are those of all entries, including entries with mistakes. ``look``: whether files
+    must exist on this machine.
     """
 
     aliases: tuple[str, ...]
@@ -147,7 +147,7 @@ Invalid = Annotated[
 ]
 
 
-def _claims(value: object) -> dict[str, tuple[Any, ...]]:
+def _claims(value: object) -> dict[str, tuple[object, ...]]:
     if not isinstance(value, Mapping) or not value:
         raise Refused
     claims = {}
@@ -161,7 +161,7 @@ def _claims(value: object) -> dict[str, tuple[Any, ...]]:
     return claims
 
 
-def _shown(value: Mapping[str, tuple[object, ...]] | None) -> dict[str, list[Any]] | None:
+def _shown(value: Mapping[str, tuple[object, ...]] | None) -> dict[str, list[object]] | None:
     return None if value is None else {name: list(values) for name, values in value.items()}
 
 
@@ -238,7 +238,7 @@ class AttachedDatabase(Section):
 
 
 def _misshapen(system: DatabaseType, text: str, *, look: bool) -> str | None:
-    """Say what keeps ``text`` from leading to a database of that system; never quotes it."""
+    """Return why ``text`` cannot connect to a database of that system, without quoting it."""
     if any(ord(character) < ord(" ") for character in text):
         return "has a control character in it"
     if system not in FILE_TYPES:

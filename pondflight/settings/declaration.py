@@ -1,4 +1,4 @@
-"""What a setting is declared with: its section, what it accepts, its environment variable."""
+"""How a setting is declared: its section, accepted values, and environment variable."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ MASK = "***"
 
 @dataclass(frozen=True, slots=True)
 class Accepts:
-    """What a setting takes, as a phrase that follows "accepted: "; ``secret``: never shown.
+    """The values that a setting accepts, as a phrase after "accepted: "; ``secret``: never shown.
 
-    ``value_needed``: the key with nothing after it is a mistake, rather than the default.
+    ``value_needed``: a key without a value is a mistake; otherwise it means the default.
     """
 
     text: str
@@ -25,7 +25,7 @@ class Accepts:
 class Env:
     """The environment variable of a setting.
 
-    ``bare_unit`` is the unit of a bare whole number there. ``only``: YAML must not have the key.
+    ``bare_unit`` is the unit of a number without one. ``only``: the key is not allowed in YAML.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Env:
 class Refused(ValueError):
     """A value that is not accepted: ``why`` follows the key and the value in a sentence.
 
-    ``key`` names the setting (dotted) where it is not the validated one itself but inside it.
+    ``key`` (dotted) names the setting if it is inside the validated one.
     """
 
     def __init__(self, why: str = "is not accepted", *, key: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Settings that are accepted, though they are probably not what was meant."""
+"""Warns of settings that are accepted, but probably not what was meant."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BASE_MEMORY: Final = 96 << 20
 """Bytes that a worker needs to start and to answer small statements."""
 
 SERVER_MEMORY: Final = 16 << 20
-"""Bytes more for each attached PostgreSQL or MySQL: connections, and threads for them."""
+"""Additional bytes for each attached PostgreSQL or MySQL, for connections and threads."""
 
 
 def warnings(settings: Settings) -> list[str]:

@@ -1,7 +1,7 @@
-"""Reading a YAML file: the safe loader, stricter, with errors that quote nothing of the file.
+"""Reads a YAML file with a stricter safe loader, and errors that quote nothing of the file.
 
-Stricter because YAML itself takes the last of two equal keys in silence. Nothing is quoted
-because what stands beside a mistake may be a password.
+It is stricter because YAML itself silently takes the last of two equal keys. Nothing is quoted
+because the text beside a mistake may be a password.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pondflight.errors import ConfigError
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, which constructs plain data only; two equal keys are an error."""
+    """A safe loader, which constructs only plain data; two equal keys are an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
         seen: set[str] = set()
@@ -33,7 +33,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def reason(path: Path, error: Exception) -> str:
-    """Say why the file at ``path`` cannot be read; if it may not be, what would allow it."""
+    """Return why the file at ``path`` cannot be read, and if that helps, how to permit it."""
     if isinstance(error, PermissionError):
         return (
             f"permission denied to user {os.geteuid()}: chmod go+r {path.name} or chown it, "
@@ -42,8 +42,8 @@ def reason(path: Path, error: Exception) -> str:
     return getattr(error, "strerror", None) or "its name is not one of a file"
 
 
-def read_yaml(path: Path) -> Any:
-    """Give the data in the YAML file at ``path``; an empty one is an empty mapping."""
+def read_yaml(path: Path) -> object:
+    """Return the data in the YAML file at ``path``; an empty file is an empty mapping."""
     try:
         text = path.read_text("utf-8")
     except UnicodeDecodeError:

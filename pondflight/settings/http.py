@@ -1,4 +1,4 @@
-"""Kinds of value that HTTP and authentication need: hosts, origins, networks, URLs, keys."""
+"""Kinds of values for HTTP and authentication: hosts, origins, networks, URLs, keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, PlainSerializer, SecretStr
 from pondflight.settings.declaration import MASK, Accepts, Refused
 
 MEMORY = "memory"
-"""Storage of the counters of a proxy that is alone."""
+"""Storage of the counters for a single proxy."""
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -78,12 +78,12 @@ def _storage(value: object) -> SecretStr:
 
 
 def _shown_storage(value: SecretStr) -> str:
-    """A Redis URL has a password in it, more often than not."""
+    """Return a storage URL without the password that a Redis URL often contains."""
     return MEMORY if value.get_secret_value() == MEMORY else MASK
 
 
 def _public_key(value: object) -> str:
-    """PEM text, from wherever it is."""
+    """Return the PEM text of a public key, from a file or from the value itself."""
     from pondflight.auth.keys import read_pem  # noqa: PLC0415 - cryptography, for those who need it
 
     if value in (None, ""):

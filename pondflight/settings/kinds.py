@@ -1,7 +1,7 @@
-"""The kinds of value that a setting can have: how each is read, written and described.
+"""The kinds of values that a setting can have: how each is read, written and described.
 
-A kind is an annotated type. Its reader (see ``readers``) takes whatever YAML or the environment
-hold. ``Accepts`` says in one phrase what it takes: errors and the reference quote it.
+A kind is an annotated type. Its reader (see ``readers``) accepts values from YAML and from the
+environment. ``Accepts`` describes the accepted values in a phrase for errors and the reference.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""From a YAML file and the environment to ``Settings``, or to one error that lists all mistakes.
+"""Loads ``Settings`` from a YAML file and the environment, or reports all mistakes in one error.
 
-The file is walked along the tree of known keys first: that finds the keys that do not exist,
-replaces ``${NAME}``, and remembers where each value came from. Then the environment is laid over
-it, and the models read the values. A mistake hides no other one: where values are refused, the
-rest is read again without them.
+The file is read along the tree of known keys first: this finds unknown keys, replaces ``${NAME}``,
+and records where each value came from. Then the environment overrides it, and the models read the
+values. No mistake hides another: where values are refused, the rest is read again without them.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from pondflight.control import Json
 from pondflight.errors import ConfigError
 from pondflight.settings import doubts, preflight, strays, wording
 from pondflight.settings.backend import AUTO, Choice, choose, without_effect
@@ -36,7 +36,7 @@ _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class _Known:
-    """Stands for a value whose mistake is reported already."""
+    """Stands for a value whose mistake has been reported."""
 
 
 _KNOWN: Final = _Known()
@@ -45,15 +45,14 @@ _KNOWN: Final = _Known()
 def load(
     path: Path | None = None, environ: Mapping[str, str] | None = None, *, look: bool = False
 ) -> Settings:
-    """Read the settings: defaults, then the YAML file at ``path``, then ``environ``.
+    """Return the settings: defaults, overridden by the YAML file at ``path``, then by ``environ``.
 
-    ``environ`` is ``os.environ`` if not given. A variable that is empty counts as not set, as
-    Docker Compose passes variables that nobody has set; only JWT_SECRET must not be empty.
-    ``security.jwt_secret`` is None where the environment has no secret; whether that will do is
-    for the caller to say. ``look``: what the settings name on this machine (files, extensions,
-    directories) must be there, so far as workers of the backend need it here.
-
-    Raises ``ConfigError`` with one sentence for each mistake.
+    ``environ`` defaults to ``os.environ``. An empty variable counts as not set, since Docker
+    Compose passes variables that nobody has set; only JWT_SECRET must not be empty.
+    ``security.jwt_secret`` is None if the environment has no secret; the caller decides whether
+    that is enough. ``look``: files, extensions and directories that the settings name must exist on
+    this machine, as far as the backend needs them here. Raises ``ConfigError`` with one sentence
+    for each mistake.
     """
     return read(path, environ, look=look).settings
 
@@ -76,19 +75,19 @@ class Loaded:
 
     @property
     def warnings(self) -> list[str]:
-        """A sentence for each setting that does nothing, or probably not what was meant."""
+        """Return a sentence for each setting without effect, or with a doubtful one."""
         backend = self.settings.workers.backend
         ignored = [f"{key} has no effect with workers.backend {backend}" for key in self.ignored]
         return [*ignored, *self.doubts]
 
     @property
     def doubts(self) -> list[str]:
-        """A sentence for each variable or setting that is probably not what was meant."""
+        """Return a sentence for each variable or setting that is probably not what was meant."""
         return [*self.strays, *doubts.warnings(self.settings)]
 
 
 FILES: Final = (Path("/config.yaml"), Path("/etc/pondflight/config.yaml"))
-"""Where a configuration is looked for when none is named."""
+"""Where a configuration file is looked for if none is named."""
 
 
 def find_file() -> Path | None:
@@ -99,7 +98,7 @@ def find_file() -> Path | None:
 def read(
     path: Path | None = None, environ: Mapping[str, str] | None = None, *, look: bool = False
 ) -> Loaded:
-    """Like ``load``, with what an operator should know beside the settings."""
+    """Return the settings as ``load`` does, with what an operator should know of them."""
     draft = _Draft(os.environ if environ is None else environ)
     if path is not None:
         draft.add_file(path)
@@ -112,11 +111,11 @@ def read(
 
 
 class _Draft:
-    """Values on their way to be settings: where each came from, and what is wrong so far."""
+    """Settings being read: values, where each came from, and the mistakes so far."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self._values: dict[str, Any] = {}
+        self._values: Json = {}
         self._origins: dict[At, str] = {}
         self._problems: list[str] = []
         self._replaced: set[str] = set()
@@ -140,7 +139,7 @@ class _Draft:
             if key.env.bare_unit and re.fullmatch(r"[0-9]+", value.strip()):
                 value = f"{value.strip()}{key.env.bare_unit}"
             origin = wording.from_variable(key.env.name)
-            if key.is_list:  # written with commas there
+            if key.is_list:  # a variable has commas there
                 items = [item.strip() for item in value.split(",") if item.strip()]
                 self._put(key, items, origin)
             else:
@@ -150,8 +149,8 @@ class _Draft:
         path = self._variable(SECRET_FILE)
         if path is None:
             if "JWT_SECRET" in self._environ and self._variable("JWT_SECRET") is None:
-                # Of the secret alone, empty is not as good as not set: somebody meant to set it,
-                # and without it serve may start a demonstration.
+                # Only for the secret, empty differs from not set: somebody meant to set it, and
+                # without it, serve might start a demonstration.
                 self._put(_SECRET, "", wording.from_variable("JWT_SECRET"))
             return
         if self._variable("JWT_SECRET") is not None:
@@ -168,7 +167,7 @@ class _Draft:
             self._put(_SECRET, secret, f"from the file that {SECRET_FILE} names")
 
     def choose_backend(self, *, configured: bool) -> Choice | None:
-        """Put a backend in place of ``auto``; None if one was named."""
+        """Replace ``auto`` by a backend and return it; None if a backend was named."""
         workers = self._values.get("workers", {})
         named = workers.get("backend", AUTO) if isinstance(workers, dict) else AUTO
         if named != AUTO:
@@ -180,15 +179,18 @@ class _Draft:
         return choice
 
     def ignored(self, backend: str) -> list[str]:
-        """Configured settings that have no effect with ``backend``."""
+        """Return the configured settings that ``backend`` ignores."""
         return without_effect(self._values, backend)
 
     def strays(self) -> list[str]:
-        """A sentence for each variable that looks like a setting and is none."""
+        """Return a sentence for each variable that looks like a setting and is none."""
         return strays.warnings(self._environ, self._replaced)
 
     def settings(self, *, look: bool) -> Settings:
-        """Read the values, again and again without those that are refused, until none is."""
+        """Return the settings.
+
+        The values are read again without the refused ones, until none is refused.
+        """
         values, refused = self._values, set[At]()
         surroundings = self._surroundings(look=look)
         while True:
@@ -199,7 +201,7 @@ class _Draft:
                 errors = invalid.errors(include_url=False)
             for error in errors:
                 at = error["loc"]
-                # A section whose values fell back to defaults proves nothing about the others.
+                # A section with refused values has defaults in their place, which prove nothing.
                 if not any(isinstance(place[-1], str) and place[:-1] == at for place in refused):
                     self._report(error)
             places = {_whole_item(error["loc"]) for error in errors}
@@ -212,7 +214,7 @@ class _Draft:
         return settings
 
     def _surroundings(self, *, look: bool) -> Surroundings:
-        """What values are checked against beside themselves."""
+        """Return the context for checking values."""
         duckdb = self._values.get("duckdb", {})
         entries = duckdb.get("attached_databases", []) if isinstance(duckdb, dict) else []
         aliases = [entry.get("alias") for entry in entries if isinstance(entry, dict)]
@@ -220,7 +222,7 @@ class _Draft:
         backend = workers.get("backend") if isinstance(workers, dict) else None
         return Surroundings(
             aliases=tuple(alias for alias in aliases if isinstance(alias, str)),
-            # Only a subprocess sees what this process sees.
+            # Only a subprocess has the same files and packages as this process.
             look=look and backend in {None, "process"},
         )
 
@@ -238,8 +240,8 @@ class _Draft:
 
     # walking the file
 
-    def _read(self, key: Key, value: object, at: At, origin: str) -> Any:
-        """Give what the models shall read for ``key``, given what the file has."""
+    def _read(self, key: Key, value: object, at: At, origin: str) -> object:
+        """Return what the models should read for ``key``, given the value in the file."""
         if key.shape is Shape.SECTION:
             return self._section(key, value, at, origin)
         if key.is_list:
@@ -250,29 +252,29 @@ class _Draft:
             return [read(key, item, (*at, index), origin) for index, item in enumerate(value)]
         return self._scalar(key, value, at, origin)
 
-    def _section(self, key: Key, data: object, at: At, origin: str) -> Any:
+    def _section(self, key: Key, data: object, at: At, origin: str) -> object:
         if not isinstance(data, Mapping):
             return self._misfit(key, data, at, origin)
         self._origins[at] = origin
-        section: dict[str, Any] = {}
+        section: Json = {}
         for name, value in data.items():
             child = key.children.get(name) if isinstance(name, str) else None
             if child is None:
                 self._unknown(key, name, at, origin, section)
             elif child.env is not None and child.env.only:
                 self._problems.append(wording.environment_only((*at, name), origin))
-            # `key:` with nothing after it leaves the default.
+            # `key:` without a value leaves the default.
             elif value is not None or child.value_needed:
                 section[name] = self._read(child, value, (*at, name), origin)
         return section
 
-    def _misfit(self, key: Key, value: object, at: At, origin: str) -> Any:
+    def _misfit(self, key: Key, value: object, at: At, origin: str) -> object:
         self._problems.append(wording.misfit(key, at, value, origin))
         if at and isinstance(at[-1], int):
             return _KNOWN  # an item keeps its place, for the indexes of those after it
         return [] if key.is_list else {}
 
-    def _scalar(self, key: Key, value: object, at: At, origin: str) -> Any:
+    def _scalar(self, key: Key, value: object, at: At, origin: str) -> object:
         self._origins[at] = origin
         if isinstance(value, dict | list):
             return self._plain_data(key, value, at, origin)
@@ -306,24 +308,24 @@ class _Draft:
             self._origins[at] = f"{origin}, with {' and '.join(names)} replaced"
         return text
 
-    def _plain_data(self, key: Key, value: dict[Any, Any] | list[Any], at: At, origin: str) -> Any:
-        """Read a value that is made of values."""
+    def _plain_data(
+        self, key: Key, value: dict[Any, Any] | list[Any], at: At, origin: str
+    ) -> object:
+        """Return a value that contains other values, with ``${NAME}`` replaced."""
         steps = value if isinstance(value, dict) else range(len(value))
         read = {step: self._scalar(key, value[step], (*at, step), origin) for step in steps}
         if any(one is _KNOWN for one in read.values()):
             return _KNOWN
         return read if isinstance(value, dict) else list(read.values())
 
-    def _unknown(
-        self, key: Key, name: object, at: At, origin: str, section: dict[str, Any]
-    ) -> None:
+    def _unknown(self, key: Key, name: object, at: At, origin: str, section: Json) -> None:
         meant = intended(str(name), key, ROOT)
         if any(other is _SECRET for other in meant):
             self._problems.append(wording.environment_only((*at, str(name)), origin))
             return
         self._problems.append(wording.unknown((*at, str(name)), key, meant, origin))
         if key.shape is Shape.SECTIONS and len(meant) == 1:
-            # One mistake, one sentence: the key that was meant is not missing as well.
+            # Report one mistake once: the key that was probably meant is not reported as missing.
             section.setdefault(meant[0].name.rpartition(".")[2], _KNOWN)
 
     def _report(self, error: ErrorDetails) -> None:
@@ -345,7 +347,7 @@ class _Draft:
         self._problems.append(wording.refused(key, at, value, refused.why, self._origin(key, at)))
 
     def _origin(self, key: Key, at: At) -> str:
-        """Say where the value at ``at`` came from, or else what it would stand in."""
+        """Return where the value at ``at`` came from, or else where it would belong."""
         if key.shape is Shape.SECTION:
             inner = (origin for place, origin in self._origins.items() if place[:-1] == at)
             return " and ".join(dict.fromkeys(inner))
@@ -355,14 +357,14 @@ class _Draft:
 
 
 def _whole_item(at: At) -> At:
-    """Widen the place of a value in an item of a list to the item: half of one is of no use."""
+    """Return the place of the whole list item: half an item is of no use."""
     for length, step in enumerate(at, 1):
         if isinstance(step, int):
             return at[:length]
     return at
 
 
-def _without(value: object, places: set[At]) -> Any:
+def _without(value: Any, places: set[At]) -> Any:
     """Return a copy of ``value`` without the values at ``places``."""
     if isinstance(value, dict):
         items = value.items()

@@ -1,6 +1,6 @@
-"""``docs/configuration.md``, written from the settings: ``python -m pondflight.settings.manual``.
+"""Writes ``docs/configuration.md`` from the settings: ``python -m pondflight.settings.manual``.
 
-As ``reference`` is for the example file: a test compares the page with what this writes.
+A test compares the page with this output.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The kinds of value that only pods have, and what an operator's template may say.
+"""Kinds of values for pods, and what an operator's template may contain.
 
-An allow-list. What hardens a worker, and what makes it the worker that it is, cannot be merged
-away by accident; a field of a Kubernetes to come has to be added here before it can be used.
+It is an allow-list. What hardens a worker, and what identifies it, cannot be overridden by
+accident; a future Kubernetes field has to be added here before it can be used.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
+from pondflight.control import Json
 from pondflight.settings.declaration import Accepts, Refused
 
 METADATA = frozenset({"labels", "annotations"})
@@ -30,12 +31,14 @@ SPEC = frozenset(
 )
 CONTAINER = frozenset({"env", "volumeMounts"})
 VOLUMES = frozenset({"configMap", "csi", "nfs", "persistentVolumeClaim", "secret", "image"})
-"""Kinds of volumes. ``hostPath`` is none of them: the standard "restricted" forbids it."""
+"""Kinds of volumes, without ``hostPath``, which the standard "restricted" forbids."""
 RESERVED = ("pondflight.", "app.kubernetes.io/")
 
+_Fields = Mapping[str, Any]
 
-def mistakes(template: Mapping[str, Any]) -> list[str]:
-    """What the template says that it may not; a phrase each."""
+
+def mistakes(template: _Fields) -> list[str]:
+    """Return what the template must not contain, a phrase each."""
     found = _unknown("", template, frozenset({"metadata", "spec"}))
     metadata, spec = _mapping(template, "metadata"), _mapping(template, "spec")
     found += _unknown("metadata.", metadata, METADATA)
@@ -57,11 +60,11 @@ def mistakes(template: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _unknown(prefix: str, found: Mapping[str, Any], known: frozenset[str]) -> list[str]:
+def _unknown(prefix: str, found: _Fields, known: frozenset[str]) -> list[str]:
     return [f"{prefix}{name} cannot be set" for name in found if name not in known]
 
 
-def _mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _mapping(parent: _Fields, name: str) -> _Fields:
     found = parent.get(name)
     return found if isinstance(found, Mapping) else {}
 
@@ -94,7 +97,7 @@ def _node_selector(value: object) -> dict[str, str]:
     return dict(value)
 
 
-def _toleration(value: object) -> dict[str, Any]:
+def _toleration(value: object) -> Json:
     if not isinstance(value, Mapping):
         raise Refused
     wrong = [str(key) for key in value if key not in _TOLERATION]
@@ -103,11 +106,11 @@ def _toleration(value: object) -> dict[str, Any]:
     return dict(value)
 
 
-def _template(value: object) -> dict[str, Any]:
+def _template(value: object) -> Json:
     if not isinstance(value, Mapping):
         raise Refused
     try:
-        found: dict[str, Any] = json.loads(json.dumps(value))
+        found: Json = json.loads(json.dumps(value))
     except (TypeError, ValueError):
         raise Refused("has something that JSON has not, such as a date") from None
     wrong = mistakes(found)
@@ -130,12 +133,12 @@ NodeSelector = Annotated[
     Accepts("a mapping of node labels to their values"),
 ]
 Toleration = Annotated[
-    Mapping[str, Any],
+    Json,
     BeforeValidator(_toleration),
     Accepts(f"a mapping with keys of {', '.join(sorted(_TOLERATION))}"),
 ]
 PodTemplate = Annotated[
-    Mapping[str, Any],
+    Json,
     BeforeValidator(_template),
     Accepts(
         f"a mapping: metadata ({', '.join(sorted(METADATA))}), spec ({', '.join(sorted(SPEC))}, "

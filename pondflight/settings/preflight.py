@@ -1,6 +1,6 @@
-"""What settings need of this machine: found to be missing before the first worker starts.
+"""Checks this machine for what settings need, before the first worker starts.
 
-Files are looked for where they are configured (``databases``); here is the rest.
+Files are checked where they are configured (``databases``); everything else is here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CLIENTS = {"kubernetes": "kubernetes", "ecs": "boto3"}
 
 
 def problems(settings: Settings) -> list[str]:
-    """One sentence for each thing that is missing. Containers bring their own."""
+    """Return a sentence for each missing thing. Containers bring their own."""
     if settings.workers.backend == "docker":
         return [*_forbidden_socket(settings)]
     client = _CLIENTS.get(settings.workers.backend)
@@ -39,7 +39,7 @@ def _missing_client(backend: str, module: str) -> Iterator[str]:
 
 
 def _forbidden_socket(settings: Settings) -> Iterator[str]:
-    """A socket that this user may not use. One that is not there yet may come."""
+    """Yield a sentence for a socket that this user may not use. A missing one may still come."""
     host = settings.containers.docker_host
     if not host.startswith("unix://"):
         return

@@ -1,7 +1,7 @@
-"""How values of settings are read, whatever YAML or the environment hold.
+"""Reads values of settings, whether from YAML or from the environment.
 
-The environment only has strings, and so has YAML once ``${NAME}`` is replaced. A reader either
-returns the Python value or raises ``Refused``.
+The environment has only strings, and so has YAML where ``${NAME}`` was replaced. A reader returns
+the Python value or raises ``Refused``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pondflight.settings.secret import weakness
 from pondflight.units import parse_duration, parse_size
 
 SMALLEST_MEMORY = 16 << 20
-"""Least memory of a worker. Whoever writes ``memory_limit: 512`` means megabytes."""
+"""Least memory of a worker in bytes. Whoever writes ``memory_limit: 512`` means megabytes."""
 
 
 def read_text(value: object) -> str:
@@ -41,7 +41,7 @@ def read_whole(value: object) -> int:
 
 
 def within(lowest: int, highest: int) -> Callable[[object], int]:
-    """Give a reader of whole numbers from ``lowest`` to ``highest``, both included."""
+    """Return a reader of whole numbers from ``lowest`` to ``highest``, both included."""
 
     def read(value: object) -> int:
         number = read_whole(value)
@@ -53,7 +53,7 @@ def within(lowest: int, highest: int) -> Callable[[object], int]:
 
 
 def matching(pattern: str, *, longest: int = 255) -> Callable[[object], str]:
-    """Give a reader of strings that match ``pattern`` and have at most ``longest`` characters."""
+    """Return a reader of strings that match ``pattern`` and have at most ``longest`` characters."""
     compiled = re.compile(pattern)
 
     def read(value: object) -> str:
@@ -79,7 +79,7 @@ def read_cores(value: object) -> float:
 
 
 def read_duration(value: object) -> timedelta:
-    """Return a duration; a bare number stands for a string of the same digits."""
+    """Return a duration; a bare number is read like a string of the same digits."""
     if isinstance(value, timedelta):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -124,7 +124,7 @@ def read_host(value: object) -> str:
     except ValueError:
         pass
     label = r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
-    # Digits and dots alone are no name: they are an IPv4 address with a mistake in it.
+    # Digits and dots alone are not a name, but an IPv4 address with a mistake.
     if len(text) > 253 or not re.fullmatch(rf"{label}(?:\.{label})*", text):  # noqa: PLR2004
         raise Refused
     if re.fullmatch(r"[0-9.]+", text):
@@ -169,7 +169,7 @@ def read_backend(value: object) -> str:
 
 
 def one_of(*names: str) -> Callable[[object], str]:
-    """Give a reader of one of ``names`` in whatever case; it returns lower case."""
+    """Return a reader of one of ``names``, in any case; it returns lower case."""
 
     def read(value: object) -> str:
         text = read_text(value).lower()
@@ -182,13 +182,13 @@ def one_of(*names: str) -> Callable[[object], str]:
 
 def read_confinement(value: object) -> str:
     """Return ``required``, ``best_effort`` or ``off``."""
-    if value is False:  # as YAML reads ``off``
+    if value is False:  # YAML reads ``off`` as False
         return "off"
     return one_of("required", "best_effort", "off")(value)
 
 
 def read_readable(value: object) -> str:
-    """Return an absolute path as it is written, white space included."""
+    """Return an absolute path exactly as written, white space included."""
     if not isinstance(value, str) or not value.startswith("/"):
         raise Refused
     return value
@@ -229,7 +229,7 @@ def read_network(value: object) -> str:
 
 
 def read_flag(value: object) -> bool:
-    """Return a truth value, which may be written as a string in whatever case."""
+    """Return a truth value; strings may be in any case."""
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.strip().lower() in {"true", "false"}:
@@ -250,7 +250,7 @@ def read_secret(value: object) -> SecretStr:
 
 
 def _refuse_unseen(secret: str) -> None:
-    """Refuse characters that no secret has, and that no editor shows: files bring them along."""
+    """Refuse invisible characters, which no secret has and files may bring along."""
     if "\ufeff" in secret:
         raise Refused("has a byte order mark in it: save it as UTF-8 without one")
     if "\n" in secret or "\r" in secret:

@@ -1,6 +1,6 @@
-"""``config.example.yaml``, written from the settings: ``python -m pondflight.settings.reference``.
+"""Writes ``config.example.yaml`` from the settings: ``python -m pondflight.settings.reference``.
 
-A test compares the file with what this writes, so the example cannot fall behind the code.
+A test compares the file with this output, so the example cannot fall behind the code.
 """
 
 from __future__ import annotations

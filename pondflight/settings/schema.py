@@ -1,6 +1,6 @@
-"""The tree of keys that the settings have, read off the models in ``tree``.
+"""The tree of keys of the settings, derived from the models in ``tree``.
 
-Loading needs it to find unknown keys and to word its errors; the reference is written from it.
+Loading uses it to find unknown keys and to word errors; the reference is written from it.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from pondflight.settings.tree import Settings
 
 
 class Shape(Enum):
-    """What a key can hold."""
+    """The kinds of keys."""
 
     VALUE = auto()
     VALUES = auto()
     """A list of values."""
     SECTION = auto()
-    """A mapping of keys that are known."""
+    """A mapping with known keys."""
     SECTIONS = auto()
     """A list of such mappings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key of the settings, or the root of them all (whose name is empty).
+    """A key of the settings, or their root (with an empty name).
 
-    ``name`` is dotted, and what stands in a list has ``[]`` in it:
-    ``duckdb.attached_databases[].alias``. ``accepts`` is about the value, or about each item of
-    a list. ``default`` is plain data, as a YAML file has it.
+    ``name`` is dotted, and keys inside a list have ``[]``: ``duckdb.attached_databases[].alias``.
+    ``accepts`` describes the value, or each item of a list. ``default`` is plain data, as in a YAML
+    file.
     """
 
     name: str
@@ -55,11 +55,11 @@ class Key:
 
     @property
     def accepts_in_all(self) -> str:
-        """What it accepts, the list that it may be included."""
+        """Return what the key accepts, including the list if it holds one."""
         return f"a list, each item {self.accepts}" if self.is_list else self.accepts
 
     def find(self, path: tuple[str | int, ...]) -> Key:
-        """Give the key at ``path``; an index leads from a list to what each item of it is."""
+        """Return the key at ``path``; an index in it leads from a list to its items."""
         key = self
         for step in path:
             if isinstance(step, str):
@@ -67,7 +67,7 @@ class Key:
         return key
 
     def leaves(self) -> Iterator[Key]:
-        """Give all keys with no keys of their own outside of lists, in the order of the tree."""
+        """Yield all keys that have no keys of their own outside of lists, in order."""
         for child in self.children.values():
             if child.shape is Shape.SECTION:
                 yield from child.leaves()
@@ -76,7 +76,7 @@ class Key:
 
 
 def _metadata(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Take apart an annotation: the bare type, and what ``Annotated`` says of it."""
+    """Return the bare type of an annotation, and its ``Annotated`` metadata."""
     if hasattr(annotation, "__metadata__"):
         return annotation.__origin__, annotation.__metadata__
     return annotation, ()
@@ -99,7 +99,7 @@ def _section(
         shape=shape,
         description=description,
         accepts=f"a mapping with the keys {', '.join(children)}",
-        # What stands there in place of keys may be anything, a connection string for one.
+        # Anything may stand there in place of keys, such as a connection string.
         secret=True,
         value_needed=False,
         env=None,

@@ -1,7 +1,7 @@
-"""Which JWT secrets are refused: who can guess the secret can be any user.
+"""Refuses weak JWT secrets: whoever can guess the secret can be any user.
 
-Short ones, and long ones that a person made up: padding, patterns, and the sample values that
-documentation and templates are full of.
+Weak are short secrets, and long ones that a person made up: padding, patterns, and the sample
+values of documentation and templates.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import re
 from itertools import pairwise
 
 MINIMUM_LENGTH = 32
-"""Characters. 32 of them are never fewer than the 32 bytes that HS256 asks for (RFC 7518, 3.2)."""
+"""Characters, which are at least the 32 bytes that HS256 requires (RFC 7518, 3.2)."""
 
 _MINIMUM_DISTINCT = 8
 _MINIMUM_OWN = 16
 
-# What sample secrets are made of. A random secret loses a character or two to this list; a sample
-# such as "your-super-secret-jwt-key-change-in-production-min-32-chars" loses everything.
+# Words of sample secrets. A random secret loses few characters to this list; a sample such as
+# "your-super-secret-jwt-key-change-in-production-min-32-chars" loses all.
 _SAMPLE_WORDS = """
     0123456789 123456 12345678 123456789 1234567890 256 256bit 32 abcdefghijklmnopqrstuvwxyz
     admin and asdfghjkl at auth authentication be bits change changeit changeme character
@@ -30,7 +30,7 @@ _SAMPLE = re.compile("|".join(sorted(_SAMPLE_WORDS, key=len, reverse=True)))
 
 
 def weakness(secret: str) -> str | None:
-    """Say why ``secret`` must not sign tokens, as the end of a sentence; None: it may."""
+    """Return why ``secret`` must not sign tokens, as the end of a sentence; None: it may."""
     if len(secret) < MINIMUM_LENGTH:
         return f"has {len(secret)} characters, which is too short"
     if len(set(secret)) < _MINIMUM_DISTINCT:
@@ -44,7 +44,7 @@ def weakness(secret: str) -> str | None:
 
 
 def _repeats(secret: str) -> bool:
-    """Whether it is one piece over and over, the last one perhaps cut short."""
+    """Return whether it is one piece repeated, the last one perhaps cut short."""
     return any(
         secret == (secret[:period] * (len(secret) // period + 1))[: len(secret)]
         for period in range(1, len(secret) // 2 + 1)
@@ -52,6 +52,6 @@ def _repeats(secret: str) -> bool:
 
 
 def _counts(secret: str) -> bool:
-    """Whether two thirds of its characters come right after or before their neighbour."""
+    """Return whether two thirds of its characters follow or precede their neighbour."""
     steps = [ord(after) - ord(before) for before, after in pairwise(secret)]
     return 3 * sum(abs(step) <= 1 for step in steps) > 2 * len(steps)

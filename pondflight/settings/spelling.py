@@ -1,4 +1,4 @@
-"""What somebody who wrote an unknown key probably meant."""
+"""Guesses which key was meant by an unknown one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _NEAR_ELSEWHERE = 0.8
 
 
 def intended(name: str, section: Key, root: Key) -> list[Key]:
-    """Give the known keys that the unknown ``name`` in ``section`` may stand for.
+    """Return the known keys that the unknown ``name`` in ``section`` may mean.
 
-    A key of that very name in another place comes first (``port`` outside of ``server``), then
-    one of nearly that name in the same section, then one of nearly that name anywhere.
+    First comes a key of exactly that name in another section (``port`` outside of ``server``), then
+    one with a similar name in the same section, then one with a similar name anywhere.
     """
     here = {_plain(child): key for child, key in section.children.items()}
     wanted = _plain(name)
@@ -42,7 +42,7 @@ def _all(key: Key) -> Iterator[Key]:
 
 
 def _spellings(key: Key) -> set[str]:
-    """Give the names of a key: its last part, all of it, and its environment variable."""
+    """Return the names of a key: its last part, all of it, and its environment variable."""
     names = {key.name, key.name.rpartition(".")[2]}
     if key.env is not None:
         names.add(key.env.name)
@@ -50,5 +50,5 @@ def _spellings(key: Key) -> set[str]:
 
 
 def _plain(name: str) -> str:
-    """Reduce a name to what ``grpc_port``, ``grpcPort`` and ``GRPC-PORT`` have in common."""
+    """Return what ``grpc_port``, ``grpcPort`` and ``GRPC-PORT`` have in common."""
     return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -1,4 +1,4 @@
-"""Environment variables that nobody reads, though whoever set them seems to think of pondflight."""
+"""Finds environment variables that nobody reads, but that seem meant for pondflight."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pondflight.settings.wording import SECRET_FILE
 
 _PREFIX: Final = "PONDFLIGHT_"
 _OTHERS: Final = frozenset({"PONDFLIGHT_HOST", "PONDFLIGHT_TOKEN", "PONDFLIGHT_URL"})
-"""Read by the Caddyfiles and by commands."""
+"""Variables that the Caddyfiles and commands read."""
 
 _NEAR = 0.85
 _SHORTEST = 6
 
 _OF_ORCHESTRATORS = re.compile(r".*_(SERVICE_(HOST|PORT.*)|PORT(_[0-9]+_(TCP|UDP).*)?)")
-"""What Kubernetes and Docker's links set for every service, as `PONDFLIGHT_PORT=tcp://…`."""
+"""Variables that Kubernetes and Docker's links set for every service: `PONDFLIGHT_PORT=tcp://…`."""
 
 
 def warnings(environ: Mapping[str, str], used: Collection[str] = ()) -> list[str]:
     """Return a sentence for each variable of ``environ`` that looks like a setting and is none.
 
-    ``used``: names that the configuration file replaces.
+    ``used``: the variables that the configuration file refers to.
     """
     return [
         sentence
@@ -58,7 +58,7 @@ def _plain(name: str) -> str:
 
 
 def _spelled() -> Iterator[tuple[str, str]]:
-    """Yield (what a variable for a setting may be called, what to use for it)."""
+    """Yield pairs: a likely name of a setting's variable, and what to use instead."""
     for key in ROOT.leaves():
         if "." in key.name:
             name = key.name.replace(".", "_").upper()

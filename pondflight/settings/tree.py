@@ -1,12 +1,12 @@
-"""All settings: their groups, each declared in ``sections``, and what must hold between them.
+"""All settings: their groups, each declared in ``sections``, and the rules between them.
 
 Annotations carry the rest: the kind says what is accepted, ``Env`` names the environment variable.
-A program that needs other settings than it loaded takes a copy (``model_copy(update=...)``).
+A program that needs other settings than those loaded takes a copy (``model_copy(update=...)``).
 """
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 from pydantic import model_validator
 
@@ -26,7 +26,7 @@ _NEEDED = {
     "ecs": ("ecs.cluster", "ecs.task_definition", "ecs.subnets", "ecs.table"),
     "fly": ("fly.app", "fly.token"),
 }
-"""Settings without which a backend is of no use."""
+"""Settings without which a backend cannot work."""
 
 
 class Settings(Section):
@@ -50,10 +50,10 @@ class Settings(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _warm_where_that_opens_nothing(cls, data: object) -> Any:
-        """Without ``workers.warm``, fill in 0 where a warm worker costs more than its memory.
+    def _warm_where_that_opens_nothing(cls, data: object) -> object:
+        """Without ``workers.warm``, fill in 0 if warm workers would cost more than memory.
 
-        With database servers it would open the walls of all workers to all of them.
+        With database servers, it would open the walls of all workers to all of them.
         """
         if not isinstance(data, dict) or not isinstance(data.get("workers", {}), dict):
             return data
@@ -113,9 +113,9 @@ class Settings(Section):
             raise Refused(why, key="workers.warm")
         return self
 
-    def masked(self) -> dict[str, Any]:
-        """Give the effective settings as plain data in the order of the tree, secrets as ``***``.
+    def masked(self) -> dict[str, object]:
+        """Return the effective settings as plain data in the order of the tree, secrets as ``***``.
 
-        Durations and sizes are written as a configuration file has them.
+        Durations and sizes are written as in a configuration file.
         """
         return self.model_dump(mode="json")

@@ -1,6 +1,6 @@
-"""The sentences that a wrong configuration is answered with.
+"""The sentences that report mistakes in a configuration.
 
-Each names the key, the value unless it is a secret, where it came from and what is accepted.
+Each names the key, the value unless it is secret, where it came from, and what is accepted.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from pondflight.settings.declaration import MASK
 from pondflight.settings.schema import Key
 
 SECRET_FILE = "JWT_SECRET_FILE"  # noqa: S105 - the name of a variable
-"""Names a file that holds the JWT secret, for Docker secrets are files."""
+"""Variable that names a file with the JWT secret, since Docker's secrets are files."""
 
 At = tuple[str | int, ...]
-"""Where a value stands: ``("duckdb", "attached_databases", 0, "type")``."""
+"""The place of a value: ``("duckdb", "attached_databases", 0, "type")``."""
 
 _LONGEST_SHOWN = 80
 _TYPES = {dict: "a mapping", list: "a list", str: "a string", bool: "true or false"}
 
 
 def from_variable(name: str) -> str:
-    """Say that a value came from an environment variable."""
+    """Return the phrase for a value that came from an environment variable."""
     return f"from the environment variable {name}"
 
 
 def refused(key: Key, at: At, value: str, why: str, origin: str) -> str:
-    """Say that a value, shown as ``value``, is not accepted; or a section, as a whole."""
+    """Return the sentence for a value that is not accepted, or for a whole section."""
     if key.children:
         return f"{dotted(at)}: {why} ({origin})"
     name, accepts = dotted(at), key.accepts
@@ -40,14 +40,14 @@ def refused(key: Key, at: At, value: str, why: str, origin: str) -> str:
 
 
 def misfit(key: Key, at: At, value: object, origin: str) -> str:
-    """Say that something else stands where a section or a list belongs."""
+    """Return the sentence for another kind of value where a section or a list belongs."""
     is_item = bool(at) and isinstance(at[-1], int)
     accepts = key.accepts if is_item else key.accepts_in_all
     return f"{dotted(at) or 'the file'} must be {accepts}, not {_type(value)} ({origin})"
 
 
 def unknown(at: At, section: Key, meant: list[Key], origin: str) -> str:
-    """Say that a key does not exist, and which one was probably meant."""
+    """Return the sentence for an unknown key, with the one that was probably meant."""
     if meant:
         hint = f"did you mean {' or '.join(key.name for key in meant)}?"
     else:
@@ -56,7 +56,7 @@ def unknown(at: At, section: Key, meant: list[Key], origin: str) -> str:
 
 
 def environment_only(at: At, origin: str) -> str:
-    """Say that the JWT secret stands in a file."""
+    """Return the sentence for a JWT secret in a file."""
     return (
         f"{dotted(at)} does not belong in a file ({origin}): set the environment variable"
         f" JWT_SECRET, or {SECRET_FILE} to the name of a file with it"
@@ -64,7 +64,7 @@ def environment_only(at: At, origin: str) -> str:
 
 
 def dotted(at: At) -> str:
-    """Write a place as ``duckdb.attached_databases[0].type``."""
+    """Return a place as ``duckdb.attached_databases[0].type``."""
     text = ""
     for step in at:
         if isinstance(step, int):
@@ -76,7 +76,7 @@ def dotted(at: At) -> str:
 
 
 def shown(key: Key, value: object) -> str:
-    """Give a value for an error: never a secret, nor a URL that stands where none belongs."""
+    """Return a value as errors show it: never a secret, nor a URL where none belongs."""
     if key.secret or (isinstance(value, str) and "://" in value):
         return MASK
     if isinstance(value, bool):

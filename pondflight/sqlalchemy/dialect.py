@@ -1,17 +1,22 @@
-"""The dialect itself: how to connect, transactions, and what DuckDB can do."""
+"""The dialect itself: connecting, transactions, and what DuckDB supports."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from sqlalchemy import exc, types
-from sqlalchemy.engine import default
+from sqlalchemy.engine import URL, Connection, default
 
 from pondflight.sqlalchemy import names
 from pondflight.sqlalchemy.compilers import DDLCompiler, Preparer, SQLCompiler, TypeCompiler
 from pondflight.sqlalchemy.cursors import ExecutionContext
 from pondflight.sqlalchemy.reflection import Reflection
 from pondflight.sqlalchemy.types import Bytes
+
+if TYPE_CHECKING:
+    from adbc_driver_manager import dbapi as adbc
 
 _PORT = 8081
 _MESSAGE_BYTES = 2**31 - 1
@@ -59,28 +64,28 @@ class PondflightDialect(Reflection, default.DefaultDialect):
     supports_sane_multi_rowcount = False
     max_identifier_length = 255
     default_isolation_level = "SNAPSHOT"
-    _backslash_escapes = False  # PostgreSQL's compiler asks
+    _backslash_escapes = False  # read by PostgreSQL's compiler
 
-    def __init__(self, isolation_level: str | None = None, **options: Any) -> None:
+    def __init__(self, isolation_level: str | None = None, **options: object) -> None:
         super().__init__(isolation_level=isolation_level, **options)
         self._level = isolation_level
 
     @classmethod
-    def import_dbapi(cls) -> Any:
-        """ADBC's driver for Flight SQL."""
+    def import_dbapi(cls) -> ModuleType:
+        """Return ADBC's driver for Flight SQL."""
         from adbc_driver_flightsql import dbapi  # noqa: PLC0415
 
         return dbapi
 
     @classmethod
-    def dbapi(cls) -> Any:
+    def dbapi(cls) -> ModuleType:
         """Return the DB-API module, as SQLAlchemy 1.4 asks for it."""
         return cls.import_dbapi()
 
     # -- connecting ---------------------------------------------------------------------------
 
-    def create_connect_args(self, url: Any) -> tuple[list[Any], dict[str, Any]]:
-        """Arguments of ``connect``. Raises ArgumentError for options that are unknown."""
+    def create_connect_args(self, url: URL) -> tuple[list[str], dict[str, object]]:
+        """Return the arguments of ``connect``. Raises ArgumentError for unknown options."""
         query = {
             key: value if isinstance(value, str) else value[-1] for key, value in url.query.items()
         }
@@ -102,10 +107,12 @@ class PondflightDialect(Reflection, default.DefaultDialect):
             "place": _place(url.database, schema),
         }
 
-    def connect(self, *arguments: Any, **options: Any) -> Any:
-        """A connection of ADBC, in the catalog and schema of the URL."""
-        catalog, schema = options.pop("place")
-        connection = super().connect(*arguments, **options)
+    def connect(
+        self, *arguments: object, place: tuple[str | None, str | None], **options: object
+    ) -> adbc.Connection:
+        """Return an ADBC connection, in the catalog and schema of the URL."""
+        catalog, schema = place
+        connection: adbc.Connection = super().connect(*arguments, **options)
         try:
             if catalog:
                 connection.adbc_current_catalog = catalog
@@ -116,40 +123,40 @@ class PondflightDialect(Reflection, default.DefaultDialect):
             raise
         return connection
 
-    def is_disconnect(self, e: Any, connection: Any, cursor: Any) -> bool:
-        """Whether a connection is of no more use: the server is gone, or what it knew of it."""
+    def is_disconnect(self, e: object, connection: object, cursor: object) -> bool:
+        """Return whether a connection is lost: the server is gone, or its session."""
         return getattr(getattr(e, "status_code", None), "name", "") in ("IO", "INVALID_STATE")
 
-    def _get_server_version_info(self, connection: Any) -> tuple[int, ...]:
-        """DuckDB's version."""
+    def _get_server_version_info(self, connection: Connection) -> tuple[int, ...]:
+        """Return DuckDB's version."""
         version = connection.exec_driver_sql("SELECT version()").scalar()
         return tuple(int(part) for part in version.lstrip("v").split("-")[0].split("."))
 
-    def _get_default_schema_name(self, connection: Any) -> str:
+    def _get_default_schema_name(self, connection: Connection) -> str:
         return str(connection.exec_driver_sql("SELECT current_schema()").scalar())
 
     # -- transactions -------------------------------------------------------------------------
 
-    def get_isolation_level_values(self, dbapi_connection: Any) -> list[str]:
-        """SNAPSHOT, DuckDB's own, or AUTOCOMMIT."""
+    def get_isolation_level_values(self, dbapi_connection: object) -> list[str]:
+        """Return the isolation levels: SNAPSHOT, DuckDB's own, and AUTOCOMMIT."""
         return ["SNAPSHOT", "AUTOCOMMIT"]
 
-    def set_isolation_level(self, dbapi_connection: Any, level: str) -> None:
+    def set_isolation_level(self, dbapi_connection: adbc.Connection, level: str) -> None:
         """Begin transactions, or let every statement be one."""
         dbapi_connection.adbc_connection.set_autocommit(level == "AUTOCOMMIT")
-        # commit() and rollback() of the DB-API's connection are no calls then.
+        # commit() and rollback() of the DB-API connection then send nothing.
         dbapi_connection._commit_supported = level != "AUTOCOMMIT"  # noqa: SLF001
 
-    def get_isolation_level(self, dbapi_connection: Any) -> str:
+    def get_isolation_level(self, dbapi_connection: adbc.Connection) -> str:
         """Return ``SNAPSHOT`` or ``AUTOCOMMIT``, as set for this connection."""
         return "SNAPSHOT" if dbapi_connection._commit_supported else "AUTOCOMMIT"  # noqa: SLF001
 
-    def get_default_isolation_level(self, dbapi_conn: Any) -> str:
-        """SNAPSHOT."""
+    def get_default_isolation_level(self, dbapi_conn: object) -> str:
+        """Return ``SNAPSHOT``."""
         return self.default_isolation_level
 
-    def on_connect(self) -> Any:
-        """What sets the level that ``create_engine`` was given; SQLAlchemy 1.4 leaves it to us."""
+    def on_connect(self) -> Callable[[adbc.Connection], None] | None:
+        """Return the function that sets ``create_engine``'s level, as SQLAlchemy 1.4 needs it."""
         level = self._level
         if level is None:
             return None
@@ -157,7 +164,7 @@ class PondflightDialect(Reflection, default.DefaultDialect):
 
 
 def _place(database: str | None, schema: str | None) -> tuple[str | None, str | None]:
-    """The catalog and the schema to start in, by a URL's path and its option ``schema``."""
+    """Return the initial catalog and schema, from a URL's path and its option ``schema``."""
     first, second = names.split(database) if database else (None, None)
     catalog, current = (first, second) if first else (second, None)
     if schema is None:

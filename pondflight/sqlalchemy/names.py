@@ -9,14 +9,14 @@ _PLAIN = re.compile(r'[^".]+')
 
 
 def join(catalog: str, schema: str) -> str:
-    """One name for both, for ``split``; a part with a dot or a quote in it is quoted."""
+    """Return one name for catalog and schema, for ``split``; dots and quotes are quoted."""
     return f"{_part(catalog)}.{_part(schema)}"
 
 
 def split(name: str) -> tuple[str | None, str]:
-    """The catalog (``None``: the current one) and the schema of a name.
+    """Return the catalog (``None``: the current one) and the schema in a name.
 
-    A name that ``join`` or ``alone`` cannot have made is the schema as it stands.
+    A name that ``join`` or ``alone`` cannot have made is a schema as it stands.
     """
     parts = _PARTS.findall(name)
     if ".".join(parts) != name or len(parts) not in (1, 2):
@@ -28,12 +28,12 @@ def split(name: str) -> tuple[str | None, str]:
 
 
 def alone(schema: str) -> str:
-    """The name of a schema in the current catalog."""
+    """Return the name of a schema in the current catalog."""
     return _part(schema)
 
 
 def quote(name: str) -> str:
-    """An identifier in SQL."""
+    """Return a quoted identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 

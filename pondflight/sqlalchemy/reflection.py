@@ -1,23 +1,29 @@
-"""What there is: catalogs, schemas, tables, columns, keys, indexes, as SQLAlchemy asks for them.
+"""Reflection for SQLAlchemy: catalogs, schemas, tables, columns, keys, indexes.
 
-Every question is answered by DuckDB's own catalog functions. ``schema`` is a name of ``names``;
-``None`` is the current schema, to which temporary tables count too.
+DuckDB's own catalog functions answer every question. ``schema`` is a name of ``names``; ``None`` is
+the current schema, which includes temporary tables.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from sqlalchemy import exc, text
-from sqlalchemy.engine import reflection
+from sqlalchemy.engine import Connection, reflection
 
 from pondflight.sqlalchemy import names, types
 
+T = TypeVar("T")
+Row = tuple[Any, ...]
+"""Values of DuckDB's, of types that the query says."""
 
-def _cached(method: Any) -> Any:
-    """SQLAlchemy's cache of reflection. That of 1.4 cannot read annotations that are text."""
+
+def _cached(method: Callable[..., T]) -> Callable[..., T]:
+    """Return ``method`` with SQLAlchemy's cache; that of 1.4 cannot read annotations as text."""
     method.__annotations__ = {}
-    return reflection.cache(method)
+    cached: Callable[..., T] = reflection.cache(method)
+    return cached
 
 
 _HERE = """
@@ -61,67 +67,71 @@ _COMMENT = f"""
 
 
 class Reflection:
-    """The part of the dialect that the Inspector asks."""
+    """The part of the dialect that the Inspector uses."""
 
     default_schema_name: str | None
 
     @_cached
-    def get_schema_names(self, connection: Any, **kw: Any) -> list[str]:
-        """Those of the current catalog first; those of others with their catalog."""
+    def get_schema_names(self, connection: Connection, **kw: object) -> list[str]:
+        """Return the schemas: of the current catalog first, then of others with their catalog."""
         return [
             names.alone(schema) if current else names.join(catalog, schema)
             for catalog, schema, current in connection.execute(text(_SCHEMAS))
         ]
 
     @_cached
-    def get_table_names(self, connection: Any, schema: str | None = None, **kw: Any) -> list[str]:
-        """The tables of a schema, without temporary ones."""
+    def get_table_names(
+        self, connection: Connection, schema: str | None = None, **kw: object
+    ) -> list[str]:
+        """Return the tables of a schema, without temporary ones."""
         return [name for (name,) in _ask(connection, _TABLES, schema, temporary=False)]
 
     @_cached
-    def get_temp_table_names(self, connection: Any, **kw: Any) -> list[str]:
-        """The temporary tables of this connection."""
+    def get_temp_table_names(self, connection: Connection, **kw: object) -> list[str]:
+        """Return the temporary tables of this connection."""
         return [name for (name,) in _ask(connection, _TABLES, None, temporary=True)]
 
     @_cached
-    def get_view_names(self, connection: Any, schema: str | None = None, **kw: Any) -> list[str]:
-        """The views of a schema."""
+    def get_view_names(
+        self, connection: Connection, schema: str | None = None, **kw: object
+    ) -> list[str]:
+        """Return the views of a schema."""
         return [name for name, _ in _ask(connection, _VIEWS, schema, temporary=False)]
 
     @_cached
-    def get_temp_view_names(self, connection: Any, **kw: Any) -> list[str]:
-        """The temporary views of this connection."""
+    def get_temp_view_names(self, connection: Connection, **kw: object) -> list[str]:
+        """Return the temporary views of this connection."""
         return [name for name, _ in _ask(connection, _VIEWS, None, temporary=True)]
 
     @_cached
     def get_view_definition(
-        self, connection: Any, view_name: str, schema: str | None = None, **kw: Any
+        self, connection: Connection, view_name: str, schema: str | None = None, **kw: object
     ) -> str:
-        """The statement that made a view."""
+        """Return the statement that created a view."""
         for name, definition in _ask(connection, _VIEWS, schema, temporary=False):
             if name == view_name:
                 return str(definition)
         raise exc.NoSuchTableError(view_name)
 
     def has_table(
-        self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
+        self, connection: Connection, table_name: str, schema: str | None = None, **kw: object
     ) -> bool:
-        """Whether there is a table or a view of that name."""
+        """Return whether there is a table or a view of that name."""
         return bool(_ask(connection, _COLUMNS, schema, table=table_name))
 
     @_cached
     def has_sequence(
-        self, connection: Any, sequence_name: str, schema: str | None = None, **kw: Any
+        self, connection: Connection, sequence_name: str, schema: str | None = None, **kw: object
     ) -> bool:
-        """Whether there is a sequence of that name."""
+        """Return whether there is a sequence of that name."""
         statement = f"SELECT 1 FROM duckdb_sequences() WHERE sequence_name = :name AND {_HERE}"  # noqa: S608
         return bool(_ask(connection, statement, schema, name=sequence_name))
 
     @_cached
     def get_columns(
-        self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
-    ) -> list[dict[str, Any]]:
-        """The columns of a table or a view, in order."""
+        self, connection: Connection, table_name: str, schema: str | None = None, **kw: object
+    ) -> list[dict[str, object]]:
+        """Return the columns of a table or a view, in order."""
         return [
             {
                 "name": name,
@@ -138,18 +148,18 @@ class Reflection:
 
     @_cached
     def get_pk_constraint(
-        self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
-    ) -> dict[str, Any]:
-        """The primary key; no columns if there is none."""
+        self, connection: Connection, table_name: str, schema: str | None = None, **kw: object
+    ) -> dict[str, object]:
+        """Return the primary key; without columns if there is none."""
         for name, columns, *_ in self._constraints(connection, "PRIMARY KEY", schema, table_name):
             return {"constrained_columns": columns, "name": name}
         return {"constrained_columns": [], "name": None}
 
     @_cached
     def get_foreign_keys(
-        self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
-    ) -> list[dict[str, Any]]:
-        """The foreign keys. DuckDB has them within one schema only."""
+        self, connection: Connection, table_name: str, schema: str | None = None, **kw: object
+    ) -> list[dict[str, object]]:
+        """Return the foreign keys. DuckDB has them within one schema only."""
         return [
             {
                 "name": name,
@@ -166,9 +176,9 @@ class Reflection:
 
     @_cached
     def get_unique_constraints(
-        self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
-    ) -> list[dict[str, Any]]:
-        """The UNIQUE constraints."""
+        self, connection: Connection, table_name: str, schema: str | None = None, **kw: object
+    ) -> list[dict[str, object]]:
+        """Return the UNIQUE constraints."""
         return [
             {"name": name, "column_names": columns}
             for name, columns, *_ in self._constraints(connection, "UNIQUE", schema, table_name)
@@ -176,9 +186,9 @@ class Reflection:
 
     @_cached
     def get_check_constraints(
-        self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
-    ) -> list[dict[str, Any]]:
-        """The CHECK constraints."""
+        self, connection: Connection, table_name: str, schema: str | None = None, **kw: object
+    ) -> list[dict[str, object]]:
+        """Return the CHECK constraints."""
         return [
             {"name": name, "sqltext": expression}
             for name, _, expression, *_ in self._constraints(
@@ -188,9 +198,9 @@ class Reflection:
 
     @_cached
     def get_indexes(
-        self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
-    ) -> list[dict[str, Any]]:
-        """The indexes, without those of keys. What is no column is among the ``expressions``."""
+        self, connection: Connection, table_name: str, schema: str | None = None, **kw: object
+    ) -> list[dict[str, object]]:
+        """Return the indexes, without those of keys. Expressions are in ``expressions``."""
         columns = {
             form: name
             for name, *_ in self._rows(connection, _COLUMNS, schema, table_name)
@@ -199,7 +209,7 @@ class Reflection:
         found = []
         for name, unique, parts in _ask(connection, _INDEXES, schema, table=table_name):
             plain = [columns.get(part) for part in parts]
-            index: dict[str, Any] = {"name": name, "unique": unique, "column_names": plain}
+            index: dict[str, object] = {"name": name, "unique": unique, "column_names": plain}
             if None in plain:
                 index["expressions"] = parts
             found.append(index)
@@ -207,33 +217,31 @@ class Reflection:
 
     @_cached
     def get_table_comment(
-        self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
+        self, connection: Connection, table_name: str, schema: str | None = None, **kw: object
     ) -> dict[str, str | None]:
-        """The comment of a table."""
+        """Return the comment of a table."""
         self._rows(connection, _COLUMNS, schema, table_name)
         for (comment,) in _ask(connection, _COMMENT, schema, table=table_name):
             return {"text": comment}
         return {"text": None}
 
     def _constraints(
-        self, connection: Any, kind: str, schema: str | None, table: str
-    ) -> list[tuple[Any, ...]]:
+        self, connection: Connection, kind: str, schema: str | None, table: str
+    ) -> list[Row]:
         self._rows(connection, _COLUMNS, schema, table)
         return _ask(connection, _CONSTRAINTS, schema, table=table, kind=kind)
 
     def _rows(
-        self, connection: Any, statement: str, schema: str | None, table: str
-    ) -> list[tuple[Any, ...]]:
-        """Raises NoSuchTableError where there is no such table."""
+        self, connection: Connection, statement: str, schema: str | None, table: str
+    ) -> list[Row]:
+        """Return the rows; raise NoSuchTableError if there is no such table."""
         rows = _ask(connection, statement, schema, table=table)
         if not rows:
             raise exc.NoSuchTableError(table if schema is None else f"{schema}.{table}")
         return rows
 
 
-def _ask(
-    connection: Any, statement: str, schema: str | None, **values: Any
-) -> list[tuple[Any, ...]]:
+def _ask(connection: Connection, statement: str, schema: str | None, **values: object) -> list[Row]:
     catalog, plain = (None, None) if schema is None else names.split(schema)
     asked = text(statement)
     return [

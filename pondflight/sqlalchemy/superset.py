@@ -1,4 +1,4 @@
-"""What Apache Superset wants to know of a database: its dialect, literals, time grains, errors.
+"""The engine spec for Apache Superset: dialect, literals, time grains, errors.
 
 Superset finds the class by the entry point ``superset.db_engine_specs``.
 """
@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, time
-from typing import Any
 
 from sqlalchemy import types
+from sqlalchemy.engine import URL
 from superset.constants import TimeGrain
 from superset.db_engine_specs.base import BaseEngineSpec
 from superset.db_engine_specs.duckdb import DuckDBEngineSpec
 from superset.errors import SupersetErrorType
 from superset.sql import parse
 
-# Without a dialect, Superset takes DuckDB's own syntax for an error.
+# Without a dialect, Superset reports DuckDB's own syntax as an error.
 parse.SQLGLOT_DIALECTS.setdefault("pondflight", parse.SQLGLOT_DIALECTS["duckdb"])
 
 
@@ -54,15 +54,15 @@ class PondflightEngineSpec(BaseEngineSpec):
 
     @classmethod
     def epoch_to_dttm(cls) -> str:
-        """A TIMESTAMP from seconds since 1970. The column may be an INTEGER."""
+        """Return SQL for a TIMESTAMP from seconds since 1970. The column may be an INTEGER."""
         return "make_timestamp(CAST({col} * 1e6 AS BIGINT))"
 
     @classmethod
-    def convert_dttm(cls, target_type: str, dttm: datetime, db_extra: Any = None) -> str | None:
-        """A point in time as a literal.
+    def convert_dttm(cls, target_type: str, dttm: datetime, db_extra: object = None) -> str | None:
+        """Return a point in time as a literal.
 
-        Compared with a DATE, text would lose its time of day; a DATE that stands for midnight
-        lets DuckDB skip row groups.
+        Compared with a DATE, text would lose its time of day; a DATE that stands for midnight lets
+        DuckDB skip row groups.
         """
         if isinstance(cls.get_sqla_column_type(target_type), types.Date):
             exact = dttm.time() == time.min
@@ -73,10 +73,10 @@ class PondflightEngineSpec(BaseEngineSpec):
     @classmethod
     def adjust_engine_params(
         cls,
-        uri: Any,
-        connect_args: dict[str, Any],
+        uri: URL,
+        connect_args: dict[str, object],
         catalog: str | None = None,  # noqa: ARG003
         schema: str | None = None,
-    ) -> tuple[Any, dict[str, Any]]:
-        """The schema that is selected in SQL Lab goes into the URL."""
+    ) -> tuple[URL, dict[str, object]]:
+        """Return the URL with the schema that is selected in SQL Lab."""
         return (uri.update_query_dict({"schema": schema}) if schema else uri), connect_args

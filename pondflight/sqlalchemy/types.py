@@ -1,9 +1,8 @@
-"""DuckDB's types in SQLAlchemy's terms, from the text that DuckDB's catalog has of them."""
+"""DuckDB's types in SQLAlchemy's terms, parsed from DuckDB's text of them."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from sqlalchemy import types
 from sqlalchemy.dialects import postgresql
@@ -11,7 +10,7 @@ from sqlalchemy.dialects import postgresql
 _DECIMAL = re.compile(r"DECIMAL\((\d+),\s*(\d+)\)")
 _ARRAY = re.compile(r"\[\d*\]$")
 
-_SIMPLE: dict[str, Any] = {
+_SIMPLE: dict[str, types.TypeEngine] = {
     "BOOLEAN": types.BOOLEAN(),
     "TINYINT": types.SMALLINT(),
     "UTINYINT": types.SMALLINT(),
@@ -34,14 +33,14 @@ _SIMPLE: dict[str, Any] = {
 
 
 class Bytes(types.LargeBinary):
-    """BLOB. Its values go as they are: ADBC's module has no ``Binary``."""
+    """BLOB. Its values are passed on unchanged: ADBC's module has no ``Binary``."""
 
-    def bind_processor(self, dialect: Any) -> None:
-        """Nothing to do."""
+    def bind_processor(self, dialect: object) -> None:
+        """Return None: values need no conversion."""
 
 
 class DuckDBType(types.UserDefinedType):
-    """A type of DuckDB for which SQLAlchemy has none; its values are as the driver has them.
+    """A DuckDB type that SQLAlchemy does not have; its values are as the driver returns them.
 
     ``text`` is the type as DuckDB writes it: ``STRUCT(x INTEGER, y VARCHAR)``.
     """
@@ -51,13 +50,13 @@ class DuckDBType(types.UserDefinedType):
     def __init__(self, text: str) -> None:
         self.text = text
 
-    def get_col_spec(self, **kw: Any) -> str:
-        """The type in DDL."""
+    def get_col_spec(self, **kw: object) -> str:
+        """Return the type as in DDL."""
         return self.text
 
 
-def from_text(text: str) -> Any:
-    """SQLAlchemy's type for one of ``duckdb_columns().data_type``."""
+def from_text(text: str) -> types.TypeEngine:
+    """Return SQLAlchemy's type for a value of ``duckdb_columns().data_type``."""
     if text in _SIMPLE:
         return _SIMPLE[text]
     if decimal := _DECIMAL.fullmatch(text):

@@ -1,7 +1,7 @@
-"""One log line from fields, such that no value can forge another field or another line.
+"""Formats fields as one log line, such that no value can forge another field or line.
 
-User text ends up in logs: names, statements, error messages. Everything but printable characters
-is written as an escape, so that a terminal, ``grep`` and a parser all see the same line.
+Logs contain user text: names, statements, error messages. Everything but printable characters is
+escaped, so a terminal, ``grep`` and a parser all see the same line.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ LONGEST_VALUE = 4000
 """Characters. The rest of a longer value is cut off, marked with ``…``."""
 
 LONGEST_TRACE = 20_000
-"""Characters of a traceback, of which the end tells most."""
+"""Characters of a traceback, whose end is the most useful part."""
 
 TRACE = "exception"
 """The field that holds a traceback."""
 
 _PROSE = frozenset({"msg", "error", TRACE})
-"""Fields that are quoted even where they need not be: they are sentences."""
+"""Fields that are always quoted, since they are sentences."""
 
 _BARE = re.compile(r"[A-Za-z0-9_/:@+-][A-Za-z0-9_./:@,+%-]*")
 _NOT_IN_KEY = re.compile(r"[^A-Za-z0-9_.]")
@@ -27,7 +27,7 @@ _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def line(fields: Iterable[tuple[str, object]]) -> str:
-    """Give ``fields`` as one line, without the newline at its end."""
+    """Return ``fields`` as one line, without a newline."""
     return " ".join(
         f"{_NOT_IN_KEY.sub('_', key) or '_'}={_value(key, value)}" for key, value in fields
     )
@@ -58,8 +58,8 @@ def _text(value: object) -> str:
 def _escaped(character: str) -> str:
     if character in _ESCAPES:
         return _ESCAPES[character]
-    # Not printable: controls, ANSI escapes, line separators, lone surrogates, and the formatting
-    # characters that reverse what a reader sees.
+    # Not printable: controls, ANSI escapes, line separators, lone surrogates, and formatting
+    # characters that reverse the text.
     if character.isprintable():
         return character
     code = ord(character)

@@ -35,7 +35,7 @@ _events = logging.getLogger("pondflight.events")
 
 
 class Event(StrEnum):
-    """Everything that is logged. Constants, so that a search for a line finds its source."""
+    """All events that are logged, as constants: a search for a log message finds its source."""
 
     CONTAINER_SPAWNED = "Container spawned"
     CONTAINER_STOPPED = "Container stopped"
@@ -117,14 +117,14 @@ class Logger:
 
 
 def get_logger(**fields: object) -> Logger:
-    """Give a logger; ``fields`` stand in each of its lines."""
+    """Return a logger that adds ``fields`` to each of its lines."""
     return Logger(fields)
 
 
 class Seldom:
     """Lets a line about the same thing through every ten seconds.
 
-    For what a client in a loop can bring about: it must not fill the disk.
+    A client in a loop must not fill the disk.
     """
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ class Seldom:
         self._lock = threading.Lock()
 
     def is_due(self, about: str) -> bool:
-        """Whether it is time for a line about that; if so, that was it."""
+        """Return whether a line about that may be logged now; if so, the time starts again."""
         now = time.monotonic()
         with self._lock:
             if now - self._last.get(about, -_SELDOM_SECONDS) < _SELDOM_SECONDS:
@@ -146,13 +146,13 @@ class Seldom:
 def configure(level: str = "info") -> None:
     """Log from ``level`` (debug, info, warn, error) on. May be called again.
 
-    Libraries are heard from ``warn`` on, and from ``debug`` on where that is the level.
+    Libraries log from ``warn`` on, or from ``debug`` if that is the level.
     """
     threshold = LEVELS[level]
     _events.setLevel(threshold)
     root = logging.getLogger()
     for handler in list(root.handlers):
-        # What writes to a terminal already would write everything twice.
+        # Handlers that write to a terminal already would write everything twice.
         if isinstance(handler, _Handler) or type(handler) is logging.StreamHandler:
             root.removeHandler(handler)
     root.addHandler(_Handler())
@@ -169,13 +169,14 @@ _lock = threading.Lock()
 
 
 def _write(text: str) -> None:
-    """Write one line to what stderr is now; a line that cannot be written is lost."""
+    """Write one line to the current stderr; a line that cannot be written is lost."""
     try:
         with _lock:
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
     except (OSError, ValueError, AttributeError):
-        # A full disk or a broken pipe; a closed stderr or one of a narrow encoding; none at all.
+        # A full disk, a broken pipe, a narrow encoding, or a stderr that is closed or does not
+        # exist.
         pass
 
 
@@ -192,7 +193,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _fields(record: logging.LogRecord) -> Mapping[str, object]:
-    """What stands behind level and message, whose names nothing else may have."""
+    """Return the fields after level and message, whose names no other field may have."""
     if record.name != _events.name:
         return {"logger": record.name}
     fields: Mapping[str, object] = getattr(record, "fields", {})

@@ -1,9 +1,11 @@
 """What the proxy process counts, for Prometheus.
 
-It has the truth about workers and statements; the HTTP process asks for it (``control.METRICS``)
-and adds its own. No label has a user's name or anything that a user can invent: what a label can
-be is listed here. Where several proxy processes serve one port, they count in files that they share
-(``PROMETHEUS_MULTIPROC_DIR``), so that the counts of one that has crashed are not lost.
+It knows the workers and statements; the HTTP process asks for its figures (``control.METRICS``) and
+adds its own. No label contains a user's name, or anything that a user can invent; the possible
+values are listed here.
+
+Where several proxy processes serve one port, they count in shared files
+(``PROMETHEUS_MULTIPROC_DIR``), so the counts of a crashed one are not lost.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -28,6 +30,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from pondflight import __version__
+from pondflight.control import Json
 
 REGISTRY: Final = CollectorRegistry()
 
@@ -130,14 +133,12 @@ class Share:
 
 
 class Gauges(Collector):
-    """Values that are looked up when they are asked for: workers by state, calls by RPC.
+    """Values that are read when they are requested: workers by state, calls by RPC.
 
     ``workers`` is ``Pool.counts``; ``shares`` are those of all proxy processes that listen here.
     """
 
-    def __init__(
-        self, workers: Callable[[], Mapping[str, Any]], shares: Callable[[], Sequence[Share]]
-    ) -> None:
+    def __init__(self, workers: Callable[[], Json], shares: Callable[[], Sequence[Share]]) -> None:
         self._workers = workers
         self._shares = shares
 
@@ -162,9 +163,9 @@ class Gauges(Collector):
 
 
 def _processes(pids: Sequence[int]) -> Iterator[Metric]:
-    """Processor time, memory and descriptors of processes: their sums, and the first start."""
+    """Yield processor time, memory and descriptors of processes: sums, and the first start."""
     each = [_process(pid) for pid in pids]
-    for first, *others in zip(*each, strict=False):  # one that has just ended has none
+    for first, *others in zip(*each, strict=False):  # one that has just ended has no figures
         for other in others:
             first.samples = [
                 ours._replace(value=_together(ours.name)(ours.value, its.value))
@@ -189,11 +190,11 @@ def expose(gauges: Gauges) -> bytes:
 
 
 SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""Variable with the folder of the files; it has to be set before this module is imported."""
+"""Variable with the folder of the files. Set it before this module is imported."""
 
 
 class _Counted(CollectorRegistry):
-    """``REGISTRY`` with the counts of all processes in place of those of this one."""
+    """``REGISTRY`` with the counts of all processes in place of this one's."""
 
     def collect(self) -> Iterator[Metric]:
         shared = {m.name: m for m in MultiProcessCollector(None).collect()}  # type: ignore[no-untyped-call]

@@ -1,9 +1,9 @@
-"""Traces (OpenTelemetry), where they are wanted: ``pip install 'pondflight[otel]'``.
+"""Traces (OpenTelemetry), if they are configured: ``pip install 'pondflight[otel]'``.
 
 The trace of a request goes from the client's ``traceparent`` header through the HTTP app and the
-proxy to the worker. Without a collector in the settings nothing of OpenTelemetry is imported; the
-header is passed on all the same, so that somebody else's traces still join up. Spans hold neither
-SQL nor names of users.
+proxy to the worker. Without a collector in the settings, nothing of OpenTelemetry is imported; the
+header is passed on all the same, so that other services' traces still join up. Spans contain
+neither SQL nor names of users.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ _tracer: Any = None
 
 
 class Span(Protocol):
-    """A piece of work that is being traced."""
+    """A traced piece of work."""
 
     def headers(self) -> Mapping[str, str]:
-        """Return the headers to send along, so that work done elsewhere joins this trace."""
+        """Return the headers with which work done elsewhere joins this trace."""
 
     def end(self, error: Exception | None = None) -> None:
         """End the span, with its error if it failed. Call it once."""
 
 
 class Call(Protocol):
-    """The parts of a Flight call that tracing needs. ``trace`` is its span."""
+    """The parts of a Flight call that tracing needs; ``trace`` is its span."""
 
     method: str
     headers: Mapping[str, list[str]]
-    trace: Any
+    trace: Span
 
     def on_done(self, callback: Callable[[PondflightError | None], None]) -> None:
         """Run ``callback`` with the outcome at the end."""
@@ -55,7 +55,7 @@ class _Passed:
         pass
 
 
-_UNTRACED: Final = _Passed({})
+UNTRACED: Final = _Passed({})
 
 
 class _Recorded:
@@ -83,7 +83,7 @@ class _Recorded:
 def configure(endpoint: str, service: str) -> None:
     """Send traces to the collector at ``endpoint`` (OTLP over HTTP), as ``service``.
 
-    ``ConfigError`` if OpenTelemetry is not installed.
+    Raises ``ConfigError`` if OpenTelemetry is not installed.
     """
     global _tracer  # noqa: PLW0603 - one for the process, as OpenTelemetry has it
     try:
@@ -106,7 +106,7 @@ def configure(endpoint: str, service: str) -> None:
 
 
 def start(name: str, headers: Mapping[str, str], **attributes: str) -> Span:
-    """Begin a span below the one that ``headers`` name, if they name one."""
+    """Begin a span below the one that ``headers`` name, if any."""
     passed = {
         name: headers[name]
         for name, form in _FORMS.items()
@@ -130,7 +130,7 @@ def watch(call: Call) -> None:
     """Trace a Flight call from now to its end."""
     headers = {name: call.headers[name][0] for name in _FORMS if call.headers.get(name)}
     if _tracer is None and not headers:
-        call.trace = _UNTRACED
+        call.trace = UNTRACED
         return
     call.trace = start(f"Flight {call.method}", headers, **{"rpc.system": "flight"})
     call.on_done(call.trace.end)

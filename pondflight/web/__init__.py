@@ -1,1 +1,1 @@
-"""HTTP: a Falcon app under gunicorn, which talks to the proxy as a Flight client only."""
+"""HTTP: a Falcon app under gunicorn, which talks to the proxy only as a Flight client."""

@@ -1,4 +1,4 @@
-"""``python -m pondflight.web``: gunicorn with the app; started by ``serve``, not by a person."""
+"""``python -m pondflight.web``: gunicorn with the app. ``serve`` starts it; you need not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-from typing import Any
 
 from pondflight import lifeline, memory
 
@@ -17,15 +16,17 @@ from gunicorn.app.base import BaseApplication  # noqa: E402
 from pondflight.telemetry import logs  # noqa: E402
 
 SWITCH_SECONDS = 0.0005
-"""How long a thread that makes text of rows may keep one waiting that answers a health check. At
-Python's own 5 ms each step of an answer could take that long."""
+"""Seconds for which a thread that encodes rows may delay one that answers a health check.
+
+With Python's own 5 ms, each step of an answer could take that long.
+"""
 
 
 class Server(BaseApplication):
-    """One gunicorn worker with one event loop: state is shared, and there is one of it.
+    """One gunicorn worker with one event loop, since the app's state exists once.
 
-    ``configuration`` is a ``web.configuration.Configuration`` as JSON. The arbiter takes no more
-    of it than it needs: what it does not import is not in memory twice.
+    ``configuration`` is a ``web.configuration.Configuration`` as JSON. The arbiter imports nothing
+    more than it needs, so that nothing is in memory twice.
     """
 
     def __init__(self, configuration: bytes) -> None:
@@ -51,8 +52,8 @@ class Server(BaseApplication):
             if name in self.cfg.settings:
                 self.cfg.set(name, value)
 
-    def load(self) -> Any:
-        """The app; loaded after the fork, since pyarrow has threads."""
+    def load(self) -> object:
+        """Return the app; it is loaded after the fork, since pyarrow has threads."""
         from pondflight.web.app import create_app  # noqa: PLC0415
         from pondflight.web.configuration import Configuration  # noqa: PLC0415
 
@@ -60,7 +61,7 @@ class Server(BaseApplication):
 
 
 def _die_with_serve(_arbiter: object, _worker: object) -> None:
-    """End gunicorn when the pipe from ``serve`` ends. In the worker: the arbiter forks."""
+    """End gunicorn when the pipe from ``serve`` ends. Called in the worker: the arbiter forks."""
     lifeline.on_end(lambda: os.kill(os.getppid(), signal.SIGTERM))
 
 

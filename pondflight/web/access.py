@@ -1,8 +1,8 @@
-"""What stands before every resource: which host is meant, from where, and on whose page.
+"""Checks before every resource: the host, the client's address, the page's origin.
 
-A name that is not ours in ``Host`` is refused: a web page can make its own name point at this
-server (DNS rebinding), and then browsers take its requests for harmless. It cannot do so with an
-IP address, with ``localhost`` or with a name that has no dot.
+A ``Host`` that is not ours is refused: a web page can make its own name point at this server (DNS
+rebinding), and browsers then take its requests for harmless. It cannot do that with an IP address,
+with ``localhost``, or with a name without a dot.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _PREFLIGHT_SECONDS: Final = "600"
 
 
 class HostCheck:
-    """Middleware: refuses requests that were meant for another host.
+    """Middleware: refuses requests for other hosts.
 
-    It keeps out pages that have a browser take this server for their own host (DNS rebinding). They
-    bring no token, since a browser keeps those by host; so they gain nothing where nobody gets in
-    without one. ``tokens_for_strangers``: demo tokens are given. Without them, and without names in
-    ``allowed``, any host will do, and a front needs no setting here.
+    It keeps out pages that make a browser take this server for their own host (DNS rebinding). Such
+    pages bring no token, since browsers keep those by host; so they gain nothing where a token is
+    needed. ``tokens_for_strangers``: demo tokens are given. Without them, and without names in
+    ``allowed``, any host is accepted, and a reverse proxy needs no setting here.
     """
 
     def __init__(self, allowed: tuple[str, ...], *, tokens_for_strangers: bool) -> None:
@@ -47,9 +47,9 @@ class HostCheck:
         self._suffixes = tuple(name[1:] for name in allowed if name.startswith("*."))
 
     async def process_request(self, req: Request, resp: Response) -> None:
-        """400 for a Host that is none, 421 for one that is not ours."""
+        """Raise 400 for an invalid Host, and 421 for one that is not ours."""
         host = req.get_header("host")
-        if host is None:  # which the server allows HTTP/1.0 alone
+        if host is None:  # only HTTP/1.0 may omit it
             return
         match = _HOST.fullmatch(host)
         if match is None:
@@ -74,7 +74,7 @@ class HostCheck:
 class Cors:
     """Middleware: lets web pages of the configured origins call, and read the answers.
 
-    Without credentials: a page sends its user's token itself, and cookies count for nothing.
+    Without credentials: a page sends its user's token itself, and cookies are ignored.
     """
 
     def __init__(self, origins: tuple[str, ...]) -> None:
@@ -84,7 +84,7 @@ class Cors:
     async def process_response(
         self, req: Request, resp: Response, resource: object, req_succeeded: object
     ) -> None:
-        """Say to a browser what it asked, if the origin is one of ours."""
+        """Add the CORS headers if the origin is one of ours."""
         resp.append_header("vary", "Origin")
         origin = req.get_header("origin")
         if origin is None or not (self._any or origin.lower() in self._origins):
@@ -98,19 +98,19 @@ class Cors:
 
 
 class ClientAddress:
-    """Where a request came from, as far as that can be believed: see ``Origins``."""
+    """The address of a client, as far as it can be trusted: see ``Origins``."""
 
     def __init__(self, trusted: tuple[str, ...]) -> None:
         self._origins = Origins(trusted)
 
     def of(self, req: Request) -> str:
-        """The address; of an IPv6 client its /64, which is what one customer is given."""
+        """Return the address, or the /64 network of an IPv6 client."""
         peer, _ = req.scope.get("client") or ("", 0)
         return self._origins.of(peer, req.get_header("x-forwarded-for") or "")
 
 
 class Framing:
-    """Middleware: refuses requests that a proxy on the way may have read differently."""
+    """Middleware: refuses requests that a proxy in between may have read differently."""
 
     async def process_request(self, req: Request, resp: Response) -> None:
         """Raise 400 for a body with two lengths, 417 for an unknown expectation, 505 for HTTP/2."""
@@ -129,7 +129,7 @@ class Framing:
 
 
 class Refusals:
-    """Middleware: logs the address of who has no valid token, or asks too often."""
+    """Middleware: logs the address of clients without a valid token, or above a limit."""
 
     _EVENTS: Final = {
         falcon.HTTP_UNAUTHORIZED: Event.AUTHENTICATION_FAILED,
@@ -143,7 +143,7 @@ class Refusals:
     async def process_response(
         self, req: Request, resp: Response, resource: object, req_succeeded: object
     ) -> None:
-        """Log the response if its status is one of those that are logged."""
+        """Log the response if its status is one of those."""
         event = self._EVENTS.get(str(resp.status))
         if event is not None:
             address = self._address.of(req)
@@ -152,7 +152,7 @@ class Refusals:
 
 
 def middleware(configuration: Configuration) -> list[Any]:
-    """Return the middleware, in the order in which it sees a request."""
+    """Return the middleware, in the order in which a request passes it."""
     return [
         Cors(configuration.cors_origins),
         Framing(),

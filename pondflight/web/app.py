@@ -1,4 +1,4 @@
-"""The HTTP app: routes to resources, and one form for all errors."""
+"""The HTTP app: routes to resources, and one format for all errors."""
 
 from __future__ import annotations
 
@@ -106,12 +106,12 @@ class Traces:
 
 
 class Secure:
-    """Middleware: headers that every answer has."""
+    """Middleware: adds security headers to every answer."""
 
     async def process_response(
         self, req: Request, resp: Response, resource: object, req_succeeded: object
     ) -> None:
-        """Add them, where the resource has not said otherwise."""
+        """Add the headers that the resource has not set itself."""
         for name, value in _HEADERS.items():
             if resp.get_header(name) is None:
                 resp.set_header(name, value)
@@ -131,7 +131,7 @@ def _demo(configuration: Configuration, tokens: Tokens) -> DemoToken | NoDemoTok
 # -- errors, as Falcon hands them over ----------------------------------------------------------
 
 
-def _answer(resp: Response, document: dict[str, Any]) -> None:
+def _answer(resp: Response, document: dict[str, object]) -> None:
     resp.status = falcon.code_to_http_status(document["status"])
     resp.content_type = problems.MEDIA_TYPE
     resp.set_headers(problems.headers_of(document))
@@ -139,7 +139,7 @@ def _answer(resp: Response, document: dict[str, Any]) -> None:
 
 
 async def _on_http_error(
-    _: Request, resp: Response, error: falcon.HTTPError, __: dict[str, Any]
+    _: Request, resp: Response, error: falcon.HTTPError, __: dict[str, object]
 ) -> None:
     if error.headers:
         resp.set_headers(error.headers)
@@ -147,17 +147,19 @@ async def _on_http_error(
     _answer(resp, problems.problem(error.status_code, detail))
 
 
-async def _on_error(_: Request, resp: Response, error: PondflightError, __: dict[str, Any]) -> None:
+async def _on_error(
+    _: Request, resp: Response, error: PondflightError, __: dict[str, object]
+) -> None:
     _answer(resp, problems.of_error(error))
 
 
 async def _on_problem(
-    _: Request, resp: Response, error: problems.ProblemError, __: dict[str, Any]
+    _: Request, resp: Response, error: problems.ProblemError, __: dict[str, object]
 ) -> None:
     _answer(resp, error.document)
 
 
-async def _on_exception(_: Request, resp: Response, __: Exception, ___: dict[str, Any]) -> None:
+async def _on_exception(_: Request, resp: Response, __: Exception, ___: dict[str, object]) -> None:
     reference = secrets.token_hex(4)
     log.exception(Event.INTERNAL_ERROR, reference=reference, where="http")  # noqa: LOG004 - in one
     text = f"internal error, reference {reference}: see the server's log"

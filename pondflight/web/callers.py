@@ -1,4 +1,4 @@
-"""Finds out who sent a request."""
+"""Authenticates HTTP requests."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pondflight.web import threads
 
 
 async def identify(tokens: Tokens, req: Request) -> Identity:
-    """Return the identity that the request's token proves; ``Unauthenticated`` if it is not valid.
+    """Return the identity that the request's token proves.
 
-    Verifies in a thread, because the provider's keys may have to be fetched.
+    Raises ``Unauthenticated`` if it is not valid. It runs in a thread, because the provider's keys
+    may have to be fetched.
     """
     token = bearer(req.auth)
     return await threads.call(threads.SHORT, lambda: tokens.verify(token))

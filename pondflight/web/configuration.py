@@ -1,7 +1,7 @@
-"""What the HTTP process has to know of the settings; it comes through a pipe, as JSON.
+"""The settings for the HTTP process, passed through a pipe as JSON.
 
-The process does not load the settings itself: their machinery would be a tenth of its memory, and
-some of them (database passwords) are none of its business.
+The process does not load the settings itself: loading would take a tenth of its memory, and some
+settings (database passwords) are none of its business.
 """
 
 from __future__ import annotations
@@ -9,19 +9,20 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pondflight.addresses import joined, reachable
 from pondflight.auth.jwks import JwksKeys
 from pondflight.auth.keys import NO_KEYS, FixedKeys, Keys, Provider, read_pem
 from pondflight.auth.tokens import Tokens
+from pondflight.control import Json
 from pondflight.tls import Certificate, load
 
 if TYPE_CHECKING:
     from pondflight.settings import AI, Settings
 
 _EACH = 4
-"""Connections for each proxy process, since chance decides which of them takes one."""
+"""Connections per proxy process, since it is random which process accepts one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Configuration:
     metrics_public: bool = True
     collector: str = ""
     ai_providers: tuple[tuple[str, bool], ...] = ()
-    ai: dict[str, Any] | None = None
+    ai: Json | None = None
     ai_per_minute: int = 30
     ai_for_demo: bool = False
     flight_port: int = 8081
@@ -136,14 +137,14 @@ class Configuration:
     @classmethod
     def from_json(cls, line: bytes) -> Configuration:
         """Read a configuration from a line that ``to_json`` wrote."""
-        values: dict[str, Any] = json.loads(line)
+        values: Json = json.loads(line)
         for name, value in values.items():
             if isinstance(value, list):
                 values[name] = tuple(value)
         return cls(**values)
 
 
-def _ai(ai: AI) -> dict[str, Any]:
+def _ai(ai: AI) -> Json:
     claude, openai = ai.claude_api_key, ai.openai_api_key
     return {
         "claude": {

@@ -1,9 +1,9 @@
-"""A client's connection: uvicorn's HTTP/1.1 protocol, with the limits that uvicorn does not have.
+"""A client's connection: uvicorn's HTTP/1.1 protocol with limits that uvicorn does not have.
 
-uvicorn and h11 parse and write HTTP. Added here: time limits (for a request's head, for reading a
+uvicorn and h11 parse and write HTTP. This adds time limits (for a request's head, for reading a
 response, for idling), a limit on connections, an abort that no client mistakes for the end of a
-response, problem documents for malformed requests, and seeing a client disconnect although its
-next request is already waiting.
+response, problem documents for malformed requests, and noticing that a client disconnects although
+its next request is already waiting.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Connection(H11Protocol):
         super().connection_made(cast("asyncio.Transport", transport))
         self.app_state = {**self.app_state, ABORT: self.abort}
         self._ahead = bytearray()
-        """Bytes that came after the request that is being answered."""
+        """Bytes that arrived after the request that is being answered."""
         self._lingers = False
         self._in_head = False
         self._unsent = 0
@@ -96,7 +96,7 @@ class Connection(H11Protocol):
         """Start the idle timer, and continue with the next request if it is already here."""
         before = self.cycle
         self._wait(_IDLE_SECONDS)
-        super().on_response_complete()  # begins the next request, where it is here already
+        super().on_response_complete()  # begins the next request, if it is already here
         self._look_after(before)
         if self._ahead and not self._answering:
             self.loop.call_soon(self._feed_ahead)
@@ -113,7 +113,7 @@ class Connection(H11Protocol):
             self._stall.cancel()
 
     def abort(self) -> None:
-        """Reset the connection: the client must not take what it has for a whole response."""
+        """Reset the connection: the client must not take a partial response for a whole one."""
         sock = self.transport.get_extra_info("socket")
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -121,7 +121,7 @@ class Connection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse a request that h11 cannot parse; uvicorn calls this."""
-        # The error itself quotes the request, which may have a token in it.
+        # The error itself quotes the request, which may contain a token.
         status = getattr(sys.exception(), "error_status_hint", 400)
         self._refuse(status if status in _DETAILS else 400)
 
@@ -129,9 +129,10 @@ class Connection(H11Protocol):
 
     @property
     def patience(self) -> tuple[bool, float] | None:
-        """Whether a request has begun, and since when the client has been waited for.
+        """Return whether a request has begun, and since when the client is being waited for.
 
-        The least is closed first. None while a request is being answered or the connection closes.
+        The connection with the smallest value is closed first. None: a request is being answered,
+        or the connection is closing.
         """
         if self._answering or self.transport.is_closing():
             return None
@@ -139,13 +140,13 @@ class Connection(H11Protocol):
 
     @property
     def _waiting(self) -> bool:
-        """Whether the head of the next request has not come completely."""
+        """Return whether the head of the next request has not come completely."""
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is None or cycle.response_complete
 
     @property
     def _answering(self) -> bool:
-        """Whether a complete request has not been answered completely."""
+        """Return whether a complete request has not been answered completely."""
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not (cycle.more_body or cycle.response_complete)
 
@@ -216,7 +217,9 @@ class Connection(H11Protocol):
             **problems.headers_of(document),
         }
         response = h11.Response(
-            status_code=status, headers=list(headers.items()), reason=document["title"].encode()
+            status_code=status,
+            headers=list(headers.items()),
+            reason=problems.phrase(status).encode(),
         )
         for event in (response, h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")

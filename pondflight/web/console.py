@@ -1,9 +1,9 @@
-"""What the page for operators calls: sign in, look, stop a worker, cancel a statement.
+"""The operators' console: sign in, inspect, stop a worker, cancel a statement.
 
 An administrator's token is exchanged for a cookie that scripts cannot read. The cookie is signed
-with a key of its own, so it is no token, and a token is no cookie. It is sent by our own page
-alone (SameSite=Strict); and since an old browser may not know that, whatever changes something
-must also be JSON and, if the browser says where it comes from, must come from here.
+with a key of its own, so it is no token, and a token is no cookie. Only our own page sends it
+(SameSite=Strict). Since an old browser may not know that, a request that changes something must
+also be JSON, and if the browser sends its origin, it must be ours.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import hmac
 import secrets
 import time
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import falcon
@@ -44,13 +44,13 @@ class Operators:
         self._ended: dict[bytes, float] = {}
 
     def sign_in(self, token: str) -> tuple[str, int]:
-        """The cookie for an administrator's token, and the seconds that it is good for."""
+        """Return the cookie for an administrator's token, and how many seconds it is valid."""
         identity = self._tokens.verify(token.strip())
         if not identity.admin:
             raise PermissionDenied("this token is not an administrator's: pondflight token --admin")
         left = timedelta(seconds=identity.expires_at - time.time())
         ttl = max(timedelta(seconds=1), min(left, _LONGEST))
-        # No two are the same, so that the end of one is not the end of another.
+        # Unique, so that ending one does not end another.
         cookie = self._cookies.mint(identity.sub, ttl, admin=True, jti=secrets.token_hex(8))
         return cookie, int(ttl.total_seconds())
 
@@ -65,7 +65,7 @@ class Operators:
         return identity
 
     def sign_out(self, req: Request) -> None:
-        """The cookie counts no more, whoever has a copy of it, until this process ends."""
+        """Invalidate the cookie, and all copies of it, until this process ends."""
         now = time.time()
         for cookie in req.get_cookie_values(COOKIE) or []:
             with contextlib.suppress(Unauthenticated):
@@ -74,7 +74,7 @@ class Operators:
                 self._ended = kept | {_digest(cookie): ends}
 
     def check_change(self, req: Request) -> Identity:
-        """The operator who sends a request that changes something, from our own page."""
+        """Return the operator who sends a request for a change, from our own page."""
         same_origin(req)
         return self.check(req)
 
@@ -84,9 +84,9 @@ def _digest(cookie: str) -> bytes:
 
 
 def same_origin(req: Request) -> None:
-    """Refuse what another site's page has a browser send.
+    """Refuse requests that another site's page makes a browser send.
 
-    Without asking first, a browser sends no JSON for it, and nothing but GET and POST.
+    Without a preflight, a browser sends no JSON for it, and only GET and POST.
     """
     kind = (req.content_type or "").partition(";")[0].strip().lower()
     if req.method == "POST" and kind != _JSON:
@@ -131,7 +131,7 @@ class Status:
         self._text = statement_text
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """All workers and their statements, as they are now."""
+        """Answer with all workers and their statements."""
         self._operators.check(req)
         stats, workers, statements = await asyncio.gather(
             self._ask(control.POOL_STATUS),
@@ -148,7 +148,7 @@ class Status:
             "statements": statements["statements"],
         }
 
-    async def _ask(self, action: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def _ask(self, action: str, body: dict[str, object] | None = None) -> dict[str, object]:
         return await threads.call(threads.SHORT, lambda: self._upstream.admin(action, body))
 
 
@@ -167,7 +167,7 @@ class Change:
         """Tell the proxy to make the change."""
         self._operators.check_change(req)
         body = await Body.of(req)
-        wanted: dict[str, Any] = {name: body.need(name, text) for name in self._fields}
+        wanted: dict[str, object] = {name: body.need(name, text) for name in self._fields}
         body.done()
         if self._action == control.STOP_WORKER:
             wanted["force"] = True
@@ -177,7 +177,7 @@ class Change:
 
 
 def _set(resp: Response, req: Request, value: str, seconds: int) -> None:
-    """Secure where the browser came by TLS, whoever ended that."""
+    """Set the cookie; it is Secure if the browser used TLS, wherever TLS ended."""
     forwarded = (req.get_header("x-forwarded-proto") or "").partition(",")[0].strip().lower()
     resp.set_cookie(
         COOKIE,

@@ -1,14 +1,14 @@
-"""Dates and times as ISO 8601 text, also those that Python's own types do not reach.
+"""Dates and times as ISO 8601 text, including those beyond Python's own types.
 
 DuckDB has years up to 5,881,580, years before Christ, 24:00:00, infinities and nanoseconds. A year
-that has not four digits is written with its sign and six of them at least (``+010000``,
-``-000043``), as in ECMAScript; the infinities as ``infinity`` and ``-infinity``, as in SQL.
+outside of four digits is written with its sign and at least six digits (``+010000``, ``-000043``),
+as in ECMAScript; the infinities are ``infinity`` and ``-infinity``, as in SQL.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,13 +18,13 @@ _DAY: Final = 86_400
 _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
 _FIRST_DAY: Final = dt.date.min.toordinal() - _EPOCH
 _LAST_DAY: Final = dt.date.max.toordinal() - _EPOCH
-"""Days since 1970 of the first and the last date of which Python knows."""
+"""Days since 1970 of the last date that Python supports."""
 
 _SHORT_YEARS: Final = 10_000
 
 
 def texts(array: pa.Array) -> list[str]:
-    """The text of each of an array of dates, times or timestamps; anything where it is null."""
+    """Return the text of each date, time or timestamp in an array; any text for nulls."""
     kind = array.type
     numbers = _numbers(array).fill_null(0).to_pylist()
     if pa.types.is_date32(kind):
@@ -38,7 +38,7 @@ def texts(array: pa.Array) -> list[str]:
 
 
 def ordinary(array: pa.Array) -> bool:
-    """Whether all of them are of the years 1 to 9999, and of a day's 24 hours."""
+    """Return whether all are within the years 1 to 9999, and within a day's 24 hours."""
     least, most = (limit.as_py() for limit in pc.min_max(_numbers(array)).values())
     if least is None:
         return True
@@ -48,7 +48,7 @@ def ordinary(array: pa.Array) -> bool:
     day = _DAY * _PER_SECOND[kind.unit]
     if pa.types.is_time(kind):
         return bool(most < day)
-    # A day less on either side, for what a time zone adds to it.
+    # A day less on either side, since a time zone may add to it.
     return bool((_FIRST_DAY + 1) * day <= least and most < _LAST_DAY * day)
 
 
@@ -63,7 +63,7 @@ def _infinite(number: int, most: int) -> str:
 def _date(days: int) -> str:
     if _FIRST_DAY <= days <= _LAST_DAY:
         return dt.date.fromordinal(_EPOCH + days).isoformat()
-    # The days of 400 years repeat.
+    # The calendar repeats every 400 years.
     cycles, day = divmod(days, 146_097)
     near = dt.date.fromordinal(_EPOCH + day)
     year = near.year + 400 * cycles
@@ -103,7 +103,7 @@ def _offset(seconds: int, zone: dt.tzinfo) -> dt.timedelta:
 
 def _zone(name: str) -> dt.tzinfo:
     try:
-        zone: Any = pa.lib.string_to_tzinfo(name)
+        zone: dt.tzinfo = pa.lib.string_to_tzinfo(name)
     except Exception:  # noqa: BLE001 - a zone that this machine does not know: then its instant
         return dt.UTC
-    return zone  # type: ignore[no-any-return]
+    return zone

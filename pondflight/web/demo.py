@@ -1,4 +1,4 @@
-"""POST /auth/demo-token: a token for everyone who asks, if that is wanted."""
+"""POST /auth/demo-token: a token for everyone who asks, if that is enabled."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TTL: Final = timedelta(hours=1)
 
 
 class DemoToken:
-    """``POST /auth/demo-token``. Public, and limited for each address."""
+    """``POST /auth/demo-token``. Public, and limited per address."""
 
     def __init__(
         self, tokens: Tokens, counter: Counter, address: ClientAddress, per_hour: int
@@ -33,7 +33,7 @@ class DemoToken:
         self._rate = Rate("demo-token", amount=per_hour, seconds=3600)
 
     async def on_post(self, req: Request, resp: Response) -> None:
-        """A token for an hour, for a user whom nobody was before."""
+        """Answer with a token for an hour, for a new user."""
         address = self._address.of(req)
         wait = await threads.call(threads.SHORT, lambda: self._counter.take(self._rate, address))
         if wait is not None:
@@ -51,7 +51,7 @@ class DemoToken:
 
 
 class NoDemoToken:
-    """``POST /auth/demo-token`` while demo tokens are switched off."""
+    """``POST /auth/demo-token`` while demo tokens are disabled."""
 
     async def on_post(self, req: Request, resp: Response) -> None:
         """Raise ``NotFound`` with the name of the setting."""

@@ -17,23 +17,31 @@ import falcon.asgi
 from pondflight.errors import PondflightError
 from pondflight.telemetry.logs import Event, get_logger
 from pondflight.web.connection import ABORT
-from pondflight.web.request_bodies import DROPPED, MAX_BODY, Receive, RequestBodies, drop, too_large
+from pondflight.web.request_bodies import (
+    DROPPED,
+    MAX_BODY,
+    AsgiEvent,
+    Receive,
+    RequestBodies,
+    drop,
+    too_large,
+)
 
 log = get_logger()
 
 Scope: TypeAlias = dict[str, Any]
-Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
+Send: TypeAlias = Callable[[AsgiEvent], Awaitable[None]]
 FalconApp: TypeAlias = falcon.asgi.App[falcon.asgi.Request, falcon.asgi.Response]
 
 _KEY: Final = "pondflight.exchange"
 _CLOSE: Final = (b"connection", b"close")
 _VERSIONS: Final = ("1.0", "1.1")
 _LONGEST_LENGTH: Final = 15
-"""Digits: a Content-Length with more of them is larger than any limit."""
+"""Digits. A Content-Length with more digits is larger than any limit."""
 
 
 class Exchange:
-    """One request and its response. To be used from the task that answers the request."""
+    """One request and its response. Use it only from the task that answers the request."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, bodies: RequestBodies) -> None:
         headers = dict(scope["headers"])
@@ -50,8 +58,8 @@ class Exchange:
         self._gone = False
 
     @staticmethod
-    def of(req: Any) -> Exchange:
-        """The exchange that Falcon's request ``req`` belongs to."""
+    def of(req: falcon.asgi.Request) -> Exchange:
+        """Return the exchange of Falcon's request ``req``."""
         exchange: Exchange = req.scope[_KEY]
         return exchange
 
@@ -65,13 +73,13 @@ class Exchange:
     def cancel_on_disconnect(self) -> None:
         """Cancel this request's task if the client disconnects from now on.
 
-        Call it after the body was read: both take what the client sends.
+        Call it after the body was read, since both receive from the client.
         """
         if self._watcher is None:
             self._watcher = asyncio.create_task(self._watch())
 
     def at_end(self, close: Callable[[], object]) -> None:
-        """Call, and await, ``close`` when the exchange is over: last in, first out."""
+        """Call and await ``close`` when the exchange is over, in reverse order of registration."""
         self._at_end.append(close)
 
     async def run(self, app: FalconApp, scope: Scope) -> None:
@@ -89,7 +97,7 @@ class Exchange:
             while self._at_end:
                 await self._close(self._at_end.pop())
 
-    async def _receive_body(self) -> dict[str, Any]:
+    async def _receive_body(self) -> AsgiEvent:
         message = await self._receive()
         if not message.get("more_body", False):
             self._body_complete = True
@@ -102,14 +110,14 @@ class Exchange:
         assert self._task is not None
         self._task.cancel()
 
-    async def _pass_on(self, message: dict[str, Any]) -> None:
+    async def _pass_on(self, message: AsgiEvent) -> None:
         starts = message["type"] == "http.response.start"
         if starts and not (self._body_complete or await self._drop_body()):
             message["headers"].append(_CLOSE)
         await self._send(message)
 
     async def _drop_body(self) -> bool:
-        """Receive and discard the rest of the body; whether all of it came.
+        """Receive and discard the rest of the body; return whether all of it came.
 
         A client that waits for "100 Continue" has not begun to send it.
         """
@@ -147,12 +155,12 @@ class Exchanges:
         exchange = Exchange(scope, receive, send, self._bodies)
         scope[_KEY] = exchange
         if scope["http_version"] not in _VERSIONS:
-            scope["http_version"] = "3"  # one that Falcon lets the app refuse
+            scope["http_version"] = "3"  # for which Falcon calls the app, which refuses it
         _in_origin_form(scope)
         await exchange.run(self.app, scope)
 
 
-async def _first() -> dict[str, Any]:
+async def _first() -> AsgiEvent:
     """Return an empty body, so that Falcon reads nothing: resources call ``Exchange.body``."""
     return {"type": "http.request", "body": b"", "more_body": False}
 

@@ -1,7 +1,7 @@
-"""The forms of a result, and which one a client asked for.
+"""The formats of a result, and the choice of the one that a client accepts.
 
-A format turns batches into pieces of a body as they come; nothing of the result is kept but the
-batch at hand (Parquet: the row group).
+A format turns batches into pieces of a body as they come; it keeps only the current batch (Parquet:
+the row group).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import falcon
 import falcon.asgi
@@ -18,10 +18,9 @@ from falcon import mediatypes
 
 from pondflight.flightsql.streams import slices
 from pondflight.web import datetimes, json_text
-from pondflight.web.sink import Sink
+from pondflight.web.sink import Piece, Sink
 
-Pieces = Generator[list[Any]]
-"""Pieces of a body: lists of anything with the buffer protocol, each list to be sent in one go."""
+Pieces = Generator[Piece]
 
 Encoder = Callable[[pa.Schema, Iterable[pa.RecordBatch]], Pieces]
 
@@ -29,12 +28,15 @@ _JSON_ROWS_AT_ONCE: Final = 4 << 10
 _CSV_ROWS_AT_ONCE: Final = 16 << 10
 _ROW_GROUP: Final = 8 << 20
 _one_formats = threading.Lock()
-"""Whoever makes text of rows. More of them at once would be no faster, and slow down the rest."""
+"""Held while rows are encoded as text.
+
+Several at once would be no faster, and slow down the rest.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """``media_types``: what it is asked for by; the first is what it is sent as."""
+    """A format; ``media_types`` are the accepted names, the first of which is sent."""
 
     media_types: tuple[str, ...]
     encode: Encoder
@@ -77,7 +79,7 @@ def _csv(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
 
 
 def _of_any_year(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """``rows``, with text for the columns of dates and times that Arrow cannot write."""
+    """Return ``rows`` with text for columns of dates and times that Arrow cannot write."""
     types = pa.types
     for index, array in enumerate(rows.columns):
         kind = array.type
@@ -118,7 +120,7 @@ def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBat
 
 
 class _Flat:
-    """Columns of types that a format does not have become JSON text."""
+    """Converts columns of types that a format does not have to JSON text."""
 
     def __init__(self, schema: pa.Schema, fits: Callable[[pa.DataType], bool]) -> None:
         self._as_text = [not fits(field.type) for field in schema]
@@ -142,7 +144,7 @@ class _Flat:
 def _texts(array: pa.Array) -> pa.Array:
     with _one_formats:
         texts = json_text.column(array)
-    # A string stands for itself: JSON's quotation marks would only be in the way.
+    # A string stands for itself, without JSON's quotation marks.
     bare = [None if t == "null" else t[1:-1] if t.startswith('"') else t for t in texts]
     return pa.array(bare, pa.string())
 
@@ -171,11 +173,11 @@ CSV: Final = Format(("text/csv",), _csv)
 PARQUET: Final = Format(("application/vnd.apache.parquet", "application/parquet"), _parquet)
 
 FORMATS: Final = (JSON_LINES, ARROW, CSV, PARQUET)
-"""In the order in which they are preferred where a client would take several."""
+"""The formats, in order of preference for a client that accepts several."""
 
 
 def negotiate(req: falcon.asgi.Request) -> Format:
-    """The format that the client likes best; 406 if it would take none of them."""
+    """Return the format that the client prefers. Raises 406 if it accepts none of them."""
     accept = ",".join(filter(str.strip, req.accept.lower().split(","))) or "*/*"
     try:
         wishes = {form: _wish(form, accept) for form in FORMATS} if _readable(accept) else {}
@@ -188,7 +190,7 @@ def negotiate(req: falcon.asgi.Request) -> Format:
 
 
 def _wish(form: Format, accept: str) -> float:
-    """How much a client wants a format: from 0 for not at all to 1."""
+    """Return how much a client wants a format: from 0 for not at all to 1."""
     name, *others = form.media_types
     asked = [name, *(other for other in others if other in accept)]
     return max(mediatypes.quality(one, accept) for one in asked)

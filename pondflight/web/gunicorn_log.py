@@ -11,7 +11,7 @@ class Logger(GunicornLogger):
     """Leaves formatting and output to the root logger."""
 
     def setup(self, cfg: object) -> None:
-        """No handlers of gunicorn's own."""
+        """Set no handlers of gunicorn's own."""
         super().setup(cfg)
         for logger in (self.error_log, self.access_log):
             logger.handlers.clear()

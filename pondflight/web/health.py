@@ -1,14 +1,14 @@
-"""Whether it is up, whether it can work, and how it is."""
+"""Health: whether the process runs, whether it can work, and the state of its parts."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import falcon
 from falcon.asgi import Request, Response
 
 from pondflight.auth.tokens import Tokens
+from pondflight.control import Json
 from pondflight.errors import PondflightError
 from pondflight.web import callers, threads
 from pondflight.web.upstream import Upstream
@@ -44,9 +44,9 @@ class Ready:
 
 
 class Detailed:
-    """``GET /health/detailed``: the parts, one by one. Public, and nothing secret in it.
+    """``GET /health/detailed``: the parts, one by one. Public, without anything secret.
 
-    What databases are called only administrators see: others may not know of all of them.
+    Only administrators see the names of databases, which not every user may know.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Detailed:
         self._started = time.monotonic()
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """200 in any case: what is wrong stands in it."""
+        """Answer 200 in any case: the document says what is wrong."""
         try:
             status = await threads.call(threads.SHORT, self._databases)
         except PondflightError:
@@ -76,13 +76,13 @@ class Detailed:
             return False
         try:
             return (await callers.identify(self._tokens, req)).admin
-        except PondflightError:  # it is public: who asks with another token sees what all see
+        except PondflightError:  # it is public: a wrong token changes nothing
             return False
 
-    def _databases(self) -> dict[str, Any]:
+    def _databases(self) -> Json:
         return self._upstream.pool_status(databases=True)
 
-    def _document(self, status: dict[str, Any]) -> dict[str, Any]:
+    def _document(self, status: Json) -> Json:
         components = {
             "proxy": {"status": _proxy_status(status)},
             "backend": status.get("backend", {"status": "unknown"}),
@@ -107,7 +107,7 @@ class Detailed:
         }
 
 
-def _proxy_status(status: dict[str, Any]) -> str:
+def _proxy_status(status: Json) -> str:
     if not status:
         return "unavailable"
     return "draining" if status.get("draining") else "available"

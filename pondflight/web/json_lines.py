@@ -1,31 +1,34 @@
 """Rows as JSON lines.
 
-Made by Arrow's own functions wherever they can: twenty times as fast as Python, and without its
-lock, so that other requests are not held up.
+Arrow's own functions write them where they can: twenty times as fast as Python, and without its
+lock, so that other requests are not delayed.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pondflight.web import datetimes, json_text
+from pondflight.web.sink import Piece
 
 Fast = Callable[[pa.Array], pa.Array | None]
-"""Gives the JSON text of each value, as strings; None if it cannot for these values."""
+"""Returns the JSON text of each value, as strings; None if it cannot for these values."""
 
 _ESCAPED = r'[\x00-\x1f"\\]'
 
 
-def lines(batch: pa.RecordBatch, names: Sequence[str]) -> list[Any]:
-    """The rows of ``batch``, an object each, with ``names`` for the columns; in pieces."""
+def lines(batch: pa.RecordBatch, names: Sequence[str]) -> Piece:
+    """Return the rows of ``batch`` as objects in JSON, with ``names`` for the columns.
+
+    The text is in pieces.
+    """
     if not batch.num_columns:
         return [b"{}\n" * int(batch.num_rows)]
-    parts: list[Any] = []
+    parts: list[object] = []
     for index, (name, array) in enumerate(zip(names, batch.columns, strict=True)):
         head = "," if index else "{"
         parts += [f"{head}{json.dumps(name, ensure_ascii=False)}:", _column(array)]
@@ -75,7 +78,7 @@ def _quoted(texts: pa.Array) -> pa.Array:
 
 
 def _bytes(texts: pa.Array) -> pa.Buffer:
-    """The characters of all strings, one behind the other: that is how Arrow has them."""
+    """Return the characters of all strings without separators, as Arrow stores them."""
     _, offsets, data = texts.buffers()
     first, last = (
         int.from_bytes(offsets[4 * n : 4 * n + 4].to_pybytes(), "little")

@@ -1,8 +1,9 @@
-"""Arrow values as JSON text, with nothing lost but the type.
+"""Arrow values as JSON text, which loses nothing but the type.
 
-Numbers keep all their digits, decimals and 128-bit integers too. What JSON has no form for becomes
-a string: dates and times (ISO 8601), intervals (ISO 8601 durations), binary data (base64), and the
-floating-point values that are no numbers. A map becomes an object, unless its keys are not text.
+Numbers keep all their digits, also decimals and 128-bit integers. Values without a form in JSON
+become strings: dates and times (ISO 8601), intervals (ISO 8601 durations), binary data (base64),
+and floating-point values that are not numbers. A map becomes an object, unless its keys are not
+text.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ import pyarrow as pa
 from pondflight.web import datetimes
 
 Write = Callable[[Any], str]
-"""Gives the JSON text of one Python value that is not None."""
+"""Returns the JSON text of one Python value that is not None."""
 
 _NULL = "null"
-_text: Write = json.encoder.encode_basestring  # with the quotation marks; leaves Unicode as it is
+_text: Write = json.encoder.encode_basestring  # with quotation marks; leaves Unicode as it is
 
 
 def column(array: pa.Array) -> list[str]:
-    """The JSON text of each value of ``array``."""
+    """Return the JSON text of each value of ``array``."""
     texts = _texts(array)
     if not array.null_count:
         return texts
@@ -34,7 +35,7 @@ def column(array: pa.Array) -> list[str]:
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """``names``, where a second ``a`` is ``a_1``: an object has each name once."""
+    """Return distinct names: a second ``a`` becomes ``a_1``, since an object has each name once."""
     taken = set(names)
     seen: set[str] = set()
     result = []
@@ -49,7 +50,7 @@ def distinct(names: Sequence[str]) -> list[str]:
 
 
 def _texts(array: pa.Array) -> list[str]:  # noqa: PLR0911 - one for each family of types
-    """Like ``column``, but with any text where a value is null."""
+    """Return the same as ``column``, except that nulls may have any text."""
     kind, types = array.type, pa.types
     if isinstance(kind, pa.BaseExtensionType):
         return column(array.storage)
@@ -75,7 +76,7 @@ def _texts(array: pa.Array) -> list[str]:  # noqa: PLR0911 - one for each family
 
 
 def _writer(kind: pa.DataType) -> Write:
-    """How a value of a type without parts is written, as ``to_pylist`` gives it."""
+    """Return a function that writes a ``to_pylist`` value of a type without children."""
     return next((write for fits, write in _WRITERS if fits(kind)), lambda v: _text(str(v)))
 
 
@@ -89,7 +90,7 @@ def _bytes(value: bytes) -> str:
     return f'"{base64.b64encode(value).decode()}"'
 
 
-def _interval(value: Any) -> str:
+def _interval(value: pa.MonthDayNano) -> str:
     months, days, nanoseconds = value
     date = "".join(f"{n}{unit}" for n, unit in ((months, "M"), (days, "D")) if n)
     if not nanoseconds:
@@ -116,7 +117,7 @@ _WRITERS: tuple[tuple[Callable[[pa.DataType], bool], Write], ...] = (
 
 
 def _items(offsets: pa.Array, values: pa.Array) -> list[list[str]]:
-    """The texts of the ``values`` of each list."""
+    """Return the texts of the ``values`` of each list."""
     bounds = offsets.to_pylist()
     first = bounds[0] if bounds else 0
     texts = column(values.slice(first, bounds[-1] - first)) if bounds else []

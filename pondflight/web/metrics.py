@@ -1,4 +1,4 @@
-"""GET /metrics: what the proxy counts, and what this process counts."""
+"""GET /metrics: the metrics of the proxy and of this process."""
 
 from __future__ import annotations
 
@@ -78,7 +78,10 @@ class Watch:
     async def process_response(
         self, req: Request, resp: Response, resource: object, req_succeeded: object
     ) -> None:
-        """Count it. Anybody can invent paths and methods, so only ours are labels."""
+        """Count the request.
+
+        Anybody can invent paths and methods, so only known ones are labels.
+        """
         route = req.uri_template or "none"
         method = req.method if req.method in _METHODS else "other"
         REQUESTS.labels(route, method, str(resp.status_code)).inc()

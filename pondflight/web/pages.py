@@ -1,8 +1,8 @@
-"""The pages and what they are made of: files that ``web/`` is bundled into when the wheel is built.
+"""The pages and their assets: files into which ``web/`` is bundled when the wheel is built.
 
-Names of assets carry a hash of their content, so browsers keep them for good; the pages
-themselves are asked about each time. Where there is no bundle the page says what to do, and
-everything but the pages works.
+Names of assets contain a hash of the content, so browsers keep them for good; the pages themselves
+are revalidated each time. Without a bundle, a page says what to do, and everything but the pages
+works.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ POLICY: Final = (
     "form-action 'self'; "
     "frame-ancestors 'none'"
 )
-"""No inline script and no inline style; nothing from, and nothing to, anywhere else."""
+"""No inline scripts or styles, and no requests to other origins."""
 
 _HEADERS: Final = {
     "content-security-policy": POLICY,
@@ -61,13 +61,13 @@ read what it says if it fails, and load this page again. It needs Node.js 20 or 
 
 
 class Page:
-    """``GET /`` and ``GET /console``. Public: what they show, they ask for with a token."""
+    """``GET /`` and ``GET /console``. Public: the pages request their data with a token."""
 
     def __init__(self, name: str, folder: Path = FOLDER) -> None:
         self._path = folder / f"{name}.html"
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """The page."""
+        """Answer with the page."""
         _secure(resp)
         data = _read(self._path)
         if data is None:
@@ -112,7 +112,7 @@ class Assets:
 
 
 class Site:
-    """``GET /ui.json``: what the page for users has to know before anybody has signed in."""
+    """``GET /ui.json``: what the user page needs before anybody has signed in."""
 
     def __init__(self, *, demo: bool, ai: bool, ai_for_demo: bool, flight_port: int) -> None:
         self._media = {

@@ -27,10 +27,10 @@ _FLAG_LETTERS: Final = frozenset(map(chr, range(0x1F1E6, 0x1F200)))
 
 
 def position_of(message: str, sql: str) -> dict[str, int] | None:
-    """Return the position that ``message`` has: ``line``, ``column`` from 1, ``offset`` from 0.
+    """Return the position in ``message``: ``line``, ``column`` from 1, ``offset`` from 0.
 
-    Column and offset count characters (code points). None where the message points nowhere, or
-    at a text that is not ``sql``.
+    Column and offset count characters (code points). Returns None if the message has no position,
+    or one in a text that is not ``sql``.
     """
     drawing = _DRAWING.search(message)
     if drawing is None:
@@ -56,9 +56,9 @@ def position_of(message: str, sql: str) -> dict[str, int] | None:
 
 
 def _whole_statement(line: str, shown: str) -> int | None:
-    """Where in ``line`` stands ``shown``, from an end of a statement or of the line to the next.
+    """Return where ``shown`` begins in ``line``, from the end of a statement or of the line.
 
-    Of several statements in a line the drawing has but one, and its text may stand in another too.
+    Of several statements in a line, the drawing has only one, and its text may occur in another.
     """
     start = line.find(shown)
     while start >= 0:
@@ -70,7 +70,7 @@ def _whole_statement(line: str, shown: str) -> int | None:
 
 
 def _characters(text: str, width: int) -> int:
-    """How many characters of ``text`` stand before the one at ``width``, as DuckDB draws it."""
+    """Return how many characters of ``text`` precede the one at ``width``, as DuckDB draws it."""
     taken = 0
     before = ""
     flags = 0
@@ -89,7 +89,7 @@ def _characters(text: str, width: int) -> int:
 
 
 def _extends(character: str, before: str) -> bool:
-    """Whether a character is drawn in the place of the one before it: accents, parts of emoji."""
+    """Return whether a character is drawn over the one before it: accents, parts of emoji."""
     category = unicodedata.category(character)
     if before == _JOINER and category == "So":
         return True

@@ -1,7 +1,7 @@
-"""Problem documents (RFC 9457): the one form in which HTTP says what went wrong.
+"""Problem documents (RFC 9457): the one format of errors over HTTP.
 
-Every answer of 400 and above is one, whoever gives it: the app, or the loop that reads requests
-and refuses what never gets to the app.
+Every answer of 400 and above is one, whether from the app, or from the loop that reads requests and
+refuses what never reaches the app.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import math
 import re
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from pondflight.errors import (
     Cancelled,
@@ -31,17 +31,17 @@ _SQL_ERROR: Final = re.compile(r"(?:[A-Z]\w*|INTERNAL|TransactionContext)(?: [\w
 
 
 class ProblemError(Exception):
-    """A problem document on its way to the client."""
+    """Raised to answer with a problem document."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
+    def __init__(self, document: dict[str, object]) -> None:
         super().__init__(document["detail"])
         self.document = document
 
 
 def problem(
-    status: int, detail: str, *, kind: str = "", title: str = "", **members: Any
-) -> dict[str, Any]:
-    """A problem document; ``kind`` names its type, and without one the status says it all."""
+    status: int, detail: str, *, kind: str = "", title: str = "", **members: object
+) -> dict[str, object]:
+    """Return a problem document; ``kind`` names its type, without one the status says it all."""
     return {
         "type": f"{_TYPE}{kind}" if kind else "about:blank",
         "title": title or phrase(status),
@@ -51,9 +51,9 @@ def problem(
     }
 
 
-def of_error(error: PondflightError, sql: str | None = None) -> dict[str, Any]:
-    """The problem document for ``error``; ``sql`` is the text that DuckDB may have refused."""
-    members: dict[str, Any] = {}
+def of_error(error: PondflightError, sql: str | None = None) -> dict[str, object]:
+    """Return the problem document for ``error``; DuckDB may have refused the text ``sql``."""
+    members: dict[str, object] = {}
     if isinstance(error, Unavailable) and error.retry_after is not None:
         members["retry_after"] = math.ceil(error.retry_after)
     if isinstance(error, LimitExceeded):
@@ -62,18 +62,18 @@ def of_error(error: PondflightError, sql: str | None = None) -> dict[str, Any]:
         text = "send a valid, unexpired token as 'Authorization: Bearer <JWT>'"
         return problem(401, text, kind="unauthenticated", title="Authentication failed")
     if isinstance(error, Cancelled):
-        # Whoever reads this did not hang up: somebody else ended the statement.
+        # Whoever reads this is still connected: somebody else ended the statement.
         return problem(503, error.message, kind="cancelled", title="Statement cancelled")
     if sql is not None and isinstance(error, _STATEMENTS_FAULT) and _SQL_ERROR.match(error.message):
         position = position_of(error.message, sql)
         if position is not None:
             members["position"] = position
         return problem(400, error.message, kind="sql", title="SQL error", **members)
-    return problem(error.http, error.message, **members)
+    return problem(error.http, error.message) | members
 
 
-def headers_of(document: dict[str, Any]) -> dict[str, str]:
-    """The headers that go with a problem document."""
+def headers_of(document: dict[str, object]) -> dict[str, str]:
+    """Return the headers that go with a problem document."""
     headers = {"cache-control": "no-store"}
     if document["status"] == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
@@ -82,7 +82,7 @@ def headers_of(document: dict[str, Any]) -> dict[str, str]:
     return headers
 
 
-def encode(document: dict[str, Any]) -> bytes:
+def encode(document: dict[str, object]) -> bytes:
     """Encode a problem document as JSON."""
     return json.dumps(document).encode()
 

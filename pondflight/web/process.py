@@ -1,4 +1,4 @@
-"""The HTTP process, as ``serve`` sees it."""
+"""The HTTP process as a child of ``serve``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class WebProcess:
 
     @property
     def pid(self) -> int:
-        """The process id of gunicorn's arbiter."""
+        """Return the process id of gunicorn's arbiter."""
         return self._child.pid
 
     def alive(self) -> bool:
@@ -44,7 +44,7 @@ class WebProcess:
             raise ConfigError([f"HTTP did not start on port {self._address[1]}: see the log above"])
 
     def close(self) -> None:
-        """End it, by force if it takes more than 5 s."""
+        """Stop it, by force if that takes more than 5 s."""
         self._child.stop(_STOP_SECONDS)
 
     def _accepts(self) -> bool:
@@ -53,7 +53,7 @@ class WebProcess:
 
 
 def _environment() -> dict[str, str]:
-    """Return the variables that it needs; Arrow's pool is not the proxy's, which is bounded."""
+    """Return the variables that it needs; Arrow's pool has no limit here, unlike the proxy's."""
     names = [
         name
         for name in os.environ

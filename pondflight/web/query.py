@@ -25,13 +25,15 @@ QUERY_HEADER: Final = "pondflight-query-only"
 """``1``: run the statement if it is a query, and refuse it if it is anything else."""
 
 RESULTS: Final = 256
-"""Results that may stream at once, of all users; there are as many threads for them."""
+"""Results that may stream at once, for all users; as many threads serve them."""
 
 RESULTS_OF_ONE_USER: Final = 32
 
 _TRIM_SECONDS: Final = 0.5
-"""From the end of the last result until its memory is given back: by then all of it is free, and
-many short statements are trimmed after once."""
+"""Seconds from the end of the last result until memory is returned to the system.
+
+By then all of it is free, and many short statements are followed by one trim.
+"""
 _SESSION: Final = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
 
 
@@ -45,7 +47,7 @@ class Query:
         self._trim_due = False
 
     async def on_post(self, req: Request, resp: Response) -> None:
-        """Run the statement in the body; its rows in the form that ``Accept`` names."""
+        """Run the statement in the body; answer with rows in the format that ``Accept`` names."""
         exchange = Exchange.of(req)
         identity = await callers.identify(self._tokens, req)
         form = formats.negotiate(req)
@@ -96,7 +98,7 @@ class Session:
 
 
 def session_of(req: Request) -> str:
-    """The session that a request names, in the header or in the cookie; empty for none."""
+    """Return the session named in the header or in the cookie; empty for none."""
     name = req.get_header(SESSION_HEADER)
     if name is None:
         name = req.cookies.get(control.SESSION_COOKIE)

@@ -1,4 +1,4 @@
-"""Reads the bodies of requests within limits of size, time and total memory.
+"""Reads request bodies within limits of size, time and total memory.
 
 A body is read only when a resource asks for it, after it has checked the token.
 """
@@ -11,7 +11,10 @@ from typing import Any, Final, TypeAlias
 
 from pondflight.web.problems import ProblemError, problem
 
-Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
+AsgiEvent: TypeAlias = dict[str, Any]
+"""An event of ASGI."""
+
+Receive: TypeAlias = Callable[[], Awaitable[AsgiEvent]]
 
 MAX_BODY: Final = 4 << 20
 """Bytes that a body may have."""
@@ -59,7 +62,7 @@ class RequestBodies:
         return bytes(body.data)
 
     def _make_room(self) -> None:
-        """If all bodies take too much memory, give up the largest, and never a small one."""
+        """If all bodies take too much memory, give up the largest, but never a small one."""
         open_ = [body for body in self._reading if not body.gives_way]
         if sum(len(body.data) for body in open_) > BUFFERED:
             max(open_, key=lambda body: len(body.data)).give_way()
@@ -97,8 +100,8 @@ class _Body:
 async def drop(receive: Receive) -> bool:
     """Receive and discard the rest of a body; return whether all of it came.
 
-    Most clients look for a response only after they have sent everything. One whose connection is
-    closed earlier just sees a broken connection.
+    Most clients read a response only after they have sent everything. If their connection is closed
+    earlier, they just see a broken connection.
     """
     dropped = 0
     try:

@@ -1,22 +1,20 @@
 """Streams a result: threads read and encode rows, and the event loop sends them.
 
-The next piece is made while one is sent, and no more than that is held. A client that reads slowly
-takes up two pieces of memory and no thread.
+The next piece is made while one is sent, and no more is kept. A slow client takes up two pieces of
+memory and no thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 from pondflight.web import threads
 from pondflight.web.formats import Format, Pieces
+from pondflight.web.sink import Piece
 from pondflight.web.statements import Request
 from pondflight.web.upstream import Rows, Statement
-
-Piece: TypeAlias = list[Any]
-"""Buffers, to be sent in this order."""
 
 _AT_ONCE: Final = 1 << 20
 """Bytes per write: asyncio copies what the socket does not take at once."""
@@ -34,7 +32,7 @@ class Result:
         self._next: asyncio.Task[Piece | None] | None = None
 
     async def begin(self, request: Request) -> None:
-        """Run the statement up to its first rows. Raises a leaf, which can still be a response."""
+        """Run the statement up to its first rows. Its errors can still become a response."""
 
         def run() -> Piece | None:
             self._rows = self._statement.run(request.sql, request.parameters)
@@ -44,7 +42,7 @@ class Result:
         self._first = await threads.call(threads.RESULTS, run, self._statement.cancel)
 
     async def pieces(self) -> AsyncIterator[bytes | memoryview]:
-        """Yield the encoded result in parts of up to 1 MiB. Raises a leaf if it is cut."""
+        """Yield the encoded result in parts of up to 1 MiB. Raises an error if it is cut."""
         piece = self._first
         self._first = None
         while piece is not None:
@@ -59,7 +57,7 @@ class Result:
             self._next.cancel()
             await asyncio.wait([self._next])
             if not self._next.cancelled():
-                self._next.exception()  # has been raised already, or nobody is there to hear it
+                self._next.exception()  # has been raised already, or nobody will read it
         await threads.call(threads.RESULTS, self._close)
 
     async def _make_next(self) -> Piece | None:

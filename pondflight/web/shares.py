@@ -10,10 +10,10 @@ from pondflight.errors import LimitExceeded, Unavailable
 
 
 class Shares:
-    """``most`` places. One user may hold ``most_of_one``, and never more than are still free.
+    """``most`` places, of which one user may hold ``most_of_one``, and no more than are still free.
 
-    So neither one user nor a few together can take all places: the last go to those who hold none.
-    ``what`` names them in errors. Not thread-safe.
+    So neither one user nor a few together can take all places: the last ones go to users who hold
+    none. ``what`` names the places in errors. Not thread-safe.
     """
 
     def __init__(self, most: int, most_of_one: int, what: str) -> None:

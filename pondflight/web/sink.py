@@ -1,27 +1,30 @@
-"""Where Arrow's writers write to, and from where HTTP sends on: without a copy of the data."""
+"""The file that Arrow's writers write to and HTTP sends from, without copying the data."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
 _SMALL = 4 << 10
 
+Piece: TypeAlias = list[Any]
+"""Objects with the buffer protocol, to be sent in this order."""
+
 
 class Sink:
     """Keeps what was written until it is taken.
 
-    Large pieces are kept as they are; the many small ones between them are put together.
-    ``reuses_buffers``: the writer will write other data into the buffers that it wrote from, so
-    these have to be copied.
+    Large pieces are kept as they are; the many small ones between them are joined.
+    ``reuses_buffers``: the writer will reuse the buffers that it wrote from, so these have to be
+    copied.
     """
 
     closed = False
 
     def __init__(self, *, reuses_buffers: bool = False) -> None:
-        self._pieces: list[Any] = []
+        self._pieces: Piece = []
         self._small = bytearray()
         self._least = sys.maxsize if reuses_buffers else _SMALL
 
@@ -38,7 +41,7 @@ class Sink:
             self._pieces.append(data)
         return len(data)
 
-    def take(self) -> list[Any]:
+    def take(self) -> Piece:
         """Return the pieces written since the last call, in order."""
         self._flush()
         pieces, self._pieces = self._pieces, []

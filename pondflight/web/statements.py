@@ -1,7 +1,7 @@
 """The body of POST /query: SQL, and one row of parameters.
 
-SQL alone as it is, or JSON: ``{"sql": "…", "parameters": [1, "a"]}``, where an object instead of
-the array gives parameters by name.
+It is SQL text, or JSON: ``{"sql": "…", "parameters": [1, "a"]}``; an object instead of the array
+gives parameters by name.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 import falcon
 import falcon.asgi
@@ -23,7 +23,7 @@ JSON: Final = "application/json"
 TEXT: Final = (
     "application/sql",
     "text/plain",
-    # What curl and browsers say of a body that nobody named a type for.
+    # What curl and browsers send for a body without a declared type.
     "application/x-www-form-urlencoded",
 )
 _FIELDS: Final = ("sql", "parameters")
@@ -37,9 +37,10 @@ _LARGE: Final = pa.decimal128(38)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What shall be run. ``parameters`` has one row, of columns with the parameters' names.
+    """A statement to run.
 
-    Names that the client gave begin with ``$``: the worker then holds them against its own.
+    ``parameters`` has one row, with columns named after the parameters. Names that the client gave
+    begin with ``$``: the worker compares them with its own.
     """
 
     sql: str
@@ -47,7 +48,7 @@ class Request:
 
 
 async def read(req: falcon.asgi.Request) -> Request:
-    """The request in a body; ``InvalidArgument`` or a 415 for one that is of no use."""
+    """Return the request in a body. Raises ``InvalidArgument`` or a 415 if it is not usable."""
     if (req.get_header("content-encoding") or "identity").lower() != "identity":
         raise falcon.HTTPUnsupportedMediaType(description="send the body without Content-Encoding")
     kind = (req.content_type or TEXT[0]).partition(";")[0].strip().lower()
@@ -59,7 +60,7 @@ async def read(req: falcon.asgi.Request) -> Request:
 
 
 def decode(body: bytes, *, is_json: bool) -> Request:
-    """The request in a body, which is JSON or SQL text; ``InvalidArgument`` if it is neither."""
+    """Return the request in a body of JSON or SQL text. Raises ``InvalidArgument`` otherwise."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
@@ -111,12 +112,14 @@ def _parameters(given: object) -> pa.RecordBatch | None:
     return pa.record_batch(columns, names=[_encodable(name) for name in given])
 
 
-def _column(name: str, value: Any) -> pa.Array:
+def _column(name: str, value: object) -> pa.Array:
     if _depth(value) > _DEEPEST:
         raise InvalidArgument(f"parameter {name[:64]!r} nests too deeply")
     try:
         kind = _type(value)
-        return pa.array([Decimal(value) if kind is _LARGE else value], kind)
+        return pa.array(
+            [Decimal(value) if isinstance(value, int) and kind is _LARGE else value], kind
+        )
     except (pa.ArrowException, OverflowError, ValueError, TypeError):
         raise InvalidArgument(
             f"parameter {name[:64]!r} is a value of no SQL type: give it as a string, and cast that"
@@ -124,7 +127,7 @@ def _column(name: str, value: Any) -> pa.Array:
 
 
 def _type(value: object) -> pa.DataType | None:
-    """The type of a whole number; of all else pyarrow knows it."""
+    """Return the type of a whole number; None for values whose type pyarrow finds itself."""
     if type(value) is not int:
         return None
     if -(2**31) <= value < 2**31:

@@ -1,4 +1,4 @@
-"""Thread pools for calls that block, so that the event loop never does."""
+"""Thread pools for blocking calls, so that the event loop never blocks."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ async def call(
             stop()
             await asyncio.wait([future])
         if future.done() and not future.cancelled():
-            future.exception()  # nobody else asks for it
+            future.exception()  # nobody else retrieves it
         raise

@@ -1,8 +1,7 @@
-"""The proxy, as the HTTP app sees it: a Flight SQL server.
+"""The proxy as the HTTP app sees it: a Flight SQL server.
 
-Statements are run with the caller's own token, so the proxy decides about them as it does about
-those that come by Flight. What the app asks for itself it asks with a token for that one
-question.
+Statements run with the caller's own token, so the proxy treats them like those that come by Flight.
+For questions of its own, the app uses a token for that one question.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import secrets
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 from pyarrow import flight
@@ -31,7 +30,7 @@ T = TypeVar("T")
 COUNT_SCHEMA = pa.schema([pa.field("Count", pa.int64())])
 
 _APART = [("grpc.use_local_subchannel_pool", 1)]
-"""Without this channels of the same kind share one connection."""
+"""Without this, channels of the same kind share one connection."""
 _SUBJECT = "pondflight-web"
 _CONTROL_SECONDS = 2.0
 _ADMIN_SECONDS = 20.0
@@ -40,14 +39,14 @@ _CANCEL_TRIES = 50
 
 
 class Upstream:
-    """A number of connections to the proxy, shared by all threads; statements take turns."""
+    """Connections to the proxy, shared by all threads; statements take turns."""
 
     def __init__(
         self, location: str, tokens: Tokens, certificate: Certificate | None = None, number: int = 1
     ) -> None:
         options = {}
         if certificate is not None:
-            # The proxy's own certificate is all that is trusted, whoever has signed it.
+            # Trust only the proxy's own certificate, whoever has signed it.
             options["tls_root_certs"] = certificate.chain
             options["override_hostname"] = certificate.name.encode()
         clients = [open_client(location, channel=_APART, tls=options) for _ in range(number)]
@@ -63,23 +62,26 @@ class Upstream:
         except PondflightError:
             return False
 
-    def pool_status(self, *, databases: bool = False) -> dict[str, Any]:
-        """``control.POOL_STATUS``; if wanted, with a look at the attached databases."""
+    def pool_status(self, *, databases: bool = False) -> dict[str, object]:
+        """Return the answer to ``control.POOL_STATUS``.
+
+        ``databases``: check the attached databases too.
+        """
         body = b"databases" if databases else b""
-        status: dict[str, Any] = json.loads(self._control(control.POOL_STATUS, body))
+        status: dict[str, object] = json.loads(self._control(control.POOL_STATUS, body))
         return status
 
     def metrics(self) -> bytes:
-        """``control.METRICS``: the proxy's own, in Prometheus's text form."""
+        """Return the proxy's own metrics in Prometheus's text format (``control.METRICS``)."""
         return self._control(control.METRICS)
 
     def statement(
         self, token: str, session: str, trace: Mapping[str, str], *, query_only: bool = False
     ) -> Statement:
-        """A statement of the user whom ``token`` names, in one of their sessions or in none.
+        """Return a statement of the user whom ``token`` names, in one of their sessions or in none.
 
-        ``trace`` has the headers of the trace that it belongs to. ``query_only``: the worker runs
-        it if it is a query, and else refuses it (``control.QUERY_HEADER``).
+        ``trace`` contains the headers of its trace. ``query_only``: the worker refuses anything but
+        a query (``control.QUERY_HEADER``).
         """
         headers = {**trace, **({control.QUERY_HEADER: "1"} if query_only else {})}
         return Statement(next(self._clients), self._cancels, token, session, headers)
@@ -93,10 +95,10 @@ class Upstream:
         except Exception as error:
             raise from_pyarrow(error) from error
 
-    def admin(self, action: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """One of the proxy's actions for administrators; its answer."""
+    def admin(self, action: str, body: dict[str, object] | None = None) -> dict[str, object]:
+        """Send an administrator's action to the proxy; return its answer."""
         data = b"" if body is None else json.dumps(body).encode()
-        answer: dict[str, Any] = json.loads(self._control(action, data, _ADMIN_SECONDS))
+        answer: dict[str, object] = json.loads(self._control(action, data, _ADMIN_SECONDS))
         return answer
 
     def _control(self, action: str, body: bytes = b"", seconds: float = _CONTROL_SECONDS) -> bytes:
@@ -114,7 +116,7 @@ class Rows:
         self._first = next(batches, None)
 
     def close(self) -> None:
-        """Cancel the statement: no more rows are wanted."""
+        """Cancel the statement, since no more rows are wanted."""
         self._batches.close()
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -147,8 +149,8 @@ class Statement:
     def run(self, sql: str, parameters: pa.RecordBatch | None) -> Rows:
         """Run ``sql``, with one row of parameters if it has any.
 
-        Raises a leaf; so do the rows while they are read. A statement that has no rows gives
-        one: the number of rows that it changed, as ``Count``.
+        Raises one of our errors; so do the rows while they are read. A statement without rows
+        returns one: the number of rows that it changed, as ``Count``.
         """
         try:
             descriptor = self._descriptor(sql, parameters)
@@ -166,9 +168,9 @@ class Statement:
             raise
 
     def check(self, sql: str) -> pa.Schema:
-        """Have ``sql`` parsed, bound and planned; the schema of its rows.
+        """Parse, bind and plan ``sql``; return the schema of its rows.
 
-        For statements that may only be queries: those do not run before their rows are fetched.
+        Only for queries, which do not run before their rows are fetched.
         """
         descriptor = flight.FlightDescriptor.for_command(sql.encode())
         try:
@@ -178,7 +180,7 @@ class Statement:
         return info.schema
 
     def cancel(self) -> None:
-        """End the statement, wherever it is. Returns at once."""
+        """End the statement at once, wherever it is; return without waiting."""
         if not self._cancelled.is_set() and not self._over.is_set():
             self._cancelled.set()
             self._cancels.submit(self._tell_proxy)
@@ -223,7 +225,7 @@ class Statement:
                 except StopIteration:
                     return
         finally:
-            reader.cancel()  # of no effect where the last row was read
+            reader.cancel()  # without effect if the last row was read
             self.close()
 
     def _step(self, call: Callable[[], T]) -> T:
@@ -237,7 +239,7 @@ class Statement:
             raise from_pyarrow(error) from error
 
     def _tell_proxy(self) -> None:
-        """Again and again: the call to be cancelled may not have got there yet."""
+        """Tell the proxy repeatedly, since the call to be cancelled may not have arrived yet."""
         options = _options(_CONTROL_SECONDS, self._token, self._session)
         action = flight.Action(control.CANCEL, self._id.encode())
         for _ in range(_CANCEL_TRIES):

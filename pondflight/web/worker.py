@@ -7,7 +7,7 @@ import logging
 import os
 import resource
 import signal
-from typing import Any, Final
+from typing import Final
 
 from uvicorn_worker import UvicornWorker
 
@@ -25,7 +25,7 @@ GRACEFUL_SECONDS: Final = 3
 class Worker(UvicornWorker):
     """A process with one event loop."""
 
-    CONFIG_KWARGS: dict[str, Any] = {  # noqa: RUF012 - uvicorn's own attribute
+    CONFIG_KWARGS: dict[str, object] = {  # noqa: RUF012 - uvicorn's own attribute
         "access_log": False,
         "h11_max_incomplete_event_size": LONGEST_HEAD,
         "http": Connection,
@@ -39,7 +39,7 @@ class Worker(UvicornWorker):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
-        # ``Exchange`` logs what the app raises. All else here is caused by what strangers send.
+        # ``Exchange`` logs what the app raises. Everything else here is caused by clients' input.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
     def init_process(self) -> None:
@@ -50,8 +50,8 @@ class Worker(UvicornWorker):
     def init_signals(self) -> None:
         """Set the handlers of signals; gunicorn calls this."""
         super().init_signals()
-        # uvicorn raises SIGTERM again when it has stopped. It must not end the process there,
-        # before cancelled requests have aborted their connections.
+        # uvicorn raises SIGTERM again when it has stopped. The process must not end then: cancelled
+        # requests still have to abort their connections.
         signal.signal(signal.SIGTERM, self.handle_exit)
 
     def run(self) -> None:
@@ -69,7 +69,7 @@ class Worker(UvicornWorker):
 
 
 def _allow_descriptors(connections: int) -> None:
-    """Have room for that many sockets, whatever the shell's limit is."""
+    """Allow that many sockets, whatever the shell's limit is."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + 512
     if soft < wanted:

@@ -1,1 +1,1 @@
-"""Who has which worker: the pool, and the backends that start workers."""
+"""The pool, which knows whose worker is which, and the backends that start workers."""

@@ -1,8 +1,7 @@
 """Who is started when: first come, first served, a few at a time, and never too many in all.
 
-Where all places are taken, the worker that has been idle longest makes room; where all are
-busy, users wait in a bounded queue, each with a deadline. Warm workers are started with what
-is left.
+If all places are taken, the worker that has been idle longest makes room. If all are busy, users
+wait in a bounded queue, each with a deadline. Warm workers are started with what is left.
 """
 
 from __future__ import annotations
@@ -25,7 +24,10 @@ from pondflight.workers.worker import Worker
 log = logging.getLogger(__name__)
 
 QUIET_SECONDS = 1.0
-"""A worker is not evicted between two calls of one statement, which are closer than this."""
+"""Seconds.
+
+A worker is not evicted between two calls of one statement, which are closer than this.
+"""
 
 _LOOK_SECONDS = 0.2
 _PAUSE_SECONDS = 5.0
@@ -36,21 +38,21 @@ _NARROW_SECONDS = 30.0
 
 @dataclass(eq=False)
 class Ticket:
-    """A place in the queue. ``user`` is None for a warm worker."""
+    """A place in the queue; ``user`` is None for a warm worker."""
 
     worker: Worker
     user: User | None
     waited: float = 0.0
-    """Seconds in which there was no room. Those in which others were being started do not count."""
+    """Seconds without room. Those in which others were being started do not count."""
     spare: Worker | None = None
-    """A warm worker that was set aside for it."""
+    """A warm worker that is reserved for it."""
     looked: bool = False
     exempt: bool = False
-    """It needs no room: its worker exists, and only has to be adopted."""
+    """Whether it needs no room, since its worker exists and only has to be adopted."""
 
 
 class Crowded(Exception):
-    """Other proxies were faster: they have taken the last room, or the warm worker itself."""
+    """Other proxies were faster: they have taken the last place, or the warm worker itself."""
 
     def __init__(self, fits: int | None = None) -> None:
         super().__init__()
@@ -61,8 +63,8 @@ class Crowded(Exception):
 class Admission:
     """Runs starts on threads of its own.
 
-    ``fulfil`` starts the worker of a ticket, and raises ``Crowded`` or settles the worker;
-    ``exists`` tells whether the engine has a worker for a user's key already.
+    ``fulfil`` starts the worker of a ticket: it settles the worker or raises ``Crowded``.
+    ``exists`` returns whether the engine has a worker for a user's key already.
     """
 
     def __init__(
@@ -90,7 +92,7 @@ class Admission:
         self._thread = runtime.thread(self._loop, "worker-admission")
 
     def start(self) -> None:
-        """Begin. What exists already has to be known by then, or too much is started."""
+        """Begin. Existing workers have to be known by then, or too many are started."""
         self._thread.start()
 
     def __len__(self) -> int:
@@ -102,7 +104,7 @@ class Admission:
         return self._roster.occupied() + len(self._queue) < self._most()
 
     def enter(self, worker: Worker, user: User) -> None:
-        """Get in line; raises ``Unavailable`` if the line is too long. Call it under the lock."""
+        """Join the queue. Raises ``Unavailable`` if it is too long. Call it under the lock."""
         if len(self._queue) >= self._settings.queue_size and not self.has_room():
             raise Unavailable(
                 f"all {self._most()} workers are busy ({self._limit()}), and "
@@ -114,7 +116,7 @@ class Admission:
         self._roster.changed.notify_all()
 
     def close(self, error: PondflightError) -> None:
-        """Turn away who still waits; wait for the starts that run."""
+        """Turn away users who still wait, and wait for the starts that run."""
         with self._roster.changed:
             self._closed = True
             queue, self._queue = list(self._queue), deque()
@@ -141,13 +143,13 @@ class Admission:
                 self._roster.changed.wait(self._pause())
 
     def _pause(self) -> float:
-        """Seconds until the next look is due, if nothing happens before."""
+        """Return the seconds until the next check is due, if nothing happens before."""
         until_warm = self._warm_after - self._runtime.monotonic()
         soon = until_warm if 0.0 < until_warm < _PAUSE_SECONDS else _PAUSE_SECONDS
         return _LOOK_SECONDS if self._queue else soon
 
     def _expire(self, seconds: float) -> None:
-        """Turn away who has waited for room for too long; it is ``seconds`` since the last look."""
+        """Turn away users who have waited too long; the last check was ``seconds`` ago."""
         for ticket in [t for t in self._queue if not t.worker.waiting]:
             self._queue.remove(ticket)
             self._roster.give_up(ticket.worker, _nobody_waits())
@@ -167,7 +169,7 @@ class Admission:
             )
 
     def _admit(self) -> bool:
-        """Start those whose turn it is; whether the next one waits for room."""
+        """Start those whose turn it is; return whether the next one waits for room."""
         while self._queue and self._running < self._settings.concurrent_starts:
             ticket = self._queue[0]
             ticket.spare = self._take_spare(ticket.user)
@@ -199,7 +201,7 @@ class Admission:
         return self._roster.occupied() < self._most()
 
     def _most(self) -> int:
-        """How many workers there may be: the setting, or what the backend has had room for."""
+        """Return how many workers there may be: the setting, or what the backend has room for."""
         if self._runtime.monotonic() < self._narrow_until:
             return min(self._fits, self._settings.max_workers)
         return self._settings.max_workers
@@ -273,7 +275,7 @@ class Admission:
     # -- making room --------------------------------------------------------------------------
 
     def _make_room(self, ticket: Ticket) -> None:
-        """Let the longest idle go, one at a time."""
+        """Stop the workers that have been idle longest, one at a time."""
         stopping = any(worker.state is State.STOPPING for worker in self._roster.all())
         if self._making_room or (stopping and ticket.looked):
             return
@@ -296,15 +298,16 @@ class Admission:
                 self._making_room = False
                 if ticket.exempt:
                     self._roster.changed.notify_all()
-                # Else the end of a worker is told of, and if none ends, the next look is in time:
-                # to look again at once would keep a core busy for as long as all workers are.
+                # Otherwise the end of a worker wakes this thread, and if none ends, the next check
+                # is early enough: checking at once would keep a core busy for as long as all
+                # workers are.
 
     def _evict_one(self) -> None:
         with self._roster.changed:
-            # No warm worker would do, or it had been claimed. They hold nothing of anybody.
+            # A warm worker would not do, or was claimed meanwhile. It holds nobody's data.
             spares = [spare for spare in self._roster.spares if not spare.claimed]
         if any(spare.state is State.STARTING for spare in spares):
-            return  # in a moment it will do
+            return  # it will be there in a moment
         if any(self._roster.retire(spare, Reason.SURPLUS) for spare in spares):
             return
         with self._roster.changed:
@@ -316,7 +319,7 @@ class Admission:
             ]
         for worker in sorted(idle, key=lambda worker: worker.last_used):
             with contextlib.suppress(PondflightError):
-                # Another proxy may use it: the worker knows.
+                # Another proxy may use it: only the worker knows.
                 if not worker.ask().running and worker.last_used <= quiet_since:
                     self._roster.retire(worker, Reason.EVICTED)
                     return

@@ -1,4 +1,4 @@
-"""Workers that this proxy did not start: of a proxy before it, or of one beside it."""
+"""Workers that this proxy did not start: those of an earlier proxy, or of another one."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _STATUS_SECONDS = 2.0
 
 
 class Adoption:
-    """Takes over what works, clears away what is dead, and leaves alone what is young.
+    """Takes over what works, removes what is dead, and leaves young workers alone.
 
-    A worker younger than the start timeout may be half way through its start in another proxy:
+    A worker younger than the start timeout may be in the middle of its start in another proxy, so
     it is never removed, whatever it looks like.
     """
 
@@ -46,7 +46,7 @@ class Adoption:
         self._silent_since: dict[str, float] = {}
 
     def connect(self, handle: WorkerHandle) -> Connection:
-        """A connection to a worker of this deployment; nothing is sent yet.
+        """Return a connection to a worker of this deployment; nothing is sent yet.
 
         Raises ``ConnectionLost`` if it has no address, as one that has ended.
         """
@@ -56,10 +56,10 @@ class Adoption:
         return self._settings.engine.connect(handle.location, credential)
 
     def age(self, handle: WorkerHandle) -> float:
-        """Seconds since it was first seen here.
+        """Return the seconds since the worker was first seen here.
 
-        No clock is asked when it was created: one that is set while another proxy starts a worker,
-        or that of another host, would make it look old and half started, and it would be removed.
+        Its creation time does not count: if a clock is set while another proxy starts it, or
+        another host's clock differs, it would look old and half started, and be removed.
         """
         now = self._runtime.monotonic()
         return now - self._seen_since.setdefault(handle.generation, now)
@@ -71,7 +71,7 @@ class Adoption:
                 since.pop(generation, None)
 
     def adopt_unknown(self, handle: WorkerHandle) -> None:
-        """Decide about one worker that the backend has listed."""
+        """Decide what to do with a worker that the backend has listed."""
         if self._is_known(handle):
             return
         young = self.age(handle) < self._settings.start_timeout
@@ -105,6 +105,7 @@ class Adoption:
                 self._remove(handle)
             return
         worker = Worker(self._runtime, handle.user)
+        worker.adopted = True
         worker.attach(handle, connection)
         worker.status = status
         worker.last_heard = self._runtime.monotonic()
@@ -117,18 +118,19 @@ class Adoption:
             connection.close()
 
     def _is_in_order(self, handle: WorkerHandle, status: WorkerStatus) -> bool:
-        """Whether it serves the user whom its name belongs to, or nobody if it is nobody's.
+        """Return whether it serves the user in its name, or nobody if the name is nobody's.
 
-        Otherwise its proxy went away in the middle of a start, of a claim or of ending it.
+        Otherwise its proxy went away in the middle of a start, of a claim, or of ending it; or that
+        proxy is about to configure it, or to remove it since it has not answered in time.
         """
-        if status.retired or status.promised:
+        if status.retired or status.promised or status.fresh:
             return False
         return status.owner is None or status.owner == handle.user
 
     def _is_odd_for_long(self, handle: WorkerHandle) -> bool:
-        """Whether it was found out of order so long ago that no claim is under way any more.
+        """Return whether it has been out of order for longer than any claim takes.
 
-        A warm worker is told its user first and claimed then: another proxy may do so right now.
+        A warm worker is told its user before it is claimed; another proxy may be doing so now.
         """
         now = self._runtime.monotonic()
         return now - self._odd_since.setdefault(handle.generation, now) >= (
@@ -136,9 +138,9 @@ class Adoption:
         )
 
     def _is_silent_for_long(self, handle: WorkerHandle) -> bool:
-        """Whether it has not answered for so long that its start has failed, or that it hangs.
+        """Return whether it has been silent for so long that its start has failed, or it hangs.
 
-        Perhaps only this proxy cannot reach it: one that reaches no worker at all removes none.
+        Perhaps only this proxy cannot reach it: a proxy that reaches no worker at all removes none.
         """
         now = self._runtime.monotonic()
         since = self._silent_since.setdefault(handle.generation, now)
@@ -159,8 +161,18 @@ class Adoption:
             self._roster.changed.notify_all()
         return True
 
-    def _remove(self, handle: WorkerHandle) -> None:
+    def remove_dead(self, handle: WorkerHandle) -> None:
+        """Remove a worker of a user that has ended, and that this proxy has never used."""
+        end = self._backend.exit_of(handle)
+        if end is not None and end.code:
+            self._roster.losses.note_unknown(handle.user, (Reason.CRASHED, end))
         self._backend.stop(handle)
+
+    def _remove(self, handle: WorkerHandle) -> None:
+        if handle.user and handle.phase is Phase.ENDED:
+            self.remove_dead(handle)
+        else:
+            self._backend.stop(handle)
         self._roster.count_stop(Reason.LEFTOVER)
         events.info(
             Event.CONTAINER_STOPPED,

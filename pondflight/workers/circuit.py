@@ -1,4 +1,4 @@
-"""A circuit breaker: who has failed three times in a row is left in peace for a while."""
+"""A circuit breaker: an engine that has failed three times in a row is left alone for a while."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pondflight.workers.backends.base import BackendUnreachable
 
 
 class Circuit:
-    """Counts failures in a row. Open: calls are refused, but for one probe at a time.
+    """Counts failures in a row. While open, calls are refused, except for one probe at a time.
 
     ``first`` and ``longest`` (seconds) are how long it stays open; each failed probe doubles it.
-    ``clock`` gives seconds.
+    ``clock`` returns seconds.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Circuit:
 
     @property
     def closed(self) -> bool:
-        """Whether the circuit is closed: calls go through."""
+        """Return whether the circuit is closed, so that calls are made."""
         return self._failures < self._threshold
 
     def admits(self) -> bool:
@@ -52,10 +52,10 @@ class Circuit:
 
     @contextlib.contextmanager
     def call(self, engine: str, answers: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-        """Make one call inside it, to what ``engine`` names ("the Docker engine at …").
+        """Make one call inside, to what ``engine`` names ("the Docker engine at …").
 
-        Raises ``BackendUnreachable`` if the circuit is open. Exceptions that count as answers are
-        ``answers``; any other one counts as a failure, else a probe would never end.
+        Raises ``BackendUnreachable`` if the circuit is open. Exceptions in ``answers`` count as
+        answers; any other one counts as a failure, or a probe would never end.
         """
         if not self.admits():
             raise BackendUnreachable(

@@ -1,6 +1,6 @@
-"""The proxy's connection to one worker: calls of users, and the pool's own words beside them.
+"""The proxy's connection to one worker: users' calls, and the pool's own messages.
 
-There is one kind of connection for our own workers and one for images of others
+There is one kind of connection for our own workers, and one for other images
 (``pondflight.workers.gizmosql``).
 """
 
@@ -14,11 +14,12 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Protocol
 
 from pyarrow import flight
 
 from pondflight import control
+from pondflight.control import Json
 from pondflight.errors import InvalidArgument, NotSupported
 from pondflight.flightsql import client, wire
 from pondflight.flightsql.status import from_pyarrow
@@ -38,14 +39,14 @@ _MOST_FETCHED = 100
 _CHANNEL = [
     # The proxy itself decides what may be sent twice.
     ("grpc.enable_retries", 0),
-    # A worker that starts refuses connections for half a second: ask again at once.
+    # A worker that starts refuses connections for half a second: ask again soon.
     ("grpc.initial_reconnect_backoff_ms", 20),
     ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 500),
-    # What a network swallows in silence is noticed by TCP: these two set TCP_USER_TIMEOUT, and
-    # the health checks, which go over the same connection, see to it that there is something to
-    # acknowledge. gRPC's own pings never go out beside them; if they did without them, pyarrow's
-    # server would close the connection with "too many pings", which it cannot be told not to.
+    # If a network drops packets in silence, TCP notices it: these two set TCP_USER_TIMEOUT, and the
+    # health checks on the same connection make sure that there is something to acknowledge. gRPC's
+    # own pings are not sent beside them; without the checks, pyarrow's server would close the
+    # connection with "too many pings", which cannot be configured.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 ]
@@ -64,6 +65,7 @@ class WorkerStatus:
     ``other_proxies`` that have asked for its status within 30 s
     ``missing_walls`` of the operating system around it, in words
     ``retired``       it takes no statements any more, and waits for its end
+    ``fresh``         nobody has configured it: only its starter may, or has given it up
     ``takes_actions`` by GetFlightInfo as well (``control.ACTION_HEADER``)
     """
 
@@ -76,20 +78,21 @@ class WorkerStatus:
     other_proxies: int = 0
     missing_walls: tuple[str, ...] = ()
     retired: bool = False
+    fresh: bool = False
     takes_actions: bool = False
 
 
 class Connection(Protocol):
-    """A connection to a worker. Methods raise leaves of ``pondflight.errors``.
+    """A connection to a worker. Methods raise our own errors.
 
     ``ConnectionLost`` means that nobody listens, or not any more.
     """
 
     client: flight.FlightClient
-    """Takes whatever clients send, also SQL text in place of a command."""
+    """Accepts whatever clients send, including SQL text in place of a command."""
 
     kept: KeptSessions
-    """The sessions for which it has something; none where it cannot say."""
+    """The sessions for which it keeps state; empty if it cannot tell."""
 
     fetched: deque[str]
     """The ids of promised rows that it has not been told of yet (``control.FETCHED_HEADER``)."""
@@ -103,13 +106,13 @@ class Connection(Protocol):
         timeout: float | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
     ) -> flight.FlightCallOptions:
-        """Options of a user's call; ``timeout`` in seconds, ``headers`` are those of traces."""
+        """Return options for a user's call; ``timeout`` in seconds, ``headers`` for traces."""
 
-    def configure(self, configuration: dict[str, Any], *, owner: str, timeout: float) -> None:
-        """Make it the worker of ``owner`` (a user's key), and tell it what it needs to know.
+    def configure(self, configuration: Json, *, owner: str, timeout: float) -> None:
+        """Give the worker to ``owner`` (a user's key), with the configuration that it needs.
 
-        Safe to repeat. ``PermissionDenied`` if it is somebody else's. An empty ``owner`` only
-        prepares a worker that is still nobody's.
+        Safe to repeat. Raises ``PermissionDenied`` if it is somebody else's. An empty ``owner``
+        only prepares a worker that is still nobody's.
         """
 
     def ping(self, *, timeout: float) -> None:
@@ -121,13 +124,13 @@ class Connection(Protocol):
     def retire(self, quiet: float, *, timeout: float) -> bool:
         """Let it take no more statements, if none runs or has run for ``quiet`` seconds.
 
-        Whether that is so, and it may be ended; True where it cannot say.
+        Returns whether that is so, and it may be ended; True if it cannot say.
         """
 
     def cancel(self, call_id: str) -> None:
         """Cancel the running call with this id."""
 
-    def statements(self, text: str, *, timeout: float) -> list[dict[str, Any]]:
+    def statements(self, text: str, *, timeout: float) -> list[Json]:
         """Return its running and recent statements (``control.STATEMENTS``); empty if unknown."""
 
     def cancel_statement(self, statement: str, *, timeout: float) -> bool:
@@ -138,7 +141,7 @@ class Connection(Protocol):
 
 
 class ControlConnection:
-    """A connection to a worker of ours: Flight SQL and ``pondflight.control``, one credential."""
+    """A connection to one of our own workers: Flight SQL and ``pondflight.control``."""
 
     def __init__(self, location: str, credential: str) -> None:
         self.kept = KeptSessions()
@@ -168,7 +171,7 @@ class ControlConnection:
             pairs.append((control.CALL_HEADER.encode(), call_id.encode()))
         return flight.FlightCallOptions(timeout=timeout, headers=pairs)
 
-    def configure(self, configuration: dict[str, Any], *, owner: str, timeout: float) -> None:
+    def configure(self, configuration: Json, *, owner: str, timeout: float) -> None:
         """Send ``control.CONFIGURE``."""
         body = {**configuration, "owner": owner}
         self._act(control.CONFIGURE, json.dumps(body).encode(), timeout)
@@ -191,11 +194,12 @@ class ControlConnection:
             other_proxies=answer.get("other_proxies", 0),
             missing_walls=tuple(answer.get("missing_walls", ())),
             retired=answer.get("retired", False),
+            fresh=answer.get("fresh", False),
             takes_actions=answer.get("takes_actions", False),
         )
 
     def retire(self, quiet: float, *, timeout: float) -> bool:
-        """Send ``control.RETIRE``; a worker of an older version, which does not know it, may go."""
+        """Send ``control.RETIRE``; return True for an older worker that does not know it."""
         body = json.dumps({"quiet": quiet}).encode()
         try:
             return bool(self._act(control.RETIRE, body, timeout)["retired"])
@@ -206,10 +210,10 @@ class ControlConnection:
         """Send ``control.CANCEL`` for the call with this id."""
         self._act(control.CANCEL, call_id.encode(), _CANCEL_SECONDS)
 
-    def statements(self, text: str, *, timeout: float) -> list[dict[str, Any]]:
+    def statements(self, text: str, *, timeout: float) -> list[Json]:
         """Return the statements in the answer to ``control.STATEMENTS``."""
         answer = self._act(control.STATEMENTS, json.dumps({"text": text}).encode(), timeout)
-        found: list[dict[str, Any]] = answer["statements"]
+        found: list[Json] = answer["statements"]
         return found
 
     def cancel_statement(self, statement: str, *, timeout: float) -> bool:
@@ -222,24 +226,24 @@ class ControlConnection:
         with contextlib.suppress(Exception):
             self.client.close()
 
-    def _act(self, action: str, body: bytes, timeout: float) -> dict[str, Any]:
+    def _act(self, action: str, body: bytes, timeout: float) -> Json:
         return client.act_json(self.client, action, body, self.options(timeout=timeout))
 
 
 def _taken(ids: deque[str]) -> Iterator[str]:
-    """Take all ids out of the deque, even while others put more in."""
+    """Remove and yield all ids in the deque, even while others add more."""
     with contextlib.suppress(IndexError):
         while True:
             yield ids.popleft()
 
 
 def open_client(location: str, *middleware: flight.ClientMiddlewareFactory) -> flight.FlightClient:
-    """A Flight client with the settings of the proxy's connections to workers."""
+    """Return a Flight client with the settings of the proxy's connections to workers."""
     return client.open_client(location, channel=_CHANNEL, middleware=middleware)
 
 
 def run_sql(connection: flight.FlightClient, sql: str, options: flight.FlightCallOptions) -> None:
-    """Run a statement and read its rows, as any Flight SQL client does; raises a leaf."""
+    """Run a statement and read its rows, as any Flight SQL client does. Raises our errors."""
     command = wire.pack(wire.new("CommandStatementQuery", query=sql))
     descriptor = flight.FlightDescriptor.for_command(command)
     try:

@@ -1,4 +1,4 @@
-"""What runs inside a worker's container: how it is started, and how it is spoken to."""
+"""What runs inside a worker's container: how it is started, and how to talk to it."""
 
 from __future__ import annotations
 
@@ -22,24 +22,17 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """The engine's name in ``containers.engine``."""
+        """Return the engine's name in ``containers.engine``."""
 
     @property
     def port(self) -> int:
-        """The port that it listens on inside the container."""
-
-    @property
-    def knows_its_user(self) -> bool:
-        """Whether it can be told whom it serves, and refuses to serve another from then on.
-
-        Only such workers can be kept warm.
-        """
+        """Return the port that it listens on inside the container."""
 
     def arguments(self, spec: WorkerSpec, *, scratch: str, memory: int) -> list[str] | None:
-        """Arguments for the image's entry point; None for what it has by itself.
+        """Return arguments for the image's entry point; None for the image's own.
 
-        ``scratch`` is a directory that it may write to; ``memory`` is what is left of its memory
-        without what that directory may take, in bytes.
+        ``scratch`` is a directory that it may write to; ``memory`` is its memory in bytes, without
+        what that directory may take.
         """
 
     def environment(self, spec: WorkerSpec, *, scratch: str) -> dict[str, str]:
@@ -53,18 +46,20 @@ class Engine(Protocol):
 class PondflightEngine:
     """Our own image.
 
-    ``orphan_timeout`` (seconds; 0: never): it ends by itself when no proxy has spoken to it for
-    so long. ``host`` is the address that it listens on.
+    ``orphan_timeout`` (seconds; 0: never): it ends if no proxy has called for that long. ``host``
+    is the address that it listens on.
     """
 
     orphan_timeout: float = 0.0
     name: str = "pondflight"
     port: int = 8815
     host: str = "0.0.0.0"  # noqa: S104  its container's own
-    knows_its_user: bool = True
 
     def arguments(self, spec: WorkerSpec, *, scratch: str, memory: int) -> list[str] | None:
-        """Return the arguments of ``pondflight worker``; the credential goes as its SHA-256."""
+        """Return the arguments of ``pondflight worker``.
+
+        It gets only the SHA-256 of the credential.
+        """
         return [
             *spec.arguments(scratch, storage=STORAGE if spec.storage else None, memory=memory),
             f"--listen=grpc://{self.host}:{self.port}",
@@ -90,7 +85,6 @@ class LoginEngine:
     name: str
     database: str
     port: int = 31337
-    knows_its_user: bool = False
 
     def arguments(self, spec: WorkerSpec, *, scratch: str, memory: int) -> list[str] | None:
         """Return None: the image's entry point starts the server without arguments."""
@@ -118,4 +112,4 @@ class LoginEngine:
 GIZMOSQL = LoginEngine("gizmosql", ":memory:")
 
 SQLFLITE = LoginEngine("sqlflite", "{scratch}/worker.duckdb")
-"""SQLFlite takes every name for one of a file."""
+"""SQLFlite takes every name for the name of a file."""

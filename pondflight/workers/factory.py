@@ -1,4 +1,4 @@
-"""Make a pool from the settings: choose backend and engine, and what workers start with."""
+"""Makes a pool from the settings: backend, engine, and what workers start with."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from pondflight.workers.policy import PoolSettings
 from pondflight.workers.provision import Provision
 
 _CONCURRENT_STARTS = {"kubernetes": 32, "ecs": 16, "fly": 3}
-"""Where the starts are other machines' work, more of them at a time do no harm to this one; an app
-of Fly.io may have about one creation a second."""
+"""Where other machines do the work, more starts at a time do no harm to this one.
+
+An app of Fly.io may have about one creation a second.
+"""
 _ELSEWHERE = frozenset({"kubeconfig", "context", "namespace", "app", "token", "url", "table"})
 """Settings that say where workers run, not how."""
 _SHORTEST_ORPHAN_SECONDS = 600.0
@@ -31,7 +33,7 @@ def create_backend(settings: Settings, secret: str, headroom: Headroom | None = 
         directory = settings.duckdb.storage_directory
         return ProcessBackend(Path(directory) if directory else None, headroom)
     layout, instance = layout_of(settings), instance_of(secret, settings.workers.instance)
-    # Imported here, since the clients take their time.
+    # Imported here, since these clients take long to import.
     match settings.workers.backend:
         case "kubernetes":
             from pondflight.workers.kubernetes import factory as kubernetes  # noqa: PLC0415
@@ -103,9 +105,9 @@ def engine_of(settings: Settings) -> Engine:
 
 
 def spec_hash(settings: Settings, secret: str) -> str:
-    """A hash of all settings that a worker is started with.
+    """Return a hash of all settings that a worker is started with.
 
-    Keyed, since connection strings are among them, and the hash stands where others can read it.
+    It is keyed, since connection strings are among them, and others can read the hash.
     """
     containers = settings.containers.model_dump(mode="json")
     for name in ("idle_timeout", "max_lifetime", "max_per_host", "docker_host"):

@@ -1,8 +1,8 @@
 """The connection to a GizmoSQL or SQLFlite: Basic login once, then its Bearer token.
 
-Such a worker has no control channel. It is told of the databases in SQL, over the connection, so
-that no password is in an environment variable or in its log; and what only the worker could
-say of itself stays unknown.
+Such a worker has no control channel. Databases are attached by SQL over the connection, so that no
+password is in an environment variable or in its log. What only the worker itself could report stays
+unknown.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 from pyarrow import flight
 
 from pondflight import control, dsn
+from pondflight.control import Json
 from pondflight.dsn import Dsn
 from pondflight.errors import DeadlineExceeded, NotSupported, Unauthenticated, Unavailable
 from pondflight.flightsql import wire
@@ -36,7 +37,7 @@ _SECRET = {
     "scram_server_key",
     "oauth_client_secret",
 }
-"""Options that do not go into the path of an ATTACH: users can see it."""
+"""Options that are not put into the path of an ATTACH, since users can see it."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/-]+")
 
@@ -51,7 +52,7 @@ class LoginConnection:
         self._password = credential
         self._lock = threading.Lock()
         self._token: tuple[bytes, bytes] | None = None
-        self._databases: list[dict[str, Any]] = []
+        self._databases: list[Json] = []
 
     def options(
         self,
@@ -62,10 +63,10 @@ class LoginConnection:
         timeout: float | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
     ) -> flight.FlightCallOptions:
-        """The token. All calls share one session: a login opens a new one each time.
+        """Return options with the token.
 
-        Raises ``NotSupported`` for a call that may run a query and nothing else: only workers of
-        ours see to that.
+        All calls share one session, since each login opens a new one. Raises ``NotSupported`` for
+        calls that may only query: only our own workers can enforce that.
         """
         if control.QUERY_HEADER in headers:
             raise NotSupported(
@@ -74,7 +75,7 @@ class LoginConnection:
             )
         return flight.FlightCallOptions(timeout=timeout, headers=[self._login(timeout)])
 
-    def configure(self, configuration: dict[str, Any], *, owner: str, timeout: float) -> None:
+    def configure(self, configuration: Json, *, owner: str, timeout: float) -> None:
         """Attach the databases to the worker."""
         self._databases = configuration.get("databases", [])
         self._attach(timeout)
@@ -94,7 +95,7 @@ class LoginConnection:
     def ping(self, *, timeout: float) -> None:
         """Run ``SELECT 1``; log in again if the token is not known any more.
 
-        It may have expired, or the worker was started anew: then the databases are missing, too.
+        It may have expired, or the worker was restarted: then the databases are missing, too.
         """
         try:
             run_sql(self.client, "SELECT 1", self.options(timeout=timeout))
@@ -116,7 +117,7 @@ class LoginConnection:
     def cancel(self, call_id: str) -> None:
         """Do nothing: the worker notices by itself that its client is gone."""
 
-    def statements(self, text: str, *, timeout: float) -> list[dict[str, Any]]:
+    def statements(self, text: str, *, timeout: float) -> list[Json]:
         """Return an empty list: the worker does not list its statements."""
         return []
 
@@ -141,7 +142,7 @@ class LoginConnection:
                     leaf = from_pyarrow(error)
                     if isinstance(leaf, Unauthenticated | DeadlineExceeded):
                         raise leaf from error
-                    # Nobody listens yet; the error of a handshake does not say so.
+                    # Nobody listens yet, which the error of a handshake does not say.
                     raise ConnectionLost("the login was not answered") from error
             return self._token
 
@@ -176,10 +177,10 @@ def _spoken(descriptor: flight.FlightDescriptor) -> flight.FlightDescriptor:
     return flight.FlightDescriptor.for_command(wire.pack(message))
 
 
-def attaching(database: dict[str, Any]) -> Iterator[str]:
-    """The statements that attach one entry of ``duckdb.attached_databases``. Safe to repeat.
+def attaching(database: Json) -> Iterator[str]:
+    """Yield the statements that attach one entry of ``duckdb.attached_databases``. Safe to repeat.
 
-    The password goes into a DuckDB secret: ``duckdb_databases()`` would show it in the path.
+    The password goes into a DuckDB secret, since ``duckdb_databases()`` would show it in the path.
     """
     alias, kind, where = database["alias"], database["type"], database["connection_string"]
     options = [] if kind == "duckdb" else [f"TYPE {kind}"]
@@ -197,7 +198,10 @@ def attaching(database: dict[str, Any]) -> Iterator[str]:
 
 
 def _login_of(found: Dsn) -> Iterator[tuple[str, str]]:
-    """Where to log in, and as whom. Of several hosts libpq takes the first that answers."""
+    """Yield the options for address and login.
+
+    Of several hosts, libpq takes the first to answer.
+    """
     fields = {
         "HOST": ",".join(address.host for address in found.addresses),
         "PORT": ",".join(str(address.port) for address in found.addresses),
@@ -210,7 +214,7 @@ def _login_of(found: Dsn) -> Iterator[tuple[str, str]]:
 
 
 def _option(kind: str, name: str, value: str) -> str:
-    """An option as the client library reads it in the path of an ATTACH."""
+    """Return an option as the client library reads it in the path of an ATTACH."""
     if _PLAIN.fullmatch(value):
         return f"{name}={value}"
     quote = '"' if kind == dsn.MYSQL else "'"

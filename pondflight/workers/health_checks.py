@@ -1,4 +1,4 @@
-"""Health checks: a worker that hangs is found, and so is one that has died while idle."""
+"""Health checks, which find workers that hang, or that died while idle."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from pondflight.workers.worker import Worker
 log = logging.getLogger(__name__)
 
 FAILURES = 3
-"""Checks that may fail in a row before a worker is ended."""
+"""Failed checks in a row before a worker is ended."""
 
 SELDOM = 4
-"""A worker of which nobody waits for anything is asked every so many intervals.
+"""Intervals between checks of a worker for which nobody waits.
 
-Not later: workers count the proxies that have asked within 30 s (``WorkerStatus``).
+No more: workers count the proxies that have asked within 30 s (``WorkerStatus``).
 """
 
 _THREADS = 16
-"""Each is held for some seconds by a worker that hangs."""
+"""Threads, each of which a hanging worker holds for some seconds."""
 
 
 class Pulse:
     """Asks workers for their status: every ``interval`` seconds where a call waits for an answer.
 
-    Where none does, or answers come, it asks more seldom. It does more than find the dead. The
-    connection to a worker whose network has gone silent is only seen to be dead if something is
-    sent; and what workers answer is what administrators are shown.
+    Where none waits, or answers come, it asks less often. This does more than find the dead: a
+    connection whose network has gone silent is only seen to be dead if something is sent, and
+    administrators are shown the workers' answers.
     """
 
     def __init__(self, roster: Roster, backend: Backend, interval: float, runtime: Runtime) -> None:
@@ -62,7 +62,7 @@ class Pulse:
         except (Unavailable, DeadlineExceeded):
             self._failed(worker)
         except PondflightError as error:
-            worker.last_heard = self._runtime.monotonic()  # it speaks, if strangely
+            worker.last_heard = self._runtime.monotonic()  # it answers, if strangely
             log.debug("a worker refused a health check: %s", error)
 
     def _failed(self, worker: Worker) -> None:

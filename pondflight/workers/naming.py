@@ -1,7 +1,7 @@
-"""Names, keys and credentials: what is derived, so that nothing has to be stored.
+"""Names, keys and credentials, which are derived so that nothing has to be stored.
 
-All of it follows from the deployment's secret. A proxy that is started again, or a second one
-beside it, computes the same, and finds the workers that are there.
+All of it follows from the deployment's secret. So a proxy that is restarted, or a second one beside
+it, computes the same, and finds the existing workers.
 """
 
 from __future__ import annotations
@@ -24,36 +24,38 @@ class Naming:
     def __init__(self, secret: str, instance: str) -> None:
         self.instance = instance
         self._secret = secret.encode()
-        # For users who call: each call asks more than once.
+        # Cached for users who call: each call needs it more than once.
         self._key = lru_cache(maxsize=_KEPT_KEYS)(lambda name: self._digest("user", name)[:32])
 
     def key(self, subject: str, access: str = "") -> str:
-        """The name that a token's ``sub`` has everywhere else: 32 hexadecimal digits.
+        """Return the key for a token's ``sub``, used everywhere else: 32 hexadecimal digits.
 
-        A keyed hash: different subjects never share one, whatever characters they are made of,
-        and nobody can tell from it who the user is. ``access`` tells workers of one user apart
-        that may see different databases.
+        It is a keyed hash: different subjects never share one, and nobody can tell the user from
+        it. ``access`` distinguishes workers of one user that may see different databases.
         """
         name = f"{subject}\0{access}" if access else subject
         return self._key(name)
 
     def of_user(self, key: str) -> str:
-        """The name of a user's worker. Only one can have it, which makes it a lock."""
+        """Return the name of a user's worker.
+
+        Only one worker can have it, so it works as a lock.
+        """
         return f"pondflight-{self.instance}-{key}"
 
     def of_spare(self, generation: str) -> str:
-        """The name of a warm worker that nobody has claimed."""
+        """Return the name of a warm worker that nobody has claimed."""
         return f"pondflight-{self.instance}-{_SPARE}-{generation}"
 
     def of(self, key: str, generation: str) -> str:
-        """The name of a worker that is its user's, or nobody's if there is no key."""
+        """Return the name of a user's worker, or of a warm one if ``key`` is empty."""
         return self.of_user(key) if key else self.of_spare(generation)
 
     def credential(self, generation: str) -> str:
-        """The one credential that opens a worker.
+        """Return the only credential that opens a worker.
 
-        It follows from the worker's generation alone: a warm worker has one before it has a
-        user, and keeps it when it is claimed.
+        It follows from the worker's generation alone: a warm worker has one before it has a user,
+        and keeps it when it is claimed.
         """
         return self._digest("worker", self.instance, generation)
 
@@ -62,20 +64,20 @@ class Naming:
 
 
 def instance_of(secret: str, name: str = "") -> str:
-    """The id of a deployment, from its secret and the name that the operator may have given it.
+    """Return the id of a deployment, from its secret and the operator's name for it, if any.
 
-    Who does not have the secret cannot be the same deployment, whatever it calls itself.
+    Without the secret, nobody can pretend to be the same deployment.
     """
     message = f"instance\0{name}".encode()
     return hmac.new(secret.encode(), message, "sha256").hexdigest()[:12]
 
 
 def is_worker(name: str, instance: str) -> bool:
-    """Whether ``name`` is one that ``Naming`` of this deployment gives."""
+    """Return whether ``name`` is one of the names of this deployment's workers."""
     return _NAME.fullmatch(name) is not None and name.startswith(f"pondflight-{instance}-")
 
 
 def user_in(name: str) -> str:
-    """The key of the user whose worker has ``name``; empty if it is nobody's."""
+    """Return the key of the user whose worker has ``name``; empty for a warm worker."""
     found = _NAME.fullmatch(name)
     return (found[1] or "") if found else ""

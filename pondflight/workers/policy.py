@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from pondflight.control import NO_WALLS, Walls
 from pondflight.workers.engines import Engine, PondflightEngine
@@ -13,19 +12,19 @@ from pondflight.workers.spec import BoundFile
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Whose worker is wanted. ``claims`` are those of the token; they decide what it may see."""
+    """Whose worker is wanted; ``claims`` are the token's, and decide what the worker may see."""
 
     subject: str
-    claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    claims: Mapping[str, object] = field(default_factory=dict, repr=False)
     demo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a worker is started with, and cannot be given later.
+    """What a worker must be started with, since it cannot change later.
 
-    ``memory_limit`` in bytes, ``cpu_limit`` in cores; ``storage``, ``files`` and ``walls`` as
-    in ``WorkerSpec``.
+    ``memory_limit`` in bytes, ``cpu_limit`` in cores; ``storage``, ``files`` and ``walls`` as in
+    ``WorkerSpec``.
     """
 
     memory_limit: int
@@ -56,9 +55,9 @@ class PoolSettings:
     shape: Callable[[User | None], Shape]
     idle_timeout: float
     max_workers: int
-    configuration: Callable[[User], dict[str, Any]]
+    configuration: Callable[[User], dict[str, object]]
     access: Callable[[User], str] = lambda _: ""
-    preparation: Mapping[str, Any] = field(default_factory=dict)
+    preparation: Mapping[str, object] = field(default_factory=dict)
     engine: Engine = field(default_factory=PondflightEngine)
     spec_hash: str = ""
     start_timeout: float = 30.0

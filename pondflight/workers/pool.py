@@ -1,8 +1,8 @@
-"""Who has which worker: the part of the package that the proxy talks to.
+"""Whose worker is which: the part of the package that the proxy talks to.
 
 A call takes a lease of its user's worker, and a leased worker is never stopped for idleness. All
-who wait for the same worker share one start. What starts, adopts, sweeps and checks workers is
-in the modules beside this one; docs/workers.md tells how they fit together.
+who wait for the same worker share one start. The modules beside this one start, adopt, sweep and
+check workers; docs/workers.md tells how they fit together.
 """
 
 from __future__ import annotations
@@ -10,13 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
 
-from pondflight import control
+from pondflight.control import Json
 from pondflight.errors import InvalidArgument, NotFound, PondflightError, Unavailable
 from pondflight.telemetry.logs import get_logger
-from pondflight.units import format_size
 from pondflight.workers.admission import Admission
 from pondflight.workers.adoption import Adoption
 from pondflight.workers.backends.base import (
@@ -29,14 +26,16 @@ from pondflight.workers.backends.base import (
 )
 from pondflight.workers.connection import Connection
 from pondflight.workers.health_checks import Pulse
+from pondflight.workers.losses import epitaph
 from pondflight.workers.naming import Naming
-from pondflight.workers.policy import PoolSettings, Shape, User
+from pondflight.workers.policy import PoolSettings, User
 from pondflight.workers.readiness import Readiness
 from pondflight.workers.roster import Roster, end_of, reason_of
 from pondflight.workers.runtime import MACHINE, Runtime
 from pondflight.workers.starting import Starter
 from pondflight.workers.states import Reason, State
 from pondflight.workers.sweep import Sweeper
+from pondflight.workers.view import WorkerView
 from pondflight.workers.worker import Lease, Worker
 
 __all__ = ["Lease", "Pool", "PoolSettings", "User", "WorkerView"]
@@ -47,30 +46,8 @@ _WAIT_SECONDS = 0.05
 _FRESH_SECONDS = 0.25
 _PROBE_SECONDS = 1.0
 _INQUEST_SECONDS = 1.2
-_KILLED = 137
 _CLOSING_THREADS = 16
 _BUSY = "a statement is running on the worker: wait, or use --force"
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerView:
-    """What an administrator sees of a worker.
-
-    ``user`` is None for a warm worker, and for an adopted one whose user has not called since.
-    ``memory`` in bytes, ``cpu`` in cores, times in seconds; None where it is not known.
-    """
-
-    id: str
-    name: str
-    state: str
-    user: str | None
-    key: str
-    age: float
-    idle: float | None
-    running: int
-    memory: int | None
-    cpu: float | None
-    outdated: bool
 
 
 class Pool:
@@ -84,7 +61,7 @@ class Pool:
         self._runtime = runtime
         self._closing = False
         self._naming = Naming(settings.secret, settings.instance)
-        self._roster = Roster(backend, runtime)
+        self._roster = Roster(backend, runtime, settings.idle_timeout)
         adoption = Adoption(self._roster, backend, settings, self._naming, runtime)
         self._starter = Starter(self._roster, backend, settings, self._naming, adoption, runtime)
         self._admission = Admission(
@@ -106,9 +83,9 @@ class Pool:
     # -- for calls ----------------------------------------------------------------------------
 
     def lease(self, user: User, still_wanted: Callable[[], None]) -> Lease:
-        """A lease of the worker of ``user``; started first, if there is none.
+        """Return a lease of the worker of ``user``, which is started first if there is none.
 
-        Waits for the start; ``still_wanted`` is called meanwhile and raises to give up. Raises
+        Waits for the start; ``still_wanted`` is called meanwhile, and raises to give up. Raises
         ``Unavailable`` if the worker cannot be started.
         """
         key = self.key(user)
@@ -124,7 +101,7 @@ class Pool:
                 return lease
 
     def lease_running(self, user: User) -> Lease | None:
-        """A lease of the worker of ``user``, if there is one that is ready."""
+        """Return a lease of the worker of ``user``, if one is ready."""
         with self._roster.changed:
             worker = self._roster.users.get(self.key(user))
             if worker is None or not worker.state.usable:
@@ -132,7 +109,7 @@ class Pool:
             return self._roster.lease(worker)
 
     def connection(self, key: str) -> Connection | None:
-        """The connection to the worker with that key, if it is ready; it has just been of use."""
+        """Return the connection to the worker with that key, if it is ready, and note its use."""
         with self._roster.changed:
             worker = self._roster.users.get(key)
             if worker is None or not worker.state.usable:
@@ -141,7 +118,7 @@ class Pool:
             return worker.connection
 
     def prestart(self, user: User) -> None:
-        """Begin to start a worker that will be wanted soon; errors show when it is."""
+        """Begin to start a worker that will be needed soon; its errors appear when it is needed."""
         key = self.key(user)
         with self._roster.changed:
             if key not in self._roster.users and self._admission.has_room():
@@ -159,37 +136,37 @@ class Pool:
         return self._naming.key(subject, access)
 
     def lost(self, lease: Lease, user: User) -> Unavailable:
-        """The connection to a leased worker broke: find out why, and what to tell the caller."""
+        """Return what to tell the caller after the connection to a leased worker broke."""
         worker = lease.worker
         ended = self._inquest(worker)
         if ended is None:
-            # Health checks decide whether it is to live.
+            # Health checks decide whether it stays.
             return Unavailable(
                 "the connection to your worker was lost; whether this call has had its effect is "
                 "not known: look before you repeat it"
             )
         self._roster.retire(worker, *ended)
         return Unavailable(
-            f"{_epitaph(*ended, self.settings.shape(user))} while this call was running; what it "
+            f"{epitaph(ended, self._memory_limit(user))} while this call was running; what it "
             "held in memory is gone; the next call starts a new one"
         )
 
     def refused(self, lease: Lease) -> None:
-        """A leased worker takes no more statements: another proxy ends it."""
+        """Note that a leased worker takes no more statements, since another proxy ends it."""
         lease.worker.replaced = True
         self._roster.retire(lease.worker, Reason.REMOVED)
 
-    def told(self, user: User, session: str) -> Unavailable | None:
-        """What a call of a session has to be told before it runs; once.
+    def told(self, user: User, session: str, offered: str | None = None) -> Unavailable | None:
+        """Return, once, what a call of a session has to be told before it runs.
 
-        Its worker ended unasked since its last call, and had kept something for the session.
+        Its worker ended by itself since its last call, and had kept something for the session.
+        ``offered`` is the session that a client without one is offered.
         """
-        losses = self._roster.losses
-        end = losses.take(self.key(user), session) if losses else None
+        end = self._roster.losses.take(self.key(user), session, offered)
         if end is None:
             return None
         return Unavailable(
-            f"{_epitaph(*end, self.settings.shape(user))}; temporary tables, settings and open "
+            f"{epitaph(end, self._memory_limit(user))}; temporary tables, settings and open "
             "transactions of this session are gone, and so are tables in memory: run the statement "
             "again to go on without them"
         )
@@ -198,32 +175,32 @@ class Pool:
 
     @property
     def ready(self) -> bool:
-        """Whether new workers can be started, as far as is known."""
+        """Return whether new workers can be started, as far as is known."""
         return not self._closing and self.backend.reachable and not self._readiness.problems
 
     @property
     def shared(self) -> bool:
-        """Whether a proxy elsewhere uses the workers too, according to their last status."""
+        """Return whether a proxy elsewhere uses the workers too, according to their last status."""
         return self.backend.outlives_proxy and any(
             worker.status.other_proxies > self.settings.siblings for worker in self._roster.usable()
         )
 
     @property
     def users(self) -> dict[str, str]:
-        """The users who have called here: their ``sub`` by their worker's key."""
+        """Return the users who have called here: their ``sub`` by their worker's key."""
         with self._roster.changed:
             found = self._roster.users.items()
             return {key: worker.subject for key, worker in found if worker.subject}
 
     def learn(self, users: Mapping[str, str]) -> None:
-        """Take over who the users are whose workers others have started."""
+        """Learn whose workers those are that other proxies have started."""
         with self._roster.changed:
             for key, worker in self._roster.users.items():
                 worker.subject = worker.subject or users.get(key, "")
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What keeps new workers from starting; for operators."""
+        """Return what prevents new workers from starting, for operators."""
         return self._readiness.problems
 
     @property
@@ -232,7 +209,7 @@ class Pool:
         return self._roster.started
 
     def stats(self) -> dict[str, int]:
-        """Workers now, and started and stopped since the proxy began."""
+        """Return the numbers of workers now, and of those started and stopped since the start."""
         with self._roster.changed:
             return {
                 "active": sum(worker.state.usable for worker in self._roster.users.values()),
@@ -240,7 +217,7 @@ class Pool:
                 "total_stopped": self._roster.stopped.total(),
             }
 
-    def counts(self) -> dict[str, Any]:
+    def counts(self) -> Json:
         """Return figures for metrics: workers by state, ends by reason, queued users, warm ones."""
         with self._roster.changed:
             states = Counter(worker.state for worker in self._roster.all())
@@ -264,7 +241,7 @@ class Pool:
             return [(self._view(worker), worker.connection) for worker in usable]
 
     def worker_log(self, wanted: str) -> tuple[WorkerView, list[str]]:
-        """One worker, by id, name or user, and the last lines that it wrote."""
+        """Return one worker, by id, name or user, and the last lines that it wrote."""
         worker = self._find(wanted)
         lines: list[str] = []
         if worker.started:
@@ -276,9 +253,9 @@ class Pool:
             return self._view(worker), lines
 
     def stop_worker(self, wanted: str, *, force: bool = False) -> WorkerView:
-        """Stop a worker, by id, name or user; one that is busy only by ``force``.
+        """Stop a worker, by id, name or user; a busy one only with ``force``.
 
-        Raises ``NotFound``, or ``InvalidArgument`` if there is more to say.
+        Raises ``NotFound``, or ``InvalidArgument`` if it is busy or the name is ambiguous.
         """
         worker = self._find(wanted)
         running = worker.in_flight
@@ -300,11 +277,11 @@ class Pool:
         return view
 
     def sweep(self) -> None:
-        """Compare with what the backend lists, and end what is due, now."""
+        """Compare with the backend's list, and end what is due, now."""
         self._sweeper.sweep()
 
     def close(self) -> None:
-        """Turn away who waits; stop the workers, or leave them to the next proxy."""
+        """Turn away users who wait; stop the workers, or leave them to the next proxy."""
         with self._roster.changed:
             self._closing = True
         self._readiness.close()
@@ -333,7 +310,7 @@ class Pool:
     # -- inside -------------------------------------------------------------------------------
 
     def _begin(self, key: str, user: User) -> Worker:
-        """A new worker, in line to be started. Call it under the lock."""
+        """Return a new worker, queued to be started. Call it under the lock."""
         if self._closing:
             raise Unavailable("the server is shutting down")
         self._starter.backoff.check(key)
@@ -343,9 +320,9 @@ class Pool:
         return worker
 
     def _wait(self, worker: Worker, still_wanted: Callable[[], None]) -> None:
-        """Wait until a worker has started, or has gone; raises why it could not be started.
+        """Wait until a worker has started; raise why it could not be.
 
-        The caller has been counted among those who wait, and is no more when this returns.
+        The caller was counted as waiting before, and no longer is when this returns.
         """
         try:
             while not worker.settled.wait(_WAIT_SECONDS):
@@ -354,7 +331,7 @@ class Pool:
             with self._roster.changed:
                 worker.waiting -= 1
         if worker.error is not None:
-            raise worker.error.with_traceback(None)  # one for all who wait
+            raise worker.error.with_traceback(None)  # one error for all who wait
         tried_again = False
         with self._roster.changed:
             while worker.state is State.STOPPING:
@@ -371,7 +348,7 @@ class Pool:
                 still_wanted()
 
     def _is_there(self, lease: Lease) -> bool:
-        """Whether the worker still runs; if it has died, it is removed."""
+        """Return whether the worker still runs; if it has died, remove it."""
         worker = lease.worker
         if self._runtime.monotonic() - worker.last_heard < _FRESH_SECONDS:
             return True
@@ -382,13 +359,13 @@ class Pool:
         except BackendUnreachable:
             ended = None
         if ended is None:
-            return True  # it hangs: health checks decide over it
+            return True  # it hangs: health checks decide about it
         self._roster.retire(worker, *ended)
         lease.release()
         return False
 
     def _inquest(self, worker: Worker) -> tuple[Reason, WorkerExit] | None:
-        """Why a worker ended to which the connection broke; None if it has not, or nobody knows."""
+        """Return why a worker ended whose connection broke; None if it runs, or is not known."""
         deadline = self._runtime.monotonic() + _INQUEST_SECONDS
         while True:
             if worker.ended is not None:
@@ -407,7 +384,7 @@ class Pool:
                 self._roster.retire(worker, reason_of(end), end)
 
     def _find(self, wanted: str) -> Worker:
-        """A worker by id (12 characters of it will do), name, user or key."""
+        """Return a worker by id (12 characters are enough), name, user or key."""
         with self._roster.changed:
             for worker in self._roster.all():
                 names = {worker.key, worker.subject} - {""}
@@ -417,39 +394,8 @@ class Pool:
                     return worker
         raise NotFound("there is no such worker")
 
+    def _memory_limit(self, user: User) -> int:
+        return self.settings.shape(user).memory_limit
+
     def _view(self, worker: Worker) -> WorkerView:
-        handle = worker.handle if worker.started else None
-        now = self._runtime.monotonic()
-        return WorkerView(
-            id=handle.id if handle else "",
-            name=handle.name if handle else self._naming.of(worker.key, worker.generation),
-            state=worker.state.value,
-            user=worker.subject or None,
-            key=worker.key,
-            age=worker.age,
-            idle=None if worker.in_flight or not handle else now - worker.last_used,
-            running=max(worker.in_flight, worker.status.running or 0),
-            memory=worker.status.memory,
-            cpu=worker.cpu,
-            outdated=handle is not None and handle.spec_hash != self.settings.spec_hash,
-        )
-
-
-_CRASHES = {
-    _KILLED: "your worker ended (killed, by its {limit} or from outside)",
-    control.OVERRAN: "your worker ended: a statement passed its time limit and could not be "
-    "interrupted",
-    control.BROKEN: "your worker ended: DuckDB failed and could not go on",
-}
-_ENDS = {
-    Reason.OUT_OF_MEMORY: "your worker ended: it needed more than its {limit}",
-    Reason.UNRESPONSIVE: "your worker ended: it did not answer any more, and was killed",
-    Reason.REQUESTED: "your worker was stopped by an administrator",
-}
-
-
-def _epitaph(reason: Reason, end: WorkerExit, shape: Shape) -> str:
-    told = _ENDS.get(reason, "your worker ended")
-    if reason is Reason.CRASHED and end.code is not None:
-        told = _CRASHES.get(end.code, told)
-    return told.format(limit=f"memory limit of {format_size(shape.memory_limit)}")
+        return WorkerView.of(worker, self._naming, self.settings.spec_hash)

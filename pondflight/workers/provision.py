@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
-from typing import Any
 from urllib.parse import urlsplit
 
 from pondflight import dsn
@@ -18,7 +17,7 @@ from pondflight.workers.policy import Shape, User
 from pondflight.workers.spec import BoundFile
 
 _BESIDE = ("-journal", "-shm", "-wal", ".wal")
-"""What SQLite and DuckDB may have put beside a file: read with it, if it is there."""
+"""Suffixes of files that SQLite and DuckDB may have put beside a file, to be read with it."""
 
 
 class Provision:
@@ -44,13 +43,13 @@ class Provision:
             walls=walls_of(self._settings, self._reachable(user)),
         )
 
-    def preparation(self) -> dict[str, Any]:
+    def preparation(self) -> dict[str, object]:
         """Return the configuration for a warm worker, which has no user yet."""
         databases = self._settings.duckdb.attached_databases
         types = {database.type.value for database in databases} - {"duckdb"}
         return {"extensions": sorted(types.union(self._extensions()))}
 
-    def configuration(self, user: User) -> dict[str, Any]:
+    def configuration(self, user: User) -> dict[str, object]:
         """Return the configuration of the user's worker (``control.CONFIGURE``)."""
         settings, duckdb = self._settings, self._settings.duckdb
         return {
@@ -74,10 +73,10 @@ class Provision:
         return access.visible(self._settings.duckdb.attached_databases, claims, demo=demo)
 
     def _reachable(self, user: User | None) -> Sequence[AttachedDatabase]:
-        """The databases that a worker's walls are open to.
+        """Return the databases that a worker's walls are open to.
 
-        Whoever claims a warm worker may see servers that it was not started for. Files it cannot be
-        given then.
+        A user who claims a warm worker may see servers that it was not started for, but files
+        cannot be added later.
         """
         visible = self._databases(user)
         if not self._settings.workers.warm:
@@ -95,7 +94,7 @@ class Provision:
         return access.storage_name(user.subject, self.access(user))
 
 
-def entry_of(database: AttachedDatabase) -> dict[str, Any]:
+def entry_of(database: AttachedDatabase) -> dict[str, object]:
     """Return a database's entry in ``control.CONFIGURE``."""
     return {
         "alias": database.alias,
@@ -118,7 +117,7 @@ def files_of(databases: Iterable[AttachedDatabase]) -> tuple[BoundFile, ...]:
 
 
 def walls_of(settings: Settings, databases: Iterable[AttachedDatabase]) -> Walls:
-    """What a worker for these databases may reach; files and servers, and what they need."""
+    """Return what a worker for these databases may reach: files, servers, and what they need."""
     duckdb = settings.duckdb
     if not duckdb.sandbox:
         return NO_WALLS

@@ -1,7 +1,7 @@
-"""Whether new workers can be started: asked of the backend again and again, not only once.
+"""Whether new workers can be started, checked with the backend repeatedly.
 
-An image or a network that is missing keeps every new user out, while those who have a worker see
-nothing of it. So the answer is no part of liveness: a restart would mend nothing.
+A missing image or network keeps every new user out, while users who have a worker notice nothing.
+So this is not part of liveness: a restart would not help.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ILL_SECONDS = 3.0
 
 
 class Readiness:
-    """Looks every 15 seconds, and every 3 while something is wrong."""
+    """Checks every 15 seconds, and every 3 while something is wrong."""
 
     def __init__(self, backend: Backend, runtime: Runtime) -> None:
         self._backend = backend
@@ -30,11 +30,11 @@ class Readiness:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What keeps workers from starting, as of the last look."""
+        """Return what prevents workers from starting, as of the last check."""
         return self._problems
 
     def start(self) -> None:
-        """Look now, and go on in the background."""
+        """Check now, and go on in the background."""
         self.look()
         self._thread.start()
 
@@ -45,7 +45,7 @@ class Readiness:
             self._thread.join()
 
     def look(self) -> None:
-        """Look now; what is new is logged, and so is that all is well again."""
+        """Check now; log new problems, and that all is well again."""
         before, self._problems = self._problems, tuple(self._backend.check())
         for problem in self._problems:
             if problem not in before:

@@ -1,4 +1,4 @@
-"""The table of workers that this proxy knows, its one lock, and the one way to end a worker."""
+"""The table of workers that this proxy knows, its lock, and the only way to end a worker."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ events = get_logger()
 _CONCURRENT_STOPS = 8
 _WITHDRAW_SECONDS = 10.0
 _QUIET_SECONDS = 0.1
-"""Between two calls of one statement."""
+"""Seconds between two calls of one statement."""
 _NOBODY = "nobody"
-"""Owner of a warm worker that is to go. No user's key is spelled like this."""
+"""Owner of a warm worker that is to be stopped. No user's key is spelled like this."""
 
 
 class Roster:
     """Users' workers by key, warm workers, and counters.
 
-    ``changed`` is the lock for all of it, and is notified of what those who wait can wait for: not
-    of calls that begin and end. A worker that is being
-    stopped keeps its place until it is gone, so that nothing is started beside it.
+    ``changed`` is the lock for all of it; it is notified of changes that threads wait for, but not
+    of calls that begin and end. A worker that is being stopped keeps its place until it is gone, so
+    that nothing is started beside it.
     """
 
-    def __init__(self, backend: Backend, runtime: Runtime) -> None:
+    def __init__(self, backend: Backend, runtime: Runtime, remember: float) -> None:
         self.changed = runtime.condition()
         self.users: dict[str, Worker] = {}
         self.spares: list[Worker] = []
         self.started = 0
         self.stopped: Counter[Reason] = Counter()
-        self.losses = Losses()
-        """The sessions that have yet to be told that their worker ended."""
+        self.losses = Losses(runtime.monotonic, remember)
+        """The sessions that have yet to be told that their worker ended; for ``remember`` s."""
         self._backend = backend
         self._stops = runtime.executor(_CONCURRENT_STOPS, "worker-stop")
 
@@ -57,7 +57,7 @@ class Roster:
         return [worker for worker in self.all() if worker.state.usable]
 
     def occupied(self) -> int:
-        """How many there are, also half started or half stopped; not those still queued.
+        """Return how many there are, even half started or half stopped, but not queued.
 
         Call it under the lock.
         """
@@ -67,7 +67,7 @@ class Roster:
     # -- using --------------------------------------------------------------------------------
 
     def lease(self, worker: Worker) -> Lease:
-        """A lease of a usable worker. Call it under the lock."""
+        """Return a lease of a usable worker. Call it under the lock."""
         worker.in_flight += 1
         if worker.state is not State.BUSY:
             worker.move(State.BUSY)
@@ -81,7 +81,7 @@ class Roster:
             self.changed.notify_all()
 
     def give_up(self, worker: Worker, error: PondflightError | None) -> None:
-        """The start of a worker has failed, and nothing is left of it."""
+        """Note that the start of a worker has failed, and nothing is left of it."""
         with self.changed:
             worker.move(State.GONE)
             worker.error = error
@@ -90,14 +90,14 @@ class Roster:
             self.changed.notify_all()
 
     def forget(self, worker: Worker) -> None:
-        """Remove a worker's entry, but not the worker: it is in use elsewhere."""
+        """Remove a worker's entry, but not the worker, which is in use elsewhere."""
         with self.changed:
             worker.move(State.GONE)
             self._remove(worker)
             self.changed.notify_all()
 
     def let_go(self, spare: Worker) -> bool:
-        """Another proxy has claimed a warm worker; False if this one is doing so or ends it."""
+        """Remove a warm worker that another proxy has claimed; False if this one needs it."""
         with self.changed:
             if not spare.state.usable or spare.claimed:
                 return False
@@ -108,9 +108,9 @@ class Roster:
     # -- ending -------------------------------------------------------------------------------
 
     def retire(self, worker: Worker, reason: Reason, end: WorkerExit | None = None) -> bool:
-        """Begin to end a worker; whether it may be ended for that reason now.
+        """Begin to end a worker; return whether it may be ended for that reason now.
 
-        ``end`` is known if it has ended already, and only has to be cleared away.
+        ``end`` is set if it has ended already, and only has to be removed.
         """
         with self.changed:
             if not worker.state.usable or worker.claimed:
@@ -119,8 +119,8 @@ class Roster:
                 return False
             worker.move(State.STOPPING)
             worker.ended = reason, end or WorkerExit()
-            if reason in UNASKED and worker.key:
-                self.losses.note(worker.key, list(worker.connection.kept.names), worker.ended)
+            if not reason.spares_busy:
+                self._note_losses(worker)
             self.changed.notify_all()
         self._submit(worker)
         return True
@@ -155,12 +155,14 @@ class Roster:
     def _end(self, worker: Worker, *, again: bool) -> None:
         assert worker.ended is not None
         reason, end = worker.ended
-        # What hung or had crashed may run again by now, and another proxy may have adopted it.
+        # A worker that hung or crashed may run again by now, and another proxy may have adopted it.
         revived = worker.replaced or (again and reason is not Reason.REQUESTED)
         if (reason.spares_busy or revived) and not self._withdraw(worker):
             worker.close()
             self.forget(worker)
             return
+        if reason.spares_busy:
+            self._note_losses(worker)
         try:
             self._backend.stop(worker.handle)
         except Exception as error:
@@ -185,14 +187,23 @@ class Roster:
             **extra,
         )
 
-    def _withdraw(self, worker: Worker) -> bool:
-        """Let a worker take no more statements; False if another proxy uses or has claimed it.
+    def _note_losses(self, worker: Worker) -> None:
+        assert worker.ended is not None
+        reason, _ = worker.ended
+        if reason in UNASKED and worker.key:
+            kept = worker.connection.kept
+            self.losses.note(worker.key, kept, worker.ended)
+            if worker.adopted:
+                self.losses.note_unknown(worker.key, worker.ended, kept.others)
 
-        A warm one is claimed for nobody. Whoever comes later is refused by the worker itself.
+    def _withdraw(self, worker: Worker) -> bool:
+        """Let a worker take no more statements; return False if another proxy uses or claimed it.
+
+        A warm worker is claimed for nobody; the worker itself refuses whoever comes later.
         """
         try:
             if worker.key:
-                # What was started anew has nothing of anybody's: only what runs there counts.
+                # A restarted worker holds nobody's data: only running statements count.
                 quiet = 0.0 if worker.replaced else _QUIET_SECONDS
                 return worker.connection.retire(quiet, timeout=_WITHDRAW_SECONDS)
             worker.connection.configure({}, owner=_NOBODY, timeout=_WITHDRAW_SECONDS)
@@ -210,18 +221,18 @@ class Roster:
 
 
 def end_of(worker: Worker, backend: Backend) -> tuple[Reason, WorkerExit] | None:
-    """Why and how a worker ended that this proxy did not end; None while it runs.
+    """Return why and how a worker ended that this proxy did not end; None while it runs.
 
     Raises ``BackendUnreachable``.
     """
-    if worker.replaced:  # as by ``docker restart``: it runs, but all is gone
+    if worker.replaced:  # for example by ``docker restart``: it runs, but has lost everything
         return Reason.CRASHED, WorkerExit()
     end = backend.exit_of(worker.handle)
     return None if end is None else (reason_of(end), end)
 
 
 def reason_of(end: WorkerExit) -> Reason:
-    """Why a worker ended that this proxy did not end."""
+    """Return why a worker ended that this proxy did not end."""
     if end.out_of_memory:
         return Reason.OUT_OF_MEMORY
     return Reason.REMOVED if end.code is None else Reason.CRASHED

@@ -1,7 +1,8 @@
-"""What the pool takes from the machine: time, threads, locks and chance.
+"""What the pool takes from the machine: time, threads, locks and random numbers.
 
-A parameter of the pool. In a server it is the machine itself; in ``tests/simulation`` it is a clock
-and threads that a seed decides over, so that hours pass in seconds and every run can be repeated.
+It is a parameter of the pool. In a server it is the machine itself; in ``tests/simulation``, it is
+a clock and threads under the control of a seed, so that hours pass in seconds and every run can be
+repeated.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pondflight.threads import started
 
 
 class Condition(AbstractContextManager[object], Protocol):
-    """The part of ``threading.Condition`` that the pool uses. Its lock may be taken twice."""
+    """The part of ``threading.Condition`` that the pool uses. Its lock is reentrant."""
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for ``notify_all``, at most ``timeout`` seconds; the lock is free meanwhile."""
@@ -41,7 +42,7 @@ class Event(Protocol):
 
 
 class Thread(Protocol):
-    """A thread that does not keep the process from ending."""
+    """A thread that does not keep the process alive."""
 
     def start(self) -> None:
         """Start the thread."""
@@ -63,15 +64,15 @@ class Outcome(Protocol):
 class Executor(AbstractContextManager["Executor"], Protocol):
     """The part of ``concurrent.futures.Executor`` that the pool uses."""
 
-    def submit(self, function: Callable[..., Any], /, *arguments: object) -> Outcome:
-        """Run a function on one of the threads; ``RuntimeError`` after ``shutdown``."""
+    def submit(self, function: Callable[..., object], /, *arguments: object) -> Outcome:
+        """Run a function on one of the threads. Raises ``RuntimeError`` after ``shutdown``."""
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
         """Take no more functions; wait for those that run."""
 
 
 class Runtime(Protocol):
-    """Time in seconds. Everything that waits in the pool waits through one of these."""
+    """Time, threads and locks; times in seconds. Everything that waits in the pool uses it."""
 
     def monotonic(self) -> float:
         """Return the time of a clock that nobody sets."""
@@ -92,16 +93,16 @@ class Runtime(Protocol):
         """Return a lock."""
 
     def thread(self, target: Callable[[], None], name: str) -> Thread:
-        """Return a thread that has not begun."""
+        """Return a thread that has not started."""
 
     def executor(self, threads: int, name: str) -> Executor:
-        """Return an executor with at most so many threads."""
+        """Return an executor with at most ``threads`` threads."""
 
     def token(self) -> str:
-        """Return 16 hexadecimal digits that nobody has had before."""
+        """Return 16 hexadecimal digits that are unique."""
 
     def uniform(self, low: float, high: float) -> float:
-        """Return a number between the two."""
+        """Return a random number between the two."""
 
 
 class Machine:
@@ -136,11 +137,11 @@ class Machine:
         return threading.Thread(target=target, name=name, daemon=True)
 
     def executor(self, threads: int, name: str) -> Executor:
-        """Return a pool of threads that run already, so that none is missing later."""
+        """Return a pool whose threads run already, so that none is missing later."""
         return started(threads, name)
 
     def token(self) -> str:
-        """Return random digits, from the operating system."""
+        """Return random digits from the operating system."""
         return secrets.token_hex(8)
 
     def uniform(self, low: float, high: float) -> float:

@@ -1,4 +1,4 @@
-"""What the pool asks a backend for."""
+"""The pool's request to a backend for a worker."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pondflight.control import NO_WALLS, Walls
 
 @dataclass(frozen=True, slots=True)
 class BoundFile:
-    """A file of the host that a worker sees, at the very same path."""
+    """A file of the host that a worker sees under the same path."""
 
     path: str
     read_only: bool = True
@@ -51,7 +51,7 @@ class WorkerSpec:
 
     @property
     def credential_sha256(self) -> str:
-        """All that a worker of ours learns of its credential."""
+        """Return the SHA-256 of the credential, which is all that a worker of ours learns of it."""
         return hashlib.sha256(self.credential.encode()).hexdigest()
 
     def arguments(
@@ -65,7 +65,7 @@ class WorkerSpec:
         """Return the command line of ``pondflight worker``, without where it listens.
 
         ``scratch`` and ``storage`` are directories as the worker sees them. ``memory`` (bytes) is
-        less than the limit where something else counts against that.
+        less than the limit if something else counts against it.
         """
         return [
             "worker",

@@ -1,9 +1,9 @@
-"""How a user gets a worker: a warm one is claimed, one that exists is adopted, or one is started.
+"""How a user gets a worker: by claiming a warm one, adopting an existing one, or starting one.
 
 Two proxies may want the same at the same time. The name of the user's worker is the lock between
-them: only one container can have it, and who comes second adopts what the first has started. A
-warm worker is told its user before it is claimed, and refuses a second user from then on; so
-it serves one user only, whatever proxies do at the same moment.
+them: only one container can have it, and the second proxy adopts what the first has started. A warm
+worker learns its user before it is claimed, and refuses another user from then on; so it serves
+only one user, whatever proxies do at the same moment.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from pondflight.workers.backends.base import (
     StartFailed,
     WorkerHandle,
 )
+from pondflight.workers.backoff import Backoff
 from pondflight.workers.connection import Connection
 from pondflight.workers.naming import Naming
 from pondflight.workers.policy import PoolSettings, User
@@ -53,49 +54,20 @@ _OUTCOMES = {
 }
 _RETRY_SECONDS = 0.01
 _LIFE_SIGN_SECONDS = 0.5
+_ASK_SECONDS = 3.0
 _NAME_SECONDS = 0.05
 _TAKEN_SECONDS = 5.0
 _HANGS_SECONDS = 12.0
 """Seconds without an answer until a worker is given up, as in health checks."""
 _NO_ROOM_SECONDS = (0.05, 0.3)
-_FIRST_BACKOFF = 0.5
-_LONGEST_BACKOFF = 30.0
-_FORGET = 60.0
 
 
 class _Retired(Exception):
     """The worker takes no more statements: another proxy was about to end it."""
 
 
-class Backoff:
-    """Remembers the failed starts of users: the same error for a while, twice as long each time."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._failed: dict[str, tuple[float, float, PondflightError]] = {}
-
-    def check(self, key: str) -> None:
-        """Raise the error of the last attempt if it is too early for another."""
-        until, _, error = self._failed.get(key, (0.0, 0.0, None))
-        if error is not None and self._runtime.monotonic() < until:
-            raise error.with_traceback(None)  # it is raised again and again
-
-    def failed(self, key: str, error: PondflightError) -> None:
-        """Record a failed attempt and double the wait before the next."""
-        now = self._runtime.monotonic()
-        _, seconds, _ = self._failed.get(key, (0.0, _FIRST_BACKOFF / 2, error))
-        seconds = min(_LONGEST_BACKOFF, seconds * 2)
-        self._failed[key] = now + seconds, seconds, error
-        for old in [k for k, (until, _, _) in list(self._failed.items()) if until < now - _FORGET]:
-            self._failed.pop(old, None)
-
-    def succeeded(self, key: str) -> None:
-        """Forget earlier failures: a start has succeeded."""
-        self._failed.pop(key, None)
-
-
 class Starter:
-    """Fulfils tickets. All of it runs on the threads of the admission."""
+    """Fulfils tickets, on the threads of the admission."""
 
     def __init__(
         self,
@@ -115,7 +87,7 @@ class Starter:
         self._runtime = runtime
 
     def exists(self, key: str) -> bool:
-        """Whether the engine has a running worker for a user."""
+        """Return whether the engine has a running worker for a user."""
         handle = self._backend.find(self._naming.of_user(key))
         return handle is not None and handle.phase is Phase.RUNNING
 
@@ -153,7 +125,7 @@ class Starter:
                     return Event.CONTAINER_ADOPTED
             else:
                 return Event.CONTAINER_SPAWNED
-            # What had the name has been removed, or is nothing of ours.
+            # What had the name has been removed, or is not ours.
             now = self._runtime.monotonic()
             taken_since = taken_since or now
             if now - taken_since > _TAKEN_SECONDS:
@@ -177,55 +149,66 @@ class Starter:
         except (PondflightError, BackendError) as error:
             ended = isinstance(error, NoSuchWorker | ConnectionLost)
             with self._roster.changed:
-                spare.key = worker.key  # it may have been told: it is for no one else
+                spare.key = worker.key  # it may have been told its user: nobody else can have it
                 spare.claimed = False
                 self._roster.retire(spare, Reason.CRASHED if ended else Reason.SURPLUS)
             return False
-        # One of the two has it at any moment: a sweep must not take it for an unknown one.
+        # One of the two has it at any moment, so that a sweep does not take it for an unknown one.
         worker.attach(handle, connection, spare.age)
         spare.detach()
         self._roster.forget(spare)
         return True
 
     def _adopt(self, worker: Worker, user: User, deadline: float) -> bool:
-        """Take over the worker that has the user's name; False if there is none any more.
+        """Take over the worker that has the user's name; return False if there is none any more.
 
-        One that has ended, that takes no more statements, that was left half started or that hangs
-        is removed.
+        A worker that has ended, takes no more statements, was left half started, or hangs is
+        removed. A fresh one is never used: its starter may be about to give it up, and could not
+        be told.
         """
         name, began = self._naming.of_user(worker.key), self._runtime.monotonic()
         patience = min(_HANGS_SECONDS, self._settings.start_timeout / 2)
         while True:
+            waited = self._runtime.monotonic() - began > patience
             handle = self._backend.find(name)
             if handle is None:
                 return False
             try:
                 if handle.phase is Phase.RUNNING and self._try_adopt(
-                    worker, user, handle, deadline
+                    worker, user, handle, deadline, waited=waited
                 ):
                     return True
             except _Retired:
                 self._backend.stop(handle)
                 return False
             old = self._adoption.age(handle) > self._settings.start_timeout
-            hangs = handle.phase is Phase.RUNNING and self._runtime.monotonic() - began > patience
-            if handle.phase is Phase.ENDED or (old and (hangs or handle.phase is Phase.CREATED)):
-                self._backend.stop(handle)
-                if handle.phase is not Phase.ENDED:  # else another proxy may be ending it
-                    self._roster.count_stop(Reason.UNRESPONSIVE if hangs else Reason.LEFTOVER)
+            hangs = handle.phase is Phase.RUNNING and waited
+            if handle.phase is Phase.ENDED:  # another proxy may be ending it, so it is not counted
+                self._adoption.remove_dead(handle)
                 return False
-            if self._runtime.monotonic() >= deadline + _LIFE_SIGN_SECONDS:  # it is old by then
+            if old and (hangs or handle.phase is Phase.CREATED):
+                self._backend.stop(handle)
+                self._roster.count_stop(Reason.UNRESPONSIVE if hangs else Reason.LEFTOVER)
+                return False
+            if self._runtime.monotonic() >= deadline + _LIFE_SIGN_SECONDS:  # by then it is old
                 raise StartFailed("the worker that exists does not answer", [])
             self._runtime.sleep(_NAME_SECONDS)
 
-    def _try_adopt(self, worker: Worker, user: User, handle: WorkerHandle, deadline: float) -> bool:
+    def _try_adopt(
+        self, worker: Worker, user: User, handle: WorkerHandle, deadline: float, *, waited: bool
+    ) -> bool:
         try:
             connection = self._adoption.connect(handle)
         except ConnectionLost:
             return False
         try:
-            # One that hangs is found sooner than by its configuration.
-            if connection.status().retired:
+            # This finds a worker that hangs sooner than configuring it would.
+            status = connection.status()
+            if status.fresh and not waited:
+                # Its starter is about to configure it, or could not and removes it any moment.
+                connection.close()
+                return False
+            if status.retired or (status.fresh and connection.retire(0.0, timeout=_ASK_SECONDS)):
                 raise _Retired  # noqa: TRY301
             self._configure(connection, worker.key, user, deadline)
             connection.ping(timeout=self._left(deadline))
@@ -236,6 +219,7 @@ class Starter:
             connection.close()
             raise
         worker.attach(handle, connection)
+        worker.adopted = True
         return True
 
     def _start_one(self, worker: Worker, user: User) -> None:
@@ -248,7 +232,7 @@ class Starter:
         return self._runtime.monotonic() + self._settings.start_timeout
 
     def _left(self, deadline: float) -> float:
-        """Seconds until ``deadline``, and a little more than none."""
+        """Return the seconds until ``deadline``, and always a little more than none."""
         return max(0.1, deadline - self._runtime.monotonic())
 
     def _start_spare(self, worker: Worker) -> Event:
@@ -280,7 +264,7 @@ class Starter:
         except NoRoom as full:
             for other in self._backend.list_workers():
                 self._adoption.adopt_unknown(other)
-            # Whoever else found no room is to come at another moment.
+            # Others who found no room should come at another moment.
             self._runtime.sleep(self._runtime.uniform(*_NO_ROOM_SECONDS))
             raise Crowded(full.fits) from None
         with self._roster.changed:
@@ -303,11 +287,11 @@ class Starter:
             if isinstance(error, PermissionDenied) and not worker.key:
                 raise Crowded from error  # another proxy has found it, and claimed it already
             raise (error if used else self._cleared(handle, error)) from error
-        # Its date is of before the clock was set, if that has happened meanwhile.
+        # Its date is from before a change of the clock, if the clock was set meanwhile.
         worker.attach(handle, connection, self._adoption.age(handle))
 
     def _is_used(self, connection: Connection, error: BaseException) -> bool:
-        """Whether another proxy has adopted it meanwhile, and runs statements on it."""
+        """Return whether another proxy has adopted it meanwhile, and runs statements on it."""
         with contextlib.suppress(PondflightError):
             return isinstance(error, Exception) and not connection.retire(
                 0.0, timeout=_LIFE_SIGN_SECONDS
@@ -358,7 +342,7 @@ class Starter:
 
     def _raise_if_ended(self, handle: WorkerHandle) -> None:
         end = None
-        with contextlib.suppress(BackendUnreachable):  # then nobody knows, and it is asked again
+        with contextlib.suppress(BackendUnreachable):  # then it is asked again
             end = self._backend.exit_of(handle)
         if end is not None:
             memory = ": out of memory (containers.memory_limit)" if end.out_of_memory else ""
@@ -372,12 +356,12 @@ class Starter:
         )
 
     def _cleared(self, handle: WorkerHandle, error: BaseException) -> BaseException:
-        """Remove what is left of a start; the error, with the worker's last words."""
+        """Remove what is left of a start; return the error with the worker's last lines."""
         lines: list[str] = []
         with contextlib.suppress(BackendError):
             lines = self._backend.logs(handle)
         with contextlib.suppress(BackendError):
-            # What cannot be removed now, the sweep finds.
+            # What cannot be removed now, the sweep removes.
             self._backend.stop(handle)
         self._roster.count_stop(Reason.START_FAILED)
         if isinstance(error, StartFailed):
@@ -387,7 +371,7 @@ class Starter:
         return error
 
     def _failed(self, worker: Worker, error: Exception) -> PondflightError:
-        """Tell the operator everything, the caller enough, and remember it for a while."""
+        """Log everything for the operator; return the caller's error, remembered for a while."""
         reference = self._runtime.token()[:8]
         user_id = worker.name or None
         events.error(

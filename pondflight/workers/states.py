@@ -1,7 +1,7 @@
-"""The life of a worker: its states, the steps between them, and the reasons for its end.
+"""The life of a worker: its states, the transitions between them, and the reasons for its end.
 
-One table and one enum. Logs, the counters behind metrics and docs/workers.md have their words from
-here; a test compares the documentation with this file.
+Logs, metrics and docs/workers.md take their words from here; a test compares the documentation with
+this file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a worker is in its life, as the proxy that looks after it sees it."""
+    """The state of a worker, as seen by the proxy that looks after it."""
 
     STARTING = "starting"
     READY = "ready"
@@ -22,12 +22,12 @@ class State(StrEnum):
 
     @property
     def description(self) -> str:
-        """What it means, in a sentence."""
+        """Return the meaning of the state, in a sentence."""
         return _STATES[self]
 
     @property
     def usable(self) -> bool:
-        """Whether calls may be sent to it."""
+        """Return whether calls may be sent to it."""
         return self in USABLE
 
 
@@ -50,22 +50,22 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.STOPPING: frozenset({State.GONE}),
     State.GONE: frozenset(),
 }
-"""The allowed steps, and no others."""
+"""The allowed transitions."""
 
 
 class IllegalTransition(Exception):
-    """A step that the table does not have: a mistake in this program."""
+    """A transition that the table does not have: a bug in this program."""
 
 
 def step(current: State, to: State) -> State:
-    """``to``, if a worker may go there from ``current``."""
+    """Return ``to`` if a worker may go there from ``current``; else raise."""
     if to not in TRANSITIONS[current]:
         raise IllegalTransition(f"a worker cannot go from {current} to {to}")
     return to
 
 
 class Reason(StrEnum):
-    """Why a worker ended. The words are those of the log, the metrics and the documentation."""
+    """Why a worker ended, in the words of the log, the metrics and the documentation."""
 
     IDLE_TIMEOUT = "idle_timeout"
     EVICTED = "evicted"
@@ -83,12 +83,12 @@ class Reason(StrEnum):
 
     @property
     def description(self) -> str:
-        """What it means, in a sentence."""
+        """Return the meaning of the reason, in a sentence."""
         return _REASONS[self]
 
     @property
     def spares_busy(self) -> bool:
-        """Whether a worker on which a statement runs is left alone."""
+        """Return whether a worker with running statements is left alone."""
         return self in _SPARE_BUSY
 
 

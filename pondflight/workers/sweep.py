@@ -1,7 +1,7 @@
-"""The sweep: compare what the backend lists with what the roster knows, and mend both ways.
+"""The sweep: compares the backend's list with the roster, and corrects both.
 
-Level-triggered: it looks at what is, not at what has happened, so that a message that was missed
-does no harm. Whatever it finds wrong it finds again next time.
+It looks at the state, not at events, so that a missed message does no harm. Whatever it finds
+wrong, it finds again the next time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _OLD_SECONDS = 1.0
 
 
 class Sweeper:
-    """Sweeps every so often, on a thread of its own."""
+    """Sweeps periodically, on a thread of its own."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Sweeper:
         self._thread = runtime.thread(self._loop, "worker-sweep")
 
     def start(self) -> None:
-        """Sweep once, so that what is there is known, and go on in the background."""
+        """Sweep once, so that existing workers are known, and go on in the background."""
         self.sweep()
         self._thread.start()
 
@@ -105,7 +105,7 @@ class Sweeper:
                 if worker.state.usable and worker.since < began:
                     self._roster.retire(worker, Reason.REMOVED)
             elif handle.user and not worker.key:
-                # A warm worker that another proxy has claimed: its user's from now on.
+                # A warm worker that another proxy has claimed, and that now belongs to a user.
                 if self._roster.let_go(worker):
                     del known[generation]
             elif handle.phase is Phase.ENDED and worker.state.usable:
@@ -152,10 +152,10 @@ class Sweeper:
         return bool(lifetime) and worker.age > lifetime
 
     def _is_quiet(self, worker: Worker, seconds: float) -> bool:
-        """Whether no caller of any proxy has used the worker for that long."""
+        """Return whether no caller of any proxy has used the worker for that long."""
 
         def quiet() -> bool:
-            return not worker.in_flight and self._runtime.monotonic() - worker.last_used > seconds
+            return not worker.in_flight and worker.idle > seconds
 
         if not quiet():
             return False

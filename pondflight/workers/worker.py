@@ -16,16 +16,16 @@ from pondflight.workers.connection import PROXY, STATUS_SECONDS, Connection, Wor
 from pondflight.workers.runtime import Condition, Runtime
 from pondflight.workers.states import Reason, State, step
 
-# Ids of calls are unique among the proxies that share a worker; nobody else can use them.
+# Call ids are unique among the proxies that share a worker; nobody else can use them.
 _calls = itertools.count()
 
 
 class Worker:
-    """One worker, from the first wish for it to its end.
+    """One worker, from the first request for it to its end.
 
-    ``key`` is its user's; empty for a warm worker. ``subject`` is the user's ``sub``, unknown
-    (empty) until that user's first call if the worker was adopted. ``generation`` is what tells
-    it from every other worker there ever was. All fields belong to the roster's lock.
+    ``key`` is its user's; empty for a warm worker. ``subject`` is the user's ``sub``; for an
+    adopted worker, it is empty until that user's first call. ``generation`` is unique for every
+    worker. The roster's lock protects all fields.
     """
 
     def __init__(self, runtime: Runtime, key: str, subject: str = "", generation: str = "") -> None:
@@ -35,26 +35,30 @@ class Worker:
         self.generation = generation
         self.state = State.STARTING
         self.since = self._runtime.monotonic()
-        """When it was wished for; once it exists: when that was known here."""
+        """When it was requested; once it exists: when that was known here."""
         self.queued = False
-        """It waits for its turn to be started."""
+        """Whether it waits for its turn to be started."""
         self.waiting = 0
-        """Callers who wait for it."""
+        """The number of callers who wait for it."""
         self.claimed = False
-        """A warm worker that is about to become somebody's."""
+        """Whether a warm worker is being given to a user."""
+        self.adopted = False
+        """Whether another proxy has used it before."""
         self.in_flight = 0
         self.last_used = self._runtime.monotonic()
         self.last_heard = 0.0
-        """When it last said anything; monotonic."""
+        """When it last answered; monotonic."""
         self.failures = 0
         """Health checks that failed in a row."""
         self.replaced = False
-        """What answers there is not what was started: it knows no user, takes no more statements,
-        or is somebody else."""
+        """Whether another worker answers in its place.
+
+        That one knows no user, takes no more statements, or is somebody else's.
+        """
         self.ended: tuple[Reason, WorkerExit] | None = None
         """Why it is ended, and how it ended if it did so by itself."""
         self.stop_failed = False
-        """Its end was asked for, and what runs it did not answer."""
+        """Whether its stop was requested, and the backend did not answer."""
         self.settled = runtime.event()
         """Set when the start has succeeded or failed."""
         self.error: PondflightError | None = None
@@ -64,17 +68,20 @@ class Worker:
         self._handle: WorkerHandle | None = None
         self._connection: Connection | None = None
         self.asked = 0.0
-        """When it last answered for its status; monotonic."""
+        """When it last answered a request for its status; monotonic."""
         self._born = self.since
 
     def move(self, state: State) -> None:
-        """Take a step; ``IllegalTransition`` if there is no such step."""
+        """Change the state. Raises ``IllegalTransition`` if the table has no such transition."""
         self.state = step(self.state, state)
 
     def attach(
         self, handle: WorkerHandle, connection: Connection, age: float | None = None
     ) -> None:
-        """It has been started, or found; ``age`` in seconds, where more is known than its date."""
+        """Set handle and connection of a started or found worker.
+
+        ``age`` is in seconds, if more is known than its creation time.
+        """
         self._handle = handle
         self._connection = connection
         self.generation = handle.generation
@@ -89,34 +96,39 @@ class Worker:
 
     @property
     def age(self) -> float:
-        """Seconds since it was created, whatever happens to the clock once it is attached."""
+        """Return the seconds since it was created; once attached, clock changes do not matter."""
         return self._runtime.monotonic() - self._born
 
     @property
+    def idle(self) -> float:
+        """Return the seconds since it was last used."""
+        return self._runtime.monotonic() - self.last_used
+
+    @property
     def started(self) -> bool:
-        """Whether the backend has created the worker, so that it has a handle."""
+        """Return whether the backend has created the worker, so that it has a handle."""
         return self._handle is not None
 
     @property
     def handle(self) -> WorkerHandle:
-        """The backend's handle of the worker; available from READY on."""
+        """Return the backend's handle of the worker; available from READY on."""
         assert self._handle is not None
         return self._handle
 
     @property
     def connection(self) -> Connection:
-        """The connection; there is one from READY on."""
+        """Return the connection; available from READY on."""
         assert self._connection is not None
         return self._connection
 
     @property
     def client(self) -> flight.FlightClient:
-        """The Flight client for calls of its user."""
+        """Return the Flight client for its user's calls."""
         return self.connection.client
 
     @property
     def name(self) -> str:
-        """The name for the log: the user if known, else the user's key."""
+        """Return the name for the log: the user if known, else the user's key."""
         return self.subject or self.key
 
     def options(
@@ -128,13 +140,13 @@ class Worker:
         timeout: float | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
     ) -> flight.FlightCallOptions:
-        """Options of a call to this worker; ``timeout`` in seconds."""
+        """Return options for a call to this worker; ``timeout`` in seconds."""
         return self.connection.options(
             session=session, offer=offer, call_id=call_id, timeout=timeout, headers=headers
         )
 
     def ask(self, *, timeout: float = STATUS_SECONDS) -> WorkerStatus:
-        """Its own word on itself; raises a leaf if it does not answer, or is another by now."""
+        """Return its status. Raises our errors if it does not answer, or is another by now."""
         try:
             status = self.connection.status(timeout=timeout)
         except Unauthenticated as error:
@@ -168,11 +180,11 @@ class Worker:
         return True
 
     def heard(self) -> None:
-        """It has said something just now."""
+        """Note that the worker has answered just now."""
         self.last_heard = self._runtime.monotonic()
 
     def used(self) -> None:
-        """A call of it has just ended."""
+        """Note that a call has just ended."""
         self.last_used = self._runtime.monotonic()
 
     def close(self) -> None:
@@ -191,11 +203,11 @@ class Lease:
         self._open = True
 
     def heard(self) -> None:
-        """The worker has answered: for a moment nobody needs to ask whether it is there."""
+        """Note that the worker has answered, so that it need not be checked for a moment."""
         self.worker.heard()
 
     def release(self) -> None:
-        """The call is over. May be called twice."""
+        """End the lease, since the call is over. May be called twice."""
         with self._changed:
             if not self._open:
                 return
@@ -207,6 +219,6 @@ class Lease:
                 worker.move(State.IDLE)
 
     def cancel(self) -> None:
-        """Ask the worker to cancel this call; a failure to reach it is no matter."""
+        """Ask the worker to cancel this call; ignore a failure to reach it."""
         with contextlib.suppress(PondflightError):
             self.worker.connection.cancel(self.call_id)

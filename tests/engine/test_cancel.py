@@ -19,6 +19,7 @@ from pondflight.flightsql import wire
 from pondflight.flightsql.commands import CancelStatus
 from tests.engine.conftest import MakeClient
 from tests.flight import Client
+from tests.waiting import wait_until
 
 ENDLESS = "SELECT sum(a.range * b.range) AS s FROM range(10000000) a, range(10000000) b"
 
@@ -37,7 +38,7 @@ def fetch(client: Client, info: flight.FlightInfo) -> pa.Table:
 
 @pytest.mark.parametrize("session", ["", "session-one"])
 def test_a_statement_that_runs_is_cancelled_by_another_call(
-    make_client: MakeClient, session: str
+    engine: EngineServer, make_client: MakeClient, session: str
 ) -> None:
     client = make_client(session)
     info = client.info(ENDLESS)
@@ -51,7 +52,7 @@ def test_a_statement_that_runs_is_cancelled_by_another_call(
 
     thread = threading.Thread(target=run)
     thread.start()
-    time.sleep(0.3)
+    wait_until(lambda: engine._journal.show("none"))
     started = time.monotonic()
     assert cancel(make_client(session), info) == CancelStatus.CANCELLED
     thread.join(10)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 import pyarrow as pa
 import pytest
@@ -21,7 +22,7 @@ from pyarrow import flight
 
 from pondflight import control
 from pondflight.control import Walls
-from pondflight.engine.guards import confinement
+from pondflight.engine.guards import confinement, landlock, seccomp
 from tests.engine.conftest import CREDENTIAL
 from tests.engine.sandbox_corpus import DATABASES, FILES, OUTSIDE_WORLD, SETTINGS, WALLS, lines
 from tests.engine.test_sandbox import make_places, run_all
@@ -242,24 +243,25 @@ def test_what_is_opened_is_open(tmp_path: Path) -> None:
 def test_a_missing_wall_is_an_error_only_where_it_is_required(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(confinement, "landlock_abi", lambda: 0)
+    monkeypatch.setattr(landlock, "abi", lambda: 0)
     monkeypatch.setattr(confinement, "_harden", lambda: None)
-    monkeypatch.setattr(confinement, "_seccomp", lambda _: None)
+    monkeypatch.setattr(seccomp, "restrict", lambda _: None)
     confinement.confine(Walls(mode="best_effort"), folders=[], ports=[], listen=0)
     with pytest.raises(confinement.CannotConfine, match="Landlock needs Linux"):
         confinement.confine(Walls(mode="required"), folders=[], ports=[], listen=0)
 
 
-@pytest.mark.parametrize("wall", ["_landlock", "_seccomp"])
+@pytest.mark.parametrize("wall", [landlock, seccomp])
 def test_a_wall_that_fails_is_an_error_where_it_is_required_and_logged_where_it_is_not(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, wall: str
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, wall: ModuleType
 ) -> None:
     def fail(*_: object) -> None:
         raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
 
-    for part in ("_harden", "_landlock", "_seccomp"):
-        monkeypatch.setattr(confinement, part, fail if part == wall else lambda *_: None)
-    expected = f"{wall.strip('_')}.*: Argument list too long"
+    monkeypatch.setattr(confinement, "_harden", lambda: None)
+    for part in (landlock, seccomp):
+        monkeypatch.setattr(part, "restrict", fail if part is wall else lambda *_: None)
+    expected = f"{wall.__name__.rpartition('.')[2]}.*: Argument list too long"
     with pytest.raises(confinement.CannotConfine, match=f"(?i){expected}.*confinement: required"):
         confinement.confine(Walls(mode="required"), folders=[], ports=[], listen=0)
     assert not caplog.records
@@ -303,10 +305,10 @@ def test_a_wall_that_something_else_refuses_is_told_and_may_be_required(
     """A container's own filter may forbid what the kernel can do."""
     code = (
         "from pondflight.control import Walls\n"
-        "from pondflight.engine.guards import confinement\n"
+        "from pondflight.engine.guards import confinement, seccomp\n"
         "confinement._harden()\n"
-        f"confinement._REFUSED = {{'it': {call}}}\n"
-        "confinement._seccomp(Walls())\n"
+        f"seccomp._REFUSED = {{'it': {call}}}\n"
+        "seccomp.restrict(Walls())\n"
         "confinement._harden = lambda: None\n"
         "missing = confinement.confine(Walls(mode='best_effort'), folders=[], ports=[], listen=0)\n"
         "print(missing)\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,6 +13,7 @@ from pyarrow import flight
 from pondflight.flightsql import FlightSqlServer, Handler, wire
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.calls import Anonymous, Call
+from tests.waiting import wait_until
 
 MOST = 16
 
@@ -60,7 +60,4 @@ def test_a_thread_keeps_its_state_until_it_ends() -> None:
     handler.all_here = threading.Barrier(1)
     assert any(fetch(uri) for _ in range(20))
     server.close()
-    deadline = time.monotonic() + 10
-    while states() > before and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert states() <= before
+    wait_until(lambda: states() <= before)

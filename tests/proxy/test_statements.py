@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -24,6 +23,12 @@ from tests.waiting import wait_until
 COOKIE = "arrow_flight_session_id=0123456789abcdef"
 
 
+def is_running(deployment: Deployment, user: str) -> bool:
+    """Whether the worker of the user runs a statement."""
+    (worker,) = (one for view, one in deployment.pool.connections() if view.user == user)
+    return any(entry["state"] == "running" for entry in worker.statements("none", timeout=5))
+
+
 def test_a_running_statement_is_cancelled_by_another_call(shared: Deployment, user: str) -> None:
     client = shared.client(user, cookie=COOKIE)
     info = client.info(ENDLESS)
@@ -37,8 +42,7 @@ def test_a_running_statement_is_cancelled_by_another_call(shared: Deployment, us
 
     thread = threading.Thread(target=run)
     thread.start()
-    wait_until(lambda: len(shared.proxy.calls) == 1)
-    time.sleep(0.3)  # until it is under way in the worker
+    wait_until(lambda: is_running(shared, user))
     assert cancel(shared.client(user, cookie=COOKIE), info) == CancelStatus.CANCELLED
     thread.join(10)
     assert isinstance(errors[0], flight.FlightCancelledError)

@@ -6,13 +6,13 @@ import json
 import os
 import re
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.stack import Stack
+from tests.waiting import wait_until
 
 DASHBOARD: Any = json.loads(
     (Path(__file__).parents[2] / "deploy/grafana/pondflight.json").read_text("utf-8")
@@ -33,9 +33,7 @@ def fixture_samples() -> dict[str, set[str]]:
         client.rows("SELECT 1")
         (worker,) = stack.pool.backend.list_workers()
         os.kill(int(worker.id), signal.SIGKILL)
-        deadline = time.monotonic() + 10
-        while stack.pool.stats()["active"] and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until(lambda: stack.pool.stats()["total_stopped"])
         text = stack.request("GET", "/metrics").body.decode()
     finally:
         client.close()

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import http.server
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from pondflight.errors import NotFound
 from pondflight.telemetry import tracing
 from tests.stack import Stack
+from tests.waiting import wait_until
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -72,12 +72,12 @@ def test_trace_goes_from_the_clients_header_to_the_worker(collector: Collector) 
         assert stack.query("alice-in-chains", secret, traceparent=PARENT).status == 200
         stack.query("alice-in-chains", "SELECT nothing", traceparent=PARENT)
         services = {"pondflight-http", "pondflight-proxy", "pondflight-worker"}
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            ours = [(s, span) for s, span in collector.spans if span.trace_id.hex() == TRACE]
-            if {s for s, _ in ours} == services and len(ours) >= 8:
-                break
-            time.sleep(0.1)
+
+        def spans() -> list[tuple[str, Any]]:
+            return [(s, span) for s, span in collector.spans if span.trace_id.hex() == TRACE]
+
+        wait_until(lambda: {s for s, _ in spans()} == services and len(spans()) >= 8, 30)
+        ours = spans()
     finally:
         stack.close()
     assert {service for service, _ in ours} == services

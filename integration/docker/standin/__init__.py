@@ -1,1 +1,1 @@
-"""A server that stands for images of others."""
+"""A server that stands for other images."""

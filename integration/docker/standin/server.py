@@ -1,7 +1,8 @@
-"""A Flight SQL server with the manners of GizmoSQL and SQLFlite, as seen from outside.
+"""A Flight SQL server that behaves like GizmoSQL and SQLFlite, as seen from outside.
 
-Set up by environment variables, Basic login that opens a session and answers with a Bearer token,
-one port, no TLS, no control channel, no SQL text in place of a command. DuckDB behind it is ours.
+It is configured by environment variables; Basic login opens a session and returns a Bearer token.
+It has one port, no TLS, no control channel, and accepts no SQL text as a command. DuckDB does the
+work.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class BasicLogin:
 
 
 class StandIn(EngineServer):
-    """No control channel, and commands only."""
+    """The server, without a control channel, for commands only."""
 
     def on_get_flight_info(
         self, call: Call, descriptor: flight.FlightDescriptor

@@ -1,8 +1,8 @@
-"""One ATTACH, begun: it waits at its gate for as long as the server is away.
+"""One ATTACH that has begun, and waits at its gate for as long as the server is away.
 
-It runs in a thread of its own, since DuckDB comes back from it only when it is done. Whether it
-is allowed at all, DuckDB asks at its beginning and never again: what was begun before the
-sandbox closed may end after it.
+It runs in a thread of its own, since DuckDB's ATTACH returns only when it is done. DuckDB checks
+whether ATTACH is allowed only when it begins: one that began before the sandbox closed may end
+after it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _POLL_SECONDS = 0.005
 
 
 class NamesCollide(Exception):
-    """The database has tables whose names DuckDB does not tell apart, and cannot list the rest."""
+    """Some tables have names that are equal to DuckDB, so it cannot list the others."""
 
 
 class Attempt:
-    """An ATTACH by ``plan``.
+    """An ATTACH according to ``plan``.
 
-    ``on_break`` is called when the server ends a connection, at any time from then on.
+    ``on_break`` is called whenever the server ends a connection, from the beginning on.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class Attempt:
             else Gate(plan.upstream, on_break, plan.spec.max_connections)
         )
         self.error: Exception | None = None
-        """Why it failed, once it has ended."""
+        """Why it failed; set when it has ended."""
         self.twins: dict[str, list[str]] = {}
-        """Tables that DuckDB takes for each other, by their schema; known when it has ended."""
+        """Tables whose names are equal to DuckDB, by schema; set when it has ended."""
         self._database = database
         self._plan = plan
         self._secret = f"pondflight_{plan.spec.alias}_{secrets.token_hex(4)}"
@@ -56,9 +56,9 @@ class Attempt:
         self._thread.start()
 
     def under_way(self, seconds: float) -> bool:
-        """Whether it has passed all that DuckDB asks of an ATTACH; waits that long for it.
+        """Return whether it is past all of DuckDB's checks of an ATTACH; wait up to ``seconds``.
 
-        It has when it stands before its gate. Without a gate it can only be guessed.
+        It is once it waits at its gate. Without a gate, this can only be guessed.
         """
         deadline = time.monotonic() + seconds
         while not self._ended.is_set() and time.monotonic() < deadline:
@@ -72,7 +72,7 @@ class Attempt:
         return self.gate is None
 
     def finish(self) -> bool:
-        """Open the gate, wait for the end, and say whether the database is attached now."""
+        """Open the gate, wait for the end, and return whether the database is attached."""
         if self.gate is not None:
             self.gate.open()
         self._ended.wait()
@@ -84,7 +84,7 @@ class Attempt:
         alias = self._plan.spec.alias
         with suppress(duckdb.Error), self._database.cursor() as cursor:
             self.twins = mysql_columns.twins(cursor, alias)
-            for schema in self.twins:  # the tables of one are listed together, or not at all
+            for schema in self.twins:  # all tables of a schema are listed together, or none
                 name = f"{quote(alias)}.{quote(schema)}.{quote(secrets.token_hex(8))}"
                 try:
                     cursor.execute(f"FROM {name}")
@@ -114,7 +114,7 @@ class Attempt:
             self._ended.set()
 
     def _forget_secret(self) -> None:
-        with suppress(duckdb.Error):  # where the database is closed, nothing is left of it
+        with suppress(duckdb.Error):  # the database is closed, and everything with it
             self._execute(f"DROP SECRET IF EXISTS {quote(self._secret)}")
 
     def _execute(self, statement: str, parameters: list[str] | None = None) -> None:

@@ -1,8 +1,8 @@
 """The organisation's databases, attached to the user's DuckDB.
 
-A server that does not answer holds up nothing: the worker starts, the other databases work, and its
-own is attached as soon as it answers. Whoever names it meanwhile is told its alias, and nothing
-else: no address, no user name, no word of the server's.
+A server that does not answer delays nothing: the worker starts, the other databases work, and its
+own is attached as soon as it answers. Until then, a statement that names it fails with an error
+that contains the alias and no address, user name or message of the server.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ from pathlib import Path
 import duckdb
 
 from pondflight.dsn import MYSQL, POSTGRES
-from pondflight.engine.databases.faults import Fault, Kind, fault_of, missing_name
+from pondflight.engine.databases.faults import (
+    Fault,
+    Kind,
+    fault_of,
+    missing_name,
+    without_addresses,
+)
 from pondflight.engine.databases.files import CannotOpen, Files
 from pondflight.engine.databases.lossless import Server
 from pondflight.engine.databases.mysql_columns import lowered, twins
@@ -62,7 +68,7 @@ _SENTENCES: Mapping[Kind, str] = {
 
 _ONLY_READ: Mapping[str, tuple[str, str]] = {
     POSTGRES: ("postgres_execute", "SET TRANSACTION READ ONLY"),
-    MYSQL: ("mysql_execute", "START TRANSACTION READ ONLY"),  # which ends the one before
+    MYSQL: ("mysql_execute", "START TRANSACTION READ ONLY"),  # ends the one before
 }
 
 _FILE = (
@@ -82,7 +88,7 @@ _NO_DECIMALS = r"""
         > TRY_CAST(regexp_extract(data_type, 'DECIMAL\((\d+)', 1) AS INTEGER)
     ORDER BY ALL LIMIT 5
 """
-"""Columns of a type that PostgreSQL has and DuckDB stumbles over: numeric(3, -2), numeric(3, 5)."""
+"""Columns of types that DuckDB cannot handle: numeric(3, -2), numeric(3, 5)."""
 
 
 class Databases:
@@ -104,11 +110,11 @@ class Databases:
         require_all: bool,
         before_servers: Callable[[], None] = lambda: None,
     ) -> None:
-        """Attach what is there, and begin to attach the rest.
+        """Attach the databases that can be reached, and keep trying the others.
 
-        It waits for servers that answer, and not for others. ``before_servers`` is called when
-        files are attached and no server is. ``require_all``: raises ``Unavailable`` if one cannot
-        be attached.
+        It waits for servers that answer, and for no others. ``before_servers`` is called when the
+        files are attached and no server is yet. With ``require_all``, it raises ``Unavailable`` if
+        a database cannot be attached.
         """
         for spec in specs:
             if spec.type in {POSTGRES, MYSQL}:
@@ -132,27 +138,30 @@ class Databases:
 
     @property
     def absent(self) -> list[str]:
-        """The aliases that are configured and not attached now."""
+        """Return the configured aliases that are not attached now."""
         return [*self._missing, *(one.alias for one in self._servers if not one.present)]
 
     @property
     def present(self) -> list[str]:
-        """The aliases that are attached now."""
+        """Return the configured aliases that are attached now."""
         return [*self._files.present, *(one.alias for one in self._servers if one.present)]
 
     @property
     def names(self) -> list[str]:
-        """All catalogs of ours that are attached, those that nobody sees among them."""
+        """Return all our attached catalogs, including those hidden from users."""
         return [*self.present, *self._files.hidden]
 
     @property
     def of_sqlite(self) -> dict[str, list[Object]]:
-        """The tables and views of SQLite files, by alias; all are views in DuckDB's catalog."""
+        """Return the tables and views of SQLite files by alias.
+
+        DuckDB sees all of them as views.
+        """
         return self._files.of_sqlite
 
     @property
     def stand_ins(self) -> list[tuple[str, str]]:
-        """Catalog and name of the views that stand for tables of a SQLite file."""
+        """Return catalog and name of the views that stand for tables of a SQLite file."""
         return [
             (alias, one.name)
             for alias, found in self.of_sqlite.items()
@@ -162,43 +171,48 @@ class Databases:
 
     @property
     def attached_servers(self) -> list[Server]:
-        """The databases of servers that are attached."""
+        """Return the attached databases of servers."""
         ours = [one for one in self._servers if one.present]
-        return [Server(one.alias, one.system, one.exact, one.twins) for one in ours] + self._more
+        return [
+            Server(one.alias, one.system, one.exact, one.twins, one.writable) for one in ours
+        ] + self._more
 
     def find_servers(self) -> bool:
-        """Whether one is a server's, there or not, of ours or of the administrator's SQL.
+        """Return whether any database is on a server, attached or not.
 
-        From now on the latter are among ``attached_servers``, too.
+        From then on, ``attached_servers`` includes those that the administrator's SQL attached.
         """
         ours = {server.alias.lower() for server in self._servers}
         with self._database.cursor() as cursor:
             found = cursor.execute(
-                "SELECT database_name, type FROM system.main.duckdb_databases()"
+                "SELECT database_name, type, readonly FROM system.main.duckdb_databases()"
             ).fetchall()
             self._more = [
                 Server(
-                    alias, system, twins=lowered(twins(cursor, alias) if system == MYSQL else {})
+                    alias,
+                    system,
+                    twins=lowered(twins(cursor, alias) if system == MYSQL else {}),
+                    writable=not readonly,
                 )
-                for alias, system in found
+                for alias, system, readonly in found
                 if system in (MYSQL, POSTGRES) and alias.lower() not in ours
             ]
         return bool(self._servers or self._more)
 
     def out_of_reach(self) -> AbstractContextManager[None]:
-        """What the sandbox has to be closed in: see ``Files``."""
+        """Return the context in which the sandbox must be closed: see ``Files``."""
         return self._files.out_of_reach()
 
     def close(self) -> None:
-        """End all connections to servers."""
+        """Close all connections to servers."""
         for server in self._servers:
             server.close()
 
     def _set_up(self, systems: Sequence[str], specs: Sequence[Spec]) -> None:
-        """Settings of DuckDB's extensions, which have one for all databases of a system."""
+        """Make the settings of DuckDB's extensions, which apply to all databases of a system."""
         settings: dict[str, bool] = {}
         if POSTGRES in systems:
-            # Else a column whose type has changed is decoded by its old one.
+            # Else a column whose type has changed is decoded as its old type.
             settings["pg_staleness_query_enabled"] = True
             settings["pg_array_as_varchar"] = _any_on_invalid(specs, POSTGRES, "text")
         if MYSQL in systems:
@@ -218,7 +232,7 @@ class Databases:
     # -- for statements -----------------------------------------------------------------------
 
     def before(self, text: str) -> None:
-        """Give the databases that the SQL ``text`` names a last chance to be there."""
+        """Wait briefly for the databases that the SQL ``text`` names, if they are away."""
         hoped_for = [one for one in self._servers if one.state in _HOPE]
         if not hoped_for:
             return
@@ -228,9 +242,9 @@ class Databases:
                 server.look(_ONE_MORE_LOOK_SECONDS if server.state.settled else _ATTACH_SECONDS)
 
     def require(self, catalog: str | None) -> None:
-        """Give the database of that name, if it is one of ours, a last chance to be there.
+        """Wait briefly for the database ``catalog``, if it is one of ours and away.
 
-        ``Unavailable`` if it is not: a list of nothing would be taken for all there is.
+        Raises ``Unavailable`` if it stays away: an empty list would be taken for the whole truth.
         """
         if catalog is None:
             return
@@ -240,8 +254,8 @@ class Databases:
                 raise _unavailable(server.hindrance, server.alias)
 
     def explain(self, error: PondflightError) -> PondflightError:
-        """``error``, which a statement has just failed with, or what is behind it."""
-        if isinstance(error, ConfigError):  # of the start, and explained there
+        """Return the error to report for ``error``, with which a statement has just failed."""
+        if isinstance(error, ConfigError):  # raised at the start, with its explanation
             return error
         fault = fault_of(error.message)
         if fault is not None:
@@ -257,10 +271,12 @@ class Databases:
                 continue
             if not server.present:
                 return _unavailable(server.hindrance, server.alias)
-            if server.changed(_ago(_RECENT_SECONDS)):  # it is back by now
+            if server.changed(_ago(_RECENT_SECONDS)):  # it is back already
                 return _unavailable(Kind.BROKEN, server.alias)
         if _NO_DECIMAL.search(error.message):
             return self._explain_by_types(error)
+        if isinstance(error, SqlError):
+            error.message = without_addresses(error.message)
         return self._explain_by_file(error)
 
     def _explain_by_types(self, error: PondflightError) -> PondflightError:
@@ -288,27 +304,27 @@ class Databases:
         return error
 
     def keep_from_writing(self, cursor: duckdb.DuckDBPyConnection) -> None:
-        """Let the transaction that is open on ``cursor`` only read, at the servers as well.
+        """Make the transaction on ``cursor`` read-only, at the servers too.
 
-        DuckDB's own READ ONLY does not reach those that are attached for writing.
+        DuckDB's own READ ONLY does not cover servers that are attached for writing.
         """
-        for server in self._servers:
-            if server.present and server.writable:
+        for server in self.attached_servers:
+            if server.writable:
                 call, text = _ONLY_READ[server.system]
                 cursor.execute(f"CALL system.main.{call}({literal(server.alias)}, {literal(text)})")
 
     def cut_waiting(self, since: float) -> None:
-        """End the connections that wait for an answer to what was asked after ``since``.
+        """End the connections that wait for an answer to a question asked after ``since``.
 
-        For a statement that is to end, and that DuckDB cannot interrupt while a server thinks.
+        This ends a statement that DuckDB cannot interrupt while a server computes.
         """
         for server in self._servers:
             server.cut_waiting(since)
 
     def gave_way(self, error: PondflightError) -> bool:
-        """Whether ``error`` came from a server that is gone, and whose database is now, too.
+        """Return whether ``error`` came from a server that is gone, and whose database is detached.
 
-        Then what failed may do without it, such as a list of all tables.
+        Then the failed call may go on without it, for example a list of all tables.
         """
         fault = fault_of(error.message)
         if fault is None:
@@ -322,7 +338,7 @@ class Databases:
         )
 
     def _suspects(self, fault: Fault) -> list[ServerDatabase]:
-        """The servers that may be at fault: whose port it is, or whose connection broke."""
+        """Return the servers that may be at fault: by their port, or because a connection broke."""
         if fault.kind is Kind.BROKEN:
             latest = max((server.broken for server in self._servers), default=0.0)
             since = max(latest - _TOGETHER_SECONDS, _ago(_RECENT_SECONDS))

@@ -1,13 +1,13 @@
 """What may be written to MySQL.
 
-DuckDB's extension turns an UPDATE or DELETE into one for MySQL by printing its expressions: MySQL
-would compare text by its collations, take a backslash for an escape and a name in quotes for a
-string. So only those statements pass in which nothing can be misread: constants, and conditions
-that compare columns of numbers with numbers. It is the text that is looked at, all of it, since
-there is nothing in it then that a plan could show to be another thing.
+DuckDB's extension turns an UPDATE or DELETE into one for MySQL by printing its expressions. MySQL
+would compare text by its collations, read a backslash as an escape, and a quoted name as a string.
+So only statements that cannot be misread are allowed: constants, and conditions that compare
+numeric columns with numbers. The whole text is checked; it is so simple that no plan could differ
+from it.
 
-The rows of an INSERT are escaped with backslashes, which a server with NO_BACKSLASH_ESCAPES takes
-for what they are; such a server cannot be written to.
+In the rows of an INSERT, the extension escapes with backslashes. A server with NO_BACKSLASH_ESCAPES
+would store those, so it cannot be written to.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _COMPARISONS = frozenset({"=", "<>", "!=", "<", "<=", ">", ">="})
 
 
 class Changes:
-    """Refuses what MySQL would take for something else."""
+    """Refuses changes that MySQL would read differently."""
 
     def __init__(self, columns: MysqlColumns) -> None:
         self._columns = columns
@@ -69,7 +69,7 @@ class Changes:
     def check(
         self, cursor: duckdb.DuckDBPyConnection, statement: Statement, values: Values
     ) -> None:
-        """Raises ``NotSupported`` for what may not be written."""
+        """Raise ``NotSupported`` if the statement must not be written."""
         effect = statement.effect
         if effect not in _CHANGES | _INSERTS | _DEFINES:
             return
@@ -94,9 +94,9 @@ class Changes:
     def check_insert(
         self, cursor: duckdb.DuckDBPyConnection, catalog: str | None, columns: Sequence[str]
     ) -> None:
-        """Raises ``NotSupported`` if rows cannot be written to ``catalog``, or the current one.
+        """Raise ``NotSupported`` if rows cannot be written to ``catalog``, or to the current one.
 
-        ``columns`` are their names, with which a table may be made for them.
+        ``columns`` are the rows' column names; a table may have to be created for them.
         """
         among = _path(cursor) if catalog is None else [catalog.lower()]
         for name, alias in _writable(cursor).items():
@@ -121,9 +121,9 @@ class Changes:
             ).fetchone()
             of_path = [name for name in path if name in databases]
             if not of_path or (len(target) > 1 and known):
-                return  # it is no table of MySQL's
+                return  # not a table of MySQL's
             target = [of_path[0], *target]
-        # What a prepared statement is executed with is not known yet.
+        # The values of a prepared statement are not known yet.
         given = None if statement.kind == "PREPARE" else _given(values)
         try:
             compared = _Parser(statement.planned, given).parse()
@@ -136,7 +136,7 @@ class Changes:
 
 
 def _writable(cursor: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """The databases of MySQL that may be written to, by their names in lower case."""
+    """Return the MySQL databases that may be written to, by their names in lower case."""
     found = cursor.execute(
         "SELECT database_name FROM system.main.duckdb_databases()"
         " WHERE type = 'mysql' AND NOT readonly"
@@ -145,7 +145,7 @@ def _writable(cursor: duckdb.DuckDBPyConnection) -> dict[str, str]:
 
 
 def _path(cursor: duckdb.DuckDBPyConnection) -> list[str]:
-    """The databases in which an unqualified name is looked for, in lower case."""
+    """Return the databases in which an unqualified name is looked up, in lower case."""
     row = cursor.execute(
         "SELECT system.main.current_database(), system.main.current_setting('search_path')"
     ).fetchone()
@@ -159,7 +159,7 @@ def _bare(text: str) -> str:
 
 
 def _target(text: str) -> list[str]:
-    """The parts of the name of the table that is changed; none where it is not plain to see."""
+    """Return the parts of the name of the changed table; none if that cannot be seen."""
     tokens = [token for token in tokenize(text) if not token.depth]
     words = [token.text for token in tokens]
     start = {("update",): 1, ("delete", "from"): 2, ("merge", "into"): 2}
@@ -175,7 +175,7 @@ def _target(text: str) -> list[str]:
 
 
 def _check_definition(text: str) -> None:
-    """Names and constants go into a CREATE or ALTER for MySQL as they are."""
+    """Check a CREATE or ALTER, whose names and constants reach MySQL as they are."""
     has_query = False
     for token in tokenize(text):
         has_query = has_query or token.keyword in _QUERY_WORDS
@@ -193,13 +193,13 @@ def _check_names(names: Iterable[str]) -> None:
 def made_of(
     cursor: duckdb.DuckDBPyConnection, text: str, values: Values
 ) -> list[tuple[str, object]]:
-    """Names and DuckDB's types of the columns of the query that a table is made of, if it is."""
+    """Return names and DuckDB types of the columns that a CREATE TABLE … AS creates."""
     tokens = [token for token in tokenize(text) if not token.depth]
     start = next((token.start for token in tokens if token.keyword in _QUERY_WORDS), None)
     if start is None:
         return []
     query = text.encode()[start:].decode()
-    with suppress(duckdb.Error):  # it fails by itself then
+    with suppress(duckdb.Error):  # it fails by itself when it runs
         found = cursor.execute(f"SELECT * FROM (\n{query}\n) LIMIT 0", values).description or []
         return [(column[0], column[1]) for column in found]
     return []
@@ -217,7 +217,7 @@ def _check_escapes(cursor: duckdb.DuckDBPyConnection, alias: str) -> None:
 
 
 def _given(values: Values) -> dict[str, object]:
-    """The values of the parameters by name; the first one that has none is ``"1"``."""
+    """Return the parameters' values by name; the first parameter without a name is ``"1"``."""
     if values is None:
         return {}
     if not isinstance(values, Mapping):
@@ -229,13 +229,13 @@ def _given(values: Values) -> dict[str, object]:
 
 
 class _Misread(Exception):
-    """There is something in the statement that MySQL might take for something else."""
+    """The statement contains something that MySQL might read differently."""
 
 
 class _Parser:
-    """Reads a change that is nothing but constants and comparisons with numbers.
+    """Parses a change that consists of constants and comparisons with numbers.
 
-    ``values`` are those of its parameters; ``None``: nobody knows.
+    ``values`` are those of its parameters; ``None``: not known.
     """
 
     def __init__(self, text: str, values: Mapping[str, object] | None) -> None:
@@ -246,7 +246,7 @@ class _Parser:
         self._parameters = 0
 
     def parse(self) -> set[str]:
-        """The columns that are compared. Raises ``_Misread`` for all that is not understood."""
+        """Return the columns that are compared. Raises ``_Misread`` for anything else."""
         if self._takes_word("UPDATE"):
             self._name()
             self._needs(self._takes_word("SET"))

@@ -1,4 +1,4 @@
-"""Columns of a server's tables, and what may be wrong with the values in them."""
+"""Columns of a server's tables, and which of their values could be misread."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pondflight.engine.databases.conditions import Literal
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A kind of value that DuckDB's extension would read as another one.
+    """A kind of value that DuckDB's extension would change while reading.
 
-    ``sql`` is the server's, and true for such a value; ``reason`` follows "and has ".
-    ``text_helps``: the extension reads it right if the server sends text.
+    ``sql`` is a condition in the server's SQL that is true for such a value; ``reason`` follows
+    "and has ". ``text_helps``: the extension reads it correctly if the server sends text.
     """
 
     sql: str
@@ -22,12 +22,13 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table. ``source`` is the table in the server's SQL, ``type`` in its words.
+    """A column of a server's table.
 
+    ``source`` is the table in the server's SQL, ``type`` the server's name of the type.
     ``written_as_double``: whatever is written there has become a DOUBLE before. ``plain``: its
-    values are read right where the server sends text. ``literal`` writes a constant that the server
-    compares with its values as DuckDB does; ``None``: there is none. ``state`` is another one as
-    soon as the table may have other rows; ``None``: nobody knows.
+    values are read correctly if the server sends text. ``literal`` writes a constant that the
+    server compares with its values as DuckDB does; ``None``: impossible. ``state`` changes whenever
+    the table may have other rows; ``None``: not known.
     """
 
     schema: str

@@ -1,9 +1,9 @@
-"""Conditions of DuckDB's, as far as a server is known to mean the same by them.
+"""DuckDB's conditions, translated for a server as far as it gives them the same meaning.
 
-DuckDB says in a plan which rows of a table it needs. What compares a number or a date with a
-constant is written anew here, for the server, from the constant's digits; all else is left out. So
-a condition may let more rows through than DuckDB's own, which is still applied, and never fewer;
-and nothing of a text gets into it.
+DuckDB's plan tells which rows of a table it needs. Comparisons of a number or a date with a
+constant are written again for the server, from the constant's digits; everything else is left out.
+So a condition may let through more rows than DuckDB's own, which is still applied, but never fewer;
+and no text of a user gets into it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _decimal(text: str) -> str | None:
 
 
 def _double(text: str) -> str | None:
-    """With an exponent it is a double to MySQL, and else a decimal."""
+    """Return the constant with an exponent, since MySQL reads it as a decimal without one."""
     if not re.fullmatch(r"-?\d+(\.\d+)?(e[+-]?\d+)?", text):
         return None
     return text if "e" in text else f"{text}e0"
@@ -72,9 +72,11 @@ _LITERALS: Mapping[tuple[str, str], Literal] = {
     ("date", "DATE"): _quoted(_DATE),
     ("datetime", "TIMESTAMP"): _quoted(_TIMESTAMP),
 }
-"""How to write a literal, by MySQL's type and DuckDB's. Left out: FLOAT, which MySQL compares as a
-double; YEAR, where 99 is 1999; tinyint(1), which has other numbers than 0 and 1; TIMESTAMP, in
-whose time zone an hour may come twice."""
+"""How to write a literal, by MySQL's type and DuckDB's.
+
+Left out are FLOAT, which MySQL compares as a double; YEAR, where 99 means 1999; tinyint(1), which
+has other numbers than 0 and 1; and TIMESTAMP, in whose time zone an hour may occur twice.
+"""
 
 
 _UUID = re.compile(r"'([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})'(?:::UUID)?")
@@ -88,27 +90,27 @@ _POSTGRES_LITERALS: Mapping[str, Literal] = {
 
 
 def literal_for(system: str, kind: str) -> Literal | None:
-    """How constants are written for a column of that type of MySQL's and of DuckDB's, if at all."""
+    """Return how to write constants for a column of these types; ``None``: impossible."""
     return _LITERALS.get((system.lower(), kind.partition("(")[0]))
 
 
 def is_number(write: Literal | None) -> bool:
-    """Whether that is how numbers are written."""
+    """Return whether ``write`` writes numbers."""
     return write in (_integer, _decimal, _double)
 
 
 def literal_for_postgres(type_: str) -> Literal | None:
-    """How constants are written for a column of that type of PostgreSQL's, if at all."""
+    """Return how to write constants for a column of this PostgreSQL type; None: impossible."""
     return _POSTGRES_LITERALS.get(type_)
 
 
 def backticks(name: str) -> str:
-    """A plain name as MySQL has it."""
+    """Return a plain name, quoted for MySQL."""
     return f"`{name}`"
 
 
 def double_quotes(name: str) -> str:
-    """A plain name as PostgreSQL has it."""
+    """Return a plain name, quoted for PostgreSQL."""
     return f'"{name}"'
 
 
@@ -151,17 +153,17 @@ def pushed_condition(
 
 
 def both(one: Condition | None, other: Condition | None) -> Condition | None:
-    """A condition that lets through what both do; ``None``: all rows."""
+    """Return the condition for rows that satisfy both; ``None``: all rows."""
     return _all([one, other])
 
 
 def plain(name: str) -> bool:
-    """Whether a name stands in a plan as what it is."""
+    """Return whether a plan prints this name unchanged."""
     return _PLAIN.fullmatch(name) is not None
 
 
 class _Parser:
-    """Over the text of a bound expression, in which everything is in parentheses."""
+    """Parses the text of a bound expression, in which everything is parenthesised."""
 
     def __init__(
         self,
@@ -195,7 +197,7 @@ class _Parser:
         return _all(found)
 
     def _ends_of_filters(self) -> Iterator[int]:
-        """Where the next filter begins: at a name behind what can only be the end of one."""
+        """Yield where a filter begins: at a name after a token that can only end a filter."""
         for position in range(1, len(self._tokens)):
             before, here = self._tokens[position - 1], self._tokens[position]
             is_end = before[0] == "constant" or before[1] in (")", "NULL")
@@ -238,7 +240,7 @@ class _Parser:
             case [("mark", operator), ("constant", value)] if operator in _OPERATORS:
                 return self._compared(column, operator, write(value))
             case [("name", "BETWEEN"), ("constant", low), ("name", "AND"), ("constant", high)]:
-                # Whether the bounds belong to it is not to be seen.
+                # It cannot be seen whether the bounds are included.
                 least = self._compared(column, ">=", write(low))
                 return _all([least, self._compared(column, "<=", write(high))])
             case [("name", "IN"), ("mark", "("), *items, ("mark", ")")]:
@@ -258,7 +260,7 @@ class _Parser:
         return Condition(f"{column} IN ({', '.join(map(str, written))})", exact=True)
 
     def _split(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """From where to where are the parts between the ANDs or ORs outside of parentheses."""
+        """Yield start and end of the parts between top-level ANDs or ORs."""
         first = start
         position = start
         between = False
@@ -277,7 +279,7 @@ class _Parser:
         yield first, end
 
     def _close(self, start: int) -> int:
-        """Where the parenthesis ends that opens at ``start``; past the end if it does not."""
+        """Return the index of the matching closing parenthesis; past the end if there is none."""
         depth = 0
         for position in range(start, len(self._tokens)):
             depth += {"(": 1, ")": -1}.get(self._mark(position), 0)
@@ -323,5 +325,5 @@ def _any(found: list[Condition | None]) -> Condition | None:
 
 
 def any_of(found: list[Condition | None]) -> Condition | None:
-    """A condition that lets through what any of them does; ``None``: all rows."""
+    """Return the condition for rows that satisfy any of them; ``None``: all rows."""
     return _any(found)

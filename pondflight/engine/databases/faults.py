@@ -1,7 +1,7 @@
-"""What DuckDB's extensions say when a server fails them, and what of it anybody may be told.
+"""Recognises the errors of DuckDB's extensions when a server fails, and what may be told of them.
 
-Their errors have addresses and user names in them, and do not name the database. Here they are
-recognised; none of their words go on.
+These errors contain addresses and user names, and do not name the database. None of their text is
+passed on.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ class Kind(Enum):
     """What is wrong with a connection."""
 
     AWAY = auto()
-    """No server answers, or none that would talk."""
+    """No server answers, or none that accepts connections."""
     REFUSED = auto()
-    """It answers, and does not let us in."""
+    """It answers, but refuses our login."""
     TWINS = auto()
-    """It has tables that DuckDB takes for each other, so that none can be listed."""
+    """The names of some tables are equal to DuckDB, so that none can be listed."""
     CROWDED = auto()
-    """It has no connection to spare."""
+    """It has no free connection."""
     BROKEN = auto()
     """A connection ended while it was in use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A failed connection: ``reason`` in a few words, and the gate's ``port``, if that is known."""
+    """A failed connection: ``reason`` in a few words, and the ``port`` of the gate if known."""
 
     kind: Kind
     reason: str
@@ -70,7 +70,7 @@ _BROKEN = re.compile(
 
 
 def fault_of(text: str) -> Fault | None:
-    """The fault that DuckDB's error ``text`` tells of; ``None``: it is about something else."""
+    """Return the fault that DuckDB's error ``text`` reports; ``None``: another kind of error."""
     for pattern in _CONNECTING:
         found = pattern.search(text)
         if found is not None:
@@ -84,6 +84,15 @@ def fault_of(text: str) -> Fault | None:
     return Fault(Kind.BROKEN, "the connection broke") if _BROKEN.search(text) else None
 
 
+_PEER = re.compile(r"\bconnection to server (?:at|on socket) .*?(?= failed)")
+"""How libpq names an address, also in the error of a server that failed to reach another one."""
+
+
+def without_addresses(text: str) -> str:
+    """Return ``text`` without the addresses of servers that could not be reached."""
+    return _PEER.sub("connection to a server", text)
+
+
 _MISSING = re.compile(
     r'Catalog "(?P<a>[^"]+)" does not exist|Catalog with name (?P<b>\S+) does not exist'
     r'|because schema "(?P<c>[^"]+)" does not exist|Schema with name (?P<d>\S+) does not exist'
@@ -93,7 +102,7 @@ _MISSING = re.compile(
 
 
 def missing_name(text: str) -> str | None:
-    """The catalog that DuckDB's error ``text`` says there is none of; in lower case."""
+    """Return the catalog that DuckDB's error ``text`` says does not exist, in lower case."""
     found = _MISSING.search(text)
     if found is None:
         return None

@@ -1,10 +1,10 @@
 """Databases that are files: SQLite's and DuckDB's own.
 
-DuckDB notes the path of whatever is attached, and says it in errors. For SQLite that is the name of
-a link, in a folder of the worker's own. DuckDB follows links before it notes the path of its own
-files, so the sandbox keeps that from users (``engine.guards.paths``).
+DuckDB keeps the path of whatever is attached, and shows it in errors. For SQLite that is the name
+of a link in a folder of the worker's. For DuckDB's own files, it follows links first, so the
+sandbox hides that path from users (``engine.guards.paths``).
 
-A SQLite file that is only read is attached twice: by DuckDB's extension, hidden, and as the catalog
+A SQLite file that is only read is attached twice: hidden, by DuckDB's extension, and as the catalog
 of views that ``sqliteviews`` makes.
 """
 
@@ -32,11 +32,11 @@ _FOLDER = "databases"
 
 
 class CannotOpen(Exception):
-    """The file is not there, damaged, or in use."""
+    """The file does not exist, is damaged, or in use."""
 
 
 class Files:
-    """The files that a worker attaches. Its working directory must not change any more."""
+    """The files that a worker attaches. The worker's directory must not change afterwards."""
 
     def __init__(self, database: duckdb.DuckDBPyConnection, scratch: Path) -> None:
         self._database = database
@@ -47,30 +47,30 @@ class Files:
 
     @property
     def present(self) -> frozenset[str]:
-        """The aliases of those that are attached."""
+        """Return the aliases of the attached files."""
         return frozenset(self._present)
 
     @property
     def hidden(self) -> frozenset[str]:
-        """The catalogs behind the views of SQLite files."""
+        """Return the hidden catalogs behind the views of SQLite files."""
         return frozenset(self._hidden)
 
     @property
     def of_sqlite(self) -> dict[str, list[Object]]:
-        """The tables and views of the SQLite files that are read through views, by alias."""
+        """Return the tables and views of the SQLite files that are read through views, by alias."""
         return self._of_sqlite
 
     def attach(self, spec: Spec) -> None:
-        """Attach one. Raises ``CannotOpen``."""
+        """Attach one file. Raises ``CannotOpen``."""
         file = Path(spec.connection_string)
-        if not file.is_file():  # SQLite would make one
+        if not file.is_file():  # SQLite would create one
             raise CannotOpen
         try:
             if spec.type == SQLITE:
                 self._attach_sqlite(spec, file)
             else:
                 self._execute(_attach(str(file), spec.alias, read_only=spec.read_only))
-        except duckdb.Error:  # its words have the path in them
+        except duckdb.Error:  # the message has the path in it
             raise CannotOpen from None
         self._present.add(spec.alias)
 
@@ -100,7 +100,7 @@ class Files:
     def _attach_raw(self, path: str, name: str, *options: str) -> None:
         terms = ", ".join(["TYPE sqlite", *options])
         self._execute(f"ATTACH {literal(path)} AS {quote(name)} ({terms})")
-        # The extension opens nothing before it has to.
+        # The extension opens the file only when it must.
         self._execute(f"SELECT * FROM sqlite_query({literal(name)}, 'SELECT 1')")
 
     def _attach_views(self, spec: Spec, raw: str, found: Iterable[Object | Broken]) -> list[Object]:
@@ -134,8 +134,8 @@ class Files:
     def out_of_reach(self) -> Iterator[None]:
         """While inside, the paths that DuckDB knows lead nowhere.
 
-        For the moment in which the sandbox closes. DuckDB then notes the paths of attached files,
-        and lets users read and overwrite those for ever after.
+        Use it for the moment in which the sandbox closes: DuckDB then notes the paths of attached
+        files, and would let users read and overwrite them from then on.
         """
         here = Path.cwd()
         nowhere = self._scratch / "nowhere"
@@ -154,6 +154,6 @@ class Files:
 
 
 def _attach(path: str, alias: str, *, read_only: bool) -> str:
-    """The statement that attaches a file of DuckDB's."""
+    """Return the statement that attaches a DuckDB file."""
     terms = " (READ_ONLY)" if read_only else ""
     return f"ATTACH {literal(path)} AS {quote(alias)}{terms}"

@@ -1,7 +1,7 @@
-"""The settings of DuckDB's extensions that right answers depend on: all of them, in one place.
+"""The settings of DuckDB's extensions that correct answers depend on, in one place.
 
-They are set behind ``duckdb.init_sql`` and before the sandbox closes, which locks them. Look at
-each again when DuckDB's version changes: ``integration/databases/test_meaning.py`` shows why.
+They are made after ``duckdb.init_sql`` and before the sandbox closes, which locks them. Check each
+again when DuckDB's version changes: ``integration/databases/test_meaning.py`` shows why.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import duckdb
 
 FIXED: dict[str, str] = {
-    # A filter that goes to MySQL is a string of the extension's making, in which backslashes are as
-    # they were: to MySQL they are escapes, so that a value, of the user's or of anybody's row, can
-    # be SQL. And it is compared by collation, which ignores case, accents and blanks at the end.
+    # The extension writes a filter for MySQL as a string without escaping backslashes. MySQL reads
+    # them as escapes, so a value in a row, the user's or anybody's, could become SQL. MySQL also
+    # compares by collation, which ignores case, accents and trailing blanks.
     "mysql_experimental_filter_pushdown": "false",
-    # Another way to the same filters, by cost.
+    # Another way to the same filters, chosen by cost.
     "mysql_enable_predicate_analyzer": "false",
-    # max() of text goes by collation, avg() has four digits; of a subquery all are INTERNAL errors.
+    # max() of text goes by collation, avg() has four digits, and subqueries are INTERNAL errors.
     "mysql_aggregate_pushdown_enabled": "false",
     # ORDER BY of text goes by collation.
     "mysql_order_pushdown_enabled": "false",
@@ -28,11 +28,11 @@ PER_STATEMENT: dict[str, str] = {FILTERS: "true", TEXT_PROTOCOL: "false"}
 
 OPTIMIZERS = "disabled_optimizers"
 OWN = (*PER_STATEMENT, OPTIMIZERS)
-"""All that the lock leaves open for us alone."""
+"""All settings that the lock leaves open for us alone."""
 
 
 def fix(database: duckdb.DuckDBPyConnection) -> None:
-    """Set them all, as far as their extensions are loaded."""
+    """Make all these settings, as far as their extensions are loaded."""
     with database.cursor() as cursor:
         for name in _known(cursor, tuple(FIXED)):
             cursor.execute(f"RESET SESSION {name}; SET GLOBAL {name} = {FIXED[name]}")

@@ -41,7 +41,7 @@ _reserved: list[socket.socket] = []
 
 
 def reserve(count: int) -> list[int]:
-    """Bind ports for the gates to come, before the walls are put up, which have to know them."""
+    """Bind ports for future gates. The walls have to know them, so this comes first."""
     _reserved.extend(_bound() for _ in range(count))
     return [listener.getsockname()[1] for listener in _reserved]
 
@@ -56,8 +56,8 @@ def _bound() -> socket.socket:
 class Upstream:
     """A server, and how patient to be with it; times in seconds.
 
-    ``connect_timeout`` is for the connection and for the first byte that comes back over it;
-    the others are TCP's keepalive, and the longest time that sent bytes may go unacknowledged.
+    ``connect_timeout`` covers the connection and the first byte that arrives over it. The other
+    times are TCP's keepalive, and how long sent bytes may stay unacknowledged.
     """
 
     address: Address
@@ -68,7 +68,7 @@ class Upstream:
     user_timeout: int = 60
 
     def connect(self) -> socket.socket:
-        """A connection; raises ``OSError``. Its time-out is ``connect_timeout``."""
+        """Return a connection whose time-out is ``connect_timeout``. Raises ``OSError``."""
         if self.address.is_socket:
             return self._connect_unix()
         connection = socket.create_connection(
@@ -82,7 +82,7 @@ class Upstream:
             ("TCP_KEEPCNT", self.keepalive_count),
             ("TCP_USER_TIMEOUT", self.user_timeout * 1000),
         ):
-            option = getattr(socket, name, None)  # Linux has them all
+            option = getattr(socket, name, None)  # only Linux has all of them
             if option is not None and value:
                 connection.setsockopt(socket.IPPROTO_TCP, option, value)
         return connection
@@ -99,9 +99,10 @@ class Upstream:
 
 
 class Gate:
-    """A gate, closed at first. ``on_break`` is called when the server ends a connection.
+    """A gate, closed at first.
 
-    It is called from any thread, and also when a connection to the server cannot be made.
+    ``on_break`` is called from any thread when the server ends a connection, or when a connection
+    to it cannot be made.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class Gate:
         most: int = MOST_CONNECTIONS,
     ) -> None:
         self.crowded = 0.0
-        """When it last refused a connection, since there were ``most`` already; monotonic."""
+        """When it last refused a connection because there were ``most`` already; monotonic."""
         self._upstream = upstream
         self._room = threading.Semaphore(most)
         self._on_break = on_break
@@ -123,16 +124,16 @@ class Gate:
 
     @property
     def port(self) -> int:
-        """Where it listens, on 127.0.0.1."""
+        """Return the port on which it listens, on 127.0.0.1."""
         port: int = self._listener.getsockname()[1]
         return port
 
     def waited_for(self, seconds: float) -> bool:
-        """Whether somebody stands before the closed gate, or comes within that time."""
+        """Return whether a client waits at the closed gate, or comes within that time."""
         return bool(select.select([self._listener], [], [], seconds)[0])
 
     def open(self) -> None:
-        """Let in who waits, and who comes."""
+        """Let in the clients that wait, and all that come later."""
         threading.Thread(target=self._accept, name=f"gate-{self.port}", daemon=True).start()
 
     def shut(self) -> None:
@@ -147,9 +148,9 @@ class Gate:
             link.cut()
 
     def cut_waiting(self, since: float) -> int:
-        """End the connections that have waited for an answer from a question after ``since`` on.
+        """End the connections that wait for an answer to a question asked after ``since``.
 
-        ``since`` is monotonic. Gives their number.
+        ``since`` is monotonic. Returns the number of connections.
         """
         with self._lock:
             waiting = [link for link in self._links if (link.asked or 0.0) > since]
@@ -213,7 +214,7 @@ class _Link:
         """Since when the server owes an answer; monotonic."""
 
     def run(self, on_break: Callable[[], None]) -> None:
-        """Pass bytes until one side ends. ``on_break``: called before the client sees it end."""
+        """Pass bytes until one side ends; ``on_break`` is called before the client sees the end."""
         upward = threading.Thread(target=self._up, daemon=True)
         upward.start()
         try:
@@ -245,7 +246,7 @@ class _Link:
                 self._server.shutdown(socket.SHUT_RDWR)
 
     def _received(self, buffer: memoryview) -> int:
-        """Bytes from the client; none when it has left."""
+        """Return how many bytes came from the client; 0 when it has left."""
         try:
             count = self._client.recv_into(buffer)
         except OSError:
@@ -258,7 +259,7 @@ class _Link:
         try:
             while count := self._server.recv_into(buffer):
                 self.asked = None
-                self._server.settimeout(None)  # it has answered: from now on it may take its time
+                self._server.settimeout(None)  # after its first answer it may take its time
                 self._client.sendall(buffer[:count])
         except OSError:
             pass

@@ -1,4 +1,4 @@
-"""The way out for a statement that waits for a server, and that DuckDB cannot interrupt."""
+"""Ends statements that wait for a server, which DuckDB cannot interrupt."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pondflight.engine.databases.attached import Databases
 from pondflight.engine.guards.callers import Call
 
 STUCK_SECONDS = 0.3
-"""How long after its cancellation a statement may go on before its connections are cut."""
+"""Seconds after its cancellation for which a statement may go on before its connections are cut."""
 
 
 class Rescue:
-    """Ends a cancelled call that waits for a database server, which DuckDB cannot interrupt.
+    """Ends a cancelled call that waits for a database server.
 
-    Statements that came later, and wait for a server as well, may be ended with it.
+    Later statements that wait for a server as well may be ended with it.
     """
 
     def __init__(self, call: Call, databases: Databases) -> None:
@@ -23,7 +23,7 @@ class Rescue:
         self._first = 0.0
 
     def __call__(self) -> None:
-        """Called again and again while the cancelled call goes on."""
+        """Try to end it; called repeatedly while the cancelled call goes on."""
         now = time.monotonic()
         self._first = self._first or now
         if now - self._first > STUCK_SECONDS:

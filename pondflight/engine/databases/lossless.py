@@ -1,14 +1,13 @@
-"""Values that DuckDB's extensions would change between a server and its users.
+"""Refuses values that DuckDB's extensions would change between a server and its users.
 
-They read a PostgreSQL numeric that has no precision as DOUBLE, its NaN as 0, and a timestamp
-beyond DuckDB's last one as one long before Christ; MySQL's wide decimals go through DOUBLE as well,
-and so does what is written to such columns. So each statement's plan is asked which columns it
-reads of which rows, and the server whether a value among them would be changed. If so, the
-statement is refused, and told why.
+They read a PostgreSQL numeric without a precision as DOUBLE, its NaN as 0, and a timestamp after
+DuckDB's last one as one long before Christ. MySQL's wide decimals go through DOUBLE too, and so
+does what is written to such columns.
 
-The server answers in the transaction in which the statement runs, so that no value can come between
-the two. Its answer is used again while the server's snapshot is the same: nothing was written there
-since.
+So a statement's plan is asked which columns it reads from which rows, and the server is asked
+whether any value among them would be changed. If so, the statement is refused with the reason. The
+server answers in the transaction in which the statement runs, so no value can come in between. The
+answer is reused while the server's snapshot is the same, since nothing was written there meanwhile.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from pondflight.engine.types.parameters import Values
 from pondflight.errors import NotSupported
 
 OFF = f"SET SESSION {TEXT_PROTOCOL} = false"
-"""How a cursor is left for whatever runs on it next."""
+"""Resets a cursor for whatever runs on it next."""
 
 _SYSTEMS = {POSTGRES: postgres_columns, MYSQL: mysql_columns}
 _MAKES_TABLES = frozenset({"PG_CREATE_TABLE_AS", "MYSQL_CREATE_TABLE_AS"})
@@ -48,7 +47,7 @@ _MADE_AS_DOUBLE = frozenset({"HUGEINT", "UHUGEINT"})
 _DOUBLE_HOLDS_BITS = 32
 _MOST_ANSWERS = 4096
 _MISWRITTEN = frozenset("`\\")
-"""What the extension escapes in names with a backslash, which has no meaning there to MySQL."""
+"""Characters that the extension escapes in names with a backslash, which MySQL reads literally."""
 
 _ADVICE = (
     "; the administrator can give the column a precision and scale, make a view that casts it "
@@ -61,21 +60,22 @@ class Server:
     """An attached database of a server.
 
     ``exact``: its values must not be changed. ``twins``: names of tables, in lower case, that
-    DuckDB takes for each other.
+    are equal to DuckDB. ``writable``: it is attached for writing.
     """
 
     alias: str
     system: str
     exact: bool = True
     twins: frozenset[str] = frozenset()
+    writable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Use:
-    """What a statement does with the tables of one system that have that name.
+    """What a statement does with the tables of one system that have this name.
 
-    ``columns``: the names of those that it reads; ``None``: nobody knows. ``scan`` says which rows;
-    ``None``: any.
+    ``columns`` are the names of those that it reads; ``None``: not known. ``scan`` tells which
+    rows; ``None``: any.
     """
 
     system: str
@@ -86,13 +86,13 @@ class _Use:
 
 
 class Lossless:
-    """Looks at each statement of one worker."""
+    """Checks each statement of one worker."""
 
     def __init__(self) -> None:
         self._answers: dict[tuple[str, str, str], tuple[str, bool]] = {}
 
     def concerns(self, statement: Statement) -> bool:
-        """Whether such a statement can read or write anything at a server."""
+        """Return whether such a statement can read or write anything at a server."""
         return statement.effect in PLANNED and statement.kind != "PREPARE"
 
     def begin(
@@ -105,12 +105,14 @@ class Lossless:
         *,
         may_have_written: bool,
     ) -> frozenset[str]:
-        """Look at ``statement``, which is about to run on ``cursor``, in the transaction there.
+        """Check ``statement``, which is about to run on ``cursor``, in the transaction there.
 
-        ``servers``: the databases that are attached now. ``may_have_written``: that transaction has
-        run other statements. Whatever comes of it, ``OFF`` has to be run before anything else runs
-        there. Returns the systems of which the statement must read in that transaction. Raises
-        ``NotSupported`` if it would read or write a value as another one.
+        ``servers`` are the databases that are attached now. ``may_have_written``: that transaction
+        has run other statements. Run ``OFF`` afterwards, also if this fails, before anything else
+        runs there.
+
+        Returns the systems from which the statement must read in that transaction. Raises
+        ``NotSupported`` if it would change a value while reading or writing.
         """
         makes = any(node["name"].strip() in _MAKES_TABLES for node in plan.nodes())
         if makes and any(server.exact for server in servers):
@@ -129,7 +131,7 @@ class Lossless:
     def _look(
         self, cursor: duckdb.DuckDBPyConnection, server: Server, uses: list[_Use], text: str
     ) -> list[tuple[Column, Condition | None]]:
-        """The columns that are read, and of which rows at most; ``None``: of all."""
+        """Return the columns that are read, and the rows at most; ``None``: all rows."""
         system = _SYSTEMS[server.system]
         names = sorted({use.table for use in uses})
         tables: dict[str, list[Column]] = {}
@@ -181,7 +183,7 @@ class Lossless:
         *,
         reuse: bool,
     ) -> Iterator[tuple[Column, Doubt]]:
-        """The columns that have doubtful values among the rows that are read, and which kind."""
+        """Yield the columns with doubtful values among the rows that are read, and the doubt."""
         answers: dict[tuple[Column, Doubt], bool] = {}
         asked: dict[str, list[tuple[Column, Doubt]]] = {}
         for column, rows in read:
@@ -226,9 +228,9 @@ def _check_names(server: Server, uses: Sequence[_Use]) -> None:
 
 
 def _needed(use: _Use, columns: Sequence[Column], quoted: Callable[[str], str]) -> Condition | None:
-    """Which rows a statement reads of a table with those columns; ``None``: all.
+    """Return which rows a statement reads of a table with those columns; ``None``: all.
 
-    A filter on a doubtful column lets other rows through there than here.
+    A filter on a doubtful column would let other rows through at the server.
     """
     if use.scan is None or not all(plain(column.name) for column in columns):
         return None
@@ -249,9 +251,9 @@ def check_append(
     table: Sequence[str],
     rows: pa.Schema,
 ) -> None:
-    """Look at ``rows`` that are about to be loaded into ``table``, the parts of its whole name.
+    """Check ``rows`` before they are loaded into ``table``, a whole name in parts.
 
-    Raises ``NotSupported`` if they would be written as other values.
+    Raises ``NotSupported`` if their values would change on the way.
     """
     wide = {field.name.lower() for field in rows if not _fits_double(field.type)}
     for server in servers:
@@ -264,7 +266,7 @@ def check_append(
 
 
 def _check_made(cursor: duckdb.DuckDBPyConnection, statement: Statement, values: Values) -> None:
-    """Look at the columns of the query that a server's table is made of."""
+    """Check the columns of the query from which a server's table is created."""
     for name, kind in made_of(cursor, statement.planned, values):
         if str(kind) in _MADE_AS_DOUBLE:
             raise NotSupported(
@@ -274,7 +276,7 @@ def _check_made(cursor: duckdb.DuckDBPyConnection, statement: Statement, values:
 
 
 def _fits_double(kind: pa.DataType) -> bool:
-    """Whether a DOUBLE holds all values of an Arrow type."""
+    """Return whether a DOUBLE holds all values of an Arrow type."""
     if pa.types.is_integer(kind):
         return bool(kind.bit_width <= _DOUBLE_HOLDS_BITS)
     return bool(pa.types.is_floating(kind) or pa.types.is_null(kind))
@@ -290,7 +292,7 @@ def _written_as_double(server: Server, column: Column) -> NotSupported:
 def _rows(
     cursor: duckdb.DuckDBPyConnection, server: Server, query: str
 ) -> list[tuple[object, ...]]:
-    """The rows of a query that the server runs."""
+    """Return the rows of a query that the server runs."""
     function = "postgres_query" if server.system == POSTGRES else "mysql_query"
     return cursor.execute(
         f"FROM system.main.{function}({literal(server.alias)}, {literal(query)})"
@@ -317,14 +319,14 @@ def _uses(plan: QueryPlan, statement: Statement) -> Iterator[_Use]:
 
 
 def _names(text: str) -> set[str]:
-    """All that may be the name of a table, as it is written."""
+    """Return every word in the text that may be the name of a table."""
     data = text.encode()
     words = {data[token.start : token.end].decode() for token in tokenize(text)}
     return {_name(word) for word in words if word.isidentifier() or word.startswith('"')}
 
 
 def _may_set(text: str, column: str) -> bool:
-    """Whether an INSERT, UPDATE or MERGE may give that column a value."""
+    """Return whether an INSERT, UPDATE or MERGE may give that column a value."""
     tokens = list(tokenize(text))
     if any(_name(token.text) == column.lower() for token in tokens):
         return True
@@ -333,7 +335,7 @@ def _may_set(text: str, column: str) -> bool:
         return first is None or first.keyword != "update"
     for token in tokens:
         if token.keyword in {"values", "select", "with", "from", "by"}:
-            return True  # no list of columns before it
+            return True  # there is no list of columns before it
         if token.text == "(":
             return False
     return True

@@ -1,4 +1,4 @@
-"""What the columns of MySQL's tables are, to DuckDB and to MySQL; and whose values may change."""
+"""The columns of MySQL's tables: their types in DuckDB and in MySQL, and values that may change."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ quoted = backticks
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table, as a query names it. ``schema``: MySQL's database; ``""``: the login's own."""
+    """A table as a query names it; ``schema`` is MySQL's database, ``""`` the login's default."""
 
     alias: str
     schema: str
@@ -51,9 +51,9 @@ class Table:
 class Columns:
     """The columns of a table.
 
-    ``types``: name and DuckDB's type of each. ``binary``: text of a binary collation, which DuckDB
-    takes for bytes where a query of ours has it. ``literals``: how constants are written for those
-    that MySQL compares as DuckDB does. ``required``: those that are never NULL.
+    ``types``: name and DuckDB type of each. ``binary``: text with a binary collation, which DuckDB
+    reads as bytes in a query of ours. ``literals``: how to write constants for those that MySQL
+    compares as DuckDB does. ``required``: those that are never NULL.
     """
 
     types: Mapping[str, str]
@@ -63,15 +63,15 @@ class Columns:
 
 
 class MysqlColumns:
-    """What is known of the tables; asked anew every few seconds."""
+    """What is known of the tables; read again every few seconds."""
 
     def __init__(self) -> None:
         self._known: dict[Table, tuple[float, Columns]] = {}
 
     def of(self, connection: duckdb.DuckDBPyConnection, table: Table) -> Columns | None:
-        """The columns of ``table``; ``None`` if nobody knows them, or a name is not plain.
+        """Return the columns of ``table``; ``None`` if not known, or if a name is not plain.
 
-        The transaction of ``connection`` has no part in it.
+        It does not use the transaction of ``connection``.
         """
         now = time.monotonic()
         known = self._known.get(table)
@@ -79,7 +79,7 @@ class MysqlColumns:
             try:
                 with connection.cursor() as cursor:
                     known = now, _asked(cursor, table)
-            except duckdb.Error:  # it is away, or no such table
+            except duckdb.Error:  # the server is away, or has no such table
                 return None
             self._known[table] = known
         columns = known[1]
@@ -87,7 +87,7 @@ class MysqlColumns:
         return columns if all(map(plain, names)) else None
 
     def are_few(self, connection: duckdb.DuckDBPyConnection, table: Table, sql: str) -> bool:
-        """Whether MySQL expects ``sql``, a query of ``table``, to have few enough rows to keep."""
+        """Return whether MySQL expects few enough rows of ``sql`` to keep them in memory."""
         try:
             with connection.cursor() as cursor:
                 row = cursor.execute(
@@ -124,17 +124,17 @@ def _asked(cursor: duckdb.DuckDBPyConnection, table: Table) -> Columns:
 
 
 def listed(tables: Sequence[str]) -> str:
-    """The query for ``columns``: the doubtful ones of all tables with one of those names."""
-    # As bytes, so that no quote or backslash of a name can be taken for another.
+    """Return the query for ``columns``: the doubtful columns of all tables with these names."""
+    # Compared as bytes, so that no quote or backslash in a name can be misread.
     names = ", ".join(f"CONVERT(0x{name.encode().hex()} USING utf8mb4)" for name in tables)
     return _DOUBTFUL.format(names=names, widest=_WIDEST, system=_SYSTEM_SCHEMAS)
 
 
 def twins(cursor: duckdb.DuckDBPyConnection, alias: str) -> dict[str, list[str]]:
-    """By schema, the tables of a database that DuckDB takes for each other.
+    """Return, by schema, the tables of a database whose names are equal to DuckDB.
 
-    The server's own lists ignore case and accents, so that the columns of such tables come mixed;
-    DuckDB ignores case in all names.
+    DuckDB ignores case in names, and the server's own lists ignore case and accents, so the columns
+    of such tables come mixed.
     """
     found: dict[str, list[str]] = {}
     query = f"FROM system.main.mysql_query({literal(alias)}, {literal(_TWINS)})"
@@ -144,12 +144,12 @@ def twins(cursor: duckdb.DuckDBPyConnection, alias: str) -> dict[str, list[str]]
 
 
 def lowered(found: Mapping[str, Sequence[str]]) -> frozenset[str]:
-    """All of the names in what ``twins`` has found, in lower case."""
+    """Return all names in the result of ``twins``, in lower case."""
     return frozenset(name.lower() for names in found.values() for name in names)
 
 
 def columns(rows: Iterable[Sequence[Any]]) -> Iterator[Column]:
-    """The columns that the answer to ``listed`` tells of."""
+    """Yield the columns in the result of the query of ``listed``."""
     for schema, table, name, shown, precision in rows:
         column = _quoted(name)
         if precision is None:

@@ -1,9 +1,10 @@
-"""A query's tables of MySQL, narrowed to the rows that it needs.
+"""Narrows a query's MySQL tables to the rows that it needs.
 
-DuckDB's extension may send MySQL no filter (``fixed``). Where a plan shows that a query needs few
-of a table's rows, the table is replaced in the query's text by a query of our own for MySQL, with
-what ``conditions`` makes of the filter. DuckDB still applies the whole of it. A query that is not
-understood stays as it is, and DuckDB reads whole tables. So it is with the first rows by a number.
+DuckDB's extension must not send MySQL any filter (``fixed``). If a plan shows that a query needs
+few rows of a table, the table in the query's text is replaced by a query of our own for MySQL, with
+the condition that ``conditions`` makes of the filter. DuckDB still applies the whole filter. A
+query that is not understood stays as it is, and DuckDB reads whole tables. The first rows by a
+number are narrowed in the same way.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import json
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import duckdb
 
+from pondflight.control import Json
 from pondflight.dsn import MYSQL
 from pondflight.engine.databases.conditions import any_of, condition, is_number
 from pondflight.engine.databases.mysql_columns import Columns, MysqlColumns, Table
@@ -40,12 +41,12 @@ _OF_THE_MOMENT = frozenset(
         "txid_current",
     }
 )
-"""What is another constant in the plan than when the query is run, and then a larger one."""
+"""Functions whose value may be larger when the query runs than in the plan."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Reference:
-    """Where a query reads a table, in bytes; ``label`` is its alias, or its own name."""
+    """Where a query reads a table, in bytes; ``label`` is its alias, or else its own name."""
 
     table: Table
     start: int
@@ -59,9 +60,9 @@ class _Reference:
 class _Query:
     """What was found in a parsed query.
 
-    ``untouched``: tables in a column that is named for its text. ``names``: the parts of the names
-    of columns; ``bare``: those that are not qualified.
-    ``defined``: names of CTEs. ``takes_all``: columns are used that are not named.
+    ``untouched``: tables in a column that is named after its text. ``names``: the parts of column
+    names; ``bare``: the unqualified ones. ``defined``: names of CTEs. ``takes_all``: columns are
+    used without being named.
     """
 
     tables: list[Node] = field(default_factory=list)
@@ -74,7 +75,7 @@ class _Query:
 
 
 class Narrowing:
-    """Narrows the tables of one worker's queries."""
+    """Narrows the tables in one worker's queries."""
 
     def __init__(self, columns: MysqlColumns) -> None:
         self._columns = columns
@@ -88,9 +89,9 @@ class Narrowing:
         *,
         in_transaction: bool,
     ) -> str:
-        """What to run in place of the text of ``statement``; maybe itself.
+        """Return the text to run in place of ``statement``'s, possibly the same.
 
-        It may fail where that would not, with a ``duckdb.BinderException``.
+        It may fail with a ``duckdb.BinderException`` where the original would not.
         """
         text = statement.text
         scans = list(plan.scans(MYSQL))
@@ -124,8 +125,8 @@ class Narrowing:
             else:
                 rest, few = f"WHERE {found.sql}", found.exact
             sql = _asked(reference, columns, query, rest)
-            # Rows that belong to the transaction are all fetched before the first is used; and so
-            # they are, where there are several tables, by the extension itself.
+            # Rows that belong to the transaction are all fetched before the first is used; with
+            # several tables, the extension itself does so.
             fits = streams or few or len(scans) > 1
             if fits or self._columns.are_few(cursor, reference.table, sql):
                 inner = _replacement(reference, columns, sql, streams=streams)
@@ -140,7 +141,7 @@ class Narrowing:
         query: _Query,
         attached: Mapping[str, tuple[str, str]],
     ) -> bool:
-        """Whether a filter of the query may have another constant when it is run than now."""
+        """Return whether a filter may have another constant when the query runs than now."""
         if not self._functions:
             with cursor.cursor() as another:
                 found = another.execute(
@@ -148,7 +149,7 @@ class Narrowing:
                     " WHERE internal"
                 ).fetchall()
             self._functions = frozenset(name for (name,) in found)
-        if not query.functions <= self._functions:  # a macro's text is not known
+        if not query.functions <= self._functions:  # the text of a macro is not known
             return True
         if not _words(text).isdisjoint(_OF_THE_MOMENT):
             return True
@@ -161,7 +162,7 @@ class Narrowing:
 
 
 def _attached(cursor: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str]]:
-    """The databases by their names in lower case: their names, and whose they are."""
+    """Return the databases by their names in lower case: their names and systems."""
     found = cursor.execute(
         "SELECT lower(database_name), database_name, type FROM system.main.duckdb_databases()"
     ).fetchall()
@@ -171,7 +172,7 @@ def _attached(cursor: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str]]:
 def _may_be_view(
     node: Node, defined: Collection[str], attached: Mapping[str, tuple[str, str]]
 ) -> bool:
-    """Whether a table of a query may be a view of DuckDB's: what servers keep are tables to it."""
+    """Return whether a table of a query may be a DuckDB view; servers' objects are tables to it."""
     first = (node["catalog_name"] or node["schema_name"]).lower()
     if not first:
         return node["table_name"].lower() not in defined
@@ -179,7 +180,7 @@ def _may_be_view(
 
 
 def _is_whole_table(cursor: duckdb.DuckDBPyConnection, node: Node) -> bool:
-    """Whether a table of a query is a table of DuckDB's, or a view of all that is in one."""
+    """Return whether it is a DuckDB table, or a view of everything in one."""
     parts = (node["catalog_name"], node["schema_name"], node["table_name"])
     name = ".".join(map(quote, filter(None, parts)))
     with suppress(duckdb.BinderException, duckdb.CatalogException):
@@ -195,7 +196,7 @@ def _words(text: str) -> set[str]:
 
 
 def _query_start(statement: Statement) -> int | None:
-    """Where in the text of ``statement`` a query begins, in bytes."""
+    """Return where a query begins in the text of ``statement``, in bytes; None: nowhere."""
     text = statement.text
     if statement.kind == "SELECT":
         return 0
@@ -210,7 +211,7 @@ def _query_start(statement: Statement) -> int | None:
 def _parsed(cursor: duckdb.DuckDBPyConnection, text: str, start: int) -> _Query | None:
     query = text.encode()[start:].decode()
     row = cursor.execute("SELECT system.main.json_serialize_sql(?)", [query]).fetchone()
-    tree: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
+    tree: Json = json.loads(row[0]) if row else {"error": True}
     if tree["error"] or len(tree["statements"]) != 1:
         return None
     found = _Query()
@@ -219,7 +220,7 @@ def _parsed(cursor: duckdb.DuckDBPyConnection, text: str, start: int) -> _Query 
 
 
 def _walk(node: object, found: _Query, *, named: bool = True) -> None:
-    """Note what is in a part of a query; ``named``: no column's name is made of its text."""
+    """Note what is in a part of a query; ``named``: no column is named after its text."""
     if isinstance(node, list):
         for child in node:
             _walk(child, found, named=named)
@@ -257,7 +258,7 @@ def _references(
     aliases: Mapping[str, str],
     tables: Collection[str],
 ) -> list[_Reference]:
-    """Where the query names one of ``tables``, in the databases of MySQL that have ``aliases``."""
+    """Return where the query names one of ``tables`` in the MySQL databases with these aliases."""
     tokens = list(tokenize(text))
     found: list[_Reference] = []
     for node in query.tables:
@@ -288,7 +289,7 @@ def _named(
     defined: Collection[str],
     aliases: Mapping[str, str],
 ) -> Table | None:
-    """The table of MySQL's that is meant, if one is."""
+    """Return the MySQL table that the node means, if it means one."""
     catalog, schema, name = node["catalog_name"], node["schema_name"], node["table_name"]
     if not catalog and not schema:
         row = cursor.execute(
@@ -304,7 +305,7 @@ def _named(
 
 
 def _is_temporary(cursor: duckdb.DuckDBPyConnection, name: str) -> bool:
-    """Whether an unqualified ``name`` means a temporary table or view, which come first."""
+    """Return whether ``name``, unqualified, means a temporary table or view, which come first."""
     with suppress(duckdb.CatalogException):
         cursor.sql(f"FROM temp.main.{quote(name)}")
         return True
@@ -312,7 +313,7 @@ def _is_temporary(cursor: duckdb.DuckDBPyConnection, name: str) -> bool:
 
 
 def _end_of_name(tokens: list[Token], start: int, parts: int) -> int | None:
-    """Where the name ends that begins at ``start``, in bytes."""
+    """Return where the name that begins at ``start`` ends, in bytes."""
     for index, token in enumerate(tokens):
         if token.start == start:
             name = tokens[index : index + 2 * parts - 1]
@@ -322,7 +323,7 @@ def _end_of_name(tokens: list[Token], start: int, parts: int) -> int | None:
 
 
 def _first(scans: list[Scan], columns: Columns) -> str | None:
-    """How MySQL says that no more than the first rows are used, if it sorts as DuckDB does."""
+    """Return MySQL's ORDER BY and LIMIT for the first rows, if it sorts as DuckDB does."""
     top = scans[0].top if len(scans) == 1 else None
     if top is None or not all(
         name in columns.required and is_number(columns.literals.get(name)) for name, _ in top.keys
@@ -333,7 +334,7 @@ def _first(scans: list[Scan], columns: Columns) -> str | None:
 
 
 def _asked(reference: _Reference, columns: Columns, query: _Query, rest: str) -> str:
-    """What MySQL is asked for; ``rest``: of which rows."""
+    """Return the query for MySQL; ``rest`` says which rows."""
     table = reference.table
     takes_all = query.takes_all or reference.renames or reference.label.lower() in query.bare
     names = [name for name in columns.types if takes_all or name.lower() in query.names]
@@ -346,9 +347,9 @@ def _asked(reference: _Reference, columns: Columns, query: _Query, rest: str) ->
 
 
 def _replacement(reference: _Reference, columns: Columns, sql: str, *, streams: bool) -> str:
-    """The query that stands for the table.
+    """Return the query that replaces the table.
 
-    ``streams``: from a connection of its own, which is in no transaction.
+    ``streams``: it runs on a connection of its own, outside of any transaction.
     """
     listed = sql.partition(" FROM ")[0]
     casts = ", ".join(

@@ -1,7 +1,7 @@
-"""How a configured server becomes an attached database: a secret, an ATTACH, and the gate between.
+"""How a configured server becomes an attached database: a secret, an ATTACH, and a gate.
 
-The credentials go into a secret of DuckDB's, as parameters: no SQL text ever has them, so no log of
-statements can. The ATTACH has read the secret when it begins to connect, and then it is dropped.
+The credentials are passed as parameters to a DuckDB secret: they are in no SQL text, so they can be
+in no log of statements. ATTACH reads the secret before it connects; then the secret is dropped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pondflight.engine.duck import literal, quote
 
 _LOOPBACK = "127.0.0.1"
 _DIRECT_TIMEOUT = "5"
-# What the gate does in the client's place, in libpq's words; for Upstream.
+# What the gate does in the client's place, by libpq's names; for Upstream.
 _PATIENCE = {
     "connect_timeout": "connect_timeout",
     "keepalives_idle": "keepalive_idle",
@@ -35,9 +35,9 @@ class Spec:
     connection_string: str = field(repr=False)
     read_only: bool = True
     exact: bool = True
-    """Whether what DuckDB would read or write as another value is refused."""
+    """Whether to refuse values that DuckDB would change while reading or writing."""
     on_invalid: str | None = None
-    """``error``, ``null`` or ``text``; ``None``: what suits the system."""
+    """``error``, ``null`` or ``text``; ``None``: the system's default."""
     max_connections: int = MOST_CONNECTIONS
 
 
@@ -45,8 +45,8 @@ class Spec:
 class Plan:
     """How to attach the database of a server.
 
-    ``upstream`` is where its gate leads to; ``None``: DuckDB connects by itself, because only
-    then the client library can do what the connection string asks of it.
+    ``upstream`` is where its gate leads; ``None``: DuckDB connects directly, because the connection
+    string needs what only the client library can do.
     """
 
     spec: Spec
@@ -54,7 +54,10 @@ class Plan:
     upstream: Upstream | None
 
     def secret(self, name: str, port: int | None) -> tuple[str, list[str]]:
-        """The statement that makes the secret, and its parameters. ``port``: the gate's."""
+        """Return the statement that creates the secret, with its parameters.
+
+        ``port`` is the gate's.
+        """
         if self.spec.type == POSTGRES:
             options: Mapping[str, str] = {"uri": _conninfo(self._postgres(port))}
         else:
@@ -64,14 +67,14 @@ class Plan:
         return create, list(options.values())
 
     def attach(self, secret: str, port: int | None) -> str:
-        """The statement that attaches. The path in it is all that users can see of it."""
+        """Return the statement that attaches. Users can see only the path in it."""
         options = [f"TYPE {self.spec.type}", f"SECRET {quote(secret)}"]
         path: list[str] = []
         if self.spec.type == POSTGRES:
             # Else the extension looks for a table of secrets in the database.
             options.append("SECRET_STORAGE_TABLE ''")
         else:
-            # It stands in the errors of MySQL's client, which tell nothing else of the database.
+            # The errors of MySQL's client contain it, and no other hint of the database.
             path += [f"port={port}"] if port else []
             path += [f"compression={c}" for c in [self.dsn.options.get("compression")] if c]
         if self.spec.read_only:
@@ -88,7 +91,7 @@ class Plan:
             options.setdefault("connect_timeout", _DIRECT_TIMEOUT)
         else:
             (address,) = self.dsn.addresses
-            # The name is still what certificates and Kerberos go by.
+            # Certificates and Kerberos are still checked by name.
             words |= {"host": address.host, "hostaddr": _LOOPBACK, "port": str(port)}
             options = {name: options[name] for name in options if name not in _TAKEN_OVER}
             if address.is_socket:
@@ -112,17 +115,17 @@ class Plan:
 
 
 def plan(spec: Spec) -> Plan:
-    """The plan for a server database. Raises ``dsn.Misshapen``."""
+    """Return the plan for a server database. Raises ``dsn.Misshapen``."""
     found = dsn.parse(spec.type, spec.connection_string)
     upstream = _upstream(found) if _can_be_gated(spec.type, found) else None
     return Plan(spec, found, upstream)
 
 
 def _can_be_gated(system: str, found: Dsn) -> bool:
-    """Whether the client library need not see the server's own address.
+    """Return whether the client library can do without the server's own address.
 
-    With several hosts libpq chooses among them, and MySQL's client has no other name to compare
-    with a certificate than the one that it connects to.
+    Given several hosts, libpq chooses among them; MySQL's client compares a certificate only with
+    the name that it connects to.
     """
     if system == MYSQL:
         return found.options.get("ssl_mode", "").lower() != "verify_identity"
@@ -134,7 +137,7 @@ def _upstream(found: Dsn) -> Upstream:
     options = found.options
     if "socket" in options:
         address = Address(options["socket"], 0)
-    elif address.is_socket:  # libpq names the folder
+    elif address.is_socket:  # libpq wants the folder
         address = Address(f"{address.host}/.s.PGSQL.{address.port}", 0)
     elif "hostaddr" in options:
         address = replace(address, host=options["hostaddr"])
@@ -142,7 +145,7 @@ def _upstream(found: Dsn) -> Upstream:
     patience = {own: seconds for own, seconds in patience.items() if seconds}
     if options.get("keepalives") == "0":
         patience |= dict.fromkeys(("keepalive_idle", "keepalive_interval", "keepalive_count"), 0)
-    if "tcp_user_timeout" in options:  # milliseconds, as libpq has it
+    if "tcp_user_timeout" in options:  # in milliseconds, for libpq
         patience["user_timeout"] = -(-int(options["tcp_user_timeout"]) // 1000)
     return Upstream(address, **patience)
 

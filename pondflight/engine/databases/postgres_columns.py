@@ -40,9 +40,11 @@ _SETTLED = """
     c.relkind IN ('r', 'm', 'p') AND NOT c.relrowsecurity AND NOT pg_catalog.pg_is_in_recovery()
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_class AS f WHERE f.relkind = 'f')
 """
-"""Whether a table has the same rows in the same snapshot. Not so foreign tables, those that have
-them as parts, and views and policies, which may ask the clock; and on a standby the text of a
-snapshot does not say all that belongs to it."""
+"""Whether a table has the same rows in the same snapshot.
+
+That is not so for foreign tables, tables that have them as partitions, and views and policies,
+which may read the clock; nor on a standby, where the text of a snapshot is incomplete.
+"""
 
 quoted = double_quotes
 
@@ -58,8 +60,8 @@ _FAR = "({0} >= '294247-01-10' AND {0} <> 'infinity')"
 
 
 def listed(tables: Sequence[str]) -> str:
-    """The query for ``columns``: the columns of all tables with one of those names."""
-    # As bytes, so that no quote or backslash of a name can be taken for another.
+    """Return the query for ``columns``: the columns of all tables with these names."""
+    # Compared as bytes, so that no quote or backslash in a name can be misread.
     names = ", ".join(
         f"pg_catalog.convert_from(pg_catalog.decode('{name.encode().hex()}', 'hex'), 'UTF8')"
         for name in {table.lower() for table in tables}
@@ -68,7 +70,7 @@ def listed(tables: Sequence[str]) -> str:
 
 
 def columns(rows: Iterable[Sequence[Any]]) -> Iterator[Column]:
-    """The columns that the answer to ``listed`` tells of."""
+    """Yield the columns in the result of the query of ``listed``."""
     for schema, table, name, type_, modifier, shown, version, state in rows:
         column = _quoted(name)
         is_numeric = type_.removeprefix("_") == "numeric"
@@ -93,14 +95,14 @@ def columns(rows: Iterable[Sequence[Any]]) -> Iterator[Column]:
 
 
 def _is_double(modifier: int) -> bool:
-    """Whether DuckDB has no DECIMAL for a numeric of that type modifier."""
+    """Return whether DuckDB has no DECIMAL for a numeric with this type modifier."""
     return modifier < 0 or _precision(modifier) > _WIDEST or _is_impossible(modifier)
 
 
 def _is_impossible(modifier: int) -> bool:
-    """Whether its scale is negative, or larger than the precision.
+    """Return whether the scale is negative, or larger than the precision.
 
-    The extension makes a DECIMAL of it all the same, which prints and computes other numbers.
+    The extension makes a DECIMAL of it all the same, which prints and computes wrong numbers.
     """
     scale = (((modifier - _MODIFIER_OFFSET) & 0x7FF) ^ 1024) - 1024
     return (

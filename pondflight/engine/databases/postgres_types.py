@@ -1,8 +1,8 @@
-"""Columns of PostgreSQL's that it compares by other rules than DuckDB.
+"""Columns that PostgreSQL compares by other rules than DuckDB.
 
-DuckDB's extension sends filters on them as if they were what they are to DuckDB: ``char(n)`` and
-``citext`` are text, ``numeric`` without a precision is a double. PostgreSQL then pads, folds or
-compares exactly what DuckDB does not, and rows are lost.
+DuckDB's extension sends filters on them by their DuckDB types: ``char(n)`` and ``citext`` as text,
+``numeric`` without a precision as a double. PostgreSQL then pads, folds or compares exactly where
+DuckDB does not, and rows are lost.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _ALIKE = (
     "uuid",
     "varchar",
 )
-"""Types that both compare alike; text by the byte, which the extension asks for."""
+"""Types that both compare in the same way; text by bytes, which the extension requests."""
 
 _ENCODINGS = ("UTF8", "LATIN1", "SQL_ASCII")
-"""Encodings of databases in which comparing bytes gives the order of UTF-8."""
+"""Encodings of databases in which byte order is the order of UTF-8."""
 
 _COLUMNS = f"""
     SELECT c.relname, a.attname
@@ -63,7 +63,7 @@ _ENCODING = f"SELECT pg_catalog.getdatabaseencoding() IN ({', '.join(map(literal
 
 @dataclass(frozen=True, slots=True)
 class Unlike:
-    """Columns that PostgreSQL compares differently, by table; ``all_text``: others may be, too."""
+    """Columns that PostgreSQL compares differently, by table; ``all_text``: any text may be one."""
 
     columns: Mapping[str, Collection[str]]
     all_text: bool
@@ -73,15 +73,15 @@ _UNKNOWN = Unlike({}, all_text=True)
 
 
 class PostgresTypes:
-    """What is known of the attached databases of PostgreSQL; asked anew every few seconds."""
+    """What is known of the attached PostgreSQL databases; read again every few seconds."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[float, Unlike]] = {}
 
     def unlike(self, connection: duckdb.DuckDBPyConnection) -> list[Unlike]:
-        """For each database of PostgreSQL that is attached now what it compares otherwise.
+        """Return, for each PostgreSQL database attached now, what it compares differently.
 
-        The transaction of ``connection`` has no part in it.
+        It does not use the transaction of ``connection``.
         """
         with connection.cursor() as cursor:
             aliases = cursor.execute(
@@ -95,7 +95,7 @@ class PostgresTypes:
         if known is None or known[0] < now - _REMEMBERED_SECONDS:
             try:
                 known = now, _asked(cursor, alias)
-            except duckdb.Error:  # it is away, or not PostgreSQL
+            except duckdb.Error:  # the server is away, or not PostgreSQL
                 return _UNKNOWN
             self._known[alias] = known
         return known[1]

@@ -1,7 +1,7 @@
-"""Whether a database server answers: the first words of its protocol, and no login.
+"""Asks a database server whether it answers: the start of its protocol, without a login.
 
-A TCP connection proves little: a server that hangs is connected to all the same, and one that is
-starting up accepts connections and refuses whoever logs in.
+A TCP connection proves little: a hanging server still accepts connections, and one that is starting
+accepts connections and refuses logins.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MYSQL_ERROR = 0xFF
 
 
 def ask(system: str, dsn: Dsn, upstream: Upstream) -> Answer:
-    """Come to a server, hear what it says, and go; in no more than its connect time-out."""
+    """Connect to a server, read its first answer, and leave, within the connect time-out."""
     try:
         with upstream.connect() as connection:
             return _WAYS[system](connection, dsn)
@@ -50,7 +50,7 @@ def _postgres(connection: socket.socket, dsn: Dsn) -> Answer:
     answer = connection.recv(_LONGEST_ANSWER)
     if not answer or _CANNOT_CONNECT_NOW in answer:
         return Answer.NONE
-    # Any other complaint is about us, unencrypted as we are.
+    # Any other complaint is about us: we speak without encryption.
     return Answer.CROWDED if _TOO_MANY_CONNECTIONS in answer else Answer.READY
 
 

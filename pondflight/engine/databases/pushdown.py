@@ -1,8 +1,8 @@
-"""What the servers are asked to do of a statement, so that its rows are the same as without.
+"""Decides what servers may do of a statement, so that its rows stay the same.
 
-MySQL is asked for whole tables, unless ``narrowing`` finds that a query needs less of one; what may
-be written there says ``changes``. PostgreSQL is sent the filters that DuckDB makes, unless a plan
-shows one that means something else there; then it, too, is asked for whole tables.
+MySQL is asked for whole tables, unless ``narrowing`` finds that a query needs less of one;
+``changes`` decides what may be written there. PostgreSQL is sent DuckDB's filters, unless a plan
+shows one that has another meaning there; then it is asked for whole tables too.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from pondflight.engine.sql.statement import Statement
 from pondflight.engine.types.parameters import Values
 
 OFF = f"RESET SESSION {FILTERS}"
-"""How a cursor is left for whatever runs on it next."""
+"""Resets a cursor for whatever runs on it next."""
 
 _LOOKED_AT = PLANNED | {"ALTER", "COPY_DATABASE"}
 
 
 class Pushdown:
-    """Decides for each statement of one worker. Until ``watch`` it leaves all as it is."""
+    """Decides for each statement of one worker. Before ``watch``, it changes nothing."""
 
     def __init__(self) -> None:
         self.watches = False
@@ -40,17 +40,17 @@ class Pushdown:
         self._types = PostgresTypes()
 
     def watch(self) -> None:
-        """There are servers: look at each statement from now on."""
+        """There are servers: check each statement from now on."""
         self.watches = True
 
     def concerns(self, statement: Statement) -> bool:
-        """Whether ``begin`` has anything to do."""
+        """Return whether ``begin`` has anything to do."""
         return self.watches and statement.effect in _LOOKED_AT
 
     def check(
         self, cursor: duckdb.DuckDBPyConnection, statement: Statement, values: Values
     ) -> None:
-        """Raises ``NotSupported`` for a change that MySQL would take for another one."""
+        """Raise ``NotSupported`` for a change that MySQL would read differently."""
         self._changes.check(cursor, statement, values)
 
     def begin(
@@ -61,10 +61,10 @@ class Pushdown:
         *,
         in_transaction: bool,
     ) -> str:
-        """What to run in place of ``statement.text``, maybe that; ``cursor`` is made ready for it.
+        """Return the text to run in place of ``statement.text``, and prepare ``cursor`` for it.
 
-        Whatever comes of it, ``OFF`` has to be run before anything else runs on ``cursor``. What is
-        another text may fail to be bound: run the statement's own then.
+        Run ``OFF`` afterwards, also if this fails, before anything else runs on ``cursor``. If
+        binding another text fails, run the statement's own.
         """
         if not plan.is_whole or (
             any(plan.scans(POSTGRES)) and not _alike(plan, self._types.unlike(cursor))
@@ -77,20 +77,20 @@ class Pushdown:
     def check_insert(
         self, cursor: duckdb.DuckDBPyConnection, catalog: str | None, columns: Sequence[str]
     ) -> None:
-        """Raises ``NotSupported`` if rows cannot be written safely to the database ``catalog``."""
+        """Raise ``NotSupported`` if rows cannot be written safely to the database ``catalog``."""
         if self.watches:
             self._changes.check_insert(cursor, catalog, columns)
 
 
 def _alike(plan: QueryPlan, databases: list[Unlike]) -> bool:
-    """Whether PostgreSQL means by the filters of a plan what DuckDB does.
+    """Return whether a plan's filters mean the same to PostgreSQL as to DuckDB.
 
-    A filter has the name of its column in it. Those that a join makes while it runs are in no plan:
-    they may be on any column that is read.
+    A filter contains the name of its column. The filters that a join makes while it runs are in no
+    plan, and may be on any column that is read.
     """
     joins = any("JOIN" in node["name"] for node in plan.nodes())
     for scan in plan.scans(POSTGRES):
-        # Of the two, the extension sends the first only.
+        # Of the two, the extension sends only the first.
         if " IS NULL OR Dynamic Filter" in scan.pushed:
             return False
         for database in databases:

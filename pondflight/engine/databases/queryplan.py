@@ -1,4 +1,4 @@
-"""What DuckDB is about to do for a statement: its plan, read once for all who decide by it."""
+"""DuckDB's plan of a statement, read once for everything that decides by it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from pondflight.dsn import MYSQL, POSTGRES
+from pondflight.engine.duck import sql_errors
 from pondflight.engine.sql.lexer import tokenize
 from pondflight.engine.sql.statement import Statement
 from pondflight.engine.types.parameters import Values
@@ -19,7 +20,7 @@ Node = Mapping[str, Any]
 """A node of a plan, as in EXPLAIN's JSON, or of a parsed query."""
 
 SCANS: Mapping[str, str] = {"POSTGRES_SCAN": POSTGRES, "MYSQL_SCAN": MYSQL}
-"""The nodes that read a table of a server, and the system that they read from."""
+"""The nodes that read a table of a server, and its system."""
 
 PLANNED = frozenset(
     {
@@ -33,7 +34,7 @@ PLANNED = frozenset(
         "UPDATE",
     }
 )
-"""The effects of statements that may read tables, as ``Statement`` has them."""
+"""The effects of statements that may read tables, named as in ``Statement``."""
 
 _PIVOTS = frozenset({"pivot", "pivot_wider"})
 
@@ -43,9 +44,9 @@ _KEY = re.compile(r"(?:#(?P<number>\d+)|(?:\w+\.)*(?P<name>\w+)) (?P<direction>A
 
 @dataclass(frozen=True, slots=True)
 class Top:
-    """The first ``rows`` rows by ``keys``: names of columns, and ASC or DESC.
+    """The first ``rows`` rows by ``keys``: column names with ASC or DESC.
 
-    Where NULLs go is not in a plan.
+    A plan does not tell where NULLs go.
     """
 
     keys: Sequence[tuple[str, str]]
@@ -71,41 +72,42 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class QueryPlan:
-    """A plan. ``is_whole``: nothing of the statement runs beside it."""
+    """A plan; ``is_whole``: it covers everything that the statement runs."""
 
     roots: Sequence[Node]
     is_whole: bool
 
     def nodes(self) -> Iterator[Node]:
-        """All nodes, each before those below it."""
+        """Yield all nodes, each before those below it."""
         yield from nodes(self.roots)
 
     def scans(self, system: str | None = None) -> Iterator[Scan]:
-        """All scans of servers, or those of one system."""
+        """Yield all scans of servers, or those of one system."""
         return (scan for scan in _scans(self.roots) if system in (None, scan.system))
 
 
 def read_plan(cursor: duckdb.DuckDBPyConnection, statement: Statement, values: Values) -> QueryPlan:
-    """The plan of ``statement``, with nothing in it where there is none to be seen.
+    """Return the plan of ``statement``; an empty one if DuckDB gives none.
 
-    What is wrong with a statement will be said when it runs.
+    Errors of the statement are left for its run.
     """
     if not _PIVOTS.isdisjoint(token.text for token in tokenize(statement.planned)):
         return QueryPlan((), is_whole=False)  # it runs as several statements
-    try:
-        row = cursor.execute(f"EXPLAIN (FORMAT json) {statement.planned}", values).fetchone()
-        return QueryPlan(json.loads(row[1]) if row else (), is_whole=row is not None)
-    except (duckdb.ProgrammingError, duckdb.NotSupportedError, ValueError):
-        return QueryPlan((), is_whole=False)
+    with sql_errors(lines_above=1):
+        try:
+            row = cursor.execute(f"EXPLAIN (FORMAT json)\n{statement.planned}", values).fetchone()
+            return QueryPlan(json.loads(row[1]) if row else (), is_whole=row is not None)
+        except (duckdb.ProgrammingError, duckdb.NotSupportedError, ValueError):
+            return QueryPlan((), is_whole=False)
 
 
 def whole(value: str | list[str]) -> str:
-    """What DuckDB splits at line ends."""
+    """Return the text that DuckDB has split into lines."""
     return value if isinstance(value, str) else "\n".join(value)
 
 
 def nodes(plan: Sequence[Node]) -> Iterator[Node]:
-    """All nodes of ``plan``, each before those below it."""
+    """Yield all nodes of ``plan``, each before those below it."""
     pending = list(reversed(plan))
     while pending:
         node = pending.pop()
@@ -132,7 +134,7 @@ def _scans(plan: Sequence[Node], above: str = "", parent: Node | None = None) ->
 
 
 def _top(parent: Node | None, columns: Sequence[str]) -> Top | None:
-    """What the node above a scan of ``columns`` takes of it, if that is the first rows."""
+    """Return the first rows that the node above a scan of ``columns`` takes, if it does so."""
     if parent is None or parent["name"].strip() != "TOP_N":
         return None
     details = parent["extra_info"]
@@ -146,11 +148,11 @@ def _top(parent: Node | None, columns: Sequence[str]) -> Top | None:
     return Top(keys, int(details["Top"]) + int(details.get("Offset", 0)))
 
 
-def _listed(details: Mapping[str, Any], key: str) -> Sequence[str]:
+def _listed(details: Node, key: str) -> Sequence[str]:
     value = details.get(key, "")
     return [value] if isinstance(value, str) else value
 
 
-def _projected(details: Mapping[str, Any]) -> frozenset[str] | None:
+def _projected(details: Node) -> frozenset[str] | None:
     names = _listed(details, "Projections")
     return None if any(name.startswith("_agg_") for name in names) else frozenset(names)

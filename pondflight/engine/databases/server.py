@@ -1,9 +1,9 @@
 """The database of a server: attached while the server answers, detached while it does not.
 
-Detached, because DuckDB asks every attached database for its tables whenever it lists any, and
-fails if one does not answer. Each time it takes an ATTACH to bring it back; under the sandbox only
-those can be used that were begun before it closed, so some are kept waiting. When they are used
-up, the database stays attached, whatever its server does.
+It is detached because DuckDB asks every attached database for its tables whenever it lists any, and
+fails if one does not answer. Bringing it back takes an ATTACH; under the sandbox, only one that
+began before the sandbox closed can be used, so some are kept waiting. When they are used up, the
+database stays attached whatever its server does.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ _REFUSED_SECONDS = (1.0, 2.0, 5.0, 30.0)
 
 
 class State(Enum):
-    """Where a database is."""
+    """The states of a server's database."""
 
     UNKNOWN = auto()
-    """Nobody has heard of its server yet."""
+    """It is not known whether its server answers."""
     ANSWERING = auto()
     """Its server answers; it is being attached."""
     ATTACHED = auto()
     AWAY = auto()
     """Its server does not answer."""
     REFUSED = auto()
-    """Its server does not let us in."""
+    """Its server refuses our login."""
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is to be expected in the next moment."""
+        """Return whether the state will stay as it is for the moment."""
         return self not in {State.UNKNOWN, State.ANSWERING}
 
 
@@ -86,17 +86,17 @@ class ServerDatabase:
 
     @property
     def present(self) -> bool:
-        """Whether DuckDB has it in its catalog."""
+        """Return whether DuckDB has it in its catalog."""
         return self._present
 
     @property
     def hindrance(self) -> Kind:
-        """Why it is not there."""
+        """Return why it is not attached."""
         return self._refusal if self._state is State.REFUSED else Kind.AWAY
 
     @property
     def twins(self) -> frozenset[str]:
-        """Names of tables, in lower case, that DuckDB takes for each other."""
+        """Return the names of tables, in lower case, that are equal to DuckDB."""
         return frozenset() if self._current is None else lowered(self._current.twins)
 
     # -- life ---------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ class ServerDatabase:
         threading.Thread(target=self._run, name=f"database-{self.alias}", daemon=True).start()
 
     def close(self) -> None:
-        """End its connections and its thread."""
+        """Close its connections and end its thread."""
         self._closed.set()
         self._doubt.set()
         self._wake.set()
@@ -121,14 +121,14 @@ class ServerDatabase:
     # -- for statements -----------------------------------------------------------------------
 
     def wait(self, until: Callable[[State], bool], seconds: float) -> bool:
-        """Wait that long for a state; whether it came."""
+        """Wait up to ``seconds`` for a state; return whether it was reached."""
         with self._changed:
             return self._changed.wait_for(lambda: until(self._state), seconds)
 
     def look(self, seconds: float = 0.0) -> None:
-        """Find out now whether the server answers, rather than in a while.
+        """Check now whether the server answers.
 
-        Waits that long until it is known, and for the database if there is hope.
+        Waits up to ``seconds`` for the result, and for the database if it may come.
         """
         with self._changed:
             earlier = self._asked
@@ -137,34 +137,34 @@ class ServerDatabase:
             self._changed.wait_for(lambda: self._asked > earlier and self._state.settled, seconds)
 
     def owns(self, port: int | None) -> bool:
-        """Whether DuckDB connects to that port for it: a gate's, or the server's own.
+        """Return whether DuckDB reaches this server by that port: a gate's, or its own.
 
-        ``None``: the error has no port in it, as it has where there is a gate.
+        ``None``: the error has no port in it, which is so when there is a gate.
         """
         return port in self._ports if port is not None else self._plan.upstream is None
 
     @property
     def broken(self) -> float:
-        """When a connection last broke or could not be made; monotonic."""
+        """Return when a connection last broke or could not be made; monotonic."""
         return self._broken
 
     def changed(self, since: float) -> bool:
-        """Whether it came or went after ``since``; monotonic."""
+        """Return whether it was attached or detached after ``since``; monotonic."""
         return self._settled >= since
 
     @property
     def crowded(self) -> float:
-        """When it last had no connection to spare for its own worker; monotonic."""
+        """Return when its worker last had no connection left; monotonic."""
         current = self._current
         return 0.0 if current is None or current.gate is None else current.gate.crowded
 
     @property
     def writable(self) -> bool:
-        """Whether it is attached for writing."""
+        """Return whether it is attached for writing."""
         return not self._plan.spec.read_only
 
     def cut_waiting(self, since: float) -> None:
-        """End the connections whose question, asked after ``since``, has no answer yet."""
+        """End the connections with a question asked after ``since`` and not yet answered."""
         current = self._current
         if current is not None and current.gate is not None:
             current.gate.cut_waiting(since)
@@ -209,7 +209,7 @@ class ServerDatabase:
         self._set(State.REFUSED)
 
     def _next_attempt(self) -> Attempt | None:
-        """One that is under way; a new one where DuckDB lets one begin."""
+        """Return an attempt that is under way; begin one if DuckDB allows it."""
         if not self._attempts:
             attempt = self._new_attempt()
             if not attempt.under_way(_BEGIN_SECONDS):
@@ -233,7 +233,7 @@ class ServerDatabase:
             self._wake.clear()
 
     def _await_loss(self) -> None:
-        """Return when the server has gone, and there is a way to attach its database again."""
+        """Return when the server is gone and there is a way to attach its database again."""
         while not self._closed.is_set():
             self._doubt.wait()
             self._doubt.clear()
@@ -279,7 +279,7 @@ class ServerDatabase:
         attempt.undo()
 
     def _report(self, event: Event, **fields: str) -> None:
-        """Log what has become of the database, unless that was the last thing said of it."""
+        """Log what has happened to the database, unless that was the last thing logged of it."""
         if event is not self._reported:
             self._reported = event
             write = log.info if event is Event.DATABASE_ATTACHED else log.warning

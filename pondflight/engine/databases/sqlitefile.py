@@ -1,7 +1,7 @@
-"""What a SQLite file holds, as SQLite itself says: tables, views, and the types of their columns.
+"""What a SQLite file contains, by SQLite itself: tables, views, and the types of their columns.
 
-SQLite gives types to cells, not to columns: a column that was declared INTEGER may hold 'N/A', and
-a column of a view has no declared type at all. So SQLite is asked what the first rows hold.
+SQLite gives types to cells, not to columns: a column declared INTEGER may hold 'N/A', and a column
+of a view has no declared type at all. So the first rows are inspected too.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ SAMPLE_ROWS = 10_000
 """The number of rows of a table or view that are sampled to find its types."""
 
 _SAMPLE_STEPS = 20_000_000
-"""The number of SQLite VM instructions that may be spent on it: some tenths of a second. What a
-view holds that takes longer is not known, so that its columns are text."""
+"""The number of SQLite VM instructions for sampling: some tenths of a second.
+
+If a view takes longer, its content is not known, and its columns are text.
+"""
 
 _STEPS_PER_CALL = 10_000
 _COLUMNS_PER_QUERY = 100
@@ -50,18 +52,18 @@ TEMPORAL: dict[Type, str] = {
         " AND substr({0}, 11) NOT GLOB '*[-+Zz]*'"
     ),
 }
-"""For each of these types, SQL of SQLite's that says whether the text ``{0}`` is one of it."""
+"""For each of these types, SQLite's SQL that tells whether the text ``{0}`` is of it."""
 
 EXACT = f"{{0}} BETWEEN -{_LARGEST_EXACT} AND {_LARGEST_EXACT}"
-"""Whether the integer ``{0}`` is the same number as a DOUBLE."""
+"""Whether a DOUBLE can hold the integer ``{0}`` exactly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column.
 
-    ``declared`` is its declared type, or ``None``; ``held`` is what suits the cells that were
-    looked at, or ``None`` if there were none, or too little time.
+    ``declared`` is its declared type, or ``None``; ``held`` is the type that fits the inspected
+    cells, or ``None`` if there were none, or too little time.
     """
 
     name: str
@@ -71,20 +73,20 @@ class Column:
 
     @property
     def as_declared(self) -> Type:
-        """The type for readers who go by the declaration."""
+        """Return the type for readers who go by the declaration."""
         return self.declared or self.held or Type.TEXT
 
     @property
     def as_held(self) -> Type:
-        """The type for readers who want every cell."""
+        """Return the type for readers who want every cell."""
         return self.held or self.declared or Type.TEXT
 
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """A table, or a view, with its columns, and the names of those of its primary key, in order.
+    """A table or view with its columns and the names of its primary key's columns, in order.
 
-    ``numbered``: its rows have numbers, which DuckDB's extension reads where it needs no column.
+    ``numbered``: its rows have numbers, which DuckDB's extension reads if it needs no column.
     """
 
     name: str
@@ -96,14 +98,14 @@ class Object:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A table or view that SQLite itself cannot read, and why not, in its words."""
+    """A table or view that SQLite itself cannot read, with its message."""
 
     name: str
     reason: str
 
 
 def objects(path: Path) -> Iterator[Object | Broken]:
-    """Tables and views of the file. Raises ``sqlite3.Error`` if it is none of SQLite's."""
+    """Yield the tables and views of the file. Raises ``sqlite3.Error`` if it is not SQLite's."""
     import sqlite3  # noqa: PLC0415 - only workers with SQLite files wait for it
 
     uri = f"file:{percent_encoded(str(path))}?mode=ro"
@@ -121,12 +123,12 @@ def objects(path: Path) -> Iterator[Object | Broken]:
 
 
 def identifier(name: str) -> str:
-    """``name`` in SQLite's SQL."""
+    """Return ``name`` as an identifier in SQLite's SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def declared(text: str) -> Type | None:
-    """The type that a declaration of a column asks for: SQLite's affinities, and dates."""
+    """Return the type that a column's declaration asks for: SQLite's affinities, and dates."""
     words = text.strip().lower()
     if not words:
         return None
@@ -153,7 +155,7 @@ def declared(text: str) -> Type | None:
 def _object(file: sqlite3.Connection, name: str, *, is_view: bool) -> Object:
     rows = file.execute("SELECT * FROM pragma_table_xinfo(?)", [name]).fetchall()
     shown = [row for row in rows if row[6] != _HIDDEN_FROM_STAR]
-    file.execute(f"SELECT * FROM {identifier(name)} LIMIT 0")  # what is broken shows here
+    file.execute(f"SELECT * FROM {identifier(name)} LIMIT 0")  # a broken view shows here
     types = [declared(row[2]) for row in shown]
     held = _held(file, name, [row[1] for row in shown], types)
     columns = tuple(
@@ -183,7 +185,7 @@ def _runs(file: sqlite3.Connection, query: str) -> bool:
 def _held(
     file: sqlite3.Connection, table: str, names: Sequence[str], types: Sequence[Type | None]
 ) -> list[Type | None]:
-    """For each column the type that suits what its first cells hold."""
+    """Return, for each column, the type that fits its first cells."""
     found: list[Type | None] = []
     for start in range(0, len(names), _COLUMNS_PER_QUERY):
         part = slice(start, start + _COLUMNS_PER_QUERY)
@@ -202,7 +204,7 @@ def _held(
 
 
 def _limited(file: sqlite3.Connection, query: str) -> Any:
-    """The one row of ``query``; ``None`` if it takes too long, or fails half way."""
+    """Return the one row of ``query``; ``None`` if it takes too long or fails half way."""
     import sqlite3  # noqa: PLC0415 - loaded by now
 
     calls = 0
@@ -222,7 +224,7 @@ def _limited(file: sqlite3.Connection, query: str) -> Any:
 
 
 def _terms(name: str, type_: Type | None) -> str:
-    """Whether a column has integers, reals, texts, blobs; and what a number or text is not."""
+    """Return SQL that tells whether a column has integers, reals, texts or blobs, and misfits."""
     column = identifier(name)
     classes = [f"max(typeof({column}) = '{kind}')" for kind in ("integer", "real", "text", "blob")]
     misfit = f"typeof({column}) = 'integer' AND NOT ({EXACT.format(column)})"
@@ -233,7 +235,7 @@ def _terms(name: str, type_: Type | None) -> str:
 
 
 def _suitable(type_: Type | None, *cells: int | None) -> Type | None:
-    """The type that suits ``cells``, an answer of ``_terms``, in a column declared ``type_``."""
+    """Return the type that fits ``cells``, a row of ``_terms``, in a column declared ``type_``."""
     *classes, misfit = cells
     names = ("integer", "real", "text", "blob")
     held = {name for name, has in zip(names, classes, strict=True) if has}

@@ -1,11 +1,11 @@
-"""A SQLite file as DuckDB's users see it: a catalog of views, each of which asks SQLite.
+"""A SQLite file as users see it: a catalog of views, each of which asks SQLite.
 
 DuckDB's extension would parse the text of SQLite's views as SQL of its own (7/2 is 3.5 then), leave
-out generated columns, take integers for seconds, and end every list of tables at a view that it
-cannot parse. So its own catalog of a file is hidden, and beside it stands one with a view for each
-table and view of the file. Tables that the extension reads as they are come from it; everything
-else from queries that SQLite runs. These give text, each cell with what says its type; DuckDB casts
-it back without loss.
+out generated columns, read integers as seconds, and stop every list of tables at a view that it
+cannot parse. So its own catalog of a file is hidden, and another one beside it has a view for each
+table and view of the file. Tables that the extension reads correctly come from it; everything else
+comes from queries that SQLite runs. These return text, each cell marked with its type, and DuckDB
+casts it back without loss.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from pondflight.engine.duck import literal, quote
 
 
 class OnInvalid(StrEnum):
-    """What becomes of a cell that is not of its column's type."""
+    """What to do with a cell that is not of its column's type."""
 
     ERROR = "error"
-    """An error of the statement that reads it."""
+    """The statement that reads it fails."""
     NULL = "null"
     TEXT = "text"
-    """Its column is text, if it is among the first rows; else it is an error."""
+    """Its column becomes text if it is among the first rows; otherwise the statement fails."""
 
 
 _BAD = "!"
-"""In front of the text of a cell that its column's type does not allow: no cast allows it either"""
+"""Marks the text of a cell that its column's type does not allow, so that no cast accepts it."""
 
 _PLAIN = frozenset({Type.INTEGER, Type.REAL, Type.TEXT, Type.DATE})
-"""What the extension reads strictly, if it was declared so."""
+"""Types that the extension reads strictly if the column was declared so."""
 
 _REAL_TEXT = (
     "CASE WHEN CAST(CAST({0} AS TEXT) AS REAL) = {0}"
@@ -53,7 +53,7 @@ def make(
     found: Iterable[Object | Broken],
     on_invalid: OnInvalid,
 ) -> Iterator[Object | Broken]:
-    """Make the views of ``found`` in the catalog ``alias``; those that are there, and not.
+    """Create the views of ``found`` in the catalog ``alias``; yield which exist, and which do not.
 
     ``raw`` is the catalog of DuckDB's extension.
     """
@@ -72,7 +72,7 @@ def make(
 
 
 def view(one: Object, *, alias: str, raw: str, on_invalid: OnInvalid) -> str:
-    """The SELECT that gives the rows of a table or view of SQLite's."""
+    """Return the SELECT for the rows of a SQLite table or view."""
     types = [
         column.as_held if on_invalid is OnInvalid.TEXT else column.as_declared
         for column in one.columns
@@ -110,7 +110,7 @@ def _is_plain(one: Object, types: list[Type], on_invalid: OnInvalid) -> bool:
 
 
 def _cell(column: str, type_: Type) -> str:
-    """SQL of SQLite's: a cell as text, marked if it is not of that type."""
+    """Return SQLite's SQL for a cell as text, marked if it is not of that type."""
     kept = {
         Type.INTEGER: "WHEN typeof({0}) = 'integer' THEN {0}",
         Type.REAL: (
@@ -128,7 +128,7 @@ def _cell(column: str, type_: Type) -> str:
 
 
 def _value(cell: str, column: Column, type_: Type, place: str, on_invalid: OnInvalid) -> str:
-    """SQL of DuckDB's: what the text of a cell stands for."""
+    """Return DuckDB's SQL for the value that the text of a cell stands for."""
     if type_ is Type.TEXT:
         return _utf8(cell, on_invalid)
     if type_ is Type.BLOB:
@@ -146,7 +146,7 @@ def _value(cell: str, column: Column, type_: Type, place: str, on_invalid: OnInv
 
 
 def _utf8(text: str, on_invalid: OnInvalid) -> str:
-    """Text that is valid UTF-8, whatever ``text`` is; with ERROR an error if it is not."""
+    """Return SQL for valid UTF-8 of any ``text``; with ERROR, invalid text is an error."""
     checked = f"TRY(decode(encode({text})))"
     if on_invalid is OnInvalid.ERROR:
         return f"decode(encode({text}))"

@@ -1,1 +1,1 @@
-"""Statements that run: sessions, cursors, results, uploads."""
+"""Running statements: sessions, cursors, results, uploads."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import duckdb
 import pyarrow as pa
 
-_BATCH_BYTES = 15 << 18  # with bitmaps, a batch of fixed width goes out whole
+_BATCH_BYTES = 15 << 18  # with bitmaps, a batch of fixed width is sent whole
 _VECTOR = 2048
 _MAX_BATCH_ROWS = 60 * _VECTOR
 _VARIABLE_BATCH_ROWS = 4 * _VECTOR
@@ -16,7 +16,7 @@ _VARIABLE_BATCH_ROWS = 4 * _VECTOR
 def reader_of(
     result: duckdb.DuckDBPyConnection | duckdb.DuckDBPyRelation,
 ) -> pa.RecordBatchReader:
-    """The rows of the statement that a cursor has just executed, as they are made."""
+    """Return a reader of the rows that a cursor is producing."""
     return result.to_arrow_reader(_batch_rows(result.description))
 
 
@@ -43,7 +43,7 @@ _FIXED_WIDTH = {
 
 
 def _batch_rows(description: Sequence[tuple[object, ...]] | None) -> int:
-    """How many rows DuckDB should put into a batch of a few megabytes.
+    """Return how many rows DuckDB should put into a batch of a few megabytes.
 
     A column of variable width may hold anything, so a batch with one is short.
     """

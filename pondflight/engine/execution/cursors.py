@@ -1,11 +1,11 @@
-"""A DuckDB cursor: one statement at a time, whose rows may still stream when the next one comes.
+"""A DuckDB cursor: one statement at a time, whose rows may still stream when the next comes.
 
-Running a second statement on a cursor that still streams ends the first: its reader reports a
-clean end of data, so rows would be lost in silence. Clients do that all the time (two cursors of
-one ADBC connection). So whoever uses a cursor first sets aside the rows that still stream from it.
+Running a second statement on a cursor that still streams ends the first: its reader reports a clean
+end of data, so rows would be lost in silence. Clients do this all the time (two cursors of one ADBC
+connection). So before a cursor is used, the rows that still stream from it are set aside.
 
-A cursor is a session's, or one statement's, and is closed with it. None is used again by somebody
-else: a new one costs microseconds, and nobody has to know what the last user left on it.
+A cursor belongs to a session or to one statement, and is closed with it. None is reused: a new one
+costs microseconds, and cannot carry state of its last user.
 """
 
 from __future__ import annotations
@@ -32,24 +32,26 @@ _WAIT_SECONDS = 0.05
 _CLOSED = "the session was closed before this call could run: try again"
 
 Run = Callable[[], pa.RecordBatchReader]
-"""Runs a statement, each time from its beginning."""
+"""Runs a statement, each time from the beginning."""
 
 
 class Cursor:
-    """A cursor, and the right to use it."""
+    """A DuckDB cursor, with the rules for its use."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, room: Room) -> None:
         self.connection = connection
         self.passing = False
-        """Whether it is for one statement, and has nothing of its own."""
+        """Whether it serves one statement, and has no state of its own."""
         self.state = CursorState.IDLE
         self.begin_first = False
-        """A transaction has to be begun before the next statement."""
+        """Whether a transaction has to begin before the next statement."""
         self.in_transaction = False
-        """Whether a transaction is open. DuckDB cannot be asked: a BEGIN too many aborts it."""
+        """Whether a transaction is open. DuckDB cannot be asked: a second BEGIN aborts it."""
         self.undo: str | None = None
-        """What has to be run before the next statement: it could not be behind the last one,
-        whose rows may still stream."""
+        """What to run before the next statement.
+
+        It could not be run after the last one, whose rows may still stream.
+        """
         self._holds = False
         self._room = room
         self._turn = threading.Lock()
@@ -61,16 +63,16 @@ class Cursor:
 
     @contextmanager
     def use(self, call: Call) -> Iterator[duckdb.DuckDBPyConnection]:
-        """The DuckDB connection, for ``call`` alone; its statement is interrupted with the call.
+        """Give ``call`` the DuckDB connection; cancelling the call interrupts its statement.
 
-        Waits for the statement that is running, and sets aside rows that still stream. Raises
-        why the call was cancelled, and ``Unavailable`` if the cursor is closed.
+        Waits for the statement that is running, and sets aside rows that still stream. Raises the
+        reason if the call is cancelled, and ``Unavailable`` if the cursor is closed.
         """
-        with self._taken(call):
+        with _Taken(self, call):
             self._clear(call)
             self._start()
             try:
-                with self._interruptible(call):
+                with _Interruptible(self, call):
                     self._prepare()
                     yield self.connection
                     if self._result is None or not self._result.streams():
@@ -93,10 +95,10 @@ class Cursor:
         *,
         checks_text: bool = False,
     ) -> Result:
-        """The rows of the statement just executed; to be called inside ``use``.
+        """Return the rows of the statement just executed. Call it inside ``use``.
 
-        ``again`` runs it once more, if that does no harm. ``checks_text``: text that is not UTF-8
-        is an error.
+        ``again`` runs the statement once more, if that is safe. ``checks_text``: text that is not
+        UTF-8 is an error.
         """
         self._result = Result(
             call, reader, columns, self._room, again, source=self, checks_text=checks_text
@@ -104,16 +106,16 @@ class Cursor:
         return self._result
 
     def next_batch(self, result: Result) -> pa.RecordBatch | None:
-        """The next batch of ``result``, from the cursor or from where it was set aside."""
+        """Return the next batch of ``result``, from the cursor or from where it was set aside."""
         while True:
             batch = result.next_set_aside()
             if batch is not None or not result.streams():
                 return batch
-            with self._taken(result.call):
+            with _Taken(self, result.call):
                 if not result.streams() or result.has_set_aside:
                     continue  # another statement came first
                 try:
-                    with self._interruptible(result.call):
+                    with _Interruptible(self, result.call):
                         batch = result.next_streamed()
                         if batch is None:
                             self._let_read()
@@ -128,7 +130,7 @@ class Cursor:
                 return batch
 
     def forget(self, result: Result) -> None:
-        """``result`` is not wanted any more: whoever uses the cursor next need not save it."""
+        """Drop ``result``: whoever uses the cursor next need not save its rows."""
         with self._guard:
             if self.state is CursorState.STREAMING:
                 self._let_go(result)
@@ -152,9 +154,9 @@ class Cursor:
     # -- transactions -------------------------------------------------------------------------
 
     def begin(self, text: str = "BEGIN TRANSACTION") -> None:
-        """Begin a transaction; to be called inside ``use``. ``text``: the statement that does.
+        """Begin a transaction with the statement ``text``. Call it inside ``use``.
 
-        Raises ``InvalidArgument`` if one is open, which goes on: DuckDB would abort it.
+        Raises ``InvalidArgument`` if one is open, which stays open: DuckDB would abort it.
         """
         self.begin_first = False
         if self.in_transaction:
@@ -165,10 +167,10 @@ class Cursor:
         self.in_transaction = True
 
     def end(self, *, commit: bool) -> None:
-        """COMMIT or ROLLBACK; to be called inside ``use``.
+        """End the transaction by COMMIT or ROLLBACK. Call it inside ``use``.
 
-        DuckDB rolls back an aborted transaction on COMMIT and says nothing; here that is an
-        error, since the caller believes that the work was kept.
+        DuckDB rolls back an aborted transaction on COMMIT and says nothing. Here that is an error,
+        since the caller believes that the work was kept.
         """
         was_open, self.in_transaction = self.in_transaction, False
         if commit and was_open:
@@ -189,7 +191,7 @@ class Cursor:
                 raise
 
     def finish(self, call: Call, *, commit: bool) -> None:
-        """COMMIT or ROLLBACK, outside of ``use``; nothing if the transaction never began."""
+        """End the transaction outside of ``use``, by COMMIT or ROLLBACK, if one began."""
         if self.begin_first:
             self.begin_first = False
             return
@@ -198,9 +200,9 @@ class Cursor:
 
     @contextmanager
     def atomic(self) -> Iterator[None]:
-        """All that runs inside, or nothing; part of the transaction that is open, if one is.
+        """Run everything inside or nothing, as part of the open transaction if there is one.
 
-        To be used inside ``use``.
+        Use it inside ``use``.
         """
         if self.in_transaction:
             yield
@@ -214,10 +216,10 @@ class Cursor:
         self.end(commit=True)
 
     def hold(self) -> None:
-        """Begin a transaction for the next statement and what is asked on its behalf.
+        """Begin a transaction for the next statement and the questions asked on its behalf.
 
-        To be called inside ``use``. It ends with the last of the statement's rows, or with
-        ``release``. Nothing happens if a transaction is open already.
+        Call it inside ``use``. The transaction ends with the last of the statement's rows, or with
+        ``release``. If a transaction is open already, nothing happens.
         """
         self._let_read()
         if not self.in_transaction:
@@ -225,7 +227,7 @@ class Cursor:
             self._holds = True
 
     def release(self) -> None:
-        """Commit what ``hold`` began, if it did; to be called inside ``use``."""
+        """Commit what ``hold`` began, if it did. Call it inside ``use``."""
         if self._holds:
             self._holds = False
             self.connection.execute("COMMIT")
@@ -233,7 +235,7 @@ class Cursor:
     # -- inside -------------------------------------------------------------------------------
 
     def _let_read(self) -> None:
-        """Commit what ``hold`` began for a statement that has only read."""
+        """Commit what ``hold`` began for a statement that only read."""
         try:
             self.release()
         except duckdb.Error:
@@ -250,9 +252,9 @@ class Cursor:
             try:
                 self.connection.execute("ROLLBACK")
             except duckdb.InterruptException:
-                continue  # of a call that was cancelled: the transaction is still open
+                continue  # for a call that was cancelled: the transaction is still open
             except duckdb.Error:
-                pass  # aborted, or its server is gone: it is over in any case
+                pass  # it was aborted, or its server is gone: it is over in any case
             return
 
     def _prepare(self) -> None:
@@ -270,7 +272,7 @@ class Cursor:
         """Set aside what streams. If ``call`` is cancelled meanwhile, the rest streams on."""
         result = self._result
         if result is not None and self.state is CursorState.STREAMING:
-            with self._used_by(result.call):
+            with _UsedBy(self, result.call):
                 result.set_aside(until=call.raise_if_cancelled)
             with self._guard:
                 self._let_go(result)
@@ -298,17 +300,8 @@ class Cursor:
     def _step(self, to: CursorState) -> None:
         self.state = step(CURSOR_STEPS, self.state, to)
 
-    def _taken(self, call: Call) -> _Taken:
-        return _Taken(self, call)
-
-    def _interruptible(self, call: Call) -> _Interruptible:
-        return _Interruptible(self, call)
-
-    def _used_by(self, call: Call) -> _UsedBy:
-        return _UsedBy(self, call)
-
     def take(self, call: Call) -> None:
-        """Wait for the turn, and take it."""
+        """Wait for the turn of ``call``, and take it."""
         while not self._turn.acquire(timeout=_WAIT_SECONDS):
             call.raise_if_cancelled()
         if self.state is CursorState.CLOSED:
@@ -321,7 +314,7 @@ class Cursor:
         self._turn.release()
 
     def begin_use(self, call: Call) -> None:
-        """From now on the cancellation of ``call`` interrupts what runs."""
+        """Let the cancellation of ``call`` interrupt what runs, from now on."""
         with self._guard:
             self._user = call
         if call not in self._known:
@@ -329,7 +322,7 @@ class Cursor:
             call.on_cancel(lambda: self._interrupt(call))
 
     def end_use(self) -> None:
-        """From now on no call's cancellation interrupts what runs."""
+        """Let no call's cancellation interrupt what runs, from now on."""
         with self._guard:
             self._user = None
 
@@ -342,7 +335,7 @@ class Cursor:
 
 
 class _Taken:
-    """The turn on a cursor, while inside."""
+    """Holds the turn on a cursor while inside."""
 
     def __init__(self, cursor: Cursor, call: Call) -> None:
         self._cursor = cursor
@@ -356,7 +349,7 @@ class _Taken:
 
 
 class _UsedBy:
-    """While inside, the call interrupts the cursor when it is cancelled."""
+    """Lets the call's cancellation interrupt the cursor while inside."""
 
     def __init__(self, cursor: Cursor, call: Call) -> None:
         self._cursor = cursor
@@ -370,7 +363,7 @@ class _UsedBy:
 
 
 class _Interruptible:
-    """``_UsedBy``, with DuckDB's errors as leaves; one of an interruption is the call's reason."""
+    """``_UsedBy`` that raises our errors for DuckDB's; for an interruption, the call's reason."""
 
     def __init__(self, cursor: Cursor, call: Call) -> None:
         self._cursor = cursor
@@ -392,13 +385,13 @@ class _Interruptible:
             self._cursor.end_use()
 
     def _explain(self, error: BaseException) -> None:
-        """Raise what ``error`` is to the call, if that is another."""
+        """Raise the error that ``error`` means to the call, if that is another."""
         leaf: BaseException | None = error
         if not isinstance(error, PondflightError):
             leaf = sql_error(error) if isinstance(error, Exception) else None
         if not isinstance(leaf, PondflightError):
             return
-        self._call.raise_if_cancelled()  # an interrupted statement fails for the call's reason
+        self._call.raise_if_cancelled()  # an interrupted statement fails with the call's reason
         if isinstance(leaf, Cancelled) and self._cursor.state is CursorState.CLOSED:
             raise Unavailable("the session was closed while this call ran") from leaf
         if leaf is not error:

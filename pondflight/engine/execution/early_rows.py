@@ -1,9 +1,9 @@
-"""Which queries may be run before their rows are asked for (``control.PROMISE_HEADER``).
+"""Which queries may run before their rows are asked for (``control.PROMISE_HEADER``).
 
-Those whose last run was quick and whose rows follow from the user's own tables and from the text
-alone: of what they were bound to, every operator and every function is on a list. So nothing that
-reads a clock, a setting, a sequence, a file or somebody else's database is ever run early; what an
-extension or a later DuckDB adds is not, either.
+Those whose last run was quick and whose rows depend only on the user's own tables and on the text:
+every operator and function of the bound query must be on an allow-list. So nothing that reads a
+clock, a setting, a sequence, a file or somebody else's database ever runs early, nor what an
+extension or a later DuckDB adds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 
@@ -20,8 +20,10 @@ from pondflight.engine.guards.bound import changes_names
 from pondflight.engine.sql.statement import Statement
 
 QUICK_SECONDS: Final = 0.025
-"""A run that took longer is not repeated early, and an early run that does is given up: the watcher
-of calls looks for that every 50 ms."""
+"""A longer run is not repeated early, and an early run that takes longer is given up.
+
+The watcher of calls checks that every 50 ms.
+"""
 
 MOST_ROWS: Final = 2048
 MOST_BYTES: Final = 64 << 10
@@ -62,10 +64,10 @@ _FUNCTIONS: Final = frozenset(
     variance week weekday weekofyear year yearweek
     """.split()  # noqa: SIM905 - half a page of names, not three
 )
-"""What DuckDB's binder names in a plan; each gives the same for the same arguments, always."""
+"""Names that DuckDB's binder puts into a plan, all of them deterministic."""
 
 _OF_FUNCTIONS: Final = frozenset({"arguments", "bind_info", "original_arguments"})
-"""Fields of whatever calls a function."""
+"""Fields of every node that calls a function."""
 
 _WINDOWS: Final = frozenset(
     f"WINDOW_{name}"
@@ -74,7 +76,7 @@ _WINDOWS: Final = frozenset(
     ROW_NUMBER
     """.split()  # noqa: SIM905
 )
-"""Those of them that have no name."""
+"""Window functions without a name."""
 
 
 class EarlyRows:
@@ -107,7 +109,7 @@ class EarlyRows:
             self._quick.pop((owner, text), None)
 
     def forget(self, kind: str) -> None:
-        """A statement of that kind has run: names may stand for something else."""
+        """Note a statement of that ``kind``: names may mean something else from now on."""
         if changes_names(kind):
             with self._lock:
                 self._quick.clear()
@@ -133,11 +135,11 @@ class EarlyRows:
             row = cursor.execute(_SERIALIZE, [text]).fetchone()
         except duckdb.Error:
             return False
-        tree: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
+        tree: dict[str, object] = json.loads(row[0]) if row else {"error": True}
         return not tree["error"] and all(map(self._knows, _nodes(tree["plans"])))
 
-    def _knows(self, node: dict[str, Any]) -> bool:
-        """Whether an operator or an expression is on the lists, and a table is the user's own."""
+    def _knows(self, node: dict[str, object]) -> bool:
+        """Return whether the node is on the lists, and a table is the user's own."""
         kind = node.get("type")
         if isinstance(kind, str) and kind.startswith("LOGICAL_") and kind not in _OPERATORS:
             return False
@@ -146,7 +148,7 @@ class EarlyRows:
         return "catalog" not in node or node["catalog"] == self._catalog
 
 
-def _nodes(tree: object) -> Iterator[dict[str, Any]]:
+def _nodes(tree: object) -> Iterator[dict[str, object]]:
     pending = [tree]
     while pending:
         item = pending.pop()

@@ -1,4 +1,4 @@
-"""Queries that are run before their rows are asked for (``control.PROMISE_HEADER``)."""
+"""Queries that run before their rows are asked for (``control.PROMISE_HEADER``)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pondflight.errors import PondflightError
 
 @dataclass(frozen=True, slots=True)
 class EarlyRun:
-    """The schema and all rows of a query, and what the journal says once they are fetched."""
+    """The schema and all rows of a query, and the journal entry to write once they are fetched."""
 
     schema: pa.Schema
     batches: Sequence[pa.RecordBatch]
@@ -40,7 +40,7 @@ class EarlyRun:
 
 
 class EarlyRuns:
-    """Runs queries early, where ``early_rows`` knows them and ``may_promise`` lets a call."""
+    """Runs queries early, if ``early_rows`` knows them and ``may_promise`` allows the call."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class EarlyRuns:
         self._known.ran(_owner(session), text, seconds, rows)
 
     def run(self, call: Call, session: Session, statement: Statement) -> EarlyRun | None:
-        """Run ``statement`` before its rows are asked for; ``None`` if it is not to be.
+        """Run ``statement`` before its rows are asked for; return ``None`` if it must wait.
 
         Inside ``use`` of the session's cursor. What fails or takes long is left for then; in a
         transaction, which either would abort, nothing is run early.

@@ -1,6 +1,6 @@
-"""How one statement is run on a cursor: it is checked, planned, and pushed down where it can be.
+"""Runs one statement on a cursor: checked, planned, and pushed down where possible.
 
-Sessions, tickets and the journal are the concern of ``statements``.
+``statements`` deals with sessions, tickets and the journal.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from pondflight.errors import InvalidArgument
 class Executor:
     """Runs statements on cursors.
 
-    ``sandbox`` says what they must not come to; ``None``: anything goes.
+    ``sandbox`` says what they must not reach; ``None``: no restrictions.
     """
 
     def __init__(
@@ -58,9 +58,11 @@ class Executor:
     def insert_bulk(
         self, cursor: Cursor, statement: Statement, bulk: tuple[str, str], bound: pa.Table
     ) -> int:
-        """Run an INSERT once for all rows of ``bound``; rows affected. Inside ``cursor.use``.
+        """Run an INSERT once for all rows of ``bound``; return the rows affected.
 
-        ``bulk`` is the text before the values, and that behind them.
+        Inside ``cursor.use``.
+
+        ``bulk`` is the text before the values, and the text after them.
         """
         with self._ready(cursor, statement, parameters.example(statement, bound)):
             return _bulk(cursor.connection, bulk, bound)
@@ -68,7 +70,7 @@ class Executor:
     def rows_of_effect(
         self, cursor: Cursor, call: Call, statement: Statement, values: Values
     ) -> Result:
-        """The rows of a statement that is run for its effect as well; inside ``cursor.use``."""
+        """Return the rows of a statement that also has an effect. Inside ``cursor.use``."""
         connection = cursor.connection
         columns = self._describer.columns(connection, statement, values)
         if columns is not None and any(columns.casts):
@@ -88,7 +90,7 @@ class Executor:
     def no_rows(
         self, call: Call, cursor: Cursor, statement: Statement, bound: pa.Table | None
     ) -> Result:
-        """The rows of a statement that is run for each row of none."""
+        """Return the empty result of a statement that is run for no bound rows."""
         columns = self._describer.columns(
             cursor.connection, statement, parameters.example(statement, bound)
         )
@@ -102,10 +104,10 @@ class Executor:
         return result
 
     def rows(self, cursor: Cursor, call: Call, statement: Statement, values: Values) -> Result:
-        """The rows of a statement that only reads; inside ``cursor.use``.
+        """Return the rows of a statement that only reads. Inside ``cursor.use``.
 
-        To describe it is half of the work of a small one. Where nothing was to be cast the last
-        time, its run tells whether that is still so.
+        Describing a small query is half of its work. If nothing had to be cast the last time, the
+        run itself tells whether that still holds.
         """
         if self._describer.leaves_as_is(statement):
             reader = self._start(cursor, statement, values)
@@ -127,7 +129,10 @@ class Executor:
         columns: Columns,
         values: Values = None,
     ) -> Result:
-        """The rows of a statement that only reads, as they are made; inside ``cursor.use``."""
+        """Return the rows of a statement that only reads, while DuckDB makes them.
+
+        Inside ``cursor.use``.
+        """
         run = partial(self._start, cursor, statement, values, columns)
         return cursor.result(call, run(), columns, again=run, checks_text=self._pushdown.watches)
 
@@ -138,7 +143,7 @@ class Executor:
         return reader_of(cursor.connection)
 
     def run(self, cursor: Cursor, statement: Statement, values: Values) -> int:
-        """Run it for its effect; rows affected. Inside ``cursor.use``."""
+        """Run a statement for its effect; return the rows affected. Inside ``cursor.use``."""
         if statement.transaction is not None:
             if statement.transaction == "begin":
                 cursor.begin(statement.text)
@@ -157,7 +162,7 @@ class Executor:
     def _execute(
         self, cursor: Cursor, statement: Statement, values: Values, columns: Columns | None = None
     ) -> None:
-        """Run it on the cursor; ``columns``: those that its rows have as they leave."""
+        """Execute it on the cursor; ``columns`` are those of its rows as they are sent."""
         with self._ready(cursor, statement, values) as other:
             if other is not statement.text:
                 with suppress(duckdb.BinderException, duckdb.CatalogException):
@@ -171,20 +176,20 @@ class Executor:
     def _check_bound(
         self, cursor: Cursor, statement: Statement, values: Values, plan: Sequence[Node] | None
     ) -> None:
-        """Refuse what the statement comes to, in the sandbox; ``plan``: if it is known already."""
+        """Refuse what the sandbox forbids; ``plan`` is the statement's, if it is known already."""
         if self.sandbox is not None:
             self.sandbox.bound.check(cursor, statement, values, plan)
 
     @contextmanager
     def _ready(self, cursor: Cursor, statement: Statement, values: Values) -> Iterator[str]:
-        """The text to run in place of the statement's; the cursor is ready for it while inside."""
+        """Prepare the cursor, and yield the text to run in place of the statement's."""
         servers = self._databases.attached_servers
         checks = bool(servers) and self._lossless.concerns(statement)
         pushes = self._pushdown.concerns(statement)
         connection = cursor.connection
         if pushes:
             self._pushdown.check(connection, statement, values)
-        # Asked last: beside servers it would make DuckDB list each server's tables.
+        # Asked last: with servers attached, DuckDB would list the tables of each.
         if not (checks or pushes or self._join_filters.may_limit(statement)):
             self._check_bound(cursor, statement, values, None)
             yield statement.text
@@ -198,7 +203,7 @@ class Executor:
             cursor.hold()
         plan = read_plan(connection, statement, values)
         if checks and not plan.is_whole:
-            cursor.hold()  # what came of it may have aborted the transaction
+            cursor.hold()  # the failed attempt may have aborted the transaction
         self._check_bound(cursor, statement, values, plan.roots if plan.is_whole else None)
         bound: frozenset[str] = frozenset()
         if checks:

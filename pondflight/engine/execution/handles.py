@@ -21,7 +21,7 @@ from pondflight.flightsql.decoding import checked_sql
 T = TypeVar("T")
 
 INLINE_PARAMETERS = 256 << 10
-"""Parameters of more bytes than this are kept by the session, not by the handle."""
+"""Bytes. Larger parameters are kept by the session, not in the handle."""
 
 
 _MOST_ROWS = (1 << 63) - 1
@@ -50,7 +50,7 @@ class Handle:
     count: int | None = None
 
     def encode(self) -> bytes:
-        """The bytes that go to the client."""
+        """Return the handle as bytes, as clients get it."""
         fields: dict[str, object] = {"i": self.id, "q": self.query, "s": self.session}
         if self.transaction is not None:
             fields["t"] = self.transaction.decode("ascii")
@@ -63,7 +63,10 @@ class Handle:
 
     @classmethod
     def decode(cls, data: bytes) -> Handle:
-        """The handle in ``data``; ``NotFound`` for anything that is not one of ours."""
+        """Return the handle in ``data``.
+
+        Raises ``NotFound`` for anything that is not one of ours.
+        """
         head, _, tail = data.partition(b"\n")
         try:
             fields = json.loads(head)
@@ -82,9 +85,9 @@ class Handle:
         return handle
 
     def bind(self, parameters: pa.Table) -> Handle:
-        """The handle with these parameters in it, if it can carry them.
+        """Return the handle with these parameters in it; ``None`` if it cannot carry them.
 
-        A HUGEINT of 39 digits is not valid as the decimal that it travels as.
+        A HUGEINT of 39 digits is not valid as the decimal that carries it.
         """
         try:
             if parameters.nbytes <= INLINE_PARAMETERS:
@@ -97,8 +100,8 @@ class Handle:
     def require_session(self, session_id: str) -> None:
         """Raise unless the handle may be used in that session.
 
-        What the default session made may be used from any of the user's: a client's first call
-        comes before it has its session.
+        A handle of the default session may be used from any session of the user: a client's first
+        call comes before it has its session.
         """
         if self.session not in ("", session_id):
             raise InvalidArgument(

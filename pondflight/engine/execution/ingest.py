@@ -49,9 +49,9 @@ class Ingest:
     def load(self, call: Call, session: str, command: StatementIngest, upload: Upload) -> int:
         """Load ``upload`` into the table that ``command`` names; return the number of rows.
 
-        All in one transaction: the session's, if one is open. A client that goes away half way
-        looks to pyarrow like the end of the stream, so the connection is checked before that end
-        is believed.
+        Everything happens in one transaction: the session's, if one is open. To pyarrow, a client
+        that disappears half way looks like the end of the stream, so the connection is checked
+        before that end is believed.
         """
         with (
             self._storage.writing(call, self._database, adds=True),
@@ -64,7 +64,8 @@ class Ingest:
     def _load(self, call: Call, session: str, command: StatementIngest, upload: Upload) -> int:
         _check_target(command)
         servers = self._databases.attached_servers
-        lent = self._sessions.lent(call, session, session_state=command.temporary)
+        own = command.temporary
+        lent = self._sessions.lent(call, session, session_state=own, tables=not own)
         with _Source(call, upload) as source, lent as one, one.cursor.use(call) as cursor:
             if not command.temporary:
                 self._pushdown.check_insert(cursor, command.catalog or None, source.schema.names)
@@ -85,9 +86,9 @@ class Ingest:
 class _Source:
     """The client's batches, counted, and watched for the client's death.
 
-    DuckDB pulls them from threads of its own, and one of those may still do so when the statement
-    has failed. pyarrow frees the upload as soon as the handler returns, so nobody may read it after
-    that: leaving the block waits for a read that is under way, and shuts out later ones.
+    DuckDB reads them from threads of its own, and one of those may still read after the statement
+    has failed. pyarrow frees the upload as soon as the handler returns. So leaving the block waits
+    for a read that is under way, and prevents later ones.
     """
 
     def __init__(self, call: Call, upload: Upload) -> None:
@@ -115,7 +116,10 @@ class _Source:
                 raise
 
     def _next(self) -> pa.RecordBatch | None:
-        """The next batch; ``None`` at the end. Raises ``Cancelled`` if the client has gone away."""
+        """Return the next batch; ``None`` at the end.
+
+        Raises ``Cancelled`` if the client has gone.
+        """
         with self._reading:
             try:
                 for chunk in self._upload or ():
@@ -125,7 +129,7 @@ class _Source:
                 if self._upload is None or not self._call.still_connected():
                     raise self._call.cancelled or Cancelled("the call was cancelled")
             except PondflightError as error:
-                self.failure = error  # DuckDB's own would only tell that reading failed
+                self.failure = error  # DuckDB's own error would only say that reading failed
                 raise
             return None
 
@@ -150,7 +154,10 @@ def _check_target(command: StatementIngest) -> None:
 
 
 def _target(cursor: duckdb.DuckDBPyConnection, command: StatementIngest) -> list[str]:
-    """The parts of the table's whole name: a shorter one may be of a temporary table or view."""
+    """Return the parts of the table's whole name.
+
+    A shorter one may mean a temporary table or view.
+    """
     catalog, schema = command.catalog, command.schema
     if command.temporary:
         catalog, schema = "temp", "main"
@@ -164,7 +171,7 @@ def _target(cursor: duckdb.DuckDBPyConnection, command: StatementIngest) -> list
         ).fetchone()
         assert row is not None
         current_catalog, current_schema, is_catalog = row
-        if not is_catalog:  # to DuckDB a.b is table b of the catalog a, too
+        if not is_catalog:  # to DuckDB, a.b may also mean table b of the catalog a
             catalog, schema = current_catalog, schema or current_schema
     return [part for part in (catalog, schema, command.table) if part]
 
@@ -203,7 +210,7 @@ def _exists(cursor: duckdb.DuckDBPyConnection, target: str) -> bool:
     except duckdb.CatalogException:
         return False
     except duckdb.BinderException as error:
-        if "does not exist" in str(error):  # catalog or schema
+        if "does not exist" in str(error):  # the catalog or schema
             return False
         raise
     return True

@@ -1,10 +1,11 @@
-"""Filters that a join finds while it runs, withheld where DuckDB would apply them too early.
+"""Withholds the filters of joins where DuckDB would apply them too early.
 
-DuckDB 1.5 hands the keys of one side of a join to the scans of the other side, through a LIMIT that
-may lie between: ``(FROM t ORDER BY id DESC LIMIT 10) JOIN …`` then has the ten rows that match, and
-not those of the ten last that do. ``tests/engine/test_joinfilters.py`` shows it; look there when
-DuckDB's version changes. Only a setting of the whole database switches these filters off, so it is
-set while such a statement is planned and begun, and other statements are merely slower meanwhile.
+DuckDB 1.5 passes the keys of one side of a join to the scans of the other side, even through a
+LIMIT in between: ``(FROM t ORDER BY id DESC LIMIT 10) JOIN …`` then returns ten matching rows,
+instead of the matching ones among the last ten. ``tests/engine/test_joinfilters.py`` shows it;
+check it again when DuckDB's version changes. Only a setting of the whole database switches these
+filters off. So it is set while such a statement is planned and begun; other statements are merely
+slower meanwhile.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pondflight.engine.sql.statement import Statement
 
 _OPTIMIZER = "join_filter_pushdown"
 _WORDS = ("limit", "fetch", "offset", "sample", "query")
-"""What makes a LIMIT, and the functions whose argument is a query."""
+"""The words of a LIMIT, and functions whose argument is a query."""
 _STORED_WORDS = rf"\b({'|'.join(_WORDS)}|query_table)\b"
 _NODES = ("LIMIT", "TOP_N", "SAMPLE")
 _HIDES = frozenset({"ATTACH", "COPY_DATABASE", "EXECUTE"})
@@ -36,7 +37,7 @@ _STORED = """
 
 
 class JoinFilters:
-    """Withholds them from statements of one worker."""
+    """Withholds join filters from the statements of one worker."""
 
     def __init__(self, database: duckdb.DuckDBPyConnection) -> None:
         self._database = database
@@ -46,7 +47,7 @@ class JoinFilters:
         self._stored: bool | None = None
 
     def may_limit(self, statement: Statement) -> bool:
-        """Whether there may be a LIMIT in a statement, or in a view or macro that it names."""
+        """Return whether the statement, or a view or macro that it names, may contain a LIMIT."""
         text = statement.text.lower()
         limits = any(word in text for word in _WORDS)
         if statement.effect in _HIDES or (limits and statement.effect == "CREATE"):
@@ -63,7 +64,7 @@ class JoinFilters:
 
     @contextmanager
     def withheld(self) -> Iterator[None]:
-        """While inside, statements are planned without them."""
+        """While inside, statements are planned without join filters."""
         with self._lock:
             if not self._withheld_from:
                 self._switch_off()
@@ -88,7 +89,7 @@ class JoinFilters:
 
 
 def pass_limits(plan: QueryPlan) -> bool:
-    """Whether a join of the plan may hand its filters through a LIMIT."""
+    """Return whether a join of the plan may pass its filters through a LIMIT."""
     return not plan.is_whole or any(
         "JOIN" in node["name"] and node["children"] and _limits(node["children"][0])
         for node in plan.nodes()

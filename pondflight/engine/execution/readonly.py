@@ -1,11 +1,11 @@
-"""Calls that may run a query and nothing else, whatever text they bring.
+"""Calls that may run one query and nothing else, whatever text they contain.
 
-They are for SQL that no person has written: a language model's. Four things have to agree before
-a row is read, and DuckDB decides each of them: the text is one statement; the parser takes it for
-a SELECT; of DuckDB's own functions, its tree and its plans (which have views and macros resolved)
-name only those that are known to do nothing but compute and read (``engine.guards.functions``); and
-it runs in a transaction that DuckDB itself keeps from writing, and servers that are attached for
-writing as well, on a connection of its own, which is thrown away.
+They are for SQL that no person has written: a language model's. Four checks must agree before a row
+is read, and DuckDB makes each of them: the text is one statement; the parser takes it for a SELECT;
+its tree and its plans (which have views and macros resolved) name only built-in functions that are
+known to do nothing but compute and read (``engine.guards.functions``); and it runs in a read-only
+transaction, also at servers that are attached for writing, on a connection of its own that is
+thrown away.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import duckdb
 
@@ -22,8 +21,9 @@ from pondflight.engine.databases.attached import Databases
 from pondflight.engine.duck import sql_errors
 from pondflight.engine.execution.executor import Executor
 from pondflight.engine.execution.handles import Handle
+from pondflight.engine.execution.plans import Plan
 from pondflight.engine.execution.sessions import Session, Sessions
-from pondflight.engine.execution.statements import Plan, Statements
+from pondflight.engine.execution.statements import Statements
 from pondflight.engine.guards.callers import Call
 from pondflight.engine.guards.functions import SCANS, BuiltIn, may_query
 from pondflight.engine.guards.journal import Journal
@@ -34,10 +34,10 @@ from pondflight.flightsql import ResultStream
 from pondflight.flightsql.status import leaf_of
 
 _CHECKED_BY_PLAN = frozenset({"query"})
-"""It runs text that is put together when the statement runs; its plan has what becomes of that."""
+"""It runs text that is only known at run time; the plan shows what that becomes."""
 
 _OF_SERVER = re.compile(r'"name": "(?:MYSQL|POSTGRES)_')
-"""In a plan: it reads from a server."""
+"""Matches a plan that reads from a server."""
 
 _SERIALIZE = "SELECT system.main.json_serialize_sql(?)"
 _BOUND = "SELECT system.main.json_serialize_plan(?)"
@@ -66,10 +66,10 @@ class Queries:
         self._databases = databases
 
     def plan(self, call: Call, text: str) -> Plan:
-        """Check ``text``, and promise its rows.
+        """Check ``text``, and return a plan whose ticket fetches its rows.
 
-        Raises ``InvalidArgument`` for what is not one query, ``PermissionDenied`` for a query
-        that would do something, and ``SqlError`` for what DuckDB cannot explain.
+        Raises ``InvalidArgument`` for anything but one query, ``PermissionDenied`` for a query that
+        would have an effect, and ``SqlError`` for what DuckDB cannot explain.
         """
         statement = self._statement(text)
         with self._lent(call) as session, session.cursor.use(call) as cursor:
@@ -77,7 +77,10 @@ class Queries:
             return Plan(self._describer.schema(cursor, columns), Handle(query=text))
 
     def fetch(self, call: Call, handle: Handle) -> ResultStream:
-        """The rows behind a ticket: checked again, since a ticket is only what its sender says."""
+        """Return the rows behind a ticket.
+
+        It is checked again: anybody may have made the ticket.
+        """
         statement = self._statement(handle.query)
         entry = self._journal.begin(call, statement.text, statement.kind)
         session = self._begin(call)
@@ -110,14 +113,15 @@ class Queries:
     def _check(self, cursor: duckdb.DuckDBPyConnection, statement: Statement) -> Columns:
         text = statement.describable
         self._refuse(_functions(_tree(cursor, text)) - _CHECKED_BY_PLAN)
-        # Before what follows, since its errors say where in the text they are.
+        # Before the next checks, since the errors of this one tell the place in the text.
         columns = self._describer.columns(cursor, statement, None)
         assert columns is not None  # it is a SELECT
-        cursor.execute(f"EXPLAIN (FORMAT json) {text}")
-        row = cursor.fetchone()
+        with sql_errors(lines_above=1):
+            row = cursor.execute(f"EXPLAIN (FORMAT json)\n{text}").fetchone()
         plan: str = row[1] if row else "[]"
         self._refuse(_functions(json.loads(plan)) - SCANS)
-        # That one leaves out expressions; this one has them, but not all plans have this one.
+        # That plan leaves out expressions; this one has them, but does not exist for all
+        # statements.
         row = cursor.execute(_BOUND, [text]).fetchone()
         self._refuse(_functions(json.loads(row[0]) if row else []) - SCANS)
         if _OF_SERVER.search(plan):
@@ -152,9 +156,9 @@ class Queries:
         return session
 
 
-def _tree(cursor: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
+def _tree(cursor: duckdb.DuckDBPyConnection, text: str) -> dict[str, object]:
     row = cursor.execute(_SERIALIZE, [text]).fetchone()
-    tree: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
+    tree: dict[str, object] = json.loads(row[0]) if row else {"error": True}
     if tree["error"]:
         raise InvalidArgument(
             "only a query that reads may be run here; PIVOT needs its values named: IN (…)"
@@ -163,7 +167,7 @@ def _tree(cursor: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
 
 
 def _functions(node: object) -> set[str]:
-    """The functions that a parse tree or a plan names, in lower case."""
+    """Return the functions that a parse tree or a plan names, in lower case."""
     found: set[str] = set()
     pending = [node]
     while pending:

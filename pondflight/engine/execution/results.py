@@ -1,7 +1,7 @@
 """A result: the rows of one run of one statement, on the cursor or set aside.
 
-Whatever goes wrong while rows are set aside or read again is the end of *these* rows, and whoever
-reads them is told: a stream can never go on behind a hole.
+Whatever fails while rows are set aside or read again ends *these* rows, and their reader gets the
+error: a stream never goes on after a gap.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Result:
             yield batch
 
     def adopt(self, call: Call) -> None:
-        """Another call reads these rows, which were set aside."""
+        """Let another call read these rows, which were set aside."""
         self.call = call
         call.on_done(lambda _: self.close())
 
@@ -93,7 +93,7 @@ class Result:
         self._on_close = callback
 
     def close(self) -> None:
-        """Give up what is left. Call it when the call is over, however it ended."""
+        """Drop the remaining rows. Call it when the call is over, however it ended."""
         with self._lock:
             if self.state is ResultState.CLOSED:
                 return
@@ -105,7 +105,7 @@ class Result:
             callback()
 
     def fail(self, error: BaseException) -> None:
-        """``error`` ends the rows: what is left of them is given up, and reading on raises it."""
+        """End the rows with ``error``: drop those that remain, and raise it on further reads."""
         with self._lock:
             if self.state in (ResultState.STREAMING, ResultState.SET_ASIDE):
                 self._failure = leaf_of(error)
@@ -113,12 +113,12 @@ class Result:
                 self._shelf.clear()
 
     def streams(self) -> bool:
-        """Whether there may be rows on the cursor."""
+        """Return whether there may be rows on the cursor."""
         return self.state is ResultState.STREAMING
 
     @property
     def has_set_aside(self) -> bool:
-        """Whether rows are set aside."""
+        """Return whether rows are set aside."""
         return len(self._shelf) > 0
 
     def raise_failure(self) -> None:
@@ -127,7 +127,7 @@ class Result:
             raise self._failure
 
     def finish(self) -> None:
-        """DuckDB has made the last of the rows, and it was read."""
+        """Note that the last of the rows was read."""
         with self._lock:
             if self.streams():
                 self._step(ResultState.FINISHED)
@@ -136,7 +136,7 @@ class Result:
     # -- for the cursor -----------------------------------------------------------------------
 
     def next_streamed(self) -> pa.RecordBatch | None:
-        """The next batch that DuckDB makes; ``None`` at the end."""
+        """Return the next batch that DuckDB makes; ``None`` at the end."""
         try:
             batch = self._reader.read_next_batch()
         except StopIteration:
@@ -155,9 +155,9 @@ class Result:
         return batch
 
     def all(self, most: int) -> list[pa.RecordBatch] | None:
-        """All rows at once, while the cursor is in use; ``None`` if they have more bytes.
+        """Return all rows at once, while the cursor is in use; ``None`` if they are too large.
 
-        What is interrupted is not run again to learn why.
+        ``most`` is in bytes. An interrupted statement is not run again to find the reason.
         """
         self._again = None
         batches: list[pa.RecordBatch] = []
@@ -170,9 +170,9 @@ class Result:
         return batches
 
     def next_set_aside(self) -> pa.RecordBatch | None:
-        """The next batch of those that were set aside; ``None`` if there is none.
+        """Return the next batch that was set aside; ``None`` if there is none.
 
-        Raises what ended the rows, once those before it were read.
+        Raises the error that ended the rows, once those before it were read.
         """
         self.call.raise_if_cancelled()
         with self._lock:
@@ -192,11 +192,11 @@ class Result:
         return batch
 
     def set_aside(self, until: Callable[[], None] = lambda: None) -> None:
-        """Move all rows that are left off the cursor.
+        """Move all remaining rows off the cursor.
 
-        An error of the statement's among them is raised when those before it were read; one of
-        the room for them ends them at once. ``until`` is called between batches, and may raise:
-        then the rest is still on the cursor.
+        An error of the statement is raised after the rows before it were read; an error of the
+        space for them ends them at once. ``until`` is called between batches, and may raise: then
+        the rest is still on the cursor.
         """
         while self.streams():
             until()
@@ -225,8 +225,8 @@ class Result:
     def _raise_cause(self) -> NoReturn:
         """Raise the error that ended the statement, when DuckDB has lost it.
 
-        With several threads, the error of one of them now and then comes out as the
-        interruption of another. Only another run tells which it was.
+        With several threads, DuckDB sometimes reports one thread's error as the interruption of
+        another. Only another run can tell the cause.
         """
         again = self._again
         for _ in range(_CAUSE_TRIES):
@@ -242,7 +242,7 @@ class Result:
 
 
 def _cause(error: BaseException) -> str:
-    """In a few words, without paths."""
+    """Return the cause in a few words, without paths."""
     if isinstance(error, PondflightError):
         return error.message
     if isinstance(error, OSError):
@@ -251,7 +251,7 @@ def _cause(error: BaseException) -> str:
 
 
 def _texts(schema: pa.Schema) -> list[int]:
-    """The columns that have text in them, at any depth."""
+    """Return the columns that contain text, at any depth."""
     return [index for index, field in enumerate(schema) if _has_text(field.type)]
 
 

@@ -1,4 +1,4 @@
-"""Where rows are set aside: in memory as long as there is room, then in the scratch directory."""
+"""Where rows are set aside: in memory while there is room, then in the scratch directory."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MEMORY = 32 << 20
 """Bytes of memory for all rows that a worker has set aside."""
 
 DISK = 4 << 30
-"""Bytes of the scratch directory for those of one result."""
+"""Bytes of the scratch directory for the rows of one result."""
 
 _WRITING = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 class Room:
-    """What a worker has for rows that are set aside; ``memory`` in bytes, for all together."""
+    """A worker's room for rows that are set aside; ``memory`` is in bytes, for all results."""
 
     def __init__(self, folder: Path, memory: int = MEMORY, disk: int = DISK) -> None:
         self.folder = folder
@@ -34,7 +34,7 @@ class Room:
         self._lock = threading.Lock()
 
     def take(self, size: int) -> bool:
-        """Take ``size`` bytes of memory; whether there were as many."""
+        """Take ``size`` bytes of memory; return whether there were as many."""
         with self._lock:
             if self.used + size > self.memory:
                 return False
@@ -42,13 +42,13 @@ class Room:
             return True
 
     def give_back(self, size: int) -> None:
-        """Those bytes are free again."""
+        """Give ``size`` bytes back."""
         with self._lock:
             self.used -= size
 
 
 class Shelf:
-    """Batches of one result, first in, first out. For one thread at a time."""
+    """Batches of one result, first in, first out. Use it from one thread at a time."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
@@ -62,7 +62,7 @@ class Shelf:
     def put(self, batch: pa.RecordBatch) -> None:
         """Add a batch at the end.
 
-        Raises ``LimitExceeded`` when one result takes too much of the disk, ``OSError`` when the
+        Raises ``LimitExceeded`` if one result takes too much disk space, and ``OSError`` if the
         disk is full or broken.
         """
         sink = pa.BufferOutputStream()
@@ -84,9 +84,9 @@ class Shelf:
         self._end += data.size
 
     def take(self) -> pa.RecordBatch | None:
-        """The first batch, which is not here any more; ``None`` if there is none.
+        """Remove and return the first batch; ``None`` if there is none.
 
-        Raises ``OSError`` or ``pa.ArrowException`` where it cannot be read again.
+        Raises ``OSError`` or ``pa.ArrowException`` if it cannot be read again.
         """
         if not self._batches:
             return None
@@ -103,7 +103,7 @@ class Shelf:
         return pa.ipc.open_stream(data).read_next_batch()
 
     def clear(self) -> None:
-        """Give up all that is here, and its room."""
+        """Drop all batches, and give their room back."""
         batches, self._batches = self._batches, deque()
         self._room.give_back(sum(b.size for b in batches if not isinstance(b, tuple)))
         if self._file is not None:

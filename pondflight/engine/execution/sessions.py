@@ -1,9 +1,9 @@
 """Sessions: what survives from one call of a connection to its next.
 
-Temporary tables, ``SET``, ``USE`` and transactions live in a DuckDB cursor. A session gets one
-of its own with the first statement that needs it, and from then on all its statements run
-there, one after the other. Until then it is only a name: its statements run side by side, each
-in a passing session, whose cursor is new and is closed behind it.
+Temporary tables, ``SET``, ``USE`` and transactions live in a DuckDB cursor. A session gets a cursor
+with the first statement that needs one; from then on, all its statements run there, one after the
+other. Until then it is only a name: its statements run side by side, each in a passing session
+whose new cursor is closed afterwards.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pondflight.engine.guards.callers import Call
 from pondflight.errors import InvalidArgument, LimitExceeded, NotFound
 
 DEFAULT = ""
-"""The session of clients that keep neither the token nor the cookie they were given."""
+"""The session of clients that keep neither the token nor the cookie that they were given."""
 
 _ROOM_SECONDS = 2.0
 _POLL_SECONDS = 0.05
@@ -31,9 +31,9 @@ _POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    """Times in seconds; ``max_sessions`` with a cursor at the same time.
+    """Limits of sessions; times in seconds.
 
-    ``statement_timeout`` is 0 where there is none.
+    At most ``max_sessions`` have a cursor at the same time. A ``statement_timeout`` of 0 is none.
     """
 
     idle_timeout: float = 1800.0
@@ -43,11 +43,11 @@ class SessionLimits:
 
 @dataclass(eq=False)
 class Session:
-    """A session that has a cursor of its own.
+    """A session with a cursor of its own.
 
     ``statement_timeout`` is in seconds; ``None``: the server's. ``offer``, of the default session,
-    is the one that was handed out to the only client that has used it, if there is only one. A
-    ``passing`` session is one statement's.
+    is the session handed out to the only client that has used it, if there is only one. A
+    ``passing`` session serves one statement.
     """
 
     id: str
@@ -61,9 +61,9 @@ class Session:
 
 @dataclass(eq=False)
 class Transaction:
-    """A transaction begun by Flight SQL action. DuckDB's begins with its first statement.
+    """A transaction begun by a Flight SQL action. DuckDB's begins with its first statement.
 
-    ``own_session``: its session was made for it, and ends with it.
+    ``own_session``: its session was created for it, and ends with it.
     """
 
     id: bytes
@@ -76,11 +76,22 @@ class Sessions:
     """The sessions of one worker."""
 
     def __init__(
-        self, database: duckdb.DuckDBPyConnection, room: Room, ended: Callable[[str], None]
+        self,
+        database: duckdb.DuckDBPyConnection,
+        room: Room,
+        ended: Callable[[str], None],
+        *,
+        in_memory: bool = True,
     ) -> None:
-        """``ended`` is called with the id of each session that has ended."""
+        """Create the sessions; ``ended`` is called with the id of each session that has ended.
+
+        ``in_memory``: tables are lost when the worker ends.
+        """
         self.limits = SessionLimits()
         self._ended = ended
+        self._in_memory = in_memory
+        self._tables = False
+        """Whether there may be tables in memory."""
         self._database = database
         self._room = room
         self._changed = threading.Condition()
@@ -91,15 +102,15 @@ class Sessions:
         return len(self._sessions)
 
     def exists(self, session_id: str) -> bool:
-        """Whether the session has a cursor of its own."""
+        """Return whether the session has a cursor of its own."""
         with self._changed:
             return session_id in self._sessions
 
     def adopt(self, session_id: str) -> None:
         """A client comes with a session.
 
-        Its first call had none yet, and ran in the default session. If what is there is all its
-        own, it becomes what its session begins with.
+        Its first call had none yet, and ran in the default session. If only this client has used
+        the default session, its state becomes the start of the client's session.
         """
         with self._changed:
             default = self._sessions.get(DEFAULT)
@@ -110,14 +121,14 @@ class Sessions:
             self._sessions[session_id] = default
 
     def timeout_of(self, session_id: str) -> float:
-        """The statement timeout of a session, in seconds; 0 for none."""
+        """Return the statement timeout of a session, in seconds; 0: none."""
         with self._changed:
             session = self._sessions.get(session_id)
         own = None if session is None else session.statement_timeout
         return own or self.limits.statement_timeout
 
     def close(self, session_id: str) -> None:
-        """End a session: its temporary tables go, its transaction is rolled back."""
+        """End a session: drop its temporary tables and roll back its transaction."""
         with self._changed:
             session = self._forget(session_id)
         self._ended(session_id)
@@ -139,7 +150,7 @@ class Sessions:
             session.cursor.close()
 
     def _forget(self, session_id: str) -> Session | None:
-        """The session of that id is none any more; its cursor is still to be closed."""
+        """Remove and return the session of that id; the caller must close its cursor."""
         session = self._sessions.pop(session_id, None)
         for transaction in self._transactions_of(session_id):
             del self._transactions[transaction.id]
@@ -148,22 +159,32 @@ class Sessions:
 
     # -- borrowing ----------------------------------------------------------------------------
 
-    def lent(self, call: Call, session_id: str, *, session_state: bool = False) -> _Lent:
-        """``borrow``, and give back."""
-        return _Lent(self, call, session_id, session_state=session_state)
+    def lent(
+        self, call: Call, session_id: str, *, session_state: bool = False, tables: bool = False
+    ) -> _Lent:
+        """Borrow a session, and give it back."""
+        return _Lent(self, call, session_id, session_state=session_state, tables=tables)
 
-    def borrow(self, call: Call, session_id: str, *, session_state: bool = False) -> Session:
-        """The session in which the next statement has to run, until it is given back.
+    def borrow(
+        self, call: Call, session_id: str, *, session_state: bool = False, tables: bool = False
+    ) -> Session:
+        """Return the session in which the next statement has to run; give it back afterwards.
 
-        ``session_state``: the statement changes or needs the session's own state. Raises
-        ``LimitExceeded`` if that takes one session more than there may be, and none ends soon.
+        ``session_state``: the statement changes or needs the session's own state; ``tables``: it
+        creates something that all sessions may use. Raises ``LimitExceeded`` if there are as many
+        sessions as allowed, and none ends soon.
         """
         deadline = time.monotonic() + _ROOM_SECONDS
         with self._changed:
+            self._tables |= tables and self._in_memory
+            # The answer has not begun: a call's first statement runs before that.
+            mark = "t" if self._tables else ""
             while True:
                 session = self._sessions.get(session_id)
                 open_ones = self._transactions_of(session_id)
                 if session is None and not (session_state or open_ones):
+                    if mark:
+                        call.send_header(control.KEPT_HEADER, f"{mark}-")
                     return self.passing()
                 if session is None and self._has_room():
                     session = self._sessions[session_id] = Session(session_id, self._new_cursor())
@@ -173,11 +194,10 @@ class Sessions:
                     if session.offer != call.identity.offer:
                         session.offer = None
                     session.in_use += 1
-                    # The answer has not begun: a call's first statement runs before that.
                     name = call.identity.session or call.identity.offer or ""
                     if session_id != DEFAULT and not open_ones:
-                        name = session_id  # that of another connection, for its ticket
-                    call.send_header(control.KEPT_HEADER, f"s-{name}")
+                        name = session_id  # another connection's, for its ticket
+                    call.send_header(control.KEPT_HEADER, f"{mark}s-{name}")
                     return session
                 if time.monotonic() > deadline:
                     raise LimitExceeded(
@@ -188,13 +208,13 @@ class Sessions:
                 call.raise_if_cancelled()
 
     def passing(self) -> Session:
-        """A session for one statement, to be given back."""
+        """Return a session for one statement, to be given back."""
         cursor = self._new_cursor()
         cursor.passing = True
         return Session("", cursor, passing=True, in_use=1)
 
     def give_back(self, session: Session) -> None:
-        """The end of a borrowing."""
+        """Give back a borrowed session."""
         with self._changed:
             session.in_use -= 1
             session.last_used = time.monotonic()
@@ -210,11 +230,11 @@ class Sessions:
     # -- transactions -------------------------------------------------------------------------
 
     def begin(self, session_id: str) -> bytes:
-        """Begin a transaction in a session; its id.
+        """Begin a transaction in a session; return its id.
 
-        A cursor holds one transaction. So where the session has one already, and in the default
-        session, which may be many clients at once, the new one gets a session of its own, which
-        its id stands for. Raises ``InvalidArgument`` in a transaction that was begun by SQL.
+        A cursor holds one transaction. So if the session has one already, and in the default
+        session, which several clients may share, the new one gets a session of its own, which its
+        id stands for. Raises ``InvalidArgument`` in a transaction that was begun by SQL.
         """
         with self._changed:
             session = self._sessions.get(session_id)
@@ -233,12 +253,12 @@ class Sessions:
         return transaction.id
 
     def session_of(self, transaction_id: bytes) -> str:
-        """The session in which that transaction is open; ``NotFound`` if it has ended."""
+        """Return the session of that open transaction. Raises ``NotFound`` if it has ended."""
         with self._changed:
             return self._transaction(transaction_id).session
 
     def end(self, call: Call, transaction_id: bytes, *, commit: bool) -> None:
-        """Commit or roll back, and forget the transaction, whatever comes of it."""
+        """Commit or roll back, and forget the transaction, whether or not that succeeds."""
         with self._changed:
             transaction = self._transaction(transaction_id)
             session = self._sessions.get(transaction.session)
@@ -269,16 +289,26 @@ class _Lent:
     """A session, borrowed while inside."""
 
     def __init__(
-        self, sessions: Sessions, call: Call, session_id: str, *, session_state: bool
+        self,
+        sessions: Sessions,
+        call: Call,
+        session_id: str,
+        *,
+        session_state: bool,
+        tables: bool,
     ) -> None:
         self._sessions = sessions
         self._call = call
         self._session_id = session_id
         self._session_state = session_state
+        self._tables = tables
 
     def __enter__(self) -> Session:
         self._session = self._sessions.borrow(
-            self._call, self._session_id, session_state=self._session_state
+            self._call,
+            self._session_id,
+            session_state=self._session_state,
+            tables=self._tables,
         )
         return self._session
 

@@ -1,16 +1,17 @@
 """Statements: described, run once, and their rows fetched.
 
-What only reads is run when its rows are fetched: its ticket carries the SQL, so a FlightInfo
-that nobody follows costs nothing. What has an effect is run at once and exactly once, when the
-FlightInfo is asked for or the update is put; rows that it returns are kept until fetched.
+A statement that only reads is run when its rows are fetched: its ticket carries the SQL, so a
+FlightInfo that nobody follows costs nothing. A statement with an effect is run at once and exactly
+once, when the FlightInfo is requested or the update is put; rows that it returns are kept until
+fetched.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from itertools import chain, islice
 
 import duckdb
@@ -21,59 +22,34 @@ from pondflight.engine.execution import timeouts
 from pondflight.engine.execution.early_runs import EarlyRun, EarlyRuns
 from pondflight.engine.execution.executor import Executor
 from pondflight.engine.execution.handles import Handle
+from pondflight.engine.execution.plans import (
+    COUNT_SCHEMA,
+    EMPTY_SCHEMA,
+    NOT_KNOWN_YET,
+    Plan,
+    Prepared,
+)
 from pondflight.engine.execution.results import Result
-from pondflight.engine.execution.sessions import Sessions
+from pondflight.engine.execution.schemas import parameter_schema, result_schema, unbound_schema
+from pondflight.engine.execution.sessions import Session, Sessions
 from pondflight.engine.execution.tickets import Tickets
 from pondflight.engine.guards.callers import Call
 from pondflight.engine.guards.journal import Journal
 from pondflight.engine.guards.sandbox import Sandbox
 from pondflight.engine.guards.storage import Storage
 from pondflight.engine.sql.clauses import bulk_insert
-from pondflight.engine.sql.inference import parameter_types
 from pondflight.engine.sql.kept import ParsedStatements
 from pondflight.engine.sql.lexer import plain
 from pondflight.engine.sql.statement import Statement, parse
 from pondflight.engine.types import parameters
-from pondflight.engine.types.datatypes import sent_as
 from pondflight.engine.types.describe import Describer
 from pondflight.engine.types.parameters import Values
-from pondflight.errors import InvalidArgument, NotFound, SqlError
+from pondflight.errors import InvalidArgument, NotFound
 from pondflight.flightsql import PreparedStatement, ResultStream
-from pondflight.flightsql.commands import CancelStatus
 from pondflight.flightsql.status import leaf_of
 from pondflight.flightsql.streams import Result as Sent
 
-COUNT_SCHEMA = pa.schema([pa.field("Count", pa.int64())])
-EMPTY_SCHEMA = pa.schema([])
-_NOT_KNOWN_YET = pa.schema([pa.field("result", pa.string())])
-"""In place of the schema of rows that only a run can tell. It must not be empty: to JDBC, what has
-an empty schema is an update."""
 _GONE = "unknown result: it was fetched before, or has expired"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a FlightInfo says: ``ticket`` is None where there are no rows.
-
-    ``rows``: what they are, if it was run early (``control.PROMISE_HEADER``).
-    """
-
-    schema: pa.Schema
-    ticket: Handle | None
-    total_records: int = -1
-    rows: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A prepared statement.
-
-    ``plan`` gives what a FlightInfo of it would say; ``None`` where parameters are missing, or
-    where asking for the FlightInfo has an effect.
-    """
-
-    statement: PreparedStatement
-    plan: Callable[[], Plan] | None = None
 
 
 class Statements:
@@ -105,7 +81,7 @@ class Statements:
 
     @property
     def sandbox(self) -> Sandbox | None:
-        """What users' SQL must not do; ``None``: anything goes."""
+        """Return what users' SQL must not do; ``None``: no restrictions."""
         return self._executor.sandbox
 
     @sandbox.setter
@@ -114,22 +90,14 @@ class Statements:
         self._parsed.clear()
 
     def fetched(self, key: str) -> None:
-        """Rows that were promised have been fetched (``control.FETCHED_HEADER``)."""
+        """Note that promised rows have been fetched (``control.FETCHED_HEADER``)."""
         self._tickets.fetched(key)
         self._journal.fetched(key)
-
-    def sweep(self, seconds: float) -> None:
-        """Drop results that nobody has fetched for ``seconds``."""
-        self._tickets.sweep(seconds)
-
-    def close(self) -> None:
-        """Drop all tickets, since the worker ends."""
-        self._tickets.clear()
 
     # -- before running -----------------------------------------------------------------------
 
     def parse(self, text: str) -> list[Statement]:
-        """The statements of ``text``."""
+        """Return the statements of ``text``."""
         sandbox = self.sandbox
         known = self._parsed.find(text)
         if known is not None:
@@ -150,7 +118,7 @@ class Statements:
         return statements
 
     def _counted(self, call: Call, text: str) -> list[Statement]:
-        """The statements of ``text``, to be run: no more than the proxy has counted."""
+        """Return the statements of ``text``, no more than the proxy has counted."""
         statements = self.parse(text)
         most = call.identity.statements
         if most is not None and len(statements) > most:
@@ -163,11 +131,11 @@ class Statements:
     def schema(
         self, call: Call, session: str, text: str, bound: pa.Table | None = None
     ) -> pa.Schema:
-        """The result schema of ``text``; empty for what returns no rows."""
+        """Return the result schema of ``text``; empty if it returns no rows."""
         return self._describe(call, session, self.parse(text), bound) or EMPTY_SCHEMA
 
     def prepare(self, call: Call, session: str, text: str, transaction: bytes | None) -> Prepared:
-        """A handle for ``text``, and what clients need to know before they run it."""
+        """Return a handle for ``text``, and what clients need to know before they run it."""
         statements = self.parse(text)
         has_parameters = any(statement.parameters for statement in statements)
         handle = Handle(
@@ -185,11 +153,11 @@ class Statements:
             if early is not None:
                 schema = early.schema
             else:
-                schema = None if is_update else self._guess(cursor, statements)
+                schema = None if is_update else unbound_schema(self._describer, cursor, statements)
             prepared = PreparedStatement(
                 handle=handle.encode(),
-                dataset_schema=schema if is_update else schema or _NOT_KNOWN_YET,
-                parameter_schema=self._parameter_schema(cursor, statements)
+                dataset_schema=schema if is_update else schema or NOT_KNOWN_YET,
+                parameter_schema=parameter_schema(self._describer, cursor, statements)
                 if has_parameters
                 else EMPTY_SCHEMA,
                 is_update=is_update,
@@ -200,23 +168,20 @@ class Statements:
         return Prepared(prepared, lambda: self._promise(session, query, transaction, schema, early))
 
     def bind(self, handle: Handle, bound: pa.Table) -> Handle:
-        """The handle that stands for the statement with these parameters.
+        """Return the handle of the statement with these parameters.
 
-        Old clients go on with the handle they have, so the session remembers as well.
+        Old clients keep using the handle they have, so the session remembers the parameters as
+        well.
         """
         if handle.id:
             self._tickets.bind(handle.id, handle.session, bound)
         return handle.bind(bound)
 
     def bound(self, handle: Handle) -> pa.Table | None:
-        """The parameters that belong to the handle."""
-        if handle.parameters is not None:  # a table of no rows is as good as any
+        """Return the parameters that belong to the handle."""
+        if handle.parameters is not None:  # an empty table counts as bound
             return handle.parameters
         return self._tickets.parameters(handle.id, handle.session)
-
-    def unbind(self, handle: Handle) -> None:
-        """Forget what is kept for the handle."""
-        self._tickets.unbind(handle.id, handle.session)
 
     def _describe(
         self, call: Call, session: str, statements: list[Statement], bound: pa.Table | None
@@ -224,57 +189,7 @@ class Statements:
         if not statements[-1].returns_rows:
             return None
         with self._sessions.lent(call, session) as one, one.cursor.use(call) as cursor:
-            return self._schema(cursor, statements, bound)
-
-    def _guess(
-        self, cursor: duckdb.DuckDBPyConnection, statements: list[Statement]
-    ) -> pa.Schema | None:
-        """The schema before parameters are bound; ``None``, too, where only their values tell it.
-
-        ``date_trunc('day', ?)`` has no type until ``?`` has one. What is wrong with the statement
-        beside that shows when it is run.
-        """
-        try:
-            return self._schema(cursor, statements, None)
-        except SqlError:
-            if not any(statement.parameters for statement in statements):
-                raise
-            return None
-
-    def _schema(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        statements: list[Statement],
-        bound: pa.Table | None,
-    ) -> pa.Schema | None:
-        """The schema of the last statement's rows; ``None``: it has none, or only a run tells."""
-        last = statements[-1]
-        if not last.returns_rows:
-            return None
-        try:
-            columns = self._describer.columns(cursor, last, parameters.example(last, bound))
-        except SqlError:
-            if len(statements) == 1:
-                raise
-            columns = None  # it may need what the ones before it make
-        return None if columns is None else self._describer.schema(cursor, columns)
-
-    def _parameter_schema(
-        self, cursor: duckdb.DuckDBPyConnection, statements: list[Statement]
-    ) -> pa.Schema:
-        fields: list[pa.Field] = []
-        for statement in statements:
-            if not statement.parameters:
-                continue
-            known = parameter_types(cursor, statement)
-            types = [known.get(name, "VARCHAR") for name in statement.parameters]
-            sent = [sent_as(duckdb.sqltype(type_)) or type_ for type_ in types]
-            learnt = self._describer.fields(cursor, sent) if sent else []
-            fields += [
-                pa.field(name, parameters.encoding(field.type))
-                for name, field in zip(statement.parameters, learnt, strict=True)
-            ]
-        return pa.schema(fields)
+            return result_schema(self._describer, cursor, statements, bound)
 
     # -- for rows -----------------------------------------------------------------------------
 
@@ -288,7 +203,7 @@ class Statements:
         transaction: bytes | None = None,
         plain: bool = False,
     ) -> Plan:
-        """Run what has to run now; promise the rows.
+        """Run what has to run now, and return a plan for fetching the rows.
 
         ``plain``: the caller knows no Flight SQL, and expects an endpoint in any case.
         """
@@ -302,7 +217,9 @@ class Statements:
             with self._sessions.lent(call, session) as one, one.cursor.use(call) as cursor:
                 if not first and bound is None and not last.parameters:
                     early = self._early.run(call, one, last)
-                schema = early.schema if early else self._schema(cursor, [last], bound)
+                schema = (
+                    early.schema if early else result_schema(self._describer, cursor, [last], bound)
+                )
             assert schema is not None
             plan = self._promise(session, last.text, transaction, schema, early)
             handle = plan.ticket
@@ -333,7 +250,10 @@ class Statements:
         schema: pa.Schema,
         early: EarlyRun | None,
     ) -> Plan:
-        """The ticket of a query that is run when its rows are fetched, unless that was done."""
+        """Return a plan with the ticket of a query.
+
+        The query runs when its rows are fetched, unless it ran early.
+        """
         key = self._tickets.new(session)
         ticket = Handle(id=key, query=query, session=session, transaction=transaction)
         if early is None:
@@ -342,7 +262,7 @@ class Statements:
         return Plan(schema, ticket, rows=key.encode() + early.stream())
 
     def fetch(self, call: Call, session: str, handle: Handle) -> Sent:
-        """The rows behind a ticket."""
+        """Return the rows behind a ticket."""
         if handle.count is not None:
             return pa.table([[handle.count]], schema=COUNT_SCHEMA)
         self._tickets.fetch(handle.id, call)
@@ -361,7 +281,7 @@ class Statements:
         if values and (bound is None or bound.num_rows <= 1):
             result = self._stream(call, session, statement, values[0])
             return ResultStream(result.schema, iter(result))
-        # A run whose parameter is NULL may give a column another type than the others do.
+        # A NULL parameter may give a column another type than in the other runs.
         schema = self._describe(call, session, [statement], bound)
         assert schema is not None
 
@@ -372,12 +292,8 @@ class Statements:
 
         return ResultStream(schema, all_runs())
 
-    def cancel(self, handle: Handle) -> CancelStatus:
-        """Cancel what the ticket stands for, whether it runs or waits to be fetched."""
-        return self._tickets.cancel(handle.id, handle.session)
-
     def renew(self, handle: Handle) -> None:
-        """Keep what the ticket stands for; ``NotFound`` if that is gone."""
+        """Keep what the ticket stands for. Raises ``NotFound`` if that is gone."""
         there = self._tickets.renew(handle.id, handle.session)
         if handle.is_result and not there:
             raise NotFound(_GONE)
@@ -407,7 +323,7 @@ class Statements:
     # -- for effect ---------------------------------------------------------------------------
 
     def update(self, call: Call, session: str, text: str, bound: pa.Table | None) -> int:
-        """Run ``text`` for its effect, once per bound row, all or nothing; rows affected."""
+        """Run ``text`` once per bound row, all or nothing; return the rows affected."""
         *first, last = self._counted(call, text)
         if first and bound is not None and bound.num_columns:
             raise InvalidArgument("parameters can be bound to a single statement only")
@@ -428,7 +344,7 @@ class Statements:
     ) -> int:
         if statement.session_state:
             call.on_done(lambda _: self._describer.forget_types())
-        lent = self._sessions.lent(call, session, session_state=statement.session_state)
+        lent = self._lent(call, session, statement)
         if statement.timeout is not None:
             longest = self._sessions.limits.statement_timeout
             with lent as one:
@@ -447,16 +363,26 @@ class Statements:
                     for values in parameters.rows(statement, bound)
                 )
 
+    def _lent(
+        self, call: Call, session: str, statement: Statement
+    ) -> AbstractContextManager[Session]:
+        return self._sessions.lent(
+            call,
+            session,
+            session_state=statement.session_state,
+            tables=statement.makes_tables,
+        )
+
     @contextmanager
     def _renaming(self, statement: Statement) -> Iterator[None]:
-        """While inside, ``statement`` runs, after which names may stand for something else."""
+        """Run ``statement`` inside; afterwards, names may mean something else."""
         try:
             yield
         finally:
             self.changed(statement.kind)
 
     def changed(self, kind: str) -> None:
-        """A statement of that kind has run: see ``Bound.forget``."""
+        """Note that a statement of that kind has run: see ``Bound.forget``."""
         self._early.forget(kind)
         if self.sandbox is not None:
             self.sandbox.bound.forget(kind)
@@ -465,7 +391,7 @@ class Statements:
         self, call: Call, session: str, statement: Statement, bound: pa.Table | None
     ) -> Result:
         noted = self._journal.during(call, statement.text, statement.kind)
-        lent = self._sessions.lent(call, session, session_state=statement.session_state)
+        lent = self._lent(call, session, statement)
         room = self._storage.writing(call, self._database, adds=statement.adds)
         names = self._renaming(statement)
         with noted as entry, lent as one, room, names, one.cursor.use(call):

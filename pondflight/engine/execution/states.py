@@ -1,4 +1,4 @@
-"""The lives of cursors and of results: their states, and the steps between them.
+"""The states of cursors and results, and the transitions between them.
 
 docs/architecture.md has both tables; a test compares it with this file.
 """
@@ -13,7 +13,7 @@ S = TypeVar("S", "CursorState", "ResultState")
 
 
 class CursorState(StrEnum):
-    """What a cursor is busy with."""
+    """What a cursor is doing."""
 
     IDLE = "idle"
     RUNNING = "running"
@@ -22,12 +22,12 @@ class CursorState(StrEnum):
 
     @property
     def description(self) -> str:
-        """What it means, in a sentence."""
+        """Return the meaning of the state, in a sentence."""
         return _CURSORS[self]
 
 
 class ResultState(StrEnum):
-    """Where the rows are that nobody has read yet."""
+    """Where the unread rows are."""
 
     STREAMING = "streaming"
     SET_ASIDE = "set aside"
@@ -37,7 +37,7 @@ class ResultState(StrEnum):
 
     @property
     def description(self) -> str:
-        """What it means, in a sentence."""
+        """Return the meaning of the state, in a sentence."""
         return _RESULTS[self]
 
 
@@ -62,7 +62,7 @@ CURSOR_STEPS: Mapping[CursorState, frozenset[CursorState]] = {
     CursorState.STREAMING: frozenset({CursorState.IDLE, CursorState.CLOSED}),
     CursorState.CLOSED: frozenset(),
 }
-"""The allowed steps of a cursor, and no others."""
+"""The allowed transitions of a cursor."""
 
 RESULT_STEPS: Mapping[ResultState, frozenset[ResultState]] = {
     ResultState.STREAMING: frozenset(
@@ -75,15 +75,15 @@ RESULT_STEPS: Mapping[ResultState, frozenset[ResultState]] = {
     ResultState.FAILED: frozenset({ResultState.CLOSED}),
     ResultState.CLOSED: frozenset(),
 }
-"""The allowed steps of a result, and no others."""
+"""The allowed transitions of a result."""
 
 
 class IllegalTransition(Exception):
-    """A step that the table does not have: a mistake in this program."""
+    """A transition that the table does not have: a bug in this program."""
 
 
 def step(steps: Mapping[S, frozenset[S]], current: S, to: S) -> S:
-    """``to``, if the table ``steps`` has the step from ``current``."""
+    """Return ``to`` if the table ``steps`` has the transition from ``current``; else raise."""
     if to not in steps[current]:
         raise IllegalTransition(f"no step leads from {current} to {to}")
     return to

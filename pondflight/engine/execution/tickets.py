@@ -1,7 +1,7 @@
-"""What tickets stand for: the calls that fetch a result, its rows or parameters if they are kept.
+"""Tickets: the calls that fetch a result, and its rows or parameters while they are kept.
 
-A client may cancel what a ticket stands for while another call fetches it, or before any does;
-after that, fetching it is an error. What is kept between two calls is bounded in number and age.
+A client may cancel a ticket while another call fetches it, or before any does; after that, fetching
+it is an error. What is kept between two calls is limited in number and age.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PATIENCE = 2.0
 
 @dataclass(eq=False, slots=True)
 class _Ticket:
-    """``fetching`` are the calls that fetch it now; a ticket may be fetched more than once."""
+    """A ticket; ``fetching`` are the calls that fetch it now. It may be fetched repeatedly."""
 
     session: str
     used: float = field(default_factory=time.monotonic)
@@ -46,20 +46,20 @@ class _Ticket:
 
 
 class Tickets:
-    """The tickets of one worker, the last few thousand of them, by id."""
+    """The last few thousand tickets of one worker, by id."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._tickets: OrderedDict[str, _Ticket] = OrderedDict()
 
     def new(self, session: str, result: Result | None = None) -> str:
-        """The id of a new ticket. ``result``: its rows, to be fetched once."""
+        """Return the id of a new ticket; ``result`` are its rows, which can be fetched once."""
         key = secrets.token_hex(8)
         self._put(key, _Ticket(session, result=result))
         return key
 
     def bind(self, key: str, session: str, parameters: pa.Table) -> None:
-        """Keep the parameters that belong to a ticket, or to a prepared statement."""
+        """Keep the parameters of a ticket or a prepared statement."""
         with self._changed:
             ticket = self._find(key, session)
             if ticket is not None:
@@ -67,7 +67,7 @@ class Tickets:
         self._put(key, ticket or _Ticket(session, parameters=parameters))
 
     def parameters(self, key: str, session: str) -> pa.Table | None:
-        """The parameters, if they are still there."""
+        """Return the parameters; None if they are gone."""
         with self._changed:
             ticket = self._find(key, session)
             return None if ticket is None else ticket.parameters
@@ -80,7 +80,7 @@ class Tickets:
                 ticket.parameters = None
 
     def take(self, key: str, session: str) -> Result | None:
-        """The rows, if they are still there; they are the caller's from now on."""
+        """Hand the rows over to the caller; return None if they are gone."""
         with self._changed:
             ticket = self._find(key, session)
             if ticket is None:
@@ -89,7 +89,7 @@ class Tickets:
             return result
 
     def renew(self, key: str, session: str) -> bool:
-        """Make the ticket the youngest; whether its rows are still there."""
+        """Make the ticket the youngest; return whether its rows are still there."""
         with self._changed:
             ticket = self._find(key, session)
             if ticket is None:
@@ -99,9 +99,9 @@ class Tickets:
             return ticket.result is not None
 
     def fetch(self, key: str, call: Call) -> None:
-        """``call`` begins to fetch it. Raises ``Cancelled`` if it was cancelled.
+        """Note that ``call`` begins to fetch it. Raises ``Cancelled`` if it was cancelled.
 
-        A ticket that is not remembered may be fetched all the same, but not cancelled.
+        A ticket that is no longer remembered can be fetched all the same, but not cancelled.
         """
         with self._changed:
             ticket = self._tickets.get(key)
@@ -113,12 +113,12 @@ class Tickets:
         call.on_done(lambda error: self._done(ticket, call, error))
 
     def made(self, key: str, session: str) -> bool:
-        """Whether the session made the ticket, and has not ended since."""
+        """Return whether the session made the ticket, and has not ended since."""
         with self._changed:
             return self._find(key, session) is not None
 
     def fetched(self, key: str) -> None:
-        """The proxy has had what it stands for, and has sent it."""
+        """Note that the proxy has received what it stands for, and has sent it."""
         with self._changed:
             ticket = self._tickets.get(key)
             if ticket is not None:
@@ -127,7 +127,7 @@ class Tickets:
     def cancel(self, key: str, session: str) -> CancelStatus:
         """Cancel it, and wait a moment until its statement has ended.
 
-        Raises ``NotFound`` for what the session did not make, or no longer knows.
+        Raises ``NotFound`` for tickets that the session did not make, or no longer knows.
         """
         with self._changed:
             ticket = self._find(key, session)
@@ -146,11 +146,11 @@ class Tickets:
     # -- forgetting ---------------------------------------------------------------------------
 
     def forget(self, session: str) -> None:
-        """The session has ended, and nobody fetches what it was promised."""
+        """Note that the session has ended: nobody will fetch its tickets."""
         self._drop(lambda ticket: ticket.session == session)
 
     def sweep(self, seconds: float) -> None:
-        """Give up what was kept for longer than that, and nobody came for it."""
+        """Drop what nobody has fetched for ``seconds``."""
         oldest = time.monotonic() - seconds
         self._drop(lambda ticket: ticket.used < oldest and ticket.keeps)
 

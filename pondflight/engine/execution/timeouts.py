@@ -19,16 +19,19 @@ from pondflight.units import DURATION, format_duration, parse_duration
 
 NAME: Final = "statement_timeout"
 PATIENCE: Final = 1.0
-"""Seconds that a statement may go on after its limit. DuckDB looks for interrupts between vectors,
-and one value of a vector may take as long as its author likes."""
+"""Seconds for which a statement may go on after its limit.
+
+DuckDB checks for interrupts between vectors, and one value of a vector may take as long as its
+author likes.
+"""
 _SCOPES = ("session", "global")
 
 
 def seconds(value: str | int | None, *, longest: float) -> float | None:
-    """A timeout in seconds from milliseconds, or from text such as ``30s``; 0 is none.
+    """Return a timeout in seconds, from milliseconds or from text such as ``30s``; 0 is none.
 
     ``None`` and 0 stand for the server's own, which is ``longest`` (0: none). Raises
-    ``InvalidArgument`` for what is no time, and for more than that.
+    ``InvalidArgument`` for anything that is not a time, and for more than ``longest``.
     """
     if value is None:
         return None
@@ -48,14 +51,14 @@ def seconds(value: str | int | None, *, longest: float) -> float | None:
 
 
 def end_worker() -> NoReturn:
-    """End this process: a statement cannot be interrupted, and its limit is long over."""
+    """End this process: a statement cannot be interrupted, and its time is long over."""
     sys.stderr.write("a statement went on after its time limit: the worker ends\n")
     sys.stderr.flush()
     os._exit(control.OVERRAN)
 
 
 def milliseconds(timeout: float) -> int:
-    """A timeout as clients get it; 0 is none."""
+    """Return a timeout in milliseconds, as clients get it; 0 is none."""
     return round(timeout * 1000)
 
 
@@ -67,7 +70,7 @@ class Assignment:
 
 
 def assignment(text: str) -> Assignment | None:
-    """What ``text`` sets the timeout to, if that is what it does."""
+    """Return the assignment in ``text``; ``None`` if it is another statement."""
     words = [token.text for token in tokenize(text)]
     verb, *rest = words or [""]
     if rest and rest[0] in _SCOPES:

@@ -1,4 +1,4 @@
-"""What comes first in every call of a user: its session, its time limit, its interrupt."""
+"""The first steps of every user call: its session, its time limit, its interrupt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pondflight.errors import NotFound
 
 
 class UserCalls:
-    """Finds the session of a call, and knows how long ago the last one was."""
+    """Finds the session of a call, and knows when the last call was."""
 
     def __init__(self, sessions: Sessions, databases: Databases, tickets: Tickets) -> None:
         self._sessions = sessions
@@ -29,9 +29,10 @@ class UserCalls:
         return time.monotonic() - self._last
 
     def enter(self, call: Call, transaction: bytes | None = None) -> str:
-        """Set up ``call``, and return the id of the session that it works in.
+        """Set up ``call``, and return the id of its session.
 
-        That is the transaction's where there is one; ``NotFound`` if that is not open.
+        With a transaction, that is the transaction's session. Raises ``NotFound`` if it is not
+        open.
         """
         self._touch()
         call.on_done(self._touch)
@@ -42,10 +43,10 @@ class UserCalls:
         return session if transaction is None else self._sessions.session_of(transaction)
 
     def with_ticket(self, call: Call, data: bytes) -> tuple[Handle, str]:
-        """Set up ``call``; return a ticket's handle and the session that its rows come from.
+        """Set up ``call``; return a ticket's handle and the session that made it.
 
-        That is the session that made it, even if the call comes by another connection of the
-        user. ``NotFound`` if that session has ended.
+        The call may come by another connection of the user. Raises ``NotFound`` if that session has
+        ended.
         """
         handle, session = self._with(call, data)
         if handle.transaction is None and handle.session not in (DEFAULT, session):
@@ -74,7 +75,7 @@ class UserCalls:
             session = self.enter(call)
         own_is_new = not self._sessions.exists(session)
         if handle.transaction is None and handle.session == DEFAULT and own_is_new:
-            session = DEFAULT  # where it was made: what it needs is there
+            session = DEFAULT  # where it was prepared: what it needs is there
         return handle, session
 
     def _limit(self, call: Call, session: str) -> None:

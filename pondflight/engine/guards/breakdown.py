@@ -1,7 +1,8 @@
-"""A DuckDB that cannot go on: after a fatal error every statement fails until it is opened anew.
+"""Detects a DuckDB that cannot go on: every statement fails until it is reopened.
 
-DuckDB says so by an exception class that streams lose, and in words that a user can forge. So an
-error that looks like one only leads to a question: whether the simplest statement still works.
+DuckDB reports such a fatal error by an exception class that streams lose, and by a message that a
+user can forge. So an error that looks like one only prompts a test: whether the simplest statement
+still works.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ MESSAGE = (
 
 
 class Breakdown:
-    """Watches for the error after which nothing works; ``on_break`` is then called, once."""
+    """Watches for the error after which nothing works, and then calls ``on_break`` once."""
 
     def __init__(
         self, database: duckdb.DuckDBPyConnection, on_break: Callable[[], None] = lambda: None
@@ -33,7 +34,7 @@ class Breakdown:
         self._database = database
 
     def explain(self, error: PondflightError) -> PondflightError:
-        """``error``, or what its caller has to know if DuckDB is broken."""
+        """Return ``error``, or what the caller has to know if DuckDB is broken."""
         if not error.message.startswith(_GRAVE):
             return error
         if not self.has_happened:
@@ -54,5 +55,5 @@ class Breakdown:
 
 
 def _says_so(text: str) -> bool:
-    """Whether DuckDB says that a database is broken: it may be the user's file alone."""
+    """Return whether DuckDB says that a database is broken, which may be just a user's file."""
     return text.startswith(_GRAVE[0]) and "database has been invalidated" in text

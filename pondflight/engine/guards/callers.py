@@ -1,4 +1,4 @@
-"""Who calls a worker: the proxy, with the one credential, for a session of its user."""
+"""Who calls a worker: only the proxy, with the worker's credential, for a session of its user."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class WorkerCall:
     fetched: tuple[str, ...] = ()
     """The ids of promised rows that were fetched since the proxy's last call."""
     statements: int | None = None
-    """How many it may run; ``None``: any number."""
+    """How many statements it may run; ``None``: any number."""
     action: str | None = None
     """The action that it is, in place of GetFlightInfo."""
 
     @property
     def proxy(self) -> str:
-        """The id of the proxy through which a user's call has come; one for all its siblings."""
+        """Return the id of the proxy that relays the call; siblings have one together."""
         return (self.call_id or "").rpartition("-")[0].partition(".")[0]
 
 
@@ -41,14 +41,14 @@ Call: TypeAlias = calls.Call[WorkerCall]
 
 
 class CredentialCheck:
-    """Lets in whoever bears the worker's credential. The worker knows only its SHA-256."""
+    """Accepts whoever has the worker's credential, of which the worker knows only the SHA-256."""
 
     def __init__(self, credential_sha256: str) -> None:
         self._digest = credential_sha256.lower().encode()
         self.last_heard = time.monotonic()
 
     def authenticate(self, method: str, headers: Headers) -> WorkerCall:
-        """The caller is the pool or the proxy, or is refused."""
+        """Return the caller: the pool or the proxy. Raises ``Unauthenticated`` for any other."""
         bearer = (headers.get("authorization") or [""])[0]
         scheme, _, credential = bearer.partition(" ")
         digest = hashlib.sha256(credential.encode()).hexdigest().encode()

@@ -1,11 +1,11 @@
-"""Whether users' calls are let in: the worker alone knows whether one runs, of any proxy.
+"""Lets users' calls in: only the worker knows whether one runs, through any of the proxies.
 
-A proxy that wants to end an idle worker asks it to close its door first. Without that, another
-proxy's statement could begin between the question whether one runs and the end.
+A proxy that wants to stop an idle worker asks it to close its door first. Otherwise, another
+proxy's statement could begin after the check and before the stop.
 
-What was promised to one proxy (``control.PROMISE_SECONDS``) holds until then, whatever another
-one's calls do. So those wait for that long, once: where calls come by way of several proxies,
-nothing is promised.
+What was promised to one proxy holds for ``control.PROMISE_SECONDS``, whatever calls another proxy
+sends. So the other's calls wait that long, once. Where calls come through several proxies, nothing
+is promised.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pondflight.engine.guards.callers import Call
 from pondflight.errors import Unavailable
 
 _ALONE_SECONDS = 30.0
-"""After a call by way of another proxy nothing is promised for so long."""
+"""Seconds after a call through another proxy in which nothing is promised."""
 
 
 class Door:
@@ -35,7 +35,7 @@ class Door:
         self._promised_until = 0.0
 
     def enter(self, call: Call) -> None:
-        """Let a call in, until it is done; raises ``Unavailable`` once the door is closed."""
+        """Let a call in until it is done. Raises ``Unavailable`` once the door is closed."""
         with self._lock:
             if self.closed:
                 raise Unavailable(control.RETIRED, retry_after=1.0)
@@ -46,7 +46,7 @@ class Door:
             time.sleep(wait)
 
     def _note(self, proxy: str) -> float:
-        """Note by way of which proxy a call has come; how many seconds it has to wait."""
+        """Note the proxy through which a call came; return how many seconds it has to wait."""
         now = time.monotonic()
         if proxy != self._proxy:
             if self._proxy:
@@ -55,7 +55,7 @@ class Door:
         return 0.0 if proxy == self._promised_to else self._promised_until - now
 
     def promise(self, call: Call) -> bool:
-        """Whether rows that are read from now on may be promised to the proxy of ``call``."""
+        """Return whether rows read from now on may be promised to the proxy of ``call``."""
         proxy, now = call.identity.proxy, time.monotonic()
         with self._lock:
             if not proxy or now < self._shared_until:
@@ -66,7 +66,7 @@ class Door:
             return True
 
     def close(self, quiet: float) -> bool:
-        """Close it if nobody has been inside for ``quiet`` seconds; whether it is closed."""
+        """Close if nobody has been inside for ``quiet`` seconds; return whether it is closed."""
         with self._lock:
             if not self._inside and time.monotonic() - self._last >= quiet:
                 self.closed = True

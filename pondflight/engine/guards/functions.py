@@ -134,7 +134,7 @@ TABLES = frozenset(
     test_all_types unnest user_agent version
     """.split()  # noqa: SIM905 - a page of names, not three
 )
-"""Table functions and pragmas that read: files where DuckDB lets them, and what there is."""
+"""Table functions and pragmas that read: files where DuckDB allows it, and metadata."""
 
 OF_EXTENSIONS = frozenset({"postgres_hstore_get", "postgres_hstore_to_json"})
 """Reading functions of extensions. Only extensions in ``extensions.WHEELS`` can be loaded."""
@@ -151,39 +151,41 @@ DOING = frozenset(
         "sleep_ms",
     }
 )
-"""Functions that do something, in the user's own worker: not for calls that may only query."""
+"""Functions with an effect on the user's own worker: not for calls that may only query."""
 
 COLLATIONS = "icu_collate_"
-"""How the names of a hundred more values begin."""
+"""The prefix of a hundred more such functions."""
 
 _DECLARES = frozenset({"exists", "into", "references", "table", "view", "with"})
-"""Words behind which a name and a parenthesis are always a table with columns, never a call. AS and
-ON may have either behind them: AS the text of a macro, ON the condition of a join."""
+"""Words before a table's name with columns in parentheses, which is never a call.
+
+AS and ON may precede either: AS the text of a macro, ON the condition of a join.
+"""
 
 SCANS = frozenset({"mysql_scan", "postgres_scan", "seq_scan", "sqlite_scan"})
-"""What a plan names where a table is read, and no statement may call."""
+"""Names in a plan for reading a table, which no statement may call."""
 
 QUERYING = VALUES | TABLES | OF_EXTENSIONS
 CALLABLE = QUERYING | DOING
 
 
 def may_call(name: str) -> bool:
-    """Whether a statement of a user's may call the built-in function ``name`` (in lower case)."""
+    """Return whether users' statements may call the built-in function ``name`` (in lower case)."""
     return name in CALLABLE or _is_common(name)
 
 
 def may_query(name: str) -> bool:
-    """Whether a call that may only query may."""
+    """Return whether a call that may only query may call it."""
     return name in QUERYING or _is_common(name)
 
 
 def _is_common(name: str) -> bool:
-    """Whether it is an operator, or a collation."""
+    """Return whether it is an operator or a collation."""
     return not re.match(r"\w", name) or name.startswith(COLLATIONS)
 
 
 def calls(text: str, functions: frozenset[str]) -> frozenset[str]:
-    """Those of ``functions`` that the SQL ``text`` calls; ``text`` is ``lexer.plain``."""
+    """Return those of ``functions`` that the SQL ``text`` calls; ``text`` is ``lexer.plain``."""
     lowered = text.lower()
     suspects = {name for name in functions if name in lowered}
     if not suspects:
@@ -194,7 +196,7 @@ def calls(text: str, functions: frozenset[str]) -> frozenset[str]:
 
 
 def is_call(tokens: list[Token], index: int) -> bool:
-    """Whether a function is called by the name that is the token of that ``index``."""
+    """Return whether the token at ``index`` is the name of a function that is called."""
     if index + 1 == len(tokens) or not tokens[index + 1].text.startswith("("):
         return False
     while index > 1 and tokens[index - 1].text == ".":  # a qualified name
@@ -203,21 +205,21 @@ def is_call(tokens: list[Token], index: int) -> bool:
 
 
 class BuiltIn:
-    """The functions that DuckDB and its extensions have, in lower case."""
+    """The functions of DuckDB and its extensions, in lower case."""
 
     def __init__(self, database: duckdb.DuckDBPyConnection) -> None:
         self._database = database
         self.names: frozenset[str] = frozenset()
 
     def read(self) -> frozenset[str]:
-        """Read them, when all are loaded; those that no statement of a user's may call.
+        """Read them once all extensions are loaded; return those that users must not call.
 
-        While nothing is attached: DuckDB asks every attached database for its own.
+        Call it while nothing is attached: DuckDB asks every attached database for its own.
         """
         with self._database.cursor() as cursor:
             found = cursor.execute(
                 "SELECT DISTINCT function_name, database_name FROM system.main.duckdb_functions()"
             ).fetchall()
-        # Not in SQL: users' macros may have the names of operators.
+        # Users' macros may have the names of operators, so this is not done in SQL.
         self.names = frozenset(name.lower() for name, place in found if place == "system")
         return frozenset(name for name in self.names if not may_call(name))

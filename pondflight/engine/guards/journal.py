@@ -1,7 +1,7 @@
-"""What this worker runs and ran last, for the operator who wonders what it is busy with.
+"""What this worker runs and ran last, for the operator who wonders what it is doing.
 
-It is kept here, in the user's own worker, a bounded number of entries, and is gone with it. By
-default an operator sees statements without the values in them: those may be anybody's secrets.
+A limited number of entries is kept here, in the user's own worker, and lost with it. By default an
+operator sees statements without the values in them, which may be secrets.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import duckdb
 
@@ -32,15 +31,18 @@ _NUMBER = re.compile(r"\d[\w.]*")
 _KIND = re.compile(r"(?:[A-Z][\w ]* Error: )*?([A-Z][\w ]* Error): ?(.*)")
 _SAYS_NAMES_ONLY = {"Catalog Error", "Binder Error", "Parser Error"}
 _NAME = re.compile(r'''"(?:[^"]|"")*"''')
+_NAMED = re.compile(r"with name (.+)(?= does not exist)")
+"""What the catalog does not have: perhaps the value of a parameter."""
+_WORD = re.compile(r"\w+")
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _REST_OF_NUMBER = re.compile(r"^\w+")
 _UNENDED = re.compile(r"""(?:\w+&)?['"].*|\$\w*\$.*|/\*.*""", re.DOTALL)
-"""What begins a value or a comment in text that the tokenizer gave up on."""
+"""The beginning of a value or a comment, in text that the tokenizer could not read."""
 
 
 @dataclass(eq=False)
 class Entry:
-    """A statement that runs, or has run."""
+    """A statement that runs or has run."""
 
     sql: str
     kind: str
@@ -55,7 +57,7 @@ class Entry:
 
     @property
     def running(self) -> float:
-        """Seconds since it began."""
+        """Return the seconds since it began."""
         return time.monotonic() - self.clock
 
     def end(self, error: PondflightError | None) -> None:
@@ -81,7 +83,7 @@ class Journal:
         self._early: OrderedDict[str, Entry] = OrderedDict()
 
     def begin(self, call: Call, sql: str, kind: str) -> Entry:
-        """A statement begins; it ends with the call, if not before.
+        """Record the start of a statement; it ends with the call, if not before.
 
         Calls without an id are not a user's: the pool asks whether the worker is well.
         """
@@ -94,7 +96,7 @@ class Journal:
         return entry
 
     def early(self, key: str, entry: Entry) -> None:
-        """A statement has run, of which nobody is told unless its rows are fetched."""
+        """Keep the entry of a statement that ran early until its rows are fetched."""
         entry.end(None)
         with self._lock:
             self._early[key] = entry
@@ -102,7 +104,7 @@ class Journal:
                 self._early.popitem(last=False)
 
     def fetched(self, key: str) -> None:
-        """The rows of a statement that ran early were fetched."""
+        """Record a statement that ran early, since its rows were fetched."""
         with self._lock:
             entry = self._early.pop(key, None)
             if entry is not None:
@@ -117,7 +119,7 @@ class Journal:
                 entry.end(error)
 
     def refused(self, call: Call, sql: str, error: PondflightError) -> None:
-        """The call ends with an error before, or while, it runs ``sql``; noted once."""
+        """Record that the call failed before or while it ran ``sql``; once per call."""
         with self._lock:
             if any(entry.call is call for entry in (*self._running, *self._entries)):
                 return
@@ -125,7 +127,7 @@ class Journal:
 
     @contextmanager
     def during(self, call: Call, sql: str, kind: str) -> Iterator[Entry]:
-        """A statement that is over when the block is."""
+        """Record a statement that ends with the block."""
         entry = self.begin(call, sql, kind)
         try:
             yield entry
@@ -135,22 +137,22 @@ class Journal:
         self.end(entry)
 
     def cancel(self, entry_id: str) -> bool:
-        """Cancel a statement that runs; whether there was one."""
+        """Cancel a running statement; return whether there was one."""
         with self._lock:
             calls = [entry.call for entry in self._running if entry.id == entry_id]
         for call in calls:
             call.cancel(Cancelled("the statement was cancelled by an operator"))
         return bool(calls)
 
-    def show(self, text: str) -> list[dict[str, Any]]:
-        """All entries, the newest first. ``text``: ``masked``, ``full`` or ``none``."""
+    def show(self, text: str) -> list[dict[str, object]]:
+        """Return all entries, the newest first; ``text`` is ``masked``, ``full`` or ``none``."""
         with self._lock:
             entries = [*self._running, *self._entries]
         entries.sort(key=lambda entry: -entry.started)
         return [_shown(entry, text) for entry in entries]
 
 
-def _shown(entry: Entry, text: str) -> dict[str, Any]:
+def _shown(entry: Entry, text: str) -> dict[str, object]:
     seconds = entry.seconds
     sql, error = "", "failed"
     if text == "full":
@@ -158,7 +160,7 @@ def _shown(entry: Entry, text: str) -> dict[str, Any]:
         error = str(entry.error)
     elif text == "masked":
         sql = masked(entry.sql)
-        error = "" if entry.error is None else _masked_error(entry.error)
+        error = "" if entry.error is None else _masked_error(entry.error, entry.sql, sql)
     return {
         "id": entry.id,
         "text": sql[:LONGEST_TEXT],
@@ -172,7 +174,7 @@ def _shown(entry: Entry, text: str) -> dict[str, Any]:
 
 
 def masked(sql: str) -> str:
-    """``sql`` with a question mark for each value, and without its comments."""
+    """Return ``sql`` with a question mark for each value, and without comments."""
     data = sql.encode()
     tokens = duckdb.tokenize(sql)
     pieces: list[str] = []
@@ -190,10 +192,11 @@ def masked(sql: str) -> str:
     return " ".join("".join(pieces).split())
 
 
-def _masked_error(error: PondflightError) -> str:
-    """What kind of error it is, and as much of its first line as cannot have a value in it.
+def _masked_error(error: PondflightError, sql: str, shown: str) -> str:
+    """Return the kind of an error, and the part of its first line that cannot contain a value.
 
-    Only errors from before the run say no more than the statement's own names, in or out of quotes.
+    Only errors from before the run contain nothing but the statement's own names. A value may be a
+    name as well (``nextval('s')``): what is masked in ``shown`` is masked in the error, too.
     """
     line = error.message.partition("\n")[0]
     found = _KIND.match(line)
@@ -202,9 +205,21 @@ def _masked_error(error: PondflightError) -> str:
             return "failed"
         return line if isinstance(error, Internal) else _without_values(line)
     kind, rest = found.groups()
-    return f"{kind}: {_without_values(rest)}" if kind in _SAYS_NAMES_ONLY else kind
+    if kind not in _SAYS_NAMES_ONLY:
+        return kind
+    may_be_said = _words(shown)
+    rest = _NAMED.sub(
+        lambda named: named[0] if _words(named[1]) <= may_be_said else "with name ?", rest
+    )
+    hidden = _words(sql) - may_be_said
+    rest = _WORD.sub(lambda word: "?" if word[0].casefold() in hidden else word[0], rest)
+    return f"{kind}: {_without_values(rest)}"
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(text.casefold()))
 
 
 def _without_values(text: str) -> str:
-    """``text`` without its numbers, and without all from its first quotation mark to its last."""
+    """Return ``text`` without numbers, and without anything between its first and last quotes."""
     return _NUMBER.sub("?", _QUOTED.sub("?", text))

@@ -1,8 +1,8 @@
-"""Where the administrator keeps files is nothing that users may see.
+"""Hides from users where the administrator keeps files.
 
-DuckDB tells it in columns of some of its functions, and in settings. A call of such a function is
-written anew, without them; and a statement that reads them all the same, by whatever name, shows
-that in its plan, and is refused. ``current_setting()`` leaves nothing in a plan: it takes a plain
+DuckDB shows paths in columns of some functions, and in settings. A call of such a function is
+rewritten without them. A statement that still reads them, under whatever name, shows that in its
+plan, and is refused. ``current_setting()`` leaves no trace in a plan, so it must have a plain
 string here.
 """
 
@@ -28,7 +28,7 @@ SHOWN = (
     *("disabled_optimizers", "storage_compatibility_version", "checkpoint_threshold"),
     *("wal_autocheckpoint", "user", "username"),
 )
-"""Settings of text that users may see. All others that are not text may be seen as well."""
+"""Text settings that users may see. They may also see all settings that are not text."""
 
 _MAY_BE_SEEN = f"input_type NOT LIKE 'VARCHAR%' OR name IN ({', '.join(map(literal, SHOWN))})"
 _SETTINGS = "duckdb_settings"
@@ -38,14 +38,14 @@ _COLUMNS = {
     "duckdb_temporary_files": "path",
     _SETTINGS: "value",
 }
-"""By the functions of DuckDB's own that have them, the columns that may not be read."""
+"""The columns that may not be read, by the DuckDB function that has them."""
 
 _INSTEAD = {
     "database_list": "duckdb_databases",
     "pragma_database_list": "duckdb_databases",
     "pg_settings": _SETTINGS,
 }
-"""By the pragmas and views that call these functions, what is to be used in their place."""
+"""What to use in place of the pragmas and views that call these functions."""
 
 SHOWING = frozenset({*_COLUMNS, *_INSTEAD})
 _CURRENT = "current_setting"
@@ -58,8 +58,7 @@ _OF_ONE_TEXT = frozenset({"query_location", "table_index"})
 class Paths:
     """What the users of one worker see in place of paths.
 
-    ``sqlite``: names of attached SQLite databases, whose catalogs of views DuckDB takes for its
-    own.
+    ``sqlite``: names of attached SQLite databases, whose catalogs of views are DuckDB's to DuckDB.
     """
 
     def __init__(self, database: duckdb.DuckDBPyConnection, sqlite: Iterable[str]) -> None:
@@ -79,10 +78,10 @@ class Paths:
         self._filter = _bare(next(_filters(_plan(database, f"FROM {made[_SETTINGS]}"))))
 
     def without(self, text: str) -> str:
-        """The SQL ``text`` with what users may see where it calls one of the functions by its name.
+        """Return the SQL ``text`` with every call of such a function rewritten.
 
-        Raises ``PermissionDenied`` where it asks ``current_setting()`` for what they may not, or
-        for what cannot be seen from the text.
+        Raises ``PermissionDenied`` if it passes ``current_setting()`` a name that is hidden from
+        users, or one that cannot be seen in the text.
         """
         lowered = text.lower()
         if not any(name in lowered for name in (*_COLUMNS, _CURRENT)):
@@ -105,12 +104,12 @@ class Paths:
         return b"".join([*pieces, data[done:]]).decode()
 
     def check(self, connection: duckdb.DuckDBPyConnection, text: str) -> None:
-        """Raise ``PermissionDenied`` if a query reads a path, or if that cannot be seen."""
+        """Raise ``PermissionDenied`` if a query reads a path, or if that cannot be known."""
         plan = _plan(connection, text)
         if plan["error"]:
             self.check_text(text)
             return
-        pending: list[Any] = [plan]
+        pending: list[object] = [plan]
         while pending:
             item = pending.pop()
             if isinstance(item, list):
@@ -125,7 +124,10 @@ class Paths:
                     pending.extend(item.values())
 
     def check_text(self, text: str) -> None:
-        """Raise ``PermissionDenied`` if ``text``, which is ``without``, names what shows a path."""
+        """Raise ``PermissionDenied`` if ``text`` names anything that shows a path.
+
+        ``text`` is a result of ``without``.
+        """
         for made in self._made.values():
             text = text.replace(made, " ")
         tokens = list(tokenize(text))
@@ -148,17 +150,17 @@ class Paths:
             )
 
 
-def _plan(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
+def _plan(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, object]:
     row = connection.execute(_SERIALIZE, [text]).fetchone()
     return json.loads(row[0]) if row else {"error": True}
 
 
-def _is_filter(item: dict[str, Any]) -> bool:
+def _is_filter(item: dict[str, object]) -> bool:
     return item.get("type") == "LOGICAL_FILTER"
 
 
-def _filters(item: Any) -> Iterator[dict[str, Any]]:
-    """The filters of a plan."""
+def _filters(item: Any) -> Iterator[dict[str, object]]:
+    """Yield the filters in a plan."""
     if isinstance(item, dict):
         if _is_filter(item):
             yield item
@@ -169,14 +171,14 @@ def _filters(item: Any) -> Iterator[dict[str, Any]]:
 
 
 def _bare(item: Any) -> Any:
-    """A part of a plan, apart from what tells where in its text it stands."""
+    """Return a part of a plan without its positions in the text."""
     if isinstance(item, dict):
         return {key: _bare(value) for key, value in item.items() if key not in _OF_ONE_TEXT}
     return [_bare(one) for one in item] if isinstance(item, list) else item
 
 
 def _is_elsewhere(tokens: list[Token], index: int) -> bool:
-    """Whether a name has that of a catalog before it, which is not DuckDB's own."""
+    """Return whether a name is qualified by a catalog other than DuckDB's own."""
     words = [name_of(token) for token in tokens[max(index - 4, 0) : index]]
     return words[1::2] == [".", "."] and words[0] != "system"
 

@@ -1,7 +1,7 @@
-"""Which proxies have asked for this worker's status of late.
+"""Which proxies have asked for this worker's status recently.
 
-Several proxies may share a worker. One that stops must not end what another one uses, and only
-the worker hears of them all.
+Several proxies may share a worker. A proxy that stops must not end a worker that another one uses,
+and only the worker hears of them all.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import threading
 import time
 
 _SECONDS = 30.0
-"""How long a proxy counts after it was last heard. Health checks come every four seconds."""
+"""How long a proxy counts after its last call. Health checks come every four seconds."""
 
 _MOST = 64
 
 
 class Proxies:
-    """The proxies that this worker has heard of. Safe to use from many threads."""
+    """The proxies that this worker knows of. Safe to use from many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._heard: dict[str, float] = {}
 
     def hear(self, proxy: str) -> int:
-        """Note that ``proxy`` (an id of its own) asks; how many others were heard of late.
+        """Note that ``proxy`` (its id) asks; return how many others have asked recently.
 
         With a minus before the id, the proxy asks for the last time.
         """

@@ -52,10 +52,10 @@ FREE_SETTINGS = (
     "preserve_insertion_order",
     "scalar_subquery_error_on_multiple_rows",
 )
-"""Settings that users may change; and ``USE``, ``SET search_path`` and ``SET VARIABLE``."""
+"""Settings that users may change, beside ``USE``, ``SET search_path`` and ``SET VARIABLE``."""
 
 NETWORK = ("http://", "https://", "s3://", "s3a://", "s3n://", "gcs://", "gs://", "r2://", "hf://")
-"""What may be read, and on S3 written, when the network is allowed."""
+"""What may be read, and on S3 written, if the network is allowed."""
 
 _KINDS = frozenset(
     {
@@ -116,11 +116,13 @@ _COPY_OPTIONS = frozenset(
     write_bloom_filter write_empty_file write_partition_columns
     """.split()  # noqa: SIM905 - a dozen lines, not seventy
 )
-"""Allowed options of ``COPY`` and ``EXPORT``. None of them chooses the name of a file, as
-``filename_pattern`` and ``file_extension`` do."""
+"""Allowed options of ``COPY`` and ``EXPORT``.
+
+None of them chooses the name of a file, unlike ``filename_pattern`` and ``file_extension``.
+"""
 
 _COPY_WORDS = frozenset({"as", "csv", "force", "not", "with", ",", "(", ")", "*", ";"})
-"""Words of the older way to write options, without parentheses."""
+"""Words of the older syntax for options, without parentheses."""
 
 _ATTACH_OPTIONS = frozenset({"block_size", "compress", "read_only", "readonly", "read_write"}) | {
     "row_group_size",
@@ -135,10 +137,10 @@ _WHY = {
 }
 
 _DATABASE_FILE = re.compile(r"[\w-][\w.-]*\.(?:db|ddb|duckdb)", re.ASCII)
-"""Names of files that ATTACH may make and open, in lower case."""
+"""Names of files that ATTACH may create and open, in lower case."""
 
 _KEPT_FOR_DATABASES = re.compile(r"\.(?:db|ddb|duckdb|wal)(?:\W|$)")
-"""In names, in lower case, of files that nothing but ATTACH may write to."""
+"""In names of files, in lower case, that only ATTACH may write to."""
 
 _VALUE = re.compile(r"[ebx]?'|\$|[-.\d]")
 
@@ -164,7 +166,10 @@ class Sandbox:
     allow_network: bool
 
     def check_text(self, text: str) -> None:
-        """Refuse calls of functions that lead out. Before parsing: IMPORT reads files then."""
+        """Refuse calls of functions that reach outside.
+
+        Before parsing, since IMPORT reads files then.
+        """
         for name in sorted(calls(text, self.functions)):
             raise _refusal(f"the function {name}() is not available here")
         lowered = text.lower()
@@ -174,7 +179,7 @@ class Sandbox:
             self.bound.by_value = True
 
     def check(self, statement: Statement) -> None:
-        """Refuse statements that lead out, or take from us."""
+        """Refuse statements that reach outside, or that would remove what is ours."""
         effect = statement.effect
         if effect not in _KINDS:
             raise _refusal(_WHY.get(effect, f"{effect} is not available here"))
@@ -194,7 +199,7 @@ class Sandbox:
                 self._check_settings(tokens)
 
     def _check_stored(self, tokens: list[Token]) -> None:
-        """Before it is bound, since that opens what a table function is about."""
+        """Check names of stored objects, before binding: that opens what a table function names."""
         for index, token in enumerate(tokens):
             found = self.stored.get(name_of(token))
             if found is not None and (not found.is_called or is_call(tokens, index)):
@@ -204,7 +209,7 @@ class Sandbox:
                 )
 
     def _check_attach(self, tokens: list[Token]) -> None:
-        """Check the whole of it: ATTACH [DATABASE] [IF NOT EXISTS] 'file' [AS name] [(…)]."""
+        """Check a whole ATTACH: ATTACH [DATABASE] [IF NOT EXISTS] 'file' [AS name] [(…)]."""
         self._check_names(tokens, "attached by you")
         words = [token.text for token in tokens if token.text != ";"]
         if "replace" in words[:3]:
@@ -230,10 +235,10 @@ class Sandbox:
         return own is not None and _DATABASE_FILE.fullmatch(own) is not None
 
     def _own(self, path: str) -> str | None:
-        """What the string literal ``path`` names below the user's folder; ``None`` if not there.
+        """Return the path below the user's folder that the literal ``path`` names; None: outside.
 
-        By the letters alone: nothing in it means another place to DuckDB, to the operating system
-        or to us. ``path`` is in lower case.
+        By its characters alone, it must mean the same place to DuckDB, the operating system and us.
+        ``path`` is in lower case.
         """
         found = _PLAIN_PATH.fullmatch(path)
         if found is None:
@@ -242,7 +247,7 @@ class Sandbox:
         return None if own.startswith("/") or ".." in own.split("/") else own
 
     def _is_own(self, path: str) -> bool:
-        """Whether COPY and EXPORT may write to what a string literal names."""
+        """Return whether COPY and EXPORT may write to the path in a string literal."""
         own = self._own(path)
         return own is not None and _KEPT_FOR_DATABASES.search(own) is None
 
@@ -315,10 +320,10 @@ def close(
     bound: Bound,
     allow_network: bool,
 ) -> Sandbox:
-    """Close the jail around ``connection``'s database, for good; what is refused from now on.
+    """Close the sandbox around ``connection``'s database, for good; return its rules.
 
-    ``folder`` is the one directory where users read and write files. ``databases``: the attached
-    ones, which stay. ``functions``, ``stored`` and ``bound`` as ``Sandbox`` has them.
+    ``folder`` is the one directory where users read and write files. ``databases`` are the attached
+    ones, which stay. ``functions``, ``stored`` and ``bound`` are as in ``Sandbox``.
     """
     allowed = [f"{folder}/", *(NETWORK if allow_network else ())]
     connection.execute(f"SET allowed_directories = [{', '.join(map(literal, allowed))}]")
@@ -340,14 +345,14 @@ def close(
 
 
 def _formats(options: list[Token]) -> set[str]:
-    """The formats among the options of COPY; without any, the file's name decides."""
+    """Return the formats in the options of COPY; if there are none, the file's name decides."""
     return {
         after.text.strip("'") for token, after in pairwise(options) if name_of(token) == "format"
     }
 
 
 def _options(tokens: list[Token]) -> Iterator[str]:
-    """The names of options, in parentheses or without; no values."""
+    """Yield the names of options, with or without parentheses, and no values."""
     for before, token in pairwise([Token("", "", 0, 0, 0), *tokens]):
         if token.depth == 0 and not _VALUE.match(token.text):
             yield from {name_of(token)} - _COPY_WORDS
@@ -356,7 +361,7 @@ def _options(tokens: list[Token]) -> Iterator[str]:
 
 
 def _imports(text: str) -> bool:
-    """Whether a statement of ``text`` begins with IMPORT."""
+    """Return whether a statement in ``text`` begins with IMPORT."""
     tokens = [Token(";", "", 0, 0, 0), *tokenize(text)]
     return any(
         before.text.endswith(";") and token.keyword == "import"

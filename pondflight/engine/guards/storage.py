@@ -1,8 +1,8 @@
-"""How much disk a user may take: for the file that holds their own tables, and for scratch files.
+"""Limits the disk space of a user: the file with their own tables, and scratch files.
 
-DuckDB limits neither; only what it spills has a limit of its own. So a statement that adds
-something is refused while there is no room, and interrupted when it takes much too much; the files
-that it has made are removed then. What takes something away may always run.
+DuckDB limits neither, only what it spills. So a statement that adds data is refused while there is
+no room, and interrupted when it takes much too much; the files that it made are then removed. A
+statement that frees space may always run.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from pondflight.units import format_size
 log = logging.getLogger(__name__)
 
 FILE = "home.duckdb"
-"""Its name is the name of the catalog: users see ``home``, as they see ``memory`` without it."""
+"""Its stem is the name of the catalog: users see ``home``, or ``memory`` without storage."""
 
 _OF_DATABASE = re.compile(r"\.(?:db|ddb|duckdb|wal)\b", re.IGNORECASE)
-_TOO_LARGE = 1.25  # of the limit, in the middle of a statement: a checkpoint writes before it frees
+_TOO_LARGE = 1.25  # of the limit, while a statement runs: a checkpoint writes before it frees
 _WATCH_SECONDS = 0.05
 
 
 class Storage:
     """The file in ``folder``, if there is one, and the scratch files in ``scratch``.
 
-    ``limit`` and ``scratch_limit`` are in bytes; ``None``: any size.
+    ``limit`` and ``scratch_limit`` are in bytes; ``None``: no limit.
     """
 
     def __init__(self, folder: Path | None = None, scratch: Path | None = None) -> None:
@@ -52,10 +52,7 @@ class Storage:
     def writing(
         self, call: Call, database: duckdb.DuckDBPyConnection, *, adds: bool
     ) -> Iterator[None]:
-        """Let a statement run, if it may. ``adds``: to tables or files.
-
-        Raises ``LimitExceeded``.
-        """
+        """Let a statement run if it may; ``adds``: to tables or files. Raises ``LimitExceeded``."""
         if not adds or (self.limit is None and self.scratch_limit is None):
             yield
             return
@@ -71,7 +68,7 @@ class Storage:
         except BaseException:
             if self.scratch_limit is not None and self._over_scratch():
                 for path in map(Path, self._files().keys() - before.keys()):
-                    if not _OF_DATABASE.search(path.name):  # which DuckDB has open
+                    if not _OF_DATABASE.search(path.name):  # DuckDB has the others open
                         path.unlink(missing_ok=True)
             raise
         finally:
@@ -80,7 +77,7 @@ class Storage:
 
     def _make_room(self, database: duckdb.DuckDBPyConnection) -> None:
         if self.file is not None and self.limit is not None and _used(database) >= self.limit:
-            _check_point(database)  # what was deleted is free only then
+            _check_point(database)  # what was deleted becomes free only by this
             if _used(database) >= self.limit:
                 raise _full(self.limit)
         if self.scratch_limit is not None and self._over_scratch():
@@ -91,12 +88,12 @@ class Storage:
         return sum(self._files().values()) >= self.scratch_limit
 
     def close(self, database: duckdb.DuckDBPyConnection) -> None:
-        """Leave the file as small as it can be."""
+        """Make the file as small as possible before it is closed."""
         if self.file is not None:
             _check_point(database)
 
     def _watch(self) -> None:
-        """Cancel the writers that make the file too large, as long as there are writers."""
+        """Cancel writers that make the file too large, for as long as there are writers."""
         pause = threading.Event()
         while True:
             with self._lock:
@@ -128,7 +125,7 @@ class Storage:
         return size
 
     def _files(self) -> dict[str, int]:
-        """The scratch files and their sizes in bytes."""
+        """Return the scratch files with their sizes in bytes."""
         sizes: dict[str, int] = {}
         pending = [] if self._scratch is None else [str(self._scratch)]
         while pending:
@@ -137,15 +134,15 @@ class Storage:
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
                     else:
-                        with suppress(OSError):  # it may have gone
+                        with suppress(OSError):  # it may have been removed
                             sizes[entry.path] = entry.stat(follow_symlinks=False).st_size
         return sizes
 
 
 def _used(database: duckdb.DuckDBPyConnection) -> int:
-    """Bytes that hold something: what is free in the file does not count."""
+    """Return the bytes in use; free blocks of the file do not count."""
     with database.cursor() as cursor:
-        # By its full name, and without an operator: a user's macros may have the same names.
+        # By its full name and without an operator, since a user's macros may have the same names.
         row = cursor.execute(
             "SELECT used_blocks, block_size, wal_size FROM system.main.pragma_database_size() "
             "WHERE database_name = ?",
@@ -164,7 +161,7 @@ def _bytes(text: str) -> int:
 
 
 def _check_point(database: duckdb.DuckDBPyConnection) -> None:
-    with suppress(duckdb.Error), database.cursor() as cursor:  # a transaction is open: another time
+    with suppress(duckdb.Error), database.cursor() as cursor:  # not in a transaction
         cursor.execute("CHECKPOINT")
 
 

@@ -1,8 +1,8 @@
-"""What databases bring along: views, macros, defaults and checks that somebody has stored.
+"""What databases bring along: stored views, macros, defaults and checks.
 
-In the user's own storage they were checked when they were made, if that was in a sandbox such as
-this one. An earlier version may have let through what is refused today, and without a sandbox
-nothing was checked; nor was it in files that the configuration attaches.
+In the user's own storage, they were checked when they were made, if that was in this sandbox. An
+earlier version may have allowed what is refused today, and without a sandbox nothing was checked,
+nor in the files that the configuration attaches.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _OBJECTS = """
     SELECT 'TABLE', database_name, schema_name, table_name, table_name, sql
     FROM system.main.duckdb_tables() WHERE NOT internal
 """
-"""A table's text has its defaults, checks and generated columns in it."""
+"""The objects with their text; a table's text includes defaults, checks and generated columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object of a database that calls what users may not.
+    """A database object that calls a function that users may not.
 
-    ``kind``: as behind ``DROP``. ``used_as``: the name by which statements use it.
+    ``kind`` is the word after ``DROP``; ``used_as`` is the name by which statements use the object.
     """
 
     kind: str
@@ -51,23 +51,23 @@ class Stored:
 
     @property
     def is_called(self) -> bool:
-        """Whether its name does nothing without a parenthesis behind it."""
+        """Return whether its name has an effect only before a parenthesis."""
         return self.kind.startswith("MACRO")
 
 
 class Kept:
-    """What is stored and calls one of the functions ``refused``, whose names are in lower case."""
+    """The stored objects that call one of the functions ``refused`` (names in lower case)."""
 
     def __init__(self, database: duckdb.DuckDBPyConnection, refused: frozenset[str]) -> None:
         self.refused: dict[str, Stored] = {}
-        """What stays, by its name in lower case: no statement may use it."""
+        """What stays, by name in lower case: no statement may use it."""
         self._database = database
         self._functions = refused
 
     def read_storage(self) -> None:
-        """Drop what the user's own storage has; what holds rows stays.
+        """Drop such objects from the user's own storage, except for those that hold rows.
 
-        To be called while nothing else is attached. Storage in memory is new and has nothing.
+        Call it while nothing else is attached. Storage in memory is new and has nothing.
         """
         for one in self._unsafe() if self._is_in_file() else ():
             if one.kind == "TABLE":
@@ -87,9 +87,9 @@ class Kept:
         return found is not None
 
     def read_files(self, aliases: set[str]) -> None:
-        """Look at the attached databases of these names; nothing in them is ours to drop.
+        """Read those in the attached databases with these names; we may not drop them.
 
-        To be called while no server is attached: it would be asked for all of its tables.
+        Call it while no server is attached, since each would be asked for all of its tables.
         """
         if aliases:
             for one in self._unsafe():

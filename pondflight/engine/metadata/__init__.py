@@ -1,1 +1,1 @@
-"""What Flight SQL's metadata calls and options answer."""
+"""The answers to Flight SQL's metadata calls and session options."""

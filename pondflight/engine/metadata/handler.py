@@ -1,4 +1,4 @@
-"""What clients ask of the catalog and of the server, with Flight SQL's fixed schemas."""
+"""What clients ask of the catalog and the server, with Flight SQL's fixed schemas."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class MetadataHandler(Handler[WorkerCall]):
         )
 
     def do_get_exported_keys(self, call: Call, command: c.GetExportedKeys) -> Result:
-        """The foreign keys that refer to a table."""
+        """Return the foreign keys that refer to a table."""
         return self._metadata(
             call, lambda cursor: keys.exported_keys(cursor, command), command.catalog
         )
@@ -90,7 +90,7 @@ class MetadataHandler(Handler[WorkerCall]):
         )
 
     def do_get_cross_reference(self, call: Call, command: c.GetCrossReference) -> Result:
-        """The foreign keys of one table that refer to another."""
+        """Return the foreign keys of one table that refer to another."""
         return self._metadata(call, lambda cursor: keys.cross_reference(cursor, command))
 
     def _metadata(
@@ -99,7 +99,7 @@ class MetadataHandler(Handler[WorkerCall]):
         query: Callable[[duckdb.DuckDBPyConnection], T],
         wanted: str | None = None,
     ) -> T:
-        """What ``query`` finds; ``wanted`` is the one catalog that it looks into."""
+        """Return what ``query`` finds; ``wanted`` is the one catalog that it reads."""
         session = self._calls.enter(call)
         self._databases.require(wanted)
 

@@ -1,7 +1,7 @@
 """Primary and foreign keys, as far as DuckDB knows them.
 
-Of its own tables DuckDB knows all. Of attached databases only the primary keys of SQLite's tables
-are known.
+It knows all keys of its own tables. Of attached databases, it knows only the primary keys of
+SQLite's tables.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pondflight.flightsql import commands as c
 from pondflight.flightsql import schemas
 
 _NO_ACTION = 3
-"""The rule for updates and deletes: the only one that DuckDB has."""
+"""The rule for updates and deletes: DuckDB has no other."""
 
 # One row for each column of a key.
 _PRIMARY_KEYS = """
@@ -29,7 +29,7 @@ _PRIMARY_KEYS = """
     WHERE constraint_type = 'PRIMARY KEY'
 """
 
-# A foreign key stays within its schema; what it refers to is a primary key or a unique one.
+# A foreign key stays within its schema and refers to a primary key or a unique one.
 _FOREIGN_KEYS = f"""
     SELECT fk.database_name AS pk_catalog, fk.schema_name AS pk_schema,
            fk.referenced_table AS pk_table, unnest(fk.referenced_column_names) AS pk_column,
@@ -53,7 +53,7 @@ def primary_keys(
     command: c.GetPrimaryKeys,
     of_sqlite: Mapping[str, Sequence[Object]],
 ) -> pa.Table:
-    """``schemas.PRIMARY_KEYS``. ``of_sqlite``: see ``Databases``."""
+    """Return rows of ``schemas.PRIMARY_KEYS``. ``of_sqlite``: see ``Databases``."""
     where, values = filters(
         ("database_name = ?", command.catalog),
         ("schema_name = ?", command.db_schema),
@@ -79,7 +79,7 @@ def _of_sqlite(
 
 
 def exported_keys(cursor: duckdb.DuckDBPyConnection, command: c.GetExportedKeys) -> pa.Table:
-    """``schemas.FOREIGN_KEYS`` of the keys that refer to a table."""
+    """Return rows of ``schemas.FOREIGN_KEYS``: the keys that refer to a table."""
     return _foreign_keys(
         cursor,
         "fk_catalog, fk_schema, fk_table, fk_name, key_sequence",
@@ -101,7 +101,7 @@ def imported_keys(cursor: duckdb.DuckDBPyConnection, command: c.GetImportedKeys)
 
 
 def cross_reference(cursor: duckdb.DuckDBPyConnection, command: c.GetCrossReference) -> pa.Table:
-    """``schemas.FOREIGN_KEYS`` of the keys of one table that refer to another."""
+    """Return rows of ``schemas.FOREIGN_KEYS``: the keys of one table that refer to another."""
     return _foreign_keys(
         cursor,
         "fk_catalog, fk_schema, fk_table, fk_name, key_sequence",

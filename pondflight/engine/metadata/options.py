@@ -1,6 +1,6 @@
 """Session options: the catalog, the schema, the statement timeout, and DuckDB's settings.
 
-They are what ``USE`` and ``SET`` are in SQL, for clients that have calls of their own for them.
+They do what ``USE`` and ``SET`` do in SQL, for clients that have calls for them.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class _Refused(Exception):
 def set_options(
     cursor: duckdb.DuckDBPyConnection, session: Session, options: Options, *, longest: float
 ) -> dict[str, SessionOptionError]:
-    """Set options of the session whose cursor this is; those that were not set, and why.
+    """Set options of the session whose cursor this is; return those not set, and why.
 
     ``longest`` is the server's own statement timeout in seconds, 0 for none.
     """
     errors: dict[str, SessionOptionError] = {}
-    # The catalog goes first: to choose one chooses its default schema as well.
+    # The catalog first: choosing one chooses its default schema as well.
     for name in sorted(options, key=lambda name: (name != "catalog", name != "schema", name)):
         value = options[name]
         try:
@@ -57,7 +57,7 @@ def set_options(
 def get_options(
     cursor: duckdb.DuckDBPyConnection, statement_timeout: float
 ) -> dict[str, SessionOptionValue]:
-    """The options of a session: those three, and the settings that are its own."""
+    """Return a session's options: catalog, schema, timeout, and the settings that are its own."""
     row = cursor.execute("SELECT current_database(), current_schema()").fetchone()
     assert row is not None
     settings = cursor.execute(
@@ -130,7 +130,7 @@ def _sql(value: SessionOptionValue) -> str:
 
 
 def _typed(value: str, input_type: str) -> SessionOptionValue:
-    """A setting's value, of which DuckDB gives the text."""
+    """Return a setting's value in its type, given DuckDB's text of it."""
     try:
         if input_type == "BOOLEAN":
             return value.lower() in ("true", "1")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -29,7 +28,7 @@ _READ_ONLY = metadata_key("IS_READ_ONLY")
 _AUTO_INCREMENT = metadata_key("IS_AUTO_INCREMENT")
 _REMARKS = metadata_key("REMARKS")
 
-# Catalogs that hold something of the user's: DuckDB's own are left out, and "temp" while empty.
+# Catalogs that hold data of the user's, so neither DuckDB's own nor an empty "temp".
 _CATALOGS = """
     SELECT database_name FROM duckdb_databases() WHERE NOT internal
     UNION
@@ -69,7 +68,7 @@ def tables(
     command: c.GetTables,
     stand_ins: Sequence[tuple[str, str]] = (),
 ) -> pa.Table:
-    """``schemas.TABLES``, or ``TABLES_WITH_SCHEMA`` with each table's Arrow schema.
+    """Return ``schemas.TABLES``, or ``TABLES_WITH_SCHEMA`` with each table's Arrow schema.
 
     ``stand_ins``: catalog and name of views that stand for tables of an attached database.
     """
@@ -120,7 +119,7 @@ def tables(
 
 
 class _Fields:
-    """Makes the Arrow fields of columns. What all columns of a type share is made once."""
+    """Makes the Arrow fields of columns; what all columns of a type share is made once."""
 
     def __init__(
         self, cursor: duckdb.DuckDBPyConnection, describer: Describer, types: set[str]
@@ -147,7 +146,7 @@ class _Fields:
         counts_up: bool,  # noqa: FBT001
         read_only: bool,  # noqa: FBT001
     ) -> tuple[pa.Field, Mapping[bytes, bytes]]:
-        """The field of one column, and Flight SQL's metadata of it."""
+        """Return the field of one column, and Flight SQL's metadata of it."""
         known, metadata = self._known[type_name]
         more = {
             _CATALOG: catalog.encode(),
@@ -162,14 +161,14 @@ class _Fields:
         return known.with_name(name).with_nullable(nullable), {**metadata, **more}
 
 
-def filters(*conditions: tuple[str, str | None]) -> tuple[str, list[Any]]:
-    """SQL to put behind a WHERE, and its values, of those conditions whose value is given."""
+def filters(*conditions: tuple[str, str | None]) -> tuple[str, list[object]]:
+    """Return SQL for a WHERE clause, and its values, of those conditions whose value is given."""
     given = [(sql, value) for sql, value in conditions if value is not None]
     return "".join(f" AND {sql}" for sql, _ in given), [value for _, value in given]
 
 
 def table(schema: pa.Schema, rows: list[tuple[object, ...]]) -> pa.Table:
-    """Rows with the columns of ``schema``, as a table of it."""
+    """Return rows with the columns of ``schema`` as a table."""
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)

@@ -1,7 +1,7 @@
 """Clauses of a statement, found by DuckDB's own tokenizer.
 
-For the few places where the engine needs a part of a statement, which DuckDB's parser does not
-give for statements other than SELECT.
+DuckDB's parser returns the parts of SELECT statements only; this is for the few places that need a
+part of another statement.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pondflight.engine.sql.lexer import tokenize, top_level
 
 
 def returning_clause(text: str) -> str | None:
-    """The text behind RETURNING, if the statement has that clause."""
+    """Return the text after RETURNING; None if the statement has no such clause."""
     previous = ""
     for token in top_level(text):
         if token.keyword == "returning" and previous != "as":
@@ -20,7 +20,7 @@ def returning_clause(text: str) -> str | None:
 
 
 def target(text: str) -> str | None:
-    """The table that a statement writes to, as written there, with its alias if it has one."""
+    """Return the table that a statement writes to, as written, with its alias if it has one."""
     data = text.encode()
     start = None
     for token in top_level(text):
@@ -33,7 +33,7 @@ def target(text: str) -> str | None:
 
 
 def bulk_insert(text: str, width: int) -> tuple[str, str] | None:
-    """What stands before and behind ``VALUES (?, ?, …)``, if that is all an INSERT's values are.
+    """Return the text before and after ``VALUES (?, ?, …)``; None if there are other values.
 
     Many rows of parameters can then be inserted by one statement. ``width`` is the number of
     parameters.
@@ -57,5 +57,5 @@ def bulk_insert(text: str, width: int) -> tuple[str, str] | None:
 
 
 def _parts(word: str) -> list[str]:
-    """Operators that the tokenizer gives in one piece, one by one: ``(?,?)`` is one of them."""
+    """Return operators one by one that the tokenizer returns as one token, such as ``(?,?)``."""
     return [word] if word.isalnum() else [char for char in word if not char.isspace()]

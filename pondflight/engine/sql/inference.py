@@ -1,12 +1,12 @@
 """The types of a statement's parameters, as far as the statement itself tells.
 
-JDBC encodes parameters strictly as the server says, so a guess that is wrong is worse than none:
-a type is given where DuckDB's own binder finds one (casts, comparisons with columns, arithmetic
-with columns) or where a value goes straight into a column of a known table. Everything else
-stays text, which DuckDB casts where it can.
+JDBC encodes parameters exactly as the server says, so a wrong guess is worse than none. A type is
+given where DuckDB's own binder finds one (casts, comparisons with columns, arithmetic with
+columns), or where a value goes straight into a column of a known table. All others are text, which
+DuckDB casts where it can.
 
-The binder is reached through ``json_serialize_plan``, which binds SELECT alone; so the other
-statements are turned into a SELECT that has the same parameters in the same places.
+The binder is reached through ``json_serialize_plan``, which binds only SELECT. So other statements
+are turned into a SELECT with the same parameters in the same places.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import Any
 
 import duckdb
 
+from pondflight.control import Json
 from pondflight.engine.duck import quote
 from pondflight.engine.sql.rewriting import as_select
 from pondflight.engine.sql.statement import Statement
 
 _ARITHMETIC = frozenset("+-*/%")
-_NULL: dict[str, Any] = {
+_NULL: Json = {
     "class": "CONSTANT",
     "type": "VALUE_CONSTANT",
     "alias": "",
@@ -39,14 +40,14 @@ _RESOLVING = frozenset(
         "LIMIT_MODIFIER",
     }
 )
-"""Where in a syntax tree a parameter may stand for the binder to give it a type."""
+"""Nodes of a syntax tree in which the binder can give a parameter its type."""
 _RESOLVING_FUNCTIONS = frozenset({"~~", "!~~", "~~*", "!~~*", "~~~"})  # LIKE, ILIKE, GLOB
 
 
 def parameter_types(cursor: duckdb.DuckDBPyConnection, statement: Statement) -> dict[str, str]:
-    """SQL types by name of parameter; those that are not known are left out.
+    """Return SQL types by parameter name, without those that are not known.
 
-    Never raises for the statement's sake: what is wrong with it shows elsewhere.
+    It never raises for an error in the statement, which will show elsewhere.
     """
     if not statement.parameters:
         return {}
@@ -84,10 +85,10 @@ def _call(cursor: duckdb.DuckDBPyConnection, function: str, select: str) -> Any:
 
 
 def _rewrite(node: object) -> bool:
-    """Take out the parameters that the binder fails on; whether there were any.
+    """Replace the parameters that the binder fails on; return whether there were any.
 
-    One in arithmetic gets the type of the other operand: ``x + ?`` becomes
-    ``x + coalesce(?, x)``. Any other becomes NULL.
+    A parameter in arithmetic gets the type of the other operand: ``x + ?`` becomes ``x +
+    coalesce(?, x)``. Every other one becomes NULL.
     """
     changed = False
     if isinstance(node, list):
@@ -115,11 +116,11 @@ def _rewrite(node: object) -> bool:
     return changed
 
 
-def _is_parameter(node: dict[str, Any]) -> bool:
+def _is_parameter(node: Json) -> bool:
     return node.get("class") == "PARAMETER"
 
 
-def _instead(parent: dict[str, Any], siblings: list[Any], index: int) -> dict[str, Any]:
+def _instead(parent: Json, siblings: list[Json], index: int) -> Json:
     if parent.get("function_name") in _ARITHMETIC and len(siblings) == 2:  # noqa: PLR2004  operands
         other = siblings[1 - index]
         if not _is_parameter(other):
@@ -135,7 +136,7 @@ def _instead(parent: dict[str, Any], siblings: list[Any], index: int) -> dict[st
 # -- the plan ------------------------------------------------------------------------------------
 
 
-def _parameters(node: object) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parameters(node: object) -> Iterator[tuple[str, Json]]:
     if isinstance(node, list):
         for item in node:
             yield from _parameters(item)
@@ -146,8 +147,8 @@ def _parameters(node: object) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from _parameters(value)
 
 
-def _spelled(kind: dict[str, Any]) -> str | None:
-    """The type of a plan as SQL has it; ``None`` for one that values are better sent as text."""
+def _spelled(kind: Json) -> str | None:
+    """Return the SQL name of a type in a plan; ``None`` if its values are better sent as text."""
     name: str = kind["id"]
     info = kind.get("type_info") or {}
     if info.get("alias") or name in _TEXT:

@@ -1,4 +1,4 @@
-"""Parsed statements, kept by their text: one execute of a client sends its text several times."""
+"""Parsed statements, cached by their text: one execute of a client sends it several times."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from pondflight.engine.sql.statement import Statement
 
 _MOST: Final = 512
 _LONGEST: Final = 16 << 10
-"""Characters of a text that is kept."""
+"""Longest text that is cached, in characters."""
 
 _KINDS: Final = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO"})
-"""What such a text says is in the text alone. Of others (PRAGMA, IMPORT), DuckDB makes what fits
-the moment."""
+"""Kinds of statements whose meaning is in the text alone.
+
+For others (PRAGMA, IMPORT), the result of parsing depends on the state of the database.
+"""
 
 
 class ParsedStatements:
-    """The texts that were parsed last, and the statements in them."""
+    """The texts parsed last, and their statements."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, list[Statement]] = OrderedDict()
 
     def find(self, text: str) -> list[Statement] | None:
-        """The statements of ``text``; None if they are not kept."""
+        """Return the statements of ``text``; None if they are not cached."""
         with self._lock:
             found = self._kept.get(text)
             if found is not None:
@@ -34,7 +36,10 @@ class ParsedStatements:
         return found
 
     def keep(self, text: str, statements: Sequence[Statement]) -> None:
-        """Keep the statements of ``text``, unless it is long, or they are others next time."""
+        """Cache the statements of ``text``, unless it is long.
+
+        Statements that might be parsed differently the next time are not cached either.
+        """
         if len(text) > _LONGEST or not all(map(_is_in_its_text, statements)):
             return
         with self._lock:

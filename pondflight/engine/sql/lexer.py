@@ -32,7 +32,7 @@ _SPACE = re.compile("[\u00a0\u2000-\u200d\u202f\u205f\u2060\u3000\ufeff]")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token: lower-case text, the same if it is a keyword, bytes from where to where.
+    """A token: its text in lower case, whether it is a keyword, and its start and end in bytes.
 
     ``depth`` is the number of parentheses around it; an opening one counts itself.
     """
@@ -45,10 +45,10 @@ class Token:
 
 
 def plain(text: str) -> str:
-    """``text`` with a blank for each of Unicode's spaces that is not inside of quotes.
+    """Return ``text`` with a blank for each Unicode space outside of quotes.
 
-    DuckDB's parser reads them as blanks, and its tokenizer as letters. So nothing that goes by
-    tokens may see them.
+    DuckDB's parser reads such spaces as blanks, its tokenizer as letters. So code that relies on
+    tokens must not see them.
     """
     if _SPACE.search(text) is None:
         return text
@@ -80,13 +80,13 @@ def tokenize(text: str) -> Iterator[Token]:
 
 
 def name_of(token: Token) -> str:
-    """What ``token`` names, in lower case; itself where it is no name."""
+    """Return the name in ``token``, in lower case; its text if it is not a name."""
     text = token.text
     return text[1:-1].replace('""', '"') if text.startswith('"') and text.endswith('"') else text
 
 
 def _without_comment(word: str) -> str:
-    """``word``, up to the comment that the tokenizer leaves behind a token."""
+    """Return ``word`` without the comment that the tokenizer leaves after a token."""
     quoted = _QUOTED.match(word)
     if quoted is not None:
         return quoted.group()
@@ -94,15 +94,15 @@ def _without_comment(word: str) -> str:
 
 
 def top_level(text: str) -> Iterator[Token]:
-    """The tokens outside of parentheses, and the parentheses that open there."""
+    """Yield the tokens outside of parentheses, and the parentheses that open there."""
     for token in tokenize(text):
         if token.depth == 0 or (token.depth == 1 and token.text == "("):
             yield token
 
 
 def names(text: str) -> set[str]:
-    """What ``text`` may name: its words, and what is in double quotes; all in lower case.
+    """Return the names that ``text`` may contain: words and quoted identifiers, in lower case.
 
-    Comments are left out, and so is what stands in strings.
+    Comments and strings are left out.
     """
     return {name_of(token) for token in tokenize(text)}

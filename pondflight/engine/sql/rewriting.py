@@ -1,7 +1,7 @@
-"""Statements turned into a SELECT that has the same parameters in the same places.
+"""Turns statements into a SELECT that has the same parameters in the same places.
 
-Nothing here is ever run: DuckDB's binder tells the types of parameters for SELECT alone, and
-what is made here is only shown to the binder.
+DuckDB's binder gives the types of parameters only for SELECT. What is made here is only shown to
+the binder, and never run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pondflight.engine.sql.statement import Statement
 
 
 def as_select(cursor: duckdb.DuckDBPyConnection, statement: Statement) -> str | None:
-    """A SELECT with the parameters of ``statement``; ``None`` if none can be made."""
+    """Return a SELECT with the parameters of ``statement``; ``None`` if none can be made."""
     text = statement.text
     match statement.kind:
         case "SELECT":
@@ -31,7 +31,7 @@ def as_select(cursor: duckdb.DuckDBPyConnection, statement: Statement) -> str | 
 
 
 def _of_update(text: str) -> str | None:
-    """``UPDATE t SET a = ? WHERE b = ?`` compares where it assigns."""
+    """Rewrite an UPDATE: ``UPDATE t SET a = ? WHERE b = ?`` compares where it assigns."""
     parts = _Parts(text)
     assignments = parts.between("set", "from", "where", "returning")
     table = target(text)
@@ -51,11 +51,14 @@ def _of_delete(text: str) -> str | None:
 
 
 def _of_insert(cursor: duckdb.DuckDBPyConnection, text: str) -> str | None:
-    """``INSERT INTO t (a, b) VALUES (?, upper(?))`` casts what goes straight into a column."""
+    """Rewrite an INSERT: values that go straight into a column are cast to its type.
+
+    For example ``INSERT INTO t (a, b) VALUES (?, upper(?))``.
+    """
     parts = _Parts(text)
     table = target(text)
     start = parts.find("values", "select", "with", "from", "by")
-    if table is None or start is None or parts.tokens[start].keyword == "by":  # BY NAME
+    if table is None or start is None or parts.tokens[start].keyword == "by":  # INSERT … BY NAME
         return None
     first = start if parts.tokens[start].keyword != "with" else parts.find("select", after=start)
     if first is None:
@@ -83,13 +86,13 @@ def _select(items: str, sources: list[str], where: str | None) -> str:
 
 
 def _is_parameter(item: list[Token]) -> bool:
-    """``?``, ``$1``, or ``$`` and a name."""
+    """Return whether the item is ``?``, ``$1``, or ``$`` and a name."""
     first, *rest = item
     return (first.text == "$" and len(rest) == 1) or (first.text[0] in "?$" and not rest)
 
 
 def _items(source: list[Token]) -> Iterator[tuple[int, list[Token]]]:
-    """The items of each row of VALUES, or those of a SELECT list, with their positions."""
+    """Yield the items of each row of VALUES, or those of a SELECT list, with their positions."""
     in_rows = source[0].keyword == "values"
     depth = int(in_rows)
     position = 0
@@ -109,25 +112,25 @@ def _items(source: list[Token]) -> Iterator[tuple[int, list[Token]]]:
 
 
 class _Parts:
-    """The text of a statement, cut at keywords outside of parentheses."""
+    """A statement's text, cut at keywords outside of parentheses."""
 
     def __init__(self, text: str) -> None:
         self.tokens = list(tokenize(text))
         self._data = text.encode()
 
     def text(self, start: int, end: int) -> str:
-        """The bytes from ``start`` to ``end``."""
+        """Return the text from byte ``start`` to ``end``."""
         return self._data[start:end].decode()
 
     def find(self, *keywords: str, after: int = -1) -> int | None:
-        """The index of the first of the keywords behind the token at ``after``."""
+        """Return the index of the first of the keywords after the token at ``after``."""
         for i, token in enumerate(self.tokens):
             if i > after and token.depth == 0 and token.keyword in keywords:
                 return i
         return None
 
     def tail_of_insert(self, after: int) -> int | None:
-        """The index of ON CONFLICT or RETURNING, whichever comes first."""
+        """Return the index of ON CONFLICT or RETURNING, whichever comes first."""
         following = [*self.tokens[1:], None]
         for i, (token, after_it) in enumerate(zip(self.tokens, following, strict=True)):
             conflict = token.keyword == "on" and after_it and after_it.keyword == "conflict"
@@ -136,7 +139,7 @@ class _Parts:
         return None
 
     def between(self, start: str, *ends: str) -> str | None:
-        """What stands behind the keyword ``start``, up to the first of ``ends``."""
+        """Return the text after the keyword ``start``, up to the first of ``ends``."""
         first = self.find(start)
         if first is None:
             return None
@@ -145,14 +148,14 @@ class _Parts:
         return self.text(self.tokens[first].end, end).strip()
 
     def columns(self, before: int) -> str | None:
-        """The column list of an INSERT, which ends before the token at ``before``."""
+        """Return the column list of an INSERT, which ends before the token at ``before``."""
         opened = [t for t in self.tokens[:before] if t.text == "(" and t.depth == 1]
         if not opened or self.tokens[before - 1].text != ")":
             return None
         return self.text(opened[0].end, self.tokens[before - 1].start)
 
     def replaced(self, start: int, end: int, pieces: list[tuple[int, int, str]]) -> str:
-        """The bytes from ``start`` to ``end``, with pieces of them replaced."""
+        """Return the text from byte ``start`` to ``end``, with pieces of it replaced."""
         out, at = [], start
         for begin, stop, new in pieces:
             out += [self.text(at, begin), new]

@@ -1,4 +1,4 @@
-"""What a SQL string is, before it is run: its statements, and what each will do.
+"""What a SQL string is before it runs: its statements, and what each will do.
 
 DuckDB's own tokenizer and parser decide; nothing here guesses at the grammar.
 """
@@ -32,7 +32,8 @@ _SETTING = {_Type.SET, _Type.VARIABLE_SET}
 _ADDING = {"INSERT", "CREATE", "UPDATE", "COPY", "COPY_DATABASE", "MERGE_INTO", "EXECUTE"} | {
     "EXPORT"
 }
-_GROWING = {"add", "type"}  # of ALTER
+_MAKING = {"CREATE", "COPY_DATABASE"}
+_GROWING = {"add", "type"}  # in ALTER
 TransactionVerb = Literal["begin", "commit", "rollback"]
 _VERBS: dict[str, TransactionVerb] = {
     "begin": "begin",
@@ -81,16 +82,22 @@ class Statement:
     timeout: Assignment | None
 
     @property
+    def makes_tables(self) -> bool:
+        """Return whether it creates something that other sessions may use, and would miss."""
+        temporary = self.kind == _Type.CREATE.name and self.session_state
+        return self.effect in _MAKING and not temporary
+
+    @property
     def is_update(self) -> bool:
-        """Whether clients should take it for an update."""
+        """Return whether clients should treat it as an update."""
         return not self.returns_rows
 
 
 def parse(parser: duckdb.DuckDBPyConnection, text: str) -> list[Statement]:
-    """The statements of ``text``, in order.
+    """Return the statements of ``text``, in order.
 
-    Raises ``SqlError`` for what DuckDB cannot parse and ``InvalidArgument`` where there is no
-    statement at all. ``parser`` is a connection that is not in use; ``text`` is ``tokens.plain``.
+    Raises ``SqlError`` for what DuckDB cannot parse, and ``InvalidArgument`` if there is no
+    statement at all. ``parser`` is a connection that is not in use; ``text`` is ``lexer.plain``.
     """
     with sql_errors():
         whole = parser.extract_statements(text)
@@ -103,7 +110,7 @@ def parse(parser: duckdb.DuckDBPyConnection, text: str) -> list[Statement]:
 
 
 def split(text: str) -> list[str]:
-    """The statements of ``text``, not parsed yet. Blank lines in front keep line numbers right."""
+    """Return the statements of ``text``, unparsed. Leading blank lines keep line numbers right."""
     data = text.encode()
     ends = [
         position
@@ -129,7 +136,7 @@ def _parts(parser: duckdb.DuckDBPyConnection, text: str) -> list[duckdb.Statemen
 def _statement(
     parser: duckdb.DuckDBPyConnection, text: str, parts: list[duckdb.Statement]
 ) -> Statement:
-    # PIVOT becomes two statements, of which the last gives the rows; COPY FROM DATABASE becomes a
+    # PIVOT becomes two statements, the last of which returns the rows; COPY FROM DATABASE becomes a
     # transaction of several.
     inner = [part for part in parts if part.type != _Type.TRANSACTION]
     last = inner[-1] if inner else parts[-1]
@@ -156,7 +163,7 @@ def _statement(
 
 
 def _effect(parser: duckdb.DuckDBPyConnection, text: str, kind: str) -> tuple[str, str]:
-    """Kind and text of the statement inside of EXPLAIN and PREPARE, however deep."""
+    """Return kind and text of the statement inside EXPLAIN and PREPARE, however deep."""
     if kind not in _WRAPPERS:
         return kind, text
     tokens = list(tokenize(text))
@@ -182,7 +189,7 @@ def _effect(parser: duckdb.DuckDBPyConnection, text: str, kind: str) -> tuple[st
 
 
 def _is_temporary(text: str) -> bool:
-    """Whether a CREATE is one of something temporary: the word stands before what is made."""
+    """Return whether a CREATE makes something temporary: the word comes before its kind."""
     words = (token.text for token in tokenize(text))
     return next((word for word in words if word not in _BEFORE_TEMPORARY), "") in _TEMPORARY
 

@@ -1,1 +1,1 @@
-"""Types: what a result has, what a parameter takes, and how DuckDB and Arrow agree on them."""
+"""Types of results and parameters, and how they are converted between DuckDB and Arrow."""

@@ -1,4 +1,4 @@
-"""Arrow types that DuckDB cannot scan, and those that hold the same values and that it can."""
+"""Replaces Arrow types that DuckDB cannot scan by others that hold the same values."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _WIDEST_DECIMAL = 38
 
 
 def scannable(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """``batch`` with the types of ``scannable_schema``; no value changes.
+    """Return ``batch`` with the types of ``scannable_schema``; no value changes.
 
-    Raises ``InvalidArgument`` for nanoseconds that DuckDB would cut.
+    Raises ``InvalidArgument`` for nanoseconds that DuckDB would cut off.
     """
     for column in batch.columns:
         require_microseconds(column)
@@ -38,9 +38,10 @@ def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def scannable_schema(schema: pa.Schema) -> pa.Schema:
-    """``schema`` with half floats as floats, and every decimal as one that DuckDB has, or as text.
+    """Return ``schema`` with types that DuckDB can scan.
 
-    DuckDB has decimals of up to 38 digits, and none of a negative scale.
+    Half floats become floats. Decimals of more than 38 digits, or with a negative scale, become
+    another decimal or text.
     """
     return pa.schema([_field(field) for field in schema], metadata=schema.metadata)
 

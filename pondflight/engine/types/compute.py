@@ -1,4 +1,4 @@
-"""``pyarrow.compute``, loaded when first used: that takes 0.1 s of processor time."""
+"""``pyarrow.compute``, loaded on first use, since that takes 0.1 s of processor time."""
 
 from __future__ import annotations
 

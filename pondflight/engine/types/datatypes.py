@@ -1,8 +1,8 @@
-"""DuckDB's types as clients see them: what leaves in another form, and what a column is called.
+"""DuckDB's types as clients see them: casts before they are sent, and names of columns.
 
-Most types have an Arrow type that holds every value of theirs, and DuckDB exports them as that.
-The few that have none, or that widely used clients cannot read, are cast in SQL before they
-leave; docs/types.md lists them.
+Most types have an Arrow type that holds all their values, and DuckDB exports them as that. The few
+that have none, or that widely used clients cannot read, are cast in SQL before they are sent;
+docs/types.md lists them.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _CAST_TO: Mapping[str, str] = {
     "bignum": "VARCHAR",
     # No export at all.
     "variant": "JSON",
-    # Dictionaries: the JDBC driver shows the index in place of the value.
+    # Dictionaries: the JDBC driver shows the index instead of the value.
     "enum": "VARCHAR",
-    # Arrow's has nanoseconds, and the export lets them overflow: see ``_cast``.
+    # Arrow's type has nanoseconds, and the export lets them overflow: see ``_cast``.
     "interval": "INTERVAL",
 }
 _LONGEST_HOURS = (2**63 - 1) // (3600 * 10**9) - 1
 """An interval of up to this many hours fits into int64 nanoseconds, whatever its minutes are."""
 
 _LARGEST_ANNOTATED = 2 << 20
-"""Bytes of a schema: half of gRPC's default limit, since a FlightInfo has the SQL in it as well."""
+"""Bytes of a schema: half of gRPC's default limit, since a FlightInfo also contains the SQL."""
 
 _PRECISION: Mapping[str, int] = {
     "tinyint": 3,
@@ -56,10 +56,10 @@ _PRECISION: Mapping[str, int] = {
 
 
 def sent_as(kind: Kind) -> str | None:
-    """The SQL type that values of ``kind`` are cast to before they leave; None: they leave as is.
+    """Return the SQL type that values of ``kind`` are cast to before they are sent; None: no cast.
 
-    Nested types change where a type inside them does. The fields of a struct without names
-    (``row(1, 2)``) get the names f1, f2 …: many clients need fields to have different names.
+    Nested types change if a type inside them does. The fields of a struct without names (``row(1,
+    2)``) get the names f1, f2 …, since many clients need different names for fields.
     """
     family = kind.id
     if family in ("list", "array"):
@@ -82,9 +82,9 @@ def sent_as(kind: Kind) -> str | None:
 
 
 def cast_columns(text: str, names: Iterable[str], casts: Iterable[str | None]) -> str:
-    """A query with the rows of the query ``text``, in which some columns are cast.
+    """Return a query with the rows of the query ``text``, in which some columns are cast.
 
-    ``text`` begins in the second line of what is returned.
+    ``text`` begins in the second line of the result.
     """
     columns = list(enumerate(zip(names, casts, strict=True)))
     aliases = ", ".join(f"c{i}" for i, _ in columns)
@@ -92,7 +92,7 @@ def cast_columns(text: str, names: Iterable[str], casts: Iterable[str | None]) -
 
 
 def projection(columns: Iterable[tuple[int, tuple[str, str | None]]], prefix: str) -> str:
-    """A select list: column ``prefix`` + number, cast where a type is given, under its name."""
+    """Return a select list: column ``prefix`` + number, cast if a type is given, with its name."""
     return ", ".join(
         f"{_cast(f'{prefix}{i}', cast)} AS {quote(name)}" for i, (name, cast) in columns
     )
@@ -101,7 +101,7 @@ def projection(columns: Iterable[tuple[int, tuple[str, str | None]]], prefix: st
 def _cast(column: str, cast: str | None) -> str:
     if cast is None:
         return column
-    if cast == "JSON":  # else a VARIANT that is NULL becomes the text "null"
+    if cast == "JSON":  # else a NULL of type VARIANT becomes the text "null"
         return f"CASE WHEN {column} IS NOT NULL THEN CAST({column} AS JSON) END"
     if cast == "INTERVAL":
         return (
@@ -113,7 +113,7 @@ def _cast(column: str, cast: str | None) -> str:
 
 
 def kind_of(type_name: str) -> Kind | None:
-    """The type that DuckDB's catalog spells so; ``None`` for the few that have no spelling."""
+    """Return the type that DuckDB's catalog spells so; ``None`` for the few without a spelling."""
     try:
         return duckdb.sqltype(type_name)
     except duckdb.Error:
@@ -126,14 +126,14 @@ def metadata_key(name: str) -> bytes:
 
 
 def column_metadata(kind: Kind) -> Mapping[bytes, bytes]:
-    """What Flight SQL can say of a result's column beside its Arrow type and name."""
+    """Return Flight SQL's metadata of a result's column, beside its Arrow type and name."""
     family = kind.id
     return _metadata(str(kind), family, tuple(kind.children) if family == "decimal" else ())
 
 
 @lru_cache(maxsize=1024)
 def _metadata(
-    name: str, family: str, children: tuple[tuple[str, Any], ...]
+    name: str, family: str, children: tuple[tuple[str, object], ...]
 ) -> Mapping[bytes, bytes]:
     found: dict[str, object] = {
         "TYPE_NAME": name,
@@ -151,7 +151,7 @@ def _metadata(
 
 
 def annotated(schema: pa.Schema, columns: Iterable[Mapping[bytes, bytes]]) -> pa.Schema:
-    """``schema`` with more metadata on each column, or without any of it where that is too large.
+    """Return ``schema`` with more metadata on each column, or with none if that is too large.
 
     A schema is one message, which many clients refuse above 4 MiB. Flight SQL's metadata may be
     absent; names and types may not.
@@ -161,5 +161,5 @@ def annotated(schema: pa.Schema, columns: Iterable[Mapping[bytes, bytes]]) -> pa
 
 
 def with_metadata(field: pa.Field, more: Mapping[bytes, bytes]) -> pa.Field:
-    """``field`` with more metadata than it has."""
+    """Return ``field`` with additional metadata."""
     return field.with_metadata({**(field.metadata or {}), **more})

@@ -1,7 +1,7 @@
-"""What the rows of a statement are: names, types and Arrow schema, before it is run.
+"""What the rows of a statement are before it runs: names, types and Arrow schema.
 
-DuckDB binds a query without running it, and says which types its columns have; what Arrow type
-each of them becomes is learnt from a query that returns no rows.
+DuckDB binds a query without running it, and tells the types of its columns; a query that returns no
+rows tells what Arrow type each becomes.
 """
 
 from __future__ import annotations
@@ -41,58 +41,61 @@ class Columns:
     names: tuple[str, ...]
     kinds: tuple[Kind, ...]
     casts: tuple[str | None, ...] = field(init=False)
-    """For each column the SQL type in which it leaves, if that is another."""
+    """For each column, the SQL type to which it is cast before it is sent, if any."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "casts", tuple(map(sent_as, self.kinds)))
 
     @classmethod
     def of(cls, result: duckdb.DuckDBPyConnection) -> Columns:
-        """The columns of the statement that was executed last."""
+        """Return the columns of the statement that was executed last."""
         found = result.description or []
         return cls(tuple(column[0] for column in found), tuple(column[1] for column in found))
 
     def exported(self, text: str) -> str:
-        """The query whose rows are those of the query ``text`` as they leave; maybe itself."""
+        """Return a query with the rows of the query ``text`` as they are sent."""
         casts = self.casts
         return cast_columns(text, self.names, casts) if any(casts) else text
 
     def export(self, relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
-        """``relation``, which has these columns, as it leaves; maybe itself."""
+        """Return ``relation``, which has these columns, as it is sent; possibly unchanged."""
         casts = self.casts
         if not any(casts):
             return relation
         return relation.project(projection(enumerate(zip(self.names, casts, strict=True), 1), "#"))
 
     def annotate(self, schema: pa.Schema) -> pa.Schema:
-        """``schema``, as DuckDB exports these columns, with Flight SQL's metadata if it fits."""
+        """Return ``schema``, as DuckDB exports these columns, with Flight SQL's metadata.
+
+        The metadata is left out if it is too large.
+        """
         return annotated(schema, map(column_metadata, self.kinds))
 
 
 class Describer:
-    """Describes statements; remembers what DuckDB's types are in Arrow."""
+    """Describes statements, and remembers which Arrow types DuckDB's types become."""
 
     def __init__(self) -> None:
         self._fields: dict[str, pa.Field] = {}
         self._uncast: dict[str, None] = {}
 
     def leaves_as_is(self, statement: Statement) -> bool:
-        """Whether all columns of ``statement`` left as DuckDB made them when it was last described.
+        """Return whether no column of ``statement`` was cast when it was last described.
 
-        They may be others by now: whoever relies on it looks at what the run has made.
+        The columns may have changed since, so the caller must check the result of the run.
         """
         return statement.text in self._uncast
 
     def forget_types(self) -> None:
-        """A setting has changed: perhaps one of those that say what types are in Arrow."""
+        """Forget types: a setting has changed that may decide which Arrow types they become."""
         self._fields = {}
 
     def columns(
         self, cursor: duckdb.DuckDBPyConnection, statement: Statement, values: Values
     ) -> Columns | None:
-        """The columns of the rows of ``statement``, or ``None`` if only running it would tell.
+        """Return the columns of the rows of ``statement``; ``None`` if only a run can tell.
 
-        Raises ``SqlError`` where the statement cannot be bound.
+        Raises ``SqlError`` if the statement cannot be bound.
         """
         if statement.lazy:
             found = _bound(cursor, statement.describable, values)
@@ -101,7 +104,7 @@ class Describer:
         query = _equivalent(statement)
         if query is None:
             return None
-        for given in (None, values):  # the parameters may stand elsewhere in the statement
+        for given in (None, values):  # the parameters may be in another part of the statement
             with suppress(SqlError):
                 return _bound(cursor, query, given)
         return None
@@ -115,15 +118,15 @@ class Describer:
             self._uncast[statement.text] = None
 
     def schema(self, cursor: duckdb.DuckDBPyConnection, columns: Columns) -> pa.Schema:
-        """The Arrow schema in which ``columns`` leave."""
+        """Return the Arrow schema in which ``columns`` are sent."""
         types = [cast or str(kind) for cast, kind in zip(columns.casts, columns.kinds, strict=True)]
         fields = self.fields(cursor, types)
         named = [field.with_name(name) for field, name in zip(fields, columns.names, strict=True)]
         return columns.annotate(pa.schema(named))
 
     def fields(self, cursor: duckdb.DuckDBPyConnection, types: list[str]) -> list[pa.Field]:
-        """For each SQL type a nullable field of the Arrow type that DuckDB exports it as."""
-        # The Arrow type of these has the session's time zone in it.
+        """Return, for each SQL type, a nullable field of the Arrow type that DuckDB exports."""
+        # The Arrow type of these contains the session's time zone.
         known = {name: field for name, field in self._fields.items() if "TIME ZONE" not in name}
         missing = [name for name in dict.fromkeys(types) if name not in known]
         if missing:
@@ -144,14 +147,14 @@ def _bound(cursor: duckdb.DuckDBPyConnection, query: str, values: Values) -> Col
     with sql_errors(lines_above=1):
         found = Columns.of(cursor.execute(f"SELECT * FROM (\n{query}\n) LIMIT 0", values))
         if any(_RENAMED.search(name) for name in found.names):
-            # Of two columns with one name, the second has got another in the query above.
+            # If two columns have one name, the second has been renamed in the query above.
             cursor.execute(f"DESCRIBE (\n{query}\n)", values)
             found = replace(found, names=tuple(row[0] for row in cursor.fetchall()))
     return found
 
 
 def _equivalent(statement: Statement) -> str | None:
-    """A query with the same columns as what ``statement`` returns."""
+    """Return a query with the same columns as the rows of ``statement``; None: there is none."""
     if statement.kind == "EXPLAIN":
         return "SELECT '' AS explain_key, '' AS explain_value"
     if statement.kind == "CALL":

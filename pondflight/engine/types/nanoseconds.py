@@ -1,7 +1,7 @@
-"""Nanoseconds where DuckDB has microseconds: refused, since it would cut them off in silence.
+"""Refuses nanoseconds where DuckDB has microseconds, since it would cut them off in silence.
 
-DuckDB keeps those of a timestamp without time zone and of a time. In a TIMESTAMP WITH TIME ZONE and
-in an INTERVAL, also one that came as a duration, there is no room for them.
+DuckDB keeps the nanoseconds of a TIMESTAMP without time zone and of a TIME. A TIMESTAMP WITH TIME
+ZONE and an INTERVAL, also one that was sent as a duration, have no room for them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ INTERVAL = "an interval"
 
 
 def too_fine(what: str) -> InvalidArgument:
-    """The error for a value of the kind ``what``."""
+    """Return the error for a value of the kind ``what``."""
     return InvalidArgument(_TOO_FINE.format(what))
 
 
@@ -48,7 +48,7 @@ def _stored_as(kind: pa.DataType) -> str | None:
 
 
 def _may_be_cut(kind: pa.DataType) -> bool:
-    """Whether any type inside ``kind`` is one of those, so that most arrays are not looked into."""
+    """Return whether ``kind`` contains such a type, so that most arrays need no inspection."""
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         return _may_be_cut(kind.value_type)
     if isinstance(kind, pa.BaseExtensionType):
@@ -61,7 +61,7 @@ def _may_be_cut(kind: pa.DataType) -> bool:
 def _nanoseconds(array: pa.Array) -> pa.Array:
     if not pa.types.is_interval(array.type):
         return array.cast(pa.int64())
-    # Months and days are 32 bits each, so every other number of 64 bits is the nanoseconds.
+    # Months and days have 32 bits each, so every other 64-bit number is the nanoseconds.
     halves = pa.Array.from_buffers(
         pa.int64(), 2 * (len(array) + array.offset), [None, array.buffers()[1]]
     )
@@ -76,7 +76,7 @@ def _any_finer(nanoseconds: pa.Array) -> bool:
 
 
 def _parts(array: Any) -> list[pa.Array]:  # noqa: PLR0911  one for each kind
-    """The arrays inside ``array``, with those values alone that belong to it."""
+    """Return the arrays inside ``array``, limited to the values that belong to it."""
     kind = array.type
     if pa.types.is_dictionary(kind):
         return [array.dictionary_decode()]

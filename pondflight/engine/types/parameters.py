@@ -1,14 +1,13 @@
-"""Bound parameters: Arrow rows in, values for DuckDB out, each of the type it was sent as.
+"""Bound parameters: Arrow rows in, values for DuckDB out, each in the type it was sent as.
 
 Python has no value for much of what Arrow can hold (nanoseconds, years beyond 9999, intervals of
-months). Such values go to DuckDB as text, together with their type.
+months). Such values are passed to DuckDB as text, together with their type.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -28,7 +27,7 @@ _WIDEST_DECIMAL = 38
 
 
 def received(call: Call, upload: Upload) -> pa.Table:
-    """All rows of an upload; raises why the call was cancelled, if they are not all."""
+    """Return all rows of an upload. Raises the reason if the call was cancelled before the end."""
     batches = [chunk.data for chunk in upload if chunk.data is not None]
     if not call.still_connected():
         call.raise_if_cancelled()
@@ -36,9 +35,9 @@ def received(call: Call, upload: Upload) -> pa.Table:
 
 
 def rows(statement: Statement, table: pa.Table | None) -> Iterator[Values]:
-    """The values for each run of ``statement``: one run per row, or one without parameters.
+    """Yield the values for each run of ``statement``: one run per row, or one without parameters.
 
-    Raises ``InvalidArgument`` where names or number do not fit.
+    Raises ``InvalidArgument`` if names or number do not fit.
     """
     names = statement.parameters
     if not names:
@@ -55,7 +54,10 @@ def rows(statement: Statement, table: pa.Table | None) -> Iterator[Values]:
 
 
 def example(statement: Statement, table: pa.Table | None) -> Values:
-    """Values to describe ``statement`` with: of each parameter one that is not NULL, if any is."""
+    """Return values to describe ``statement`` with: for each parameter one that is not NULL.
+
+    A parameter whose values are all NULL gets NULL.
+    """
     names = statement.parameters
     if not names:
         return None
@@ -69,7 +71,7 @@ def example(statement: Statement, table: pa.Table | None) -> Values:
 
 
 def duckdb_type(kind: pa.DataType) -> str:
-    """The SQL type that holds the values of an Arrow type."""
+    """Return the SQL type that holds the values of an Arrow type."""
     name = next((name for fits, name in _LEAF_TYPES if fits(kind)), None)
     if name is not None:
         return name
@@ -89,14 +91,14 @@ def duckdb_type(kind: pa.DataType) -> str:
 
 def _decimal_type(precision: int, scale: int) -> str:
     if (precision, scale) == (_WIDEST_DECIMAL, 0):
-        return "HUGEINT"  # which leaves as this Arrow type, with up to 39 digits
+        return "HUGEINT"  # which is sent as this Arrow type, with up to 39 digits
     if precision <= _WIDEST_DECIMAL and scale >= 0:
         return f"DECIMAL({precision},{scale})"
-    return "VARCHAR"  # DuckDB's widest decimal is narrower; where it fits, it is cast
+    return "VARCHAR"  # DuckDB's widest decimal is narrower; if the value fits, it is cast
 
 
 def encoding(kind: pa.DataType) -> pa.DataType:
-    """The Arrow type that clients are asked to send a parameter of the type ``kind`` as.
+    """Return the Arrow type that clients are asked to send for a parameter of the type ``kind``.
 
     The JDBC driver writes milliseconds into whatever unit it is told.
     """
@@ -108,8 +110,8 @@ def encoding(kind: pa.DataType) -> pa.DataType:
 def _columns(names: tuple[str, ...], table: pa.Table) -> list[pa.ChunkedArray]:
     if table.num_columns != len(names):
         raise InvalidArgument(f"the statement has {_count(names)}, but {_came(table)}")
-    # Most clients have no names for their parameters and invent some: then by position. One that
-    # writes them as SQL does means them.
+    # Most clients have no names for their parameters and invent some; those go by position. A
+    # client that writes names as SQL does means them.
     by_name = any(name.startswith("$") for name in table.column_names)
     if not by_name and all(name.isdigit() for name in names):
         return list(table.columns)
@@ -153,7 +155,7 @@ def _has_nan(column: pa.ChunkedArray) -> bool:
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Without an encoding that only saves room."""
+    """Return the column without an encoding that only saves space."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         return _plain(column.cast(kind.value_type))
@@ -162,8 +164,8 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
-def _value(scalar: Any) -> object:
-    """A Python object that DuckDB casts to ``duckdb_type`` of the scalar's type."""
+def _value(scalar: pa.Scalar) -> object:
+    """Return a Python object that DuckDB casts to ``duckdb_type`` of the scalar's type."""
     if not scalar.is_valid:
         return None
     for fits, convert in _CONVERSIONS:
@@ -172,25 +174,25 @@ def _value(scalar: Any) -> object:
     return scalar.as_py()
 
 
-def _float(scalar: Any) -> float | str:
-    """DuckDB takes NaN for NULL, unless it is text."""
+def _float(scalar: pa.Scalar) -> float | str:
+    """Return a float; NaN as text, since DuckDB takes a NaN object for NULL."""
     value: float = scalar.as_py()
     return "nan" if math.isnan(value) else value
 
 
-def _timestamp_text(scalar: Any) -> str:
+def _timestamp_text(scalar: pa.Scalar) -> str:
     kind = scalar.type
     if kind.tz is not None:
         kind = pa.timestamp(_no_finer(nanoseconds.TIMESTAMP, scalar), "UTC")
     return str(scalar.cast(kind).cast(pa.string()))
 
 
-def _duration_text(scalar: Any) -> str:
+def _duration_text(scalar: pa.Scalar) -> str:
     _no_finer(nanoseconds.INTERVAL, scalar)
     return f"{scalar.cast(pa.duration('us')).value} microseconds"
 
 
-def _interval_text(scalar: Any) -> str:
+def _interval_text(scalar: pa.Scalar) -> str:
     months, days, fine = scalar.as_py()
     microseconds, rest = divmod(fine, 1000)
     if rest:
@@ -198,13 +200,13 @@ def _interval_text(scalar: Any) -> str:
     return f"{months} months {days} days {microseconds} microseconds"
 
 
-def _map(scalar: Any) -> dict[str, list[object]]:
+def _map(scalar: pa.Scalar) -> dict[str, list[object]]:
     keys, items = scalar.values.field(0), scalar.values.field(1)
     return {"key": [_value(key) for key in keys], "value": [_value(item) for item in items]}
 
 
-def _no_finer(what: str, scalar: Any) -> str:
-    """The unit that ``scalar`` can have in DuckDB without loss: its own, or microseconds."""
+def _no_finer(what: str, scalar: pa.Scalar) -> str:
+    """Return the unit that DuckDB has for ``scalar`` without loss: its own, or microseconds."""
     unit: str = scalar.type.unit
     if unit == "ns" and scalar.value % 1000:
         raise nanoseconds.too_fine(what)
@@ -225,7 +227,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _is_simple(kind: pa.DataType) -> bool:
-    """Whether Python has values for all that Arrow's type holds."""
+    """Return whether Python has values for everything that the Arrow type holds."""
     return any(
         fits(kind)
         for fits in (
@@ -295,7 +297,7 @@ _LEAF_TYPES: tuple[tuple[Callable[[pa.DataType], bool], str], ...] = (
     (pa.types.is_null, '"NULL"'),
 )
 
-_CONVERSIONS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[Any], object]], ...] = (
+_CONVERSIONS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.Scalar], object]], ...] = (
     (lambda kind: isinstance(kind, pa.BaseExtensionType), lambda scalar: scalar.as_py()),
     (pa.types.is_floating, _float),
     (pa.types.is_timestamp, _timestamp_text),
@@ -303,7 +305,7 @@ _CONVERSIONS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[Any], object]
     (pa.types.is_time, lambda scalar: str(scalar.cast(pa.string()))),
     (pa.types.is_duration, _duration_text),
     (pa.types.is_interval, _interval_text),
-    # Never with an exponent: of some of those DuckDB makes no decimal.
+    # Never with an exponent: DuckDB makes no decimal of some of those.
     (pa.types.is_decimal, lambda scalar: f"{scalar.as_py():f}"),
     (pa.types.is_map, _map),
     (_is_list, lambda scalar: [_value(item) for item in scalar.values]),

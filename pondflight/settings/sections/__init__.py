@@ -1,1 +1,1 @@
-"""Every key, once, with its type, default and description; a file for each part of the product."""
+"""Every key, declared once with its type, default and description."""

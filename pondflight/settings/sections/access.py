@@ -1,4 +1,4 @@
-"""Settings of who may come in and how often: keys, rate limits, tokens for strangers."""
+"""Settings of access: keys, rate limits, demo tokens."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class DuckDB(Section):
         cls, value: tuple[AttachedDatabase, ...], info: ValidationInfo
     ) -> tuple[AttachedDatabase, ...]:
         aliases = [database.alias for database in value]
-        if isinstance(info.context, Surroundings):  # also those of entries that were refused
+        if isinstance(info.context, Surroundings):  # includes entries that were refused
             aliases = list(info.context.aliases)
         uses = Counter(alias.lower() for alias in aliases)
         for alias, times in uses.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -152,8 +152,8 @@ class Containers(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _engine_follows_image(cls, data: object) -> Any:
-        """Fill in the engine, if it is not set, from the name of an engine in the image's name."""
+    def _engine_follows_image(cls, data: object) -> object:
+        """Fill in the engine, if it is not set, from an engine's name in the name of the image."""
         if isinstance(data, dict) and "engine" not in data:
             image = str(data.get("image", "")).lower()
             for engine in ("gizmosql", "sqlflite"):

@@ -1,1 +1,1 @@
-"""Language models over HTTP: our own form, OpenAI's wire format, and SQL from words."""
+"""Language models over HTTP: our own format, OpenAI's wire format, and SQL from words."""

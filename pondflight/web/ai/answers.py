@@ -1,4 +1,4 @@
-"""Answers on their way from a model to a client: counted, and broken off with whoever hangs up."""
+"""Streams a model's answer to a client, counts it, and aborts it when the client disconnects."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EVENT_STREAM: Final = "text/event-stream"
 
 
 class Form(Protocol):
-    """How the parts of an answer are written as server-sent events."""
+    """How the parts of an answer are encoded as server-sent events."""
 
     def text(self, text: str) -> bytes:
         """Encode a piece of the answer's text."""
@@ -44,7 +44,7 @@ class Form(Protocol):
 
 
 class Counted:
-    """An ``Answer`` that passes another one on and counts it in the metrics."""
+    """Passes on another ``Answer``, and counts it in the metrics."""
 
     def __init__(self, answer: Answer, provider: str) -> None:
         self._answer = answer
@@ -86,7 +86,7 @@ async def ask(models: Models, question: Question, req: Request) -> Counted:
 
 
 async def whole(answer: Answer) -> tuple[str, list[ToolCall], End]:
-    """All of an answer: what it says, what it wants to be called, and how it ended."""
+    """Return a complete answer: its text, the calls that it requests, and its ending."""
     words: list[str] = []
     calls: dict[int, ToolCall] = {}
     async for part in answer:
@@ -106,7 +106,7 @@ async def whole(answer: Answer) -> tuple[str, list[ToolCall], End]:
 
 
 async def _events(answer: Answer, form: Form) -> AsyncIterator[bytes]:
-    """A piece of text is passed on as it comes."""
+    """Yield each piece as an event, as soon as it comes."""
     try:
         async for part in answer:
             match part:

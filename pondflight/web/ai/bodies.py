@@ -1,12 +1,11 @@
-"""Bodies of requests to models: JSON, read field by field, with errors that name the field."""
+"""JSON bodies of requests to models, read field by field, with errors that name the field."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from falcon.asgi import Request
 
@@ -33,13 +32,13 @@ _MOST_CALLS: Final = 128
 _BLANK: Final = re.compile(
     r"[\t\n\v\f\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]*"
 )
-"""White space as JSON schema's patterns have it: Python's own has some control characters, too."""
+"""White space as JSON schema's patterns define it: Python's includes some control characters."""
 
 _IMAGE: Final = re.compile(r"https://\S+|data:image/[\w.+-]+;base64,[A-Za-z0-9+/=\s]+")
 
 
 class Body:
-    """The fields of a JSON object. ``done`` refuses those that nobody asked for."""
+    """The fields of a JSON object; ``done`` refuses those that were not read."""
 
     def __init__(self, body: bytes) -> None:
         try:
@@ -48,7 +47,7 @@ class Body:
             raise InvalidArgument("the body is not JSON") from None
         if not isinstance(fields, dict):
             raise InvalidArgument("the body must be a JSON object")
-        self._fields: dict[str, Any] = fields
+        self._fields: dict[str, object] = fields
         self._read: set[str] = set()
 
     @classmethod
@@ -94,18 +93,18 @@ def text(name: str, value: object) -> str:
 
 
 def model(name: str, value: object) -> str:
-    """The name of a model."""
+    """Return the name of a model. Raises ``InvalidArgument`` for anything else."""
     if not isinstance(value, str) or not _MODEL.fullmatch(value):
         raise InvalidArgument(f"{name!r} must be the name of a model")
     return value
 
 
-def whole(least: int, most: int) -> Callable[[str, Any], int]:
-    """A whole number in a range."""
+def whole(least: int, most: int) -> Callable[[str, object], int]:
+    """Return a reader of whole numbers in a range."""
 
-    def read(name: str, value: Any) -> int:
+    def read(name: str, value: object) -> int:
         if isinstance(value, float) and value.is_integer():
-            value = int(value)  # to JSON, 1.0 is as whole as 1
+            value = int(value)  # in JSON, 1.0 is whole as well
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             wanted = f"a whole number from {least} to {most}" if least < most else f"{least}"
             raise InvalidArgument(f"{name!r} must be {wanted}")
@@ -114,20 +113,19 @@ def whole(least: int, most: int) -> Callable[[str, Any], int]:
     return read
 
 
-def number(most: float) -> Callable[[str, Any], float]:
-    """A number from 0 on."""
+def number(most: float) -> Callable[[str, object], float]:
+    """Return a reader of numbers from 0 to ``most``."""
 
-    def read(name: str, value: Any) -> float:
-        fine = isinstance(value, int | float) and not isinstance(value, bool)
-        if not fine or not math.isfinite(value) or not 0 <= value <= most:
-            raise InvalidArgument(f"{name!r} must be a number from 0 to {most:g}")
-        return float(value)
+    def read(name: str, value: object) -> float:
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most:
+            return float(value)
+        raise InvalidArgument(f"{name!r} must be a number from 0 to {most:g}")
 
     return read
 
 
 def stops(name: str, value: object) -> tuple[str, ...]:
-    """Texts at which an answer ends: one, or a list. A line break is one, too."""
+    """Return the texts at which an answer ends: one, or a list. A line break is allowed."""
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list) or len(values) > _MOST_STOPS:
         raise InvalidArgument(f"{name!r} must be a text, or up to {_MOST_STOPS} of them")
@@ -137,7 +135,7 @@ def stops(name: str, value: object) -> tuple[str, ...]:
 
 
 def inputs(name: str, value: object) -> Inputs:
-    """What is to be turned into vectors: a text or a list of such, or the same as token numbers."""
+    """Return what to embed: a text or a list of texts, or the same as token numbers."""
     tokens = _tokens(value)
     values = [value] if isinstance(value, str) else value if tokens is None else [tokens]
     if not isinstance(values, list) or not 0 < len(values) <= _MOST_INPUTS:
@@ -149,7 +147,7 @@ def inputs(name: str, value: object) -> Inputs:
 
 
 def _tokens(value: object) -> list[int] | None:
-    """Numbers of tokens, if that is what they are; to JSON, 1.0 is as whole as 1."""
+    """Return token numbers, if the value is a list of whole numbers (1.0 counts in JSON)."""
     if not isinstance(value, list) or not 0 < len(value) <= _MOST_TOKENS:
         return None
     if not all(type(item) in (int, float) and 0 <= item < _MOST_TOKENS for item in value):
@@ -159,7 +157,7 @@ def _tokens(value: object) -> list[int] | None:
 
 
 def messages(name: str, value: object) -> tuple[Message, ...]:
-    """A conversation. At least one turn is the user's."""
+    """Return a conversation with at least one turn of the user's."""
     if not isinstance(value, list) or not 0 < len(value) <= _MOST_MESSAGES:
         raise InvalidArgument(f"{name!r} must be a list of 1 to {_MOST_MESSAGES} messages")
     found = tuple(_message(f"{name}[{index}]", item) for index, item in enumerate(value))
@@ -169,7 +167,7 @@ def messages(name: str, value: object) -> tuple[Message, ...]:
 
 
 def question(body: Body, default_model: str, most_tokens: int) -> Question:
-    """The fields that a conversation has in both forms."""
+    """Return the fields of a conversation that both formats share."""
     tokens = whole(1, _MOST_TOKENS)
     wanted = body.take(
         "max_completion_tokens", tokens, body.take("max_tokens", tokens, most_tokens)
@@ -193,7 +191,7 @@ def _message(name: str, value: object) -> Message:
         raise InvalidArgument(f"{name}.role must be one of {', '.join(_ROLES)}")
     fields = {"role", "content", "name"}
     fields |= {"assistant": {"refusal", "tool_calls"}, "tool": {"tool_call_id"}}.get(role, set())
-    # Clients send the message back that they were sent, with what was not in it as null.
+    # Clients send back the message that they received, with missing fields as null.
     if unknown := {key for key, field in value.items() if field is not None} - fields:
         raise InvalidArgument(f"{name} has an unknown field {min(unknown)[:64]!r}")
     calls = _calls(f"{name}.tool_calls", value.get("tool_calls"))
@@ -209,7 +207,7 @@ def _message(name: str, value: object) -> Message:
 
 
 def _content(name: str, value: object) -> tuple[str, tuple[str, ...]]:
-    """Text and images: a text, or OpenAI's list of parts."""
+    """Return text and images, from a text or from OpenAI's list of parts."""
     if value is None or isinstance(value, str):
         return _encodable(name, value or ""), ()
     words: list[str] = []

@@ -1,4 +1,4 @@
-"""Who may ask a model, how often, and what it cost."""
+"""Who may use models, how often, and what it cost."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ AT_ONCE_FOR_ONE_USER: Final = 16
 
 
 def places() -> Shares:
-    """Keeps those who wait for models and assistants from taking all that there is."""
+    """Return the shares that keep those who wait for models from taking all places."""
     return Shares(AT_ONCE, AT_ONCE_FOR_ONE_USER, "questions")
 
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Whoever asks: ``token`` is theirs, for what their own worker is asked."""
+    """The caller of a model; ``token`` is theirs, for calls to their own worker."""
 
     identity: Identity
     token: str
@@ -68,7 +68,10 @@ class Askers:
         self._demo = demo
 
     async def identify(self, req: Request) -> Asker:
-        """Whoever sent the request, if they may use models at all."""
+        """Return the caller of the request.
+
+        Raises ``PermissionDenied`` if they may not use models.
+        """
         identity = await callers.identify(self._tokens, req)
         if identity.demo and not self._demo:
             raise PermissionDenied("models are not for demo users here (auth.demo.ai)")

@@ -1,9 +1,9 @@
-"""POST /ai/chat and POST /ai/embed: models, in our own form."""
+"""POST /ai/chat and POST /ai/embed: models, in our own format."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import Any, Final
+from typing import Final
 
 from falcon.asgi import Request, Response
 
@@ -44,7 +44,7 @@ class Chat:
         streamed = body.take("stream", bodies.flag, default=True)
         with_schema = body.take("schema", bodies.flag, default=False)
         body.done()
-        self._models.provider(question.model)  # no key: no need to look at any table
+        self._models.provider(question.model)  # fail without a key before any table is read
         if with_schema:
             schema = Message("system", _SCHEMA + await self._schema(asker, req, question.messages))
             question = replace(question, messages=(schema, *question.messages))
@@ -71,7 +71,7 @@ class _Events:
         return answers.event({"delta": text})
 
     def call(self, piece: CallPiece) -> bytes:
-        return b""  # no tools are offered in this form
+        return b""  # this format offers no tools
 
     def end(self, end: End) -> bytes:
         return answers.event(_ending(self._model, end), "end")
@@ -80,7 +80,7 @@ class _Events:
         return answers.event(problems.of_error(error), "error")
 
 
-def _ending(model: str, end: End) -> dict[str, Any]:
+def _ending(model: str, end: End) -> dict[str, object]:
     return {"model": model, "finish_reason": end.reason, "usage": asdict(end.usage)}
 
 

@@ -1,9 +1,9 @@
-"""The tools that a caller offers to a model, in OpenAI's wire format, and the calls of them."""
+"""The tools that a caller offers to a model, and their calls, in OpenAI's wire format."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pondflight.ai.conversation import CallPiece, Tool, ToolCall, ToolChoice
 from pondflight.errors import InvalidArgument
@@ -19,7 +19,7 @@ _MODES: Final[dict[str, Literal["auto", "none", "required"]]] = {
 
 
 def read(body: Body) -> tuple[tuple[Tool, ...], ToolChoice]:
-    """``tools``, ``tool_choice`` and ``parallel_tool_calls``."""
+    """Return the tools and the choice in ``tools``, ``tool_choice`` and ``parallel_tool_calls``."""
     none: tuple[Tool, ...] = ()
     tools = body.take("tools", _tools, none)
     choice = body.take("tool_choice", _choice, ToolChoice())
@@ -29,8 +29,8 @@ def read(body: Body) -> tuple[tuple[Tool, ...], ToolChoice]:
     return tools, ToolChoice(choice.mode, choice.name, parallel)
 
 
-def written(calls: list[ToolCall]) -> list[dict[str, Any]]:
-    """The calls of an answer that is whole."""
+def written(calls: list[ToolCall]) -> list[dict[str, object]]:
+    """Return the calls of a complete answer, as JSON."""
     return [
         {
             "id": call.id,
@@ -41,8 +41,8 @@ def written(calls: list[ToolCall]) -> list[dict[str, Any]]:
     ]
 
 
-def delta(piece: CallPiece) -> dict[str, Any]:
-    """A piece of a call, as a part of a chunk."""
+def delta(piece: CallPiece) -> dict[str, object]:
+    """Return a piece of a call, as JSON for a chunk."""
     function = {"arguments": piece.arguments}
     if not piece.id:
         return {"index": piece.index, "function": function}

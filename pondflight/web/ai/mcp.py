@@ -1,7 +1,7 @@
 """/mcp: the Model Context Protocol (streamable HTTP), with the user's token.
 
-Each request stands alone: no session is kept and no event stream is opened, so a client that
-asks for one (GET) is told that there is none, as the specification has it.
+Each request is independent: there are no sessions and no event streams, so a client that asks for a
+stream (GET) is told that there is none, as the specification requires.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pondflight.errors import DeadlineExceeded
 from pondflight.web import callers, problems
 from pondflight.web.ai.reader import Reader
 from pondflight.web.exchange import Exchange
+from pondflight.web.request_bodies import AsgiEvent
 from pondflight.web.shares import Shares
 from pondflight.web.upstream import Upstream
 
@@ -36,7 +37,7 @@ class _Answer:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: bytearray = field(default_factory=bytearray)
 
-    async def send(self, message: dict[str, Any]) -> None:
+    async def send(self, message: AsgiEvent) -> None:
         """Collect one ASGI message of the response."""
         if message["type"] == "http.response.start":
             self.status, self.headers = message["status"], message.get("headers", [])
@@ -73,7 +74,7 @@ class Mcp:
     async def _answer(self, req: Request, reader: Reader, body: bytes) -> _Answer:
         from pondflight.web.ai import tools  # noqa: PLC0415  heavy
 
-        async def receive() -> dict[str, Any]:
+        async def receive() -> AsgiEvent:
             return {"type": "http.request", "body": body, "more_body": False}
 
         answer = _Answer()
@@ -94,7 +95,7 @@ def _server() -> Any:
 
 
 def _is_json(body: bytes | bytearray) -> bool:
-    """The library calls all that it refuses JSON, and some of it is a sentence."""
+    """Return whether the body is JSON: the library labels all refusals so, even plain text."""
     try:
         json.loads(body)
     except ValueError:

@@ -1,4 +1,4 @@
-"""/v1: OpenAI's wire format, so that any client of theirs works with our address and a JWT."""
+"""/v1: OpenAI's wire format, so any client for it works with our address and a JWT."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import falcon
 from falcon.asgi import Request, Response
@@ -93,7 +93,7 @@ class ChatCompletions(_Resource):
             answers.send(resp, answer, _Chunks(head, with_usage=with_usage))
             return
         text, calls, end = await answers.whole(answer)
-        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+        message: dict[str, object] = {"role": "assistant", "content": text, "refusal": None}
         if calls:
             message |= {"content": text or None, "tool_calls": functions.written(calls)}
         only = {"index": 0, "message": message, "finish_reason": end.reason, "logprobs": None}
@@ -115,7 +115,7 @@ class Embeddings(_Resource):
         except PondflightError as error:
             self.fail(resp, error)
 
-    async def _embed(self, req: Request) -> dict[str, Any]:
+    async def _embed(self, req: Request) -> dict[str, object]:
         await self._askers.admit(req)
         body = await bodies.Body.of(req)
         inputs = body.need("input", bodies.inputs)
@@ -170,9 +170,9 @@ class OneModel(_Resource):
 
 
 class _Chunks:
-    """The ``Form`` of /v1/chat/completions: OpenAI's chunks."""
+    """Encodes the answer of /v1/chat/completions as OpenAI's chunks."""
 
-    def __init__(self, head: dict[str, Any], *, with_usage: bool) -> None:
+    def __init__(self, head: dict[str, object], *, with_usage: bool) -> None:
         self._head = head
         self._with_usage = with_usage
         self._begun = False
@@ -192,11 +192,11 @@ class _Chunks:
     def error(self, error: PondflightError) -> bytes:
         return answers.event(_error(error))
 
-    def _first(self) -> dict[str, Any]:
+    def _first(self) -> dict[str, object]:
         begun, self._begun = self._begun, True
         return {} if begun else {"role": "assistant"}
 
-    def _choice(self, delta: dict[str, Any], reason: str | None) -> bytes:
+    def _choice(self, delta: dict[str, object], reason: str | None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}
         return self._chunk(choices=[choice])
 
@@ -204,7 +204,7 @@ class _Chunks:
         return answers.event({**self._head, "object": "chat.completion.chunk", **rest})
 
 
-def _error(error: PondflightError) -> dict[str, Any]:
+def _error(error: PondflightError) -> dict[str, object]:
     kind = "server_error"
     if isinstance(error, Unauthenticated):
         kind = "authentication_error"
@@ -230,35 +230,34 @@ def _include_usage(name: str, value: object) -> bool:
     return value.get("include_usage") is True
 
 
-def _model(name: str, provider: str) -> dict[str, Any]:
+def _model(name: str, provider: str) -> dict[str, object]:
     return {"id": name, "object": "model", "created": 0, "owned_by": _OWNERS[provider]}
 
 
-def _false(name: str, value: Any) -> None:
+def _false(name: str, value: object) -> None:
     if value is not False:
         raise InvalidArgument(f"{name!r} is not offered here")
 
 
-def _form(name: str, value: Any) -> dict[str, Any] | None:
+def _form(name: str, value: object) -> dict[str, object] | None:
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):
         raise InvalidArgument(f"{name!r} must be an object with a 'type'")
     return None if value["type"] == "text" else value
 
 
-def _penalty(name: str, value: Any) -> float:
-    fine = isinstance(value, int | float) and not isinstance(value, bool)
-    if not fine or not -_PENALTY <= value <= _PENALTY:
+def _penalty(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _PENALTY:
         raise InvalidArgument(f"{name!r} must be a number from {-_PENALTY:g} to {_PENALTY:g}")
     return float(value)
 
 
-def _biases(name: str, value: object) -> dict[str, Any]:
+def _biases(name: str, value: object) -> dict[str, object]:
     if not isinstance(value, dict):
         raise InvalidArgument(f"{name!r} must be an object")
     return value
 
 
-_OPTIONS: Final[dict[str, Callable[[str, Any], Any]]] = {
+_OPTIONS: Final[dict[str, Callable[[str, object], object]]] = {
     "frequency_penalty": _penalty,
     "logit_bias": _biases,
     "presence_penalty": _penalty,
@@ -267,7 +266,7 @@ _OPTIONS: Final[dict[str, Callable[[str, Any], Any]]] = {
     "seed": bodies.whole(-(1 << 63), (1 << 63) - 1),
     "verbosity": bodies.text,
 }
-"""What OpenAI's models are told and Claude's have no use for."""
+"""Options that are passed on to OpenAI's models, and that Claude's do not have."""
 
 
 def _encoding(name: str, value: object) -> Literal["float", "base64"]:

@@ -1,10 +1,11 @@
-"""Queries in the worker of whoever sent a request, run by threads, which end with the request."""
+"""Runs queries in the caller's own worker, on threads, until the request ends."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from pondflight.control import Json
 from pondflight.web import threads
 from pondflight.web.upstream import Statement, Upstream
 
@@ -12,7 +13,7 @@ T = TypeVar("T")
 
 
 class Reader:
-    """Runs queries, and nothing but queries, for one request: one at a time."""
+    """Runs queries, and nothing else, for one request, one at a time."""
 
     def __init__(self, upstream: Upstream, token: str) -> None:
         self._upstream = upstream
@@ -21,18 +22,21 @@ class Reader:
         self._cancelled = False
 
     async def call(self, function: Callable[[Reader], T]) -> T:
-        """Have a thread run ``function`` with this reader; it ends early if this is cancelled."""
+        """Return what ``function`` returns for this reader, on a thread.
+
+        It ends early if this call is cancelled.
+        """
         return await threads.call(threads.READS, lambda: function(self), self._cancel)
 
     def statement(self) -> Statement:
-        """The next query; to be run or checked. In a thread, as all that follows."""
+        """Return the next query, to be run or checked. Call this and all else here in a thread."""
         statement = self._upstream.statement(self._token, "", {}, query_only=True)
         self._last = statement
         if self._cancelled:
             statement.cancel()
         return statement
 
-    def rows(self, sql: str) -> list[dict[str, Any]]:
+    def rows(self, sql: str) -> list[Json]:
         """Run a query with a small result and return all its rows."""
         found = self.statement().run(sql, None)
         try:

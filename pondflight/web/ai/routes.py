@@ -1,8 +1,6 @@
-"""Where models are asked."""
+"""The routes for language models."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from pondflight.ai.models import AISettings, Models
 from pondflight.auth.tokens import Tokens
@@ -26,7 +24,7 @@ def routes(
     models: Models,
     tokens: Tokens,
     upstream: Upstream,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the resources for models, by URL path."""
     shares = places()
     askers = Askers(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Final
 
 import falcon
 from falcon.asgi import Request, Response
@@ -12,6 +12,7 @@ from falcon.asgi import Request, Response
 from pondflight.ai.conversation import Message, Question
 from pondflight.ai.models import Models
 from pondflight.ai.sql import NoQuery, write
+from pondflight.control import Json
 from pondflight.web import json_text, problems
 from pondflight.web.ai import answers, bodies
 from pondflight.web.ai.callers import Askers
@@ -44,7 +45,7 @@ class Sql:
         body.done()
         if len(words) > _LONGEST_QUESTION:
             raise falcon.HTTPBadRequest(description="'question' is too long")
-        self._models.provider(model)  # no key: no need to look at any table
+        self._models.provider(model)  # fail without a key before any table is read
         tokens = min(_MOST_TOKENS, self._models.settings.max_tokens)
 
         async def ask(messages: tuple[Message, ...]) -> answers.Counted:
@@ -53,11 +54,11 @@ class Sql:
 
         Exchange.of(req).cancel_on_disconnect()
         reader = Reader(self._upstream, asker.token)
-        found: dict[str, Any] = {}
+        found: Json = {}
 
         async def check(sql: str) -> None:
             await reader.call(lambda reader: reader.statement().check(sql))
-            if wanted:  # some mistakes show with the rows only
+            if wanted:  # some mistakes appear only with the rows
                 found.update(await reader.call(lambda reader: fetch(reader, sql, wanted)))
 
         try:
@@ -75,13 +76,13 @@ class Sql:
         }
 
 
-def fetch(reader: Reader, sql: str, most: int) -> dict[str, Any]:
-    """Run a query; ``columns``, up to ``most`` ``rows`` as objects, and whether there are more."""
+def fetch(reader: Reader, sql: str, most: int) -> Json:
+    """Run a query; return ``columns``, up to ``most`` ``rows`` as objects, and ``truncated``."""
     from pondflight.web import json_lines  # noqa: PLC0415 - memory, for those who need it
 
     result = reader.statement().run(sql, None)
     names = json_text.distinct(result.schema.names)
-    rows: list[dict[str, Any]] = []
+    rows: list[Json] = []
     size = 0
     truncated = False
     try:

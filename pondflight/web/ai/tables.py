@@ -1,11 +1,12 @@
-"""The tables that a user may see, as their own worker knows them."""
+"""The tables that a user may see, according to their own worker."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
 from pondflight.ai.sql import Table
+from pondflight.control import Json
 from pondflight.dialect.words import RESERVED
 from pondflight.web.ai.reader import Reader
 
@@ -27,8 +28,8 @@ _OWN: Final = "memory"
 _MAIN: Final = "main"
 
 
-def databases_of(reader: Reader) -> list[dict[str, Any]]:
-    """``name``, ``type``, ``readonly`` and the number of ``tables`` of each database."""
+def databases_of(reader: Reader) -> list[Json]:
+    """Return ``name``, ``type``, ``readonly`` and number of ``tables`` of each database."""
     return reader.rows(_DATABASES)
 
 
@@ -42,7 +43,7 @@ def tables_of(reader: Reader) -> list[Table]:
 
 
 def path_of(database: str, schema: str, table: str) -> str:
-    """The name of a table as SQL has it, no longer than it must be."""
+    """Return the name of a table in SQL, as short as possible."""
     parts = [table]
     if schema != _MAIN:
         parts.insert(0, schema)
@@ -52,7 +53,7 @@ def path_of(database: str, schema: str, table: str) -> str:
 
 
 def quoted(name: str) -> str:
-    """The name as an identifier, quoted if it has to be."""
+    """Return the name as an identifier, quoted if necessary."""
     if _PLAIN.fullmatch(name) and name not in RESERVED:
         return name
     return '"' + name.replace('"', '""') + '"'

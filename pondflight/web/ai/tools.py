@@ -1,6 +1,6 @@
-"""What an AI assistant may do with a user's worker: look, and query. For the MCP server.
+"""The tools of the MCP server, with which an AI assistant can inspect and query a user's worker.
 
-Imported with the first call to /mcp: the library takes 30 MB of memory.
+It is imported by the first call to /mcp, since the library takes 30 MB of memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pondflight.web.ai.reader import Reader
 from pondflight.web.ai.sql import fetch
 
 READER: Final = "pondflight.reader"
-"""Key in the scope: the ``Reader`` of whoever calls."""
+"""Key in the scope: the caller's ``Reader``."""
 
 MOST_ROWS: Final = 1000
 _ROWS: Final = 100
@@ -80,14 +80,14 @@ _TOOLS: Final = (
 
 
 class Tools:
-    """The tools, over the worker of whoever calls."""
+    """The tools, for the worker of the caller."""
 
-    def list_databases(self, reader: Reader, arguments: dict[str, Any]) -> dict[str, Any]:
+    def list_databases(self, reader: Reader, arguments: dict[str, object]) -> dict[str, object]:
         """Return the databases that the user can query."""
         _only(arguments)
         return {"databases": tables.databases_of(reader)}
 
-    def describe_tables(self, reader: Reader, arguments: dict[str, Any]) -> dict[str, Any]:
+    def describe_tables(self, reader: Reader, arguments: dict[str, object]) -> dict[str, object]:
         """Return all tables, or those whose name contains a text."""
         _only(arguments, "matching")
         matching = arguments.get("matching", "")
@@ -100,20 +100,19 @@ class Tools:
         ]
         return {"tables": found[:_MOST_TABLES], "truncated": len(found) > _MOST_TABLES}
 
-    def query(self, reader: Reader, arguments: dict[str, Any]) -> dict[str, Any]:
+    def query(self, reader: Reader, arguments: dict[str, object]) -> dict[str, object]:
         """Run one query and return its rows."""
         _only(arguments, "sql", "limit")
         sql, limit = arguments.get("sql"), arguments.get("limit", _ROWS)
         if not isinstance(sql, str) or not sql.strip():
             raise InvalidArgument("'sql' must be one SELECT statement")
-        whole = isinstance(limit, int) and not isinstance(limit, bool)
-        if not whole or not 1 <= limit <= MOST_ROWS:
+        if type(limit) is not int or not 1 <= limit <= MOST_ROWS:
             raise InvalidArgument(f"'limit' must be a whole number from 1 to {MOST_ROWS}")
         return fetch(reader, sql, limit)
 
-    def run(self, name: str, reader: Reader, arguments: dict[str, Any]) -> types.CallToolResult:
-        """One call; what went wrong is told to the model, which can mend it."""
-        calls: dict[str, Callable[[Reader, dict[str, Any]], dict[str, Any]]] = {
+    def run(self, name: str, reader: Reader, arguments: dict[str, object]) -> types.CallToolResult:
+        """Run one tool; errors are returned to the model, which can correct its call."""
+        calls: dict[str, Callable[[Reader, dict[str, object]], dict[str, object]]] = {
             "list_databases": self.list_databases,
             "describe_tables": self.describe_tables,
             "query": self.query,
@@ -128,7 +127,7 @@ class Tools:
 
 
 def server() -> Server[Any]:
-    """The MCP server; ``READER`` in the scope of a request runs its queries."""
+    """Return the MCP server; ``READER`` in the scope of a request runs its queries."""
     tools = Tools()
 
     async def on_list(_context: Any, _params: Any) -> types.ListToolsResult:
@@ -148,24 +147,24 @@ def server() -> Server[Any]:
     )
 
 
-async def answer(server: Server[Any], scope: dict[str, Any], receive: Any, send: Any) -> None:
+async def answer(server: Server[Any], scope: dict[str, object], receive: Any, send: Any) -> None:
     """Answer one request, as an ASGI app: no sessions, and each answer is one JSON document."""
     manager = StreamableHTTPSessionManager(server, json_response=True, stateless=True)
     async with manager.run():
         await manager.handle_request(scope, receive, send)
 
 
-def _no_such_tool(_reader: Reader, _arguments: dict[str, Any]) -> dict[str, Any]:
+def _no_such_tool(_reader: Reader, _arguments: dict[str, object]) -> dict[str, object]:
     raise InvalidArgument("there is no such tool")
 
 
-def _only(arguments: dict[str, Any], *names: str) -> None:
+def _only(arguments: dict[str, object], *names: str) -> None:
     if unknown := arguments.keys() - set(names):
         raise InvalidArgument(f"unknown argument {min(unknown)[:64]!r}")
 
 
 def _result(
-    text: str, *, failed: bool = False, structured: dict[str, Any] | None = None
+    text: str, *, failed: bool = False, structured: dict[str, object] | None = None
 ) -> types.CallToolResult:
     content = types.TextContent(type="text", text=text)
     return types.CallToolResult(content=[content], structured_content=structured, is_error=failed)

@@ -1,1 +1,1 @@
-"""Ways to start a worker. ``base.Backend`` is what the pool knows of them."""
+"""Ways to start a worker; ``base.Backend`` is their interface to the pool."""

@@ -1,6 +1,6 @@
 """The contract between the pool and what starts workers.
 
-Nothing outside this package knows a process from a container. One suite of tests
+Nothing outside this package distinguishes a process from a container. One suite of tests
 (``tests/workers/contract.py``) runs against every backend.
 """
 
@@ -18,7 +18,7 @@ LOG_LINE_LENGTH = 4096
 
 
 class Phase(StrEnum):
-    """A worker as the backend sees it, ready or not."""
+    """The state of a worker as the backend sees it, ready or not."""
 
     CREATED = "created"
     RUNNING = "running"
@@ -47,7 +47,7 @@ class WorkerHandle:
 
 @dataclass(frozen=True, slots=True)
 class WorkerExit:
-    """How a worker ended. ``code`` is None where nobody knows it any more."""
+    """How a worker ended; ``code`` is None if it is not known any more."""
 
     code: int | None = None
     out_of_memory: bool = False
@@ -58,9 +58,9 @@ class BackendError(Exception):
 
 
 class StartFailed(BackendError):
-    """The worker did not start. ``log`` has the last lines that it wrote.
+    """The worker did not start; ``log`` has the last lines that it wrote.
 
-    ``advice`` is what may be told to the user, beyond that it failed.
+    ``advice`` is what the user may be told, beyond that it failed.
     """
 
     def __init__(self, reason: str, log: Sequence[str] = (), *, advice: str = "") -> None:
@@ -71,13 +71,13 @@ class StartFailed(BackendError):
 
 
 class NameTaken(BackendError):
-    """There is a worker of that name already."""
+    """Another worker has that name."""
 
 
 class NoRoom(BackendError):
-    """There are as many workers as there may be; other proxies have started some of them.
+    """There are as many workers as allowed; other proxies have started some of them.
 
-    ``fits``: as many as the backend has room for, whatever the settings allow; None if it is they.
+    ``fits``: how many the backend has room for, if that is less than the settings allow.
     """
 
     def __init__(self, fits: int | None = None) -> None:
@@ -95,7 +95,7 @@ class BackendUnreachable(BackendError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that will keep workers from starting, and what to do about it."""
+    """Something that prevents workers from starting, and what to do about it."""
 
     check: str
     message: str
@@ -103,64 +103,64 @@ class Problem:
 
 
 ExitCallback = Callable[[WorkerHandle, WorkerExit], None]
-"""Told of a worker that ended unasked."""
+"""Called for a worker that ended by itself."""
 
 
 class Backend(Protocol):
     """Starts, stops and finds workers. All methods may be called from any thread.
 
     Each may raise ``BackendUnreachable``, and none takes longer than some seconds.
-    ``outlives_proxy``: workers go on without this process, and another one may adopt them.
+    ``outlives_proxy``: workers continue without this process, and another one may adopt them.
     """
 
     name: str
     outlives_proxy: bool
 
     def start(self, spec: WorkerSpec) -> WorkerHandle:
-        """Start a worker; it need not be ready.
+        """Start a worker; it need not be ready when this returns.
 
-        Raises ``NameTaken``, ``NoRoom`` or ``StartFailed``; leaves nothing behind then. Two starts
-        at the same moment may both find no room where there is room for one, but never is there
-        one too many.
+        Raises ``NameTaken``, ``NoRoom`` or ``StartFailed``, and then leaves nothing behind. Two
+        starts at the same moment may both find no room where there is room for one, but there is
+        never one too many.
         """
 
     def stop(self, handle: WorkerHandle) -> None:
-        """End this very worker and all that it left. Not there any more is fine."""
+        """End exactly this worker and all that it left. It may be gone already."""
 
     def claim(self, handle: WorkerHandle, name: str) -> WorkerHandle:
-        """Make a warm worker the one of the user whom ``name`` belongs to; its new handle.
+        """Give a warm worker to the user whom ``name`` belongs to; return its new handle.
 
-        It is found under that name from then on, and under no other. The user's already is fine.
+        From then on it is found under that name only. Repeating it for the same user is fine.
         Raises ``NameTaken`` or ``NoSuchWorker``; the worker may then be claimed for good, and has
         to be stopped.
         """
 
     def list_workers(self) -> list[WorkerHandle]:
-        """The workers of this instance that exist, whoever started them, running or not."""
+        """Return the existing workers of this instance, whoever started them, running or not."""
 
     def find(self, name: str) -> WorkerHandle | None:
-        """The worker that has ``name`` now, running or not."""
+        """Return the worker that has ``name`` now, running or not."""
 
     def logs(self, handle: WorkerHandle) -> list[str]:
-        """The last lines that the worker wrote, oldest first, at most 20."""
+        """Return the last lines that the worker wrote, oldest first, at most 20."""
 
     def exit_of(self, handle: WorkerHandle) -> WorkerExit | None:
-        """How the worker ended; None while it runs."""
+        """Return how the worker ended; None while it runs."""
 
     def on_exit(self, callback: ExitCallback) -> None:
-        """Set the function to call when a worker ends unasked. Called once, first."""
+        """Set the function to call when a worker ends by itself. Called once, first."""
 
     def check(self) -> list[Problem]:
-        """What keeps workers from starting, as far as can be seen without starting one."""
+        """Return what prevents workers from starting, as far as that can be seen beforehand."""
 
     @property
     def reachable(self) -> bool:
-        """Whether the backend has answered recently."""
+        """Return whether the backend has answered recently."""
 
     def close(self) -> None:
         """Release everything; end the workers if they cannot outlive this process."""
 
 
 def last_lines(text: str) -> list[str]:
-    """The last lines of a log, neither too many nor too long."""
+    """Return the last lines of a log, limited in number and length."""
     return [line[:LOG_LINE_LENGTH] for line in text.splitlines()[-LOG_LINES:]]

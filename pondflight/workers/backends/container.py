@@ -1,7 +1,7 @@
 """The container of a worker: everything that Docker is asked for, in one place.
 
-A worker runs what its user sends. It gets no capability, no way to gain one, no writable disk
-but a small one in its own memory (unless the operator wants it elsewhere), and fixed shares of
+A worker runs what its user sends. It gets no capability and no way to gain one, no writable disk
+except a small one in its own memory (unless the operator wants it elsewhere), and fixed shares of
 memory, processor and processes.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
+from pondflight.control import Json
 from pondflight.workers.engines import STORAGE, Engine
 from pondflight.workers.spec import WorkerSpec
 
@@ -32,8 +32,9 @@ _NANO = 1_000_000_000
 class Layout:
     """What all containers of a deployment have in common; sizes in bytes.
 
-    ``publish``: reached by a free port of 127.0.0.1, not by an address of its own. ``deployment``:
-    the name that the operator has given it, if any; its users' volumes go by that.
+    ``publish``: they are reached by a free port of 127.0.0.1, not by an address of their own.
+    ``deployment``: the name that the operator has chosen, if any; users' volumes are named after
+    it.
     """
 
     image: str
@@ -46,15 +47,15 @@ class Layout:
     deployment: str = ""
 
     def scratch_of(self, memory_limit: int) -> int:
-        """How much of its memory the scratch directory may take; most of it is left.
+        """Return how much of its memory the scratch directory may take; most of it is left.
 
-        On the disk as well: what is being written there is in memory first.
+        It also applies on the disk: what is being written there is in memory first.
         """
         return min(self.scratch_size, memory_limit // 4)
 
 
 def identity(spec: WorkerSpec) -> dict[str, str]:
-    """Whose worker it is, as labels or tags; the user of a warm one is empty."""
+    """Return whose worker it is, as labels or tags; the user of a warm worker is empty."""
     return {
         MANAGED: "true",
         INSTANCE: spec.instance,
@@ -64,21 +65,21 @@ def identity(spec: WorkerSpec) -> dict[str, str]:
     }
 
 
-def configuration(spec: WorkerSpec, layout: Layout) -> dict[str, Any]:
+def configuration(spec: WorkerSpec, layout: Layout) -> Json:
     """Return the body of Docker's "create a container" call."""
     scratch = layout.scratch_of(spec.memory_limit)
     port = f"{layout.engine.port}/tcp"
-    config: dict[str, Any] = {
+    config: dict[str, object] = {
         "Image": layout.image,
         "User": f"{_USER}:{_USER}",
         "Env": [
             f"{name}={value}"
             for name, value in layout.engine.environment(spec, scratch=SCRATCH).items()
         ],
-        # Labels never change: whose worker it is follows from its name, which does.
+        # Labels never change. Whose worker it is follows from its name, which can change.
         "Labels": {**identity(spec), CREATED: f"{time.time():.3f}"},
         "ExposedPorts": {port: {}},
-        "Healthcheck": {"Test": ["NONE"]},  # the pool asks by itself
+        "Healthcheck": {"Test": ["NONE"]},  # the pool checks it
         "AttachStdin": False,
         "OpenStdin": False,
         "HostConfig": {
@@ -93,18 +94,18 @@ def configuration(spec: WorkerSpec, layout: Layout) -> dict[str, Any]:
             "ShmSize": min(_SHARED_MEMORY, scratch),
             # limits
             "Memory": spec.memory_limit,
-            "MemorySwap": spec.memory_limit,  # with swap: that much in all, so none
+            "MemorySwap": spec.memory_limit,  # memory and swap together, so no swap
             "NanoCpus": round(spec.cpu_limit * _NANO),
             "PidsLimit": layout.pids_limit,
             "Ulimits": [
                 {"Name": "nofile", "Soft": _FILES, "Hard": _FILES},
                 {"Name": "core", "Soft": 0, "Hard": 0},
             ],
-            "OomScoreAdj": 500,  # on a host without memory, workers go before what serves them
+            "OomScoreAdj": 500,  # the host kills workers first
             # life
             "Init": True,
             "RestartPolicy": {"Name": "no"},
-            "AutoRemove": False,  # the log of a worker that died is still wanted
+            "AutoRemove": False,  # the log of a worker that died is still needed
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "2"}},
             # network
             "NetworkMode": layout.network,
@@ -121,20 +122,21 @@ def configuration(spec: WorkerSpec, layout: Layout) -> dict[str, Any]:
 
 
 def _tmpfs(size: int) -> str:
-    # Podman takes no owner here, and nobody else is in the container.
+    # Podman accepts no owner here, and nobody else is in the container.
     return f"rw,noexec,nosuid,nodev,size={size},mode=1777"
 
 
-def _mounts(spec: WorkerSpec, layout: Layout) -> list[dict[str, Any]]:
-    mounts: list[dict[str, Any]] = [
+def _mounts(spec: WorkerSpec, layout: Layout) -> list[dict[str, object]]:
+    mounts: list[dict[str, object]] = [
         {"Type": "bind", "Source": file.path, "Target": file.path, "ReadOnly": file.read_only}
         for file in spec.files
     ]
     if layout.scratch_on_disk:
-        # Without a name: it goes with the container. The image has the directory, and its owner.
+        # Without a name, it is removed with the container. The image has the directory, and its
+        # owner.
         mounts.append({"Type": "volume", "Target": SCRATCH})
     if spec.storage:
-        # A name outlives a change of JWT_SECRET, and has a dot, which no id of an instance has.
+        # The name outlives a change of JWT_SECRET; no instance's id has a dot.
         owner = f"{layout.deployment}." if layout.deployment else spec.instance
         volume = f"pondflight-{owner}-{spec.storage}"
         labels = {MANAGED: "true", INSTANCE: layout.deployment or spec.instance}

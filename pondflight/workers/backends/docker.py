@@ -1,6 +1,6 @@
 """Workers as Docker containers, which outlive the proxy that started them.
 
-Docker keeps all that has to be remembered: who a container is stands in its labels, whose it is
+Docker stores everything that has to be remembered: what a container is, in its labels; whose it is,
 in its name, which only one container can have at a time.
 """
 
@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from docker.errors import APIError, ImageNotFound, NotFound
 
+from pondflight.control import Json
 from pondflight.telemetry.logs import Event, get_logger
 from pondflight.workers.backends import container
 from pondflight.workers.backends.base import (
@@ -64,11 +63,11 @@ class DockerBackend:
 
     @property
     def reachable(self) -> bool:
-        """Whether Docker has answered recently."""
+        """Return whether Docker has answered recently."""
         return self._api.reachable
 
     def on_exit(self, callback: ExitCallback) -> None:
-        """Do nothing: ends are found by asking Docker, not reported by it."""
+        """Do nothing: ends are found by asking Docker, which does not report them."""
 
     # -- starting and ending ------------------------------------------------------------------
 
@@ -115,13 +114,13 @@ class DockerBackend:
         self._remove(handle.id)
 
     def claim(self, handle: WorkerHandle, name: str) -> WorkerHandle:
-        """Rename a container. By its id: a name may be another's by now."""
+        """Rename a container by its id, since its name may be another's by now."""
         try:
             self._api.call(lambda client: client.rename(handle.id, name))
         except NotFound as error:
             raise NoSuchWorker(handle.id) from error
         except APIError as error:
-            # Docker refuses to give a container the name that it has.
+            # Docker refuses to rename a container to its own name.
             found = self._look(handle.id)
             if found is not None and found["Name"].lstrip("/") == name:
                 return inspected(found, self.layout)
@@ -136,7 +135,7 @@ class DockerBackend:
     # -- looking ------------------------------------------------------------------------------
 
     def list_workers(self) -> list[WorkerHandle]:
-        """The containers with this deployment's labels, in whatever state."""
+        """Return the containers with this deployment's labels, in any state."""
         wanted = {
             "label": [
                 f"{container.MANAGED}=true",
@@ -154,7 +153,7 @@ class DockerBackend:
         return [worker for worker in found if worker is not None]
 
     def find(self, name: str) -> WorkerHandle | None:
-        """The container that has ``name`` now, if it is one of this deployment's."""
+        """Return the container that has ``name`` now, if it belongs to this deployment."""
         found = self._look(name)
         if found is None:
             return None
@@ -174,7 +173,7 @@ class DockerBackend:
         return WorkerExit(state.get("ExitCode"), bool(state.get("OOMKilled")))
 
     def logs(self, handle: WorkerHandle) -> list[str]:
-        """The last lines that the worker wrote. The log driver keeps them few."""
+        """Return the last lines that the worker wrote. The log driver keeps few."""
         try:
             data = self._api.call(lambda client: client.logs(handle.id, tail=20))
         except APIError:
@@ -182,7 +181,7 @@ class DockerBackend:
         return last_lines(data.decode("utf-8", "replace"))
 
     def check(self) -> list[Problem]:
-        """Whether Docker answers, and has the image and the network."""
+        """Check that Docker answers, and has the image and the network."""
         try:
             return [*self._check_image(), *self._check_network()]
         except BackendUnreachable as error:
@@ -195,14 +194,14 @@ class DockerBackend:
             ]
 
     def close(self) -> None:
-        """Let go of the connections; the containers go on."""
+        """Close the connections; the containers continue."""
         self._api.close()
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _look(self, name: str) -> dict[str, Any] | None:
+    def _look(self, name: str) -> Json | None:
         try:
-            found: dict[str, Any] = self._api.call(lambda client: client.inspect_container(name))
+            found: Json = self._api.call(lambda client: client.inspect_container(name))
         except NotFound:
             return None
         except APIError as error:
@@ -233,10 +232,10 @@ class DockerBackend:
     # -- network and image --------------------------------------------------------------------
 
     def _require_network(self) -> None:
-        """Make the network if there is none: one in which containers do not reach each other.
+        """Create the network, if there is none, as one in which containers cannot reach each other.
 
-        A network that is there is taken as it is. If the proxy runs in a container itself, the
-        network has to be there, with the proxy in it.
+        An existing network is used as it is. If the proxy runs in a container itself, the network
+        must exist, with the proxy in it.
         """
         name = self.layout.network
         if name in _BUILT_IN or self._network_seen:
@@ -277,18 +276,18 @@ class DockerBackend:
                 )
             )
         except APIError as error:
-            if error.status_code != _CONFLICT:  # another proxy made it
+            if error.status_code != _CONFLICT:  # another proxy has created it
                 raise StartFailed(_words(error), []) from error
 
-    def _own_container(self) -> dict[str, Any] | None:
-        """The container that the proxy itself runs in, if it is one of this engine's."""
+    def _own_container(self) -> Json | None:
+        """Return the container that the proxy itself runs in, if it belongs to this engine."""
         own = _own_container()
         return self._look(own) if own else None
 
-    def _composed(self, own: Mapping[str, Any], name: str) -> str:
-        """The network of the proxy that a Compose file calls ``name``; empty if there is none.
+    def _composed(self, own: Json, name: str) -> str:
+        """Return the proxy's network that a Compose file calls ``name``; empty if there is none.
 
-        Compose puts the project's name before it, which no setting of ours can know.
+        Compose prefixes the project's name, which no setting of ours can know.
         """
         wanted = {"label": f"{_COMPOSE_NETWORK}={name}"}
         networks = self._api.call(lambda client: client.networks(filters=wanted))
@@ -330,9 +329,9 @@ class DockerBackend:
 
 
 def _own_container() -> str:
-    """The id of the container that this process runs in; empty if it runs in none.
+    """Return the id of the container that this process runs in; empty if it runs in none.
 
-    Docker mounts a few files of the container's own into it, from a directory named for it.
+    Docker mounts files of the container into it, from a directory named after it.
     """
     with contextlib.suppress(OSError):
         found = _MOUNTED.search(Path("/proc/self/mountinfo").read_text())

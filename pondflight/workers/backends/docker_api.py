@@ -1,7 +1,7 @@
-"""The Docker API, as the backend uses it: every call with a time limit, behind a circuit breaker.
+"""The Docker API for the backend: every call has a time limit and a circuit breaker.
 
 An engine that hangs must not hang the proxy. After three calls in a row without an answer, further
-ones fail at once until a probe, now and then, gets through.
+ones fail at once until an occasional probe succeeds.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ class DockerApi:
 
     @property
     def reachable(self) -> bool:
-        """Whether calls go through, as far as is known."""
+        """Return whether calls succeed, as far as is known."""
         return self._circuit.closed
 
     def call(self, function: Callable[[Any], T]) -> T:
-        """``function`` with a ``docker.APIClient`` (half of its methods have no types).
+        """Call ``function`` with a ``docker.APIClient`` (half of whose methods have no types).
 
-        Raises ``BackendUnreachable`` if the engine does not answer, and ``APIError`` if it
-        answers with an error.
+        Raises ``BackendUnreachable`` if the engine does not answer, and ``APIError`` if it answers
+        with an error.
         """
         try:
             with self._circuit.call(f"the Docker engine at {self.host}", answers=(APIError,)):
@@ -86,8 +86,8 @@ class DockerApi:
             client = self._client
         if client is not None:
             return client
-        # "auto" asks the engine for its version; beside the lock, since those who wait for an
-        # engine that hangs are to wait at the same time.
+        # "auto" asks the engine for its version. This is done outside of the lock, so that several
+        # callers wait for a hanging engine at the same time.
         made = _DirectClient(
             base_url=self.host,
             version="auto",
@@ -113,7 +113,7 @@ class DockerApi:
         )
 
     def _why(self, error: BaseException) -> str:
-        """What keeps it from answering, in plain words, for operators."""
+        """Return why it does not answer, in plain words, for operators."""
         if isinstance(error, requests.Timeout) or "timed out" in str(error).lower():
             return f"the Docker engine at {self.host} did not answer within {self._timeout:g} s"
         url = urlsplit(self.host)
@@ -139,11 +139,11 @@ class DockerApi:
 
 
 class _DirectClient(docker.APIClient):
-    """A client that no forward proxy of the environment comes between, not even as it is made."""
+    """A client that never uses a forward proxy of the environment, not even while it is created."""
 
     @property
     def trust_env(self) -> bool:
-        """Always False: ``requests`` must not take proxies from the environment."""
+        """Return False: ``requests`` must not take proxies from the environment."""
         return False
 
     @trust_env.setter
@@ -154,5 +154,5 @@ class _DirectClient(docker.APIClient):
 def _path(error: APIError) -> str:
     request = getattr(error.response, "request", None)
     method = str(getattr(request, "method", ""))
-    path: Any = urlsplit(str(getattr(request, "url", ""))).path
+    path = urlsplit(str(getattr(request, "url", ""))).path
     return f"{method} {path}".strip() or "unknown"

@@ -1,11 +1,11 @@
-"""What Docker says of a container, as the worker that it is."""
+"""Reads Docker's description of a container as a worker."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
+from pondflight.control import Json
 from pondflight.workers.backends import container
 from pondflight.workers.backends.base import Phase, WorkerHandle
 from pondflight.workers.backends.container import Layout
@@ -20,12 +20,12 @@ _PHASES = {
 
 
 def phase(status: str) -> Phase:
-    """The phase of a worker whose container has this status; ``ENDED`` for any unknown one."""
+    """Return the phase of a worker whose container has this status; ``ENDED`` if unknown."""
     return _PHASES.get(status, Phase.ENDED)
 
 
-def listed(row: Mapping[str, Any], layout: Layout) -> WorkerHandle:
-    """The worker that a row of a list of containers stands for."""
+def listed(row: Json, layout: Layout) -> WorkerHandle:
+    """Return the worker in a row of Docker's list of containers."""
     networks = row.get("NetworkSettings", {}).get("Networks", {})
     ports = [port.get("PublicPort") for port in row.get("Ports") or []]
     return _handle(
@@ -39,8 +39,8 @@ def listed(row: Mapping[str, Any], layout: Layout) -> WorkerHandle:
     )
 
 
-def inspected(found: Mapping[str, Any], layout: Layout) -> WorkerHandle:
-    """The worker that an inspected container stands for."""
+def inspected(found: Json, layout: Layout) -> WorkerHandle:
+    """Return the worker in an inspected container."""
     bindings = [
         b for bs in (found["NetworkSettings"].get("Ports") or {}).values() for b in bs or []
     ]
@@ -62,7 +62,7 @@ def _handle(
     name: str,
     state: str,
     labels: Mapping[str, str],
-    networks: Mapping[str, Any],
+    networks: Json,
     port: int | None,
 ) -> WorkerHandle:
     return WorkerHandle(
@@ -77,10 +77,10 @@ def _handle(
     )
 
 
-def _location(layout: Layout, networks: Mapping[str, Any], port: int | None) -> str:
+def _location(layout: Layout, networks: Json, port: int | None) -> str:
     if port is not None:
         return f"grpc://127.0.0.1:{port}"
-    network: Mapping[str, Any] = networks.get(layout.network) or next(iter(networks.values()), {})
+    network: Json = networks.get(layout.network) or next(iter(networks.values()), {})
     address = network.get("IPAddress")
     if address:
         return f"grpc://{address}:{layout.engine.port}"
@@ -89,7 +89,7 @@ def _location(layout: Layout, networks: Mapping[str, Any], port: int | None) -> 
 
 
 def _seconds(label: str | None) -> float:
-    """Seconds since the epoch; 0 where the label is none of this version's."""
+    """Return seconds since the epoch; 0 if the label was not written by this version."""
     try:
         seconds = float(label or 0.0)
     except ValueError:

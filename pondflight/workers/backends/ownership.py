@@ -1,4 +1,4 @@
-"""What is a deployment's own among everything that an engine has, and whether there is room."""
+"""Tells a deployment's own workers from everything else on an engine, and counts room."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ events = get_logger()
 
 
 class Ownership:
-    """Tells the workers of a deployment (``instance``) from what only looks like one.
+    """Recognises the workers of a deployment (``instance``).
 
-    Labels travel with copies and may be anybody's; names and forms of another version may be
-    others. What cannot be read is left alone, and logged once.
+    Labels are copied along with containers and may be anybody's; another version may use other
+    names and formats. What cannot be read is left alone, and logged once.
     """
 
     def __init__(self, instance: str) -> None:
@@ -35,9 +35,9 @@ class Ownership:
         self._lock = threading.Lock()
 
     def own(self, engine_id: str, read: Callable[[], WorkerHandle]) -> WorkerHandle | None:
-        """The worker that ``read`` makes of what the engine calls ``engine_id``; None if foreign.
+        """Return the worker that ``read`` finds in ``engine_id``; None if it is not one of ours.
 
-        ``read`` may raise what reading a form that is not as expected does.
+        ``read`` may raise whatever reading an unexpected format raises.
         """
         try:
             worker = read()
@@ -55,11 +55,11 @@ class Ownership:
 
 
 def require_room(there: Iterable[WorkerHandle], most: int) -> list[WorkerHandle]:
-    """Give way if there is one too many, now that a new one is there for all to see.
+    """Raise ``NoRoom`` if there is one worker too many, now that everybody can see the new one.
 
-    Returns those that have not ended. Of all who create at the same moment, whoever looks last
-    sees all others; so the rule that all give way who see one too many lets no one too many
-    through. Raises ``NoRoom``.
+    Returns those that have not ended. Of all who create a worker at the same moment, whoever checks
+    last sees all others. So if everybody gives way who sees one too many, there is never one too
+    many.
     """
     alive = [worker for worker in there if worker.phase is not Phase.ENDED]
     if len(alive) > most:
@@ -82,7 +82,7 @@ def require_files(spec: WorkerSpec, mounts: Sequence[str], remedy: str) -> None:
 
 
 def remove_unseen(backend: Backend, spec: WorkerSpec) -> None:
-    """Remove what an engine may have made although its answer did not come in time."""
+    """Remove what an engine may have created although its answer came too late."""
     with contextlib.suppress(BackendError):
         found = backend.find(spec.name)
         if found is not None and found.generation == spec.generation:

@@ -46,13 +46,13 @@ log = logging.getLogger(__name__)
 _STOP_SECONDS = 5.0
 _PORT_SECONDS = 20.0
 _PIPES = 8
-"""Descriptors that a worker takes here: pipes to it, and a connection."""
+"""Descriptors that a worker takes in this process: pipes, and a connection."""
 
 
 def _write_bytecode() -> None:
-    """Compile what workers import; behind their walls they cannot write it, so each would compile.
+    """Compile what workers import, since behind their walls they cannot write bytecode.
 
-    It takes 10 ms where that is done already, as ``pip install`` does. A read-only installation stays.
+    It takes 10 ms if there is nothing to do, as after ``pip install``, and never fails.
     """
     if not sys.dont_write_bytecode:
         compileall.compile_dir(Path(pondflight.__file__).parent, quiet=2)
@@ -61,7 +61,7 @@ def _write_bytecode() -> None:
 class ProcessBackend:
     """Runs ``pondflight worker`` on this machine.
 
-    ``storage`` is the directory for what outlives workers: a subdirectory for each.
+    ``storage`` is the directory for what outlives workers, with a subdirectory for each.
     """
 
     name = "process"
@@ -79,11 +79,11 @@ class ProcessBackend:
 
     @property
     def reachable(self) -> bool:
-        """Always True: processes need no service."""
+        """Return True: processes need no service."""
         return True
 
     def on_exit(self, callback: ExitCallback) -> None:
-        """Set the function to call when a worker ends unasked."""
+        """Set the function to call when a worker ends by itself."""
         self._on_exit = callback
 
     def check(self) -> list[Problem]:
@@ -141,7 +141,7 @@ class ProcessBackend:
         return process.handle()
 
     def list_workers(self) -> list[WorkerHandle]:
-        """The processes that this backend started and did not stop."""
+        """Return the processes that this backend started and did not stop."""
         with self._lock:
             return [process.handle() for process in self._running.values()]
 
@@ -150,7 +150,7 @@ class ProcessBackend:
         return next((h for h in self.list_workers() if h.name == name), None)
 
     def logs(self, handle: WorkerHandle) -> list[str]:
-        """The last lines of the worker's standard error."""
+        """Return the last lines of the worker's standard error."""
         with self._lock:
             process = self._running.get(handle.id)
         return list(process.log) if process else []
@@ -272,7 +272,7 @@ class _Process:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _read_log(self, pipe: IO[bytes]) -> None:
-        """Read until the pipe ends, whatever becomes of the lines: a full pipe stops the worker."""
+        """Read until the pipe ends, even if lines cannot be used: a full pipe stops the worker."""
         with suppress(OSError, ValueError):  # the pipe was closed
             while line := pipe.readline(LOG_LINE_LENGTH):
                 text = line.decode("utf-8", "replace").rstrip("\n")
@@ -282,16 +282,16 @@ class _Process:
 
 
 def _exit(code: int) -> WorkerExit:
-    """The exit code as a shell and a container runtime count it: 137 is killed by signal 9."""
+    """Return the exit code as shells and container runtimes report it: 137 is signal 9."""
     return WorkerExit(code if code >= 0 else 128 - code)
 
 
 def _environment(scratch: Path) -> dict[str, str]:
-    """Only what a worker needs: the proxy's own environment holds secrets."""
+    """Return only what a worker needs: the proxy's own environment contains secrets."""
     return environment(
         ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV"),
         {
-            "HOME": NOWHERE,  # users' SQL may say ~ where it names a file
+            "HOME": NOWHERE,  # in users' SQL, a file name may begin with ~
             "TMPDIR": str(scratch),
             "ARROW_DEFAULT_MEMORY_POOL": "system",
             "MALLOC_ARENA_MAX": "2",

@@ -1,4 +1,4 @@
-"""The directory for all workers of one proxy, and what killed proxies have left behind."""
+"""The directory for all workers of one proxy, and the removal of those of killed proxies."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _LOCK = "proxy.lock"
 class ScratchRoot:
     """A new directory, held by a lock for as long as this process lives.
 
-    The lock ends with the process, however that ends; so a directory whose lock can be had is
-    nobody's any more, and is removed by whoever starts next.
+    The lock ends with the process, however that ends. So a directory whose lock is free belongs to
+    nobody any more, and the next proxy that starts removes it.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class ScratchRoot:
 
 
 def remove_abandoned() -> list[Path]:
-    """Remove the directories of proxies that are gone; which ones."""
+    """Remove the directories of proxies that are gone; return them."""
     removed: list[Path] = []
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with suppress(OSError):

@@ -20,14 +20,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 QUESTIONS = ("start", "stop", "claim", "list_workers", "find", "logs", "exit_of")
-"""What is asked of the other process's backend."""
+"""The functions of the other process's backend."""
 
 
 class SharedProcesses:
-    """Has everything done by the process that owns the workers.
+    """Forwards everything to the process that owns the workers.
 
-    The workers go on without this process. That one has ended is found as with containers: by
-    health checks, by the sweep, and by the next call.
+    The workers continue without this process. Their end is noticed as with containers: by health
+    checks, by the sweep, and by the next call.
     """
 
     name = "process"
@@ -38,42 +38,42 @@ class SharedProcesses:
 
     @property
     def reachable(self) -> bool:
-        """Always True: without its parent this process ends."""
+        """Return True: without its parent, this process ends."""
         return True
 
     def on_exit(self, callback: ExitCallback) -> None:
-        """Do nothing: nobody tells."""
+        """Do nothing: the owner does not report ends."""
 
     def check(self) -> list[Problem]:
-        """Return no problems, as the backend that it stands for."""
+        """Return no problems, as the backend behind it."""
         return []
 
     def start(self, spec: WorkerSpec) -> WorkerHandle:
-        """Start a process there."""
+        """Start a process at the owner."""
         return self._do(Backend.start, spec)
 
     def stop(self, handle: WorkerHandle) -> None:
-        """End it there."""
+        """End a process at the owner."""
         self._do(Backend.stop, handle)
 
     def claim(self, handle: WorkerHandle, name: str) -> WorkerHandle:
-        """Rename it there, which is where a name is taken by one alone."""
+        """Rename a process at the owner, where only one can take a name."""
         return self._do(Backend.claim, handle, name)
 
     def list_workers(self) -> list[WorkerHandle]:
-        """The processes there."""
+        """Return the owner's processes."""
         return self._do(Backend.list_workers)
 
     def find(self, name: str) -> WorkerHandle | None:
-        """The one that has the name there."""
+        """Return the owner's process that has the name."""
         return self._do(Backend.find, name)
 
     def logs(self, handle: WorkerHandle) -> list[str]:
-        """The last lines of its standard error."""
+        """Return the last lines of the process's standard error."""
         return self._do(Backend.logs, handle)
 
     def exit_of(self, handle: WorkerHandle) -> WorkerExit | None:
-        """How it ended."""
+        """Return how the process ended."""
         return self._do(Backend.exit_of, handle)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""AWS's APIs, as the backend uses them: with time limits and a circuit breaker."""
+"""AWS's APIs for the backend, with time limits and a circuit breaker."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from pondflight.control import Json
 from pondflight.workers.backends.base import BackendUnreachable
 from pondflight.workers.circuit import Circuit
-
-Json = dict[str, Any]
 
 _CONFIG = Config(
     connect_timeout=5,
@@ -37,7 +36,7 @@ _NO_FAULT_OF_A_REQUEST = (
 class Aws:
     """Clients for ECS and DynamoDB, made when they are first needed.
 
-    ``region`` and ``endpoint`` empty: what boto3 finds, in the environment for instance.
+    An empty ``region`` or ``endpoint`` is left to boto3, which reads for example the environment.
     """
 
     def __init__(
@@ -47,16 +46,16 @@ class Aws:
         self._endpoint = endpoint
         self._circuit = circuit or Circuit()
         self._lock = threading.Lock()
-        self._clients: dict[str, Any] = {}
+        self._clients: Json = {}
 
     @property
     def reachable(self) -> bool:
-        """Whether calls go through, as far as is known."""
+        """Return whether calls succeed, as far as is known."""
         return self._circuit.closed
 
     @contextmanager
     def client(self, service: str) -> Iterator[Any]:
-        """A client of boto3, for one call.
+        """Yield a boto3 client for one call.
 
         Raises ``BackendUnreachable`` if AWS does not answer, is overloaded or broken, or does not
         permit the call to this proxy; ``ClientError`` if it refuses for another reason.
@@ -90,10 +89,10 @@ class Aws:
 
 
 def code_of(error: ClientError) -> str:
-    """AWS's word for the error, such as ``ConditionalCheckFailedException``."""
+    """Return AWS's code for the error, such as ``ConditionalCheckFailedException``."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def words_of(error: ClientError) -> str:
-    """AWS's explanation of the error in one line; it names the action."""
+    """Return AWS's explanation of the error in one line; it names the action."""
     return " ".join(str(error).split())

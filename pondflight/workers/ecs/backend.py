@@ -1,7 +1,7 @@
-"""Workers as tasks of AWS Fargate. Any number of proxies share them.
+"""Workers as tasks of AWS Fargate, shared by any number of proxies.
 
-Names stand in a table (``names``), which also makes warm workers their users'. A task itself is
-known by its ARN alone.
+Names are in a table (``names``), which also gives warm workers to their users. A task itself is
+known only by its ARN.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from pondflight.control import Json
 from pondflight.workers.backends.base import (
     BackendError,
     BackendUnreachable,
@@ -27,7 +28,7 @@ from pondflight.workers.backends.base import (
 from pondflight.workers.backends.container import Layout
 from pondflight.workers.backends.ownership import require_files, require_room
 from pondflight.workers.ecs import task as tasks
-from pondflight.workers.ecs.aws import Aws, Json, words_of
+from pondflight.workers.ecs.aws import Aws, words_of
 from pondflight.workers.ecs.checks import check
 from pondflight.workers.ecs.names import Entry, Names
 from pondflight.workers.ecs.task import Placement
@@ -37,11 +38,11 @@ from pondflight.workers.spec import WorkerSpec
 _LOOK_SECONDS = 1.0
 _PAGE = 100
 _UNSEEN_SECONDS = 60.0
-"""For so long ECS may not yet know of a task that it runs."""
+"""Seconds for which ECS may not know of a task that it runs."""
 
 
 class EcsBackend:
-    """Tasks of one deployment (``instance``). ``start_seconds``: how long one may take to run."""
+    """Tasks of one deployment (``instance``). ``start_seconds``: how long a start may take."""
 
     name = "ecs"
     outlives_proxy = True
@@ -63,16 +64,16 @@ class EcsBackend:
 
     @property
     def reachable(self) -> bool:
-        """Whether AWS has answered recently."""
+        """Return whether AWS has answered recently."""
         return self._aws.reachable
 
     def on_exit(self, callback: ExitCallback) -> None:
-        """Do nothing: ends are found by asking, not reported."""
+        """Do nothing: ends are found by asking, AWS does not report them."""
 
     # -- starting and ending ------------------------------------------------------------------
 
     def start(self, spec: WorkerSpec) -> WorkerHandle:
-        """Take the name, run a task if there is room, wait until it runs."""
+        """Take the name, run a task if there is room, and wait until it runs."""
         require_files(spec, (), "use a database server, or another backend")
         request = tasks.request(spec, self.layout, self.placement)
         deadline = time.monotonic() + self._start_seconds
@@ -88,7 +89,7 @@ class EcsBackend:
                 raise
 
     def _require_room(self, spec: WorkerSpec) -> None:
-        """Count what runs only where all names together might be too many."""
+        """Count running tasks only if all names together might be too many."""
         entries = self._names.all()
         if len(entries) > spec.most:
             require_room(self._handles(entries), spec.most)
@@ -122,7 +123,7 @@ class EcsBackend:
             self._end(Entry(handle.name, handle.generation, "", 0.0, _arn(handle)))
 
     def _end(self, entry: Entry) -> None:
-        """Stop the task first: without its name, nobody would find it."""
+        """Stop the task before its name is freed: without its name, nobody would find it."""
         with self._aws.client("ecs") as client:
             found = [entry.task] if entry.task else self._started_by(client, entry.generation)
         for arn in found:
@@ -130,13 +131,13 @@ class EcsBackend:
                 with self._aws.client("ecs") as client:
                     client.stop_task(cluster=self.placement.cluster, task=arn)
             except ClientError as error:
-                # One that ended an hour ago is not known any more.
+                # ECS no longer knows a task that ended an hour ago.
                 if "not found" not in words_of(error):
                     raise
         self._names.free(entry.name, entry.generation)
 
     def _started_by(self, client: Any, generation: str) -> list[str]:
-        """The task of a start whose proxy went away before it wrote the ARN down."""
+        """Return the task of a start whose proxy went away before it recorded the ARN."""
         answer = client.list_tasks(cluster=self.placement.cluster, startedBy=generation)
         found: list[str] = answer["taskArns"]
         return found
@@ -157,12 +158,12 @@ class EcsBackend:
     # -- looking ------------------------------------------------------------------------------
 
     def list_workers(self) -> list[WorkerHandle]:
-        """All that stand in the table, in whatever state."""
+        """Return all workers in the table, in any state."""
         with _refusals(BackendUnreachable):
             return self._handles(self._names.all())
 
     def find(self, name: str) -> WorkerHandle | None:
-        """The task that has ``name`` now."""
+        """Return the task that has ``name`` now."""
         with _refusals(BackendUnreachable):
             entry = self._names.find(name)
             return self._handles([entry])[0] if entry else None
@@ -175,26 +176,26 @@ class EcsBackend:
             if entry is not None and entry.generation == handle.generation:
                 ended = self._handle(entry, task).phase is Phase.ENDED
                 return tasks.end_of(task or {}, self.placement.container) if ended else None
-            # Stopped and forgotten, or another proxy has claimed it for its user.
+            # Stopped and forgotten, or claimed by another proxy for its user.
             runs = task is not None and tasks.phase_of(task) is not Phase.ENDED
             return None if runs else WorkerExit()
 
     def logs(self, handle: WorkerHandle) -> list[str]:
-        """Nothing: they are where the log driver of the task definition puts them."""
+        """Return nothing: the log driver of the task definition has them."""
         return []
 
     def check(self) -> list[Problem]:
-        """Whether AWS answers, and has cluster, task definition and table as they should be."""
+        """Check that AWS answers, and that cluster, task definition and table are as required."""
         return check(self._aws, self._names, self.placement)
 
     def close(self) -> None:
-        """Let go of the connections; the tasks go on."""
+        """Close the connections; the tasks continue."""
         self._aws.close()
 
     # -- inside -------------------------------------------------------------------------------
 
     def _described(self, arns: Iterable[str]) -> dict[str, Json]:
-        """Tasks by their ARN; those that ECS does not know, or no more, are missing."""
+        """Return tasks by their ARN, without those that ECS does not know (any more)."""
         found: dict[str, Json] = {}
         wanted = [arn for arn in arns if arn]
         for first in range(0, len(wanted), _PAGE):
@@ -233,7 +234,7 @@ def _arn(handle: WorkerHandle) -> str:
 
 @contextlib.contextmanager
 def _refusals(become: type[StartFailed | BackendUnreachable]) -> Iterator[None]:
-    """Turn what AWS refuses into an error of the contract, with its reason."""
+    """Turn AWS's refusal into an error of the contract, with its reason."""
     try:
         yield
     except ClientError as error:

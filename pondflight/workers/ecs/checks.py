@@ -1,4 +1,4 @@
-"""What would keep tasks from running, or give them more than they may have."""
+"""Checks for what would prevent tasks from running, or give them more rights than allowed."""
 
 from __future__ import annotations
 

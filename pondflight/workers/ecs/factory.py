@@ -1,4 +1,4 @@
-"""Make the backend ``ecs`` from the settings."""
+"""Makes the backend ``ecs`` from the settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pondflight.workers.ecs.task import Placement
 
 
 def create(settings: Settings, layout: Layout, instance: str) -> EcsBackend:
-    """Return the backend; nothing is asked of AWS yet."""
+    """Return the backend; nothing is sent to AWS yet."""
     ecs = settings.ecs
     aws = Aws(ecs.region)
     return EcsBackend(

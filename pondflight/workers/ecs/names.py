@@ -1,23 +1,23 @@
-"""Who has which name: a table in DynamoDB, since ECS has nothing that only one task can have.
+"""Which worker has which name: a table in DynamoDB, since ECS tasks have no unique names.
 
-An item for each worker, under its deployment and name. It is written before the task is run, so
-nothing runs that is not in the table; whoever writes second finds the name taken.
+There is an item for each worker, under its deployment and name. It is written before the task is
+run, so nothing runs that is not in the table; whoever comes second finds the name taken.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Any
 
 from botocore.exceptions import ClientError
 
+from pondflight.control import Json
 from pondflight.workers.backends.base import NameTaken, NoSuchWorker
-from pondflight.workers.ecs.aws import Aws, Json, code_of
+from pondflight.workers.ecs.aws import Aws, code_of
 from pondflight.workers.spec import WorkerSpec
 
 KEYS = {"deployment": "HASH", "worker": "RANGE"}
-"""The keys of the table; both are strings."""
+"""The key attributes of the table; both are strings."""
 
 _REFUSED = "ConditionalCheckFailedException"
 _CANCELLED = "TransactionCanceledException"
@@ -27,7 +27,10 @@ _SAME = "generation = :generation"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A name and its worker. ``task`` is an ARN; empty: not run yet. ``created``: epoch seconds."""
+    """A name and its worker; ``task`` is an ARN, empty before it runs.
+
+    ``created``: epoch seconds.
+    """
 
     name: str
     generation: str
@@ -45,7 +48,7 @@ class Names:
         self._instance = instance
 
     def take(self, spec: WorkerSpec) -> Entry:
-        """Write a new worker's name down. Raises ``NameTaken``."""
+        """Record a new worker's name. Raises ``NameTaken``."""
         entry = Entry(spec.name, spec.generation, spec.spec_hash, round(time.time(), 3))
         try:
             self._call("put_item", Item=self._item(entry), ConditionExpression=_FREE)
@@ -56,7 +59,7 @@ class Names:
         return entry
 
     def point(self, entry: Entry, task: str) -> Entry:
-        """Write down which task it is. Raises ``NoSuchWorker`` if the name was freed meanwhile."""
+        """Record which task it is. Raises ``NoSuchWorker`` if the name was freed meanwhile."""
         try:
             self._call(
                 "update_item",
@@ -92,8 +95,8 @@ class Names:
         except ClientError as error:
             if code_of(error) != _CANCELLED:
                 raise
-        # Whatever stands there decides: the transaction may have been made by another proxy for
-        # the same user, or by a call whose answer was lost.
+        # The item in the table decides: another proxy may have made the transaction for the same
+        # user, or a call whose answer was lost.
         there = self.find(name)
         if there is None:
             raise NoSuchWorker(entry.name)
@@ -102,7 +105,7 @@ class Names:
         return there
 
     def free(self, name: str, generation: str) -> None:
-        """Forget a worker, if the name is still its own."""
+        """Remove a worker's item, if the name is still its own."""
         try:
             self._call("delete_item", Key=self._key(name), **_same(generation))
         except ClientError as error:
@@ -110,12 +113,12 @@ class Names:
                 raise
 
     def find(self, name: str) -> Entry | None:
-        """The worker that has a name now."""
+        """Return the worker that has a name now; None if there is none."""
         item = self._call("get_item", Key=self._key(name), ConsistentRead=True).get("Item")
         return _entry(item) if item else None
 
     def all(self) -> list[Entry]:
-        """All workers of the deployment."""
+        """Return all workers of the deployment."""
         found: list[Entry] = []
         start: Json = {}
         while True:
@@ -132,13 +135,13 @@ class Names:
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
     def keys(self) -> dict[str, str]:
-        """The keys that the table has. Raises ``ClientError`` if there is none."""
+        """Return the key attributes of the table. Raises ``ClientError`` if there is no table."""
         table = self._call("describe_table")["Table"]
         return {key["AttributeName"]: key["KeyType"] for key in table["KeySchema"]}
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _call(self, action: str, **arguments: Any) -> Json:
+    def _call(self, action: str, **arguments: object) -> Json:
         with self._aws.client("dynamodb") as client:
             found: Json = getattr(client, action)(TableName=self.table, **arguments)
         return found

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from pondflight.control import Json
 from pondflight.workers.backends.base import Phase, StartFailed, WorkerExit
 from pondflight.workers.backends.container import SCRATCH, Layout, identity
-from pondflight.workers.ecs.aws import Json
 from pondflight.workers.spec import WorkerSpec
 
 _MEGABYTE = 1 << 20
@@ -27,12 +25,12 @@ _SIZES: dict[int, tuple[int, ...] | range] = {
     8192: range(16384, 61440 + 1, 4096),
     16384: range(32768, 122880 + 1, 8192),
 }
-"""CPU units (1024 are a core), and the memory (MB) that Fargate has with them."""
+"""CPU units (1024 are a core), and the memory sizes (MB) that Fargate allows for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What an operator decides over tasks. ``container``: that of the task definition."""
+    """What the operator decides about tasks. ``container``: its name in the task definition."""
 
     cluster: str
     task_definition: str
@@ -45,7 +43,7 @@ class Placement:
 def request(spec: WorkerSpec, layout: Layout, placement: Placement) -> Json:
     """Return the arguments of ``RunTask``; sent twice, it runs one task."""
     cpu, memory = size_of(spec)
-    scratch = layout.scratch_of(spec.memory_limit)  # what is on its way to the disk
+    scratch = layout.scratch_of(spec.memory_limit)  # what is being written to the disk
     command = layout.engine.arguments(spec, scratch=SCRATCH, memory=spec.memory_limit - scratch)
     environment = layout.engine.environment(spec, scratch=SCRATCH)
     return {
@@ -79,7 +77,7 @@ def request(spec: WorkerSpec, layout: Layout, placement: Placement) -> Json:
 
 
 def size_of(spec: WorkerSpec) -> tuple[int, int]:
-    """The smallest of Fargate's sizes that fits: CPU units and megabytes."""
+    """Return the smallest of Fargate's sizes that fits, in CPU units and megabytes."""
     for cpu, memories in _SIZES.items():
         for memory in memories:
             if cpu >= spec.cpu_limit * 1024 and memory * _MEGABYTE >= spec.memory_limit:
@@ -91,15 +89,15 @@ def size_of(spec: WorkerSpec) -> tuple[int, int]:
     )
 
 
-def phase_of(task: Mapping[str, Any]) -> Phase:
+def phase_of(task: Json) -> Phase:
     """The phase of a worker whose task has this status; ``ENDED`` once it is to stop."""
     if task.get("desiredStatus") == "STOPPED":
         return Phase.ENDED
     return _PHASES.get(task["lastStatus"], Phase.ENDED)
 
 
-def address_of(task: Mapping[str, Any]) -> str:
-    """The task's private IPv4 address; empty if it has none yet."""
+def address_of(task: Json) -> str:
+    """Return the task's private IPv4 address; empty if it has none yet."""
     for attachment in task.get("attachments", ()):
         for detail in attachment.get("details", ()):
             if detail["name"] == "privateIPv4Address":
@@ -107,8 +105,8 @@ def address_of(task: Mapping[str, Any]) -> str:
     return ""
 
 
-def end_of(task: Mapping[str, Any], container: str) -> WorkerExit:
-    """How the task's container ended."""
+def end_of(task: Json, container: str) -> WorkerExit:
+    """Return how the task's container ended."""
     for found in task.get("containers", ()):
         if found["name"] == container:
             reason = found.get("reason", "")

@@ -1,7 +1,7 @@
-"""Fly.io's Machines API, as the backend uses it: JSON with time limits and a circuit breaker.
+"""Fly.io's Machines API for the backend: JSON, with time limits and a circuit breaker.
 
-An app may make about one call a second of each kind. Whoever comes too soon (429) waits here and
-tries again, since that says nothing against the API.
+An app may make about one call a second of each kind. A call that comes too soon (429) waits here
+and is tried again; it does not count as a failure of the API.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
+from pondflight.control import Json
 from pondflight.workers.backends.base import BackendUnreachable
 from pondflight.workers.circuit import Circuit
-
-Json = dict[str, Any]
 
 CALL_SECONDS = 10.0
 _PATIENCE = 8.0
@@ -29,7 +28,7 @@ _CLIENT_ERRORS = range(400, 500)
 
 
 class ApiError(Exception):
-    """The API refused; ``message`` has its words."""
+    """The API refused; ``message`` is its explanation."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -39,7 +38,7 @@ class ApiError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The app of the workers, where the API is, and a token that may manage the app."""
+    """The app of the workers, the API's address, and a token that may manage the app."""
 
     app: str
     token: str = field(repr=False)
@@ -47,7 +46,7 @@ class Access:
 
 
 class _Bearer(AuthBase):
-    """A header by itself would give way to a ``.netrc``."""
+    """Sends the token; a plain header would give way to a ``.netrc``."""
 
     def __init__(self, token: str) -> None:
         self._value = f"Bearer {token}"
@@ -75,7 +74,7 @@ class FlyApi:
 
     @property
     def reachable(self) -> bool:
-        """Whether calls go through, as far as is known."""
+        """Return whether calls succeed, as far as is known."""
         return self._circuit.closed
 
     # -- calls --------------------------------------------------------------------------------
@@ -90,9 +89,9 @@ class FlyApi:
         return made
 
     def machines(self, metadata: dict[str, str]) -> list[Json]:
-        """The Machines that have all of ``metadata``, apart from destroyed ones.
+        """Return the Machines that have all of ``metadata``, except destroyed ones.
 
-        Filtered here once more: an API that knew the filter by another name would list all.
+        They are filtered here again: an API with another name for the filter would list all.
         """
         query = {f"metadata.{key}": value for key, value in metadata.items()}
         found: list[Json] = self._call("GET", "/machines", query=query) or []
@@ -104,7 +103,7 @@ class FlyApi:
         ]
 
     def find(self, machine: str) -> Json | None:
-        """A Machine by its id; None if there is none, or only what is left of it."""
+        """Return a Machine by its id; None if there is none, or it was destroyed."""
         try:
             found: Json = self._call("GET", _path(machine))
         except ApiError as error:
@@ -118,7 +117,7 @@ class FlyApi:
         self._call("POST", f"{_path(machine)}/start")
 
     def destroy(self, machine: str) -> None:
-        """End a Machine and remove it; none there is fine."""
+        """End a Machine and remove it; it may be gone already."""
         try:
             self._call("DELETE", _path(machine), query={"force": "true"})
         except ApiError as error:
@@ -126,7 +125,7 @@ class FlyApi:
                 raise
 
     def wait(self, machine: str, state: str, seconds: float) -> bool:
-        """Whether the Machine is in ``state`` (started, destroyed) before ``seconds`` are over."""
+        """Wait until the Machine is in ``state`` (started, destroyed); False after ``seconds``."""
         timeout = max(1, round(seconds))
         try:
             self._call(
@@ -158,7 +157,7 @@ class FlyApi:
         body: Json | None = None,
         seconds: float = 0.0,
     ) -> Any:
-        """One call: the JSON of its answer, None if that is empty.
+        """Make one call; return the JSON of its answer, None if that is empty.
 
         Raises ``ApiError`` if the API refuses; ``BackendUnreachable`` if it does not answer, is
         broken, takes no more calls for now, or does not accept the token.
@@ -207,7 +206,7 @@ class FlyApi:
 
 
 def metadata_of(machine: Json) -> dict[str, str]:
-    """The metadata of a Machine; empty if it has none.
+    """Return the metadata of a Machine; empty if it has none.
 
     If its host does not answer, its configuration is what could be gathered elsewhere.
     """
@@ -229,7 +228,7 @@ def _json(response: requests.Response) -> Any:
 
 
 def _said(response: requests.Response) -> str:
-    """The words of an answer that is an error."""
+    """Return the explanation in an error response."""
     try:
         found = response.json()
         text = str(found.get("error") or found.get("message") or "")

@@ -1,8 +1,8 @@
-"""Workers as Fly.io Machines, all in one app. Any number of proxies share them.
+"""Workers as Fly.io Machines, all in one app, shared by any number of proxies.
 
-A Machine has its user's name, which only one in an app can have: whoever comes second adopts it.
-Its metadata say whose it is. A Machine cannot be renamed while it runs, and nothing else in the
-API is a lock with a name, so there are no warm ones: settings refuse them.
+A Machine has its user's name, which only one in an app can have: a second proxy adopts it. Its
+metadata say whose it is. A Machine cannot be renamed while it runs, and the API has no other lock
+with a name, so there are no warm workers: settings refuse them.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any
 
+from pondflight.control import Json
 from pondflight.workers.backends.base import (
     BackendError,
     BackendUnreachable,
@@ -34,7 +34,7 @@ from pondflight.workers.backends.ownership import (
     require_room,
 )
 from pondflight.workers.fly import machine as machines
-from pondflight.workers.fly.api import ApiError, FlyApi, Json
+from pondflight.workers.fly.api import ApiError, FlyApi
 from pondflight.workers.fly.machine import Placement
 from pondflight.workers.spec import WorkerSpec
 
@@ -44,7 +44,7 @@ _GONE_SECONDS = 8.0
 
 
 class FlyBackend:
-    """Machines of one deployment (``instance``). ``start_seconds``: how long one may take."""
+    """Machines of one deployment (``instance``). ``start_seconds``: how long a start may take."""
 
     name = "fly"
     outlives_proxy = True
@@ -66,16 +66,16 @@ class FlyBackend:
 
     @property
     def reachable(self) -> bool:
-        """Whether the API has answered recently."""
+        """Return whether the API has answered recently."""
         return self._api.reachable
 
     def on_exit(self, callback: ExitCallback) -> None:
-        """Do nothing: ends are found by asking, not reported."""
+        """Do nothing: ends are found by asking, the API does not report them."""
 
     # -- starting and ending ------------------------------------------------------------------
 
     def start(self, spec: WorkerSpec) -> WorkerHandle:
-        """Create a Machine, launch it once it is clear that there is room, wait until it runs."""
+        """Create a Machine, launch it once there is room for sure, and wait until it runs."""
         require_files(spec, (), "use a database server, or another backend")
         deadline = time.monotonic() + self._start_seconds
         try:
@@ -137,7 +137,7 @@ class FlyBackend:
             )
 
     def claim(self, handle: WorkerHandle, name: str) -> WorkerHandle:
-        """Return the worker if the name is its own; there are no warm ones."""
+        """Return the worker if the name is its own; there are no warm workers."""
         if handle.name != name or (found := self._look(handle.id)) is None:
             raise NoSuchWorker(handle.id)
         return self._handle(found)
@@ -145,11 +145,11 @@ class FlyBackend:
     # -- looking ------------------------------------------------------------------------------
 
     def list_workers(self) -> list[WorkerHandle]:
-        """The Machines with this deployment's metadata, in whatever state."""
+        """Return the Machines with this deployment's metadata, in any state."""
         return self._listed({INSTANCE: self._ownership.instance})
 
     def find(self, name: str) -> WorkerHandle | None:
-        """The Machine that has ``name`` now."""
+        """Return the Machine that has ``name`` now."""
         found = self._listed({INSTANCE: self._ownership.instance, machines.NAME: name})
         return found[0] if found else None
 
@@ -161,11 +161,11 @@ class FlyBackend:
         return machines.end_of(found) if machines.phase_of(found) is Phase.ENDED else None
 
     def logs(self, handle: WorkerHandle) -> list[str]:
-        """Nothing: the Machines API has no logs (``fly logs`` has)."""
+        """Return nothing: the Machines API has no logs (``fly logs`` has)."""
         return []
 
     def check(self) -> list[Problem]:
-        """Whether the API answers and has the app, and the app is not the proxy's own."""
+        """Check that the API answers and has the app, and that it is not the proxy's own app."""
         if self._api.app == os.environ.get("FLY_APP_NAME"):
             return [
                 Problem(
@@ -186,7 +186,7 @@ class FlyBackend:
         return []
 
     def close(self) -> None:
-        """Let go of the connections; the Machines go on."""
+        """Close the connections; the Machines continue."""
         self._api.close()
 
     # -- inside -------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ class FlyBackend:
         except ApiError as error:
             raise BackendUnreachable(error.message) from error
 
-    def _handle(self, machine: Mapping[str, Any]) -> WorkerHandle:
+    def _handle(self, machine: Json) -> WorkerHandle:
         return machines.handle_of(machine, self.layout.engine.port)
 
 

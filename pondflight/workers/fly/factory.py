@@ -1,4 +1,4 @@
-"""Make the backend ``fly`` from the settings."""
+"""Makes the backend ``fly`` from the settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pondflight.workers.fly.machine import LISTEN, Placement
 
 
 def create(settings: Settings, layout: Layout, instance: str) -> FlyBackend:
-    """Return the backend; nothing is asked of Fly.io yet."""
+    """Return the backend; nothing is sent to Fly.io yet."""
     fly, engine = settings.fly, layout.engine
     if isinstance(engine, PondflightEngine):  # settings allow no other
         layout = replace(layout, engine=replace(engine, host=LISTEN))

@@ -6,8 +6,8 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from pondflight.control import Json
 from pondflight.workers.backends.base import Phase, StartFailed, WorkerExit, WorkerHandle
 from pondflight.workers.backends.container import (
     CREATED,
@@ -18,17 +18,17 @@ from pondflight.workers.backends.container import (
     Layout,
     identity,
 )
-from pondflight.workers.fly.api import Json, metadata_of
+from pondflight.workers.fly.api import metadata_of
 from pondflight.workers.naming import user_in
 from pondflight.workers.spec import WorkerSpec
 
 NAME = "pondflight.name"
 LISTEN = "fly-local-6pn"
-"""What a Machine's own address in the private network is called inside it."""
+"""The name of a Machine's own address in the private network, inside the Machine."""
 
 _MEGABYTE = 1 << 20
 _SYSTEM = 64 << 20
-"""Kernel and init of a Machine take their memory from the same."""
+"""Memory that the kernel and init of a Machine take from it."""
 _PHASES = {
     **dict.fromkeys(("creating", "created", "starting"), Phase.CREATED),
     **dict.fromkeys(
@@ -39,7 +39,7 @@ _PHASES = {
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of CPU: how many there may be, and the memory (MB) that each may have."""
+    """A kind of CPU: the allowed numbers, and the memory (MB) allowed for each."""
 
     counts: tuple[int, ...]
     least: int
@@ -54,7 +54,7 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What an operator decides over Machines. ``region`` empty: one that Fly.io chooses."""
+    """What the operator decides about Machines; an empty ``region``: Fly.io chooses."""
 
     region: str = ""
     cpu_kind: str = "shared"
@@ -63,7 +63,7 @@ class Placement:
 def manifest(spec: WorkerSpec, layout: Layout, placement: Placement) -> Json:
     """Return the body of the call that creates a Machine; it is not launched yet."""
     guest = guest_of(spec, placement.cpu_kind)
-    scratch = layout.scratch_of(spec.memory_limit)  # what is on its way to the disk
+    scratch = layout.scratch_of(spec.memory_limit)  # what is being written to the disk
     memory = min(spec.memory_limit, guest["memory_mb"] * _MEGABYTE - _SYSTEM) - scratch
     return {
         "name": spec.name,
@@ -77,19 +77,19 @@ def manifest(spec: WorkerSpec, layout: Layout, placement: Placement) -> Json:
             "guest": guest,
             "metadata": labels({**identity(spec), NAME: spec.name, CREATED: f"{time.time():.3f}"}),
             "restart": {"policy": "no"},
-            "auto_destroy": False,  # how a worker ended is still wanted
+            "auto_destroy": False,  # how a worker ended is still needed
             "services": [],
         },
     }
 
 
 def labels(found: Mapping[str, str]) -> dict[str, str]:
-    """The same as metadata of a Machine: in filters a dot separates."""
+    """Return the labels as metadata of a Machine, without dots: those are separators in filters."""
     return {_key(key): value for key, value in found.items()}
 
 
 def guest_of(spec: WorkerSpec, cpu_kind: str) -> Json:
-    """The smallest Machine with the worker's memory and cores. Raises ``StartFailed``."""
+    """Return the smallest Machine with the worker's memory and cores. Raises ``StartFailed``."""
     kind = KINDS[cpu_kind]
     wanted = math.ceil(spec.memory_limit / _MEGABYTE / kind.least) * kind.least
     for count in kind.counts:
@@ -103,10 +103,10 @@ def guest_of(spec: WorkerSpec, cpu_kind: str) -> Json:
     )
 
 
-def handle_of(machine: Mapping[str, Any], port: int) -> WorkerHandle:
-    """The worker that a Machine is.
+def handle_of(machine: Json, port: int) -> WorkerHandle:
+    """Return the worker of a Machine.
 
-    Raises ``LookupError``, ``TypeError``, ``ValueError`` or ``AttributeError`` for what is none.
+    Raises ``LookupError``, ``TypeError``, ``ValueError`` or ``AttributeError`` if it is not one.
     """
     metadata, name = metadata_of(dict(machine)), machine["name"]
     if metadata[_key(NAME)] != name or not name.startswith(
@@ -126,13 +126,13 @@ def handle_of(machine: Mapping[str, Any], port: int) -> WorkerHandle:
     )
 
 
-def phase_of(machine: Mapping[str, Any]) -> Phase:
-    """The phase of a worker whose Machine is in this state; ``ENDED`` for any unknown one."""
+def phase_of(machine: Json) -> Phase:
+    """Return the phase of a worker whose Machine is in this state; ``ENDED`` if unknown."""
     return _PHASES.get(machine.get("state", ""), Phase.ENDED)
 
 
-def end_of(machine: Mapping[str, Any]) -> WorkerExit:
-    """How the Machine ended, as its newest event says that has it."""
+def end_of(machine: Json) -> WorkerExit:
+    """Return how the Machine ended, according to its newest exit event."""
     events = sorted(machine.get("events") or (), key=lambda one: -one.get("timestamp", 0))
     for event in events:
         request = event.get("request") or {}

@@ -1,1 +1,1 @@
-"""Workers as Kubernetes pods: any number of proxies, any number of nodes, no scheduler of ours."""
+"""Workers as Kubernetes pods: any number of proxies and nodes, without a scheduler of ours."""

@@ -1,7 +1,7 @@
-"""The Kubernetes API, as the backend uses it: plain JSON, with a time limit and a circuit breaker.
+"""The Kubernetes API for the backend: plain JSON, with time limits and a circuit breaker.
 
 The official client reads kubeconfig files and service account tokens, renews credentials and does
-TLS. Its models are left aside: a list of ten thousand pods would be made of millions of objects.
+TLS. Its models are not used: a list of ten thousand pods would become millions of objects.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Json = dict[str, Any]
 
 
 class ApiError(Exception):
-    """The API server refused. ``reason`` is its word for it (``AlreadyExists``), if it has one."""
+    """The API server refused; ``reason`` is its word for it (``AlreadyExists``), if any."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(message)
@@ -83,33 +83,33 @@ class KubernetesApi:
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
         self.calls = 0
-        """How many calls were made, for whoever measures."""
+        """The number of calls made, for measurements."""
         self.skew = 0.0
         """Seconds that this host's clock is ahead of the server's, as far as they matter."""
 
     @property
     def reachable(self) -> bool:
-        """Whether calls go through, as far as is known."""
+        """Return whether calls succeed, as far as is known."""
         return self._circuit.closed
 
     @property
     def namespace(self) -> str:
-        """The namespace of the workers. Raises ``BackendUnreachable``."""
+        """Return the namespace of the workers. Raises ``BackendUnreachable``."""
         return self._access.namespace or self._connected().namespace
 
     def path(self, kind: str, name: str = "", *, group: str = "api/v1") -> str:
-        """The path of an object in the namespace, or of all of ``kind``."""
+        """Return the path of an object in the namespace, or of all of ``kind``."""
         base = f"/{group}/namespaces/{self.namespace}/{kind}"
         return f"{base}/{name}" if name else base
 
     # -- calls --------------------------------------------------------------------------------
 
     def get(self, path: str, **query: str | int) -> Json:
-        """Read an object or a list."""
+        """Return an object or a list."""
         return self._json("GET", path, query=query)
 
     def find(self, path: str) -> Json | None:
-        """Read an object; None if there is none."""
+        """Return an object; None if there is none."""
         try:
             return self.get(path)
         except ApiError as error:
@@ -118,11 +118,11 @@ class KubernetesApi:
             raise
 
     def create(self, path: str, body: Json, **query: str) -> Json:
-        """Create an object; it is returned as the server has it."""
+        """Create an object; return it as the server stores it."""
         return self._json("POST", path, body=body, query=query)
 
     def patch(self, path: str, operations: list[Json]) -> Json:
-        """Apply a JSON patch: all of it or, where one of its tests fails (422), nothing."""
+        """Apply a JSON patch: all of it, or nothing if one of its tests fails (422)."""
         return self._json("PATCH", path, body=operations, content_type=_PATCH)
 
     def merge(self, path: str, body: Json) -> Json:
@@ -130,16 +130,16 @@ class KubernetesApi:
         return self._json("PATCH", path, body=body, content_type=_MERGE)
 
     def replace(self, path: str, body: Json) -> Json:
-        """Put an object in the place of the one that ``body`` has the ``resourceVersion`` of."""
+        """Replace the object whose ``resourceVersion`` is in ``body``."""
         return self._json("PUT", path, body=body)
 
     def delete(self, path: str, *, uid: str = "", grace: int | None = None) -> bool:
-        """Delete an object; False if there was none, or only another one by that name."""
+        """Delete an object; return False if there was none, or only another one by that name."""
         body: Json = {"apiVersion": "v1", "kind": "DeleteOptions"}
         if uid:
             body["preconditions"] = {"uid": uid}
         if grace is not None:
-            body["gracePeriodSeconds"] = grace  # as a parameter it is ignored beside a body
+            body["gracePeriodSeconds"] = grace  # as a parameter, it is ignored beside a body
         try:
             self._json("DELETE", path, body=body)
         except ApiError as error:
@@ -149,14 +149,14 @@ class KubernetesApi:
         return True
 
     def text(self, path: str, **query: str | int) -> str:
-        """Read something that is no JSON, such as a log."""
+        """Return something that is not JSON, such as a log."""
         data: bytes = self._call("GET", path, query=query, accept="*/*").data
         return data.decode("utf-8", "replace")
 
     def events(self, path: str, *, seconds: int, **query: str | int) -> Iterator[Json]:
-        """Watch a list until the server ends that, after ``seconds`` at the latest.
+        """Watch a list until the server ends that, after at most ``seconds``.
 
-        A watch that breaks off counts neither for nor against the server.
+        A watch that breaks counts neither for nor against the server.
         """
         query = {"watch": 1, "timeoutSeconds": seconds, "allowWatchBookmarks": "true", **query}
         response = self._call("GET", path, query=query, seconds=seconds + self._timeout)
@@ -206,10 +206,10 @@ class KubernetesApi:
         accept: str = "application/json",
         seconds: float | None = None,
     ) -> Any:
-        """One call: a ``urllib3`` response with status 2xx, not read yet if it is a watch.
+        """Make one call; return a ``urllib3`` response with status 2xx, unread for a watch.
 
-        Raises ``ApiError`` if the server refuses; ``BackendUnreachable`` if it does not answer,
-        is overloaded or broken, or does not know who is asking.
+        Raises ``ApiError`` if the server refuses; ``BackendUnreachable`` if it does not answer, is
+        overloaded or broken, or does not recognise the caller.
         """
         target = f"{path}?{urlencode(query)}" if query else path
         headers = {"Accept": accept}
@@ -245,11 +245,11 @@ class KubernetesApi:
         )
         self._compare_clocks(sent.response.headers.get("Date", ""))
         if seconds is None:
-            _ = sent.response.data  # read, so that it counts, and the connection is free
+            _ = sent.response.data  # read to the end, so that it counts, and the connection is free
         return sent.response
 
     def _compare_clocks(self, date: str) -> None:
-        """Keep the difference: pods have the server's dates. It is one of whole seconds."""
+        """Record the difference of the clocks, in whole seconds: pods have the server's dates."""
         try:
             ahead = time.time() - parsedate_to_datetime(date).timestamp()
         except ValueError:
@@ -296,7 +296,7 @@ class KubernetesApi:
 
 
 def _require_answer(response: Any) -> None:
-    """Raise ``BackendUnreachable`` for what is no answer, or none to this proxy."""
+    """Raise ``BackendUnreachable`` for what is no answer, or no answer to this proxy."""
     if response.status == HTTPStatus.UNAUTHORIZED:
         raise BackendUnreachable(
             "the Kubernetes API server does not accept this proxy's credentials: they have "
@@ -308,7 +308,7 @@ def _require_answer(response: Any) -> None:
 
 
 def _refusal(response: Any) -> Exception:
-    """The error for what the server refuses. Rights that are missing are no fault of a start."""
+    """Return the error for the server's refusal. Missing rights are not the fault of a start."""
     error = _said(response)
     if error.status == HTTPStatus.FORBIDDEN and "cannot " in error.message:
         return BackendUnreachable(f"RBAC: {error.message} (docs/kubernetes.md has the Role)")
@@ -316,7 +316,7 @@ def _refusal(response: Any) -> Exception:
 
 
 def _said(response: Any) -> ApiError:
-    """What a response that is an error says; it has a ``Status`` as a rule."""
+    """Return the error in a response, which usually contains a ``Status``."""
     text = response.data.decode("utf-8", "replace")
     try:
         status = json.loads(text)

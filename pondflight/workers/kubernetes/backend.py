@@ -1,7 +1,7 @@
-"""Workers as pods, one for each user, in one namespace. Any number of proxies share them.
+"""Workers as pods, one for each user, in one namespace, shared by any number of proxies.
 
-Kubernetes keeps all that has to be remembered. A pod has its user's name, which only one can have
-at a time: whoever comes second adopts it. A pod cannot be renamed, so a warm one is claimed by a
+Kubernetes stores everything that has to be remembered. A pod has its user's name, which only one
+can have at a time: a second proxy adopts it. A pod cannot be renamed, so a warm one is claimed by a
 Lease of the user's name (``claims``), and by a label.
 """
 
@@ -34,7 +34,7 @@ from pondflight.workers.backends.ownership import (
 )
 from pondflight.workers.kubernetes import pod as pods
 from pondflight.workers.kubernetes.api import ApiError, KubernetesApi
-from pondflight.workers.kubernetes.checks import check
+from pondflight.workers.kubernetes.checks import Room, check, room
 from pondflight.workers.kubernetes.claims import Claims
 from pondflight.workers.kubernetes.pod import Placement
 from pondflight.workers.kubernetes.watch import Watch
@@ -49,7 +49,7 @@ _SHORTEST, _LONGEST = 0.02, 0.5
 
 
 class KubernetesBackend:
-    """Pods of one deployment (``instance``). ``start_seconds`` is how long one may take to run."""
+    """Pods of one deployment (``instance``). ``start_seconds`` is how long a start may take."""
 
     name = "kubernetes"
     outlives_proxy = True
@@ -73,19 +73,19 @@ class KubernetesBackend:
 
     @property
     def reachable(self) -> bool:
-        """Whether the API server has answered recently."""
+        """Return whether the API server has answered recently."""
         return self._api.reachable
 
     def on_exit(self, callback: ExitCallback) -> None:
-        """Do nothing: ends are found by asking, not reported."""
+        """Do nothing: ends are found by asking, the server does not report them."""
 
     # -- starting and ending ------------------------------------------------------------------
 
     def start(self, spec: WorkerSpec) -> WorkerHandle:
         """Create a pod, and wait until it runs.
 
-        It is created with a gate, so that it is not scheduled before it is clear that there is
-        room, and that no other worker is its user's.
+        It is created with a gate, so that it is not scheduled before it is certain that there is
+        room, and that its user has no other worker.
         """
         require_files(
             spec, self.placement.mounted, "bring it by a volume of kubernetes.pod_template"
@@ -139,7 +139,7 @@ class KubernetesBackend:
                     raise
 
     def _require_room(self, spec: WorkerSpec) -> None:
-        """Count only where all pods of the namespace together might be too many: it costs."""
+        """Count pods only if all in the namespace together might be too many: it is slow."""
         path = self._api.path("pods")
         first = self._api.get(path, limit=1)
         if len(first["items"]) + first["metadata"].get("remainingItemCount", 0) <= spec.most:
@@ -162,7 +162,7 @@ class KubernetesBackend:
     def _running(self, pod: Mapping[str, Any], deadline: float) -> WorkerHandle:
         name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
         while True:
-            # Looked at after each wait, and once a second whether or not the watch works.
+            # Checked after each wait, and once a second whether or not the watch works.
             self._watch.wait(name, min(_LOOK_SECONDS, max(_SHORTEST, deadline - time.monotonic())))
             found = self._look(name)
             if found is None or found["metadata"]["uid"] != uid:
@@ -190,7 +190,7 @@ class KubernetesBackend:
             raise BackendUnreachable(error.message) from error
 
     def _delete(self, name: str, uid: str) -> None:
-        """Delete a pod; forget it if its node does not answer, unless it holds a volume."""
+        """Delete a pod; give it up if its node does not answer, unless it holds a volume."""
         path = self._api.path("pods", name)
         if not self._api.delete(path, uid=uid, grace=1):
             return
@@ -209,10 +209,10 @@ class KubernetesBackend:
             pause = min(_LONGEST, pause * 1.5)
 
     def claim(self, handle: WorkerHandle, name: str) -> WorkerHandle:
-        """Make a warm worker its user's, by a Lease of that name and a label.
+        """Give a warm worker to its user, by a Lease of that name and a label.
 
-        Who starts a pod looks for the label after the creation, and who claims one looks for the
-        pod after the label: so of the two at least one sees the other, and gives way.
+        Whoever starts a pod looks for the label after creating it, and whoever claims one looks for
+        the pod after setting the label. So at least one of the two sees the other, and gives way.
         """
         try:
             return self._handle(self._claims.take(handle, name))
@@ -222,7 +222,7 @@ class KubernetesBackend:
     # -- looking ------------------------------------------------------------------------------
 
     def list_workers(self) -> list[WorkerHandle]:
-        """The pods with this deployment's labels, in whatever state."""
+        """Return the pods with this deployment's labels, in any state."""
         found: dict[str, WorkerHandle] = {}
         for pod in self._pages():
             worker = self._ours(pod)
@@ -234,7 +234,7 @@ class KubernetesBackend:
         return list(found.values())
 
     def find(self, name: str) -> WorkerHandle | None:
-        """The pod that has ``name`` now, or was claimed for it."""
+        """Return the pod that has ``name`` now, or was claimed for it."""
         user = user_in(name)
         try:
             if user:
@@ -245,7 +245,7 @@ class KubernetesBackend:
         except ApiError as error:
             raise BackendUnreachable(error.message) from error
         workers = [w for pod in there if (w := self._ours(pod)) is not None and w.name == name]
-        # Its own name goes before a claim, which gives way to it.
+        # The user's own pod goes before a claim, which gives way to it.
         workers.sort(key=lambda worker: pods.pod_and_uid(worker)[0] != name)
         return workers[0] if workers else None
 
@@ -261,7 +261,7 @@ class KubernetesBackend:
         return WorkerExit(end.get("exitCode"), end.get("reason") == "OOMKilled")
 
     def logs(self, handle: WorkerHandle) -> list[str]:
-        """The last lines that the worker wrote; none if its node cannot be asked."""
+        """Return the last lines that the worker wrote; none if its node cannot be reached."""
         name, uid = pods.pod_and_uid(handle)
         pod = self._look(name)
         if pod is None or pod["metadata"]["uid"] != uid:
@@ -273,11 +273,15 @@ class KubernetesBackend:
             return []
 
     def check(self) -> list[Problem]:
-        """Whether the API server answers, permits what is needed, and would take a worker."""
+        """Check that the API server answers, permits what is needed, and would accept a worker."""
         return check(self._api, self.layout, self.placement, self._ownership.instance)
 
+    def room(self, memory: int, cpu: float) -> Room | None:
+        """Return how many workers of that size the quotas allow; None if they may not be read."""
+        return room(self._api, self.layout, self.placement, memory, cpu)
+
     def close(self) -> None:
-        """Let go of the connections; the pods go on."""
+        """Close the connections; the pods continue."""
         self._watch.close()
         self._api.close()
 
@@ -290,7 +294,7 @@ class KubernetesBackend:
             raise BackendUnreachable(error.message) from error
 
     def _of(self, user: str) -> list[dict[str, Any]]:
-        """The pods of a user; at most one, but for a moment."""
+        """Return the pods of a user: at most one, except for a moment."""
         wanted = pods.selector(self._ownership.instance, user)
         found: list[dict[str, Any]] = self._api.get(self._api.path("pods"), labelSelector=wanted)[
             "items"
@@ -298,7 +302,7 @@ class KubernetesBackend:
         return found
 
     def _pages(self) -> Iterator[dict[str, Any]]:
-        """All pods, a page at a time; from the beginning if the list grew old meanwhile."""
+        """Yield all pods, a page at a time; start again if the list became too old meanwhile."""
         path, wanted = self._api.path("pods"), pods.selector(self._ownership.instance)
         for attempt in range(_TRIES):
             token = ""
@@ -318,7 +322,7 @@ class KubernetesBackend:
         return pods.handle_of(pod, self.layout.engine.port, self._api.skew)
 
     def _ours(self, pod: Mapping[str, Any]) -> WorkerHandle | None:
-        """The worker that a pod is; None for what only looks like one."""
+        """Return the worker of a pod; None for what only looks like one."""
 
         def read() -> WorkerHandle:
             worker = self._handle(pod)
@@ -342,7 +346,7 @@ def _as_failure() -> Iterator[None]:
 
 
 def _advice(why: str) -> str:
-    """What an operator can do about it, where that is not in the words themselves."""
+    """Return what an operator can do about it, if the message itself does not say so."""
     for sign, advice in (
         ("exceeded quota", "raise the ResourceQuota, or lower containers.max_per_host"),
         ("violates PodSecurity", "see pod_template, and the labels of the namespace"),

@@ -1,7 +1,8 @@
-"""How a warm pod becomes a user's: a Lease of the user's name that points at it, then a label.
+"""How a warm pod becomes a user's: by a Lease with the user's name, and then a label.
 
-The Lease decides between two warm pods for one user; only one can have the name. It names its pod,
-which owns it, so it goes with the pod. One whose pod is gone holds nothing: no clock is asked.
+The Lease names its pod, and decides between two warm pods for one user, since only one can have the
+name. It is owned by its pod, so it is deleted with the pod. A Lease whose pod is gone does not
+count, whatever the time.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ class Claims:
         self._instance = instance
 
     def take(self, handle: WorkerHandle, name: str) -> dict[str, Any]:
-        """Claim a pod for the user whom ``name`` belongs to; the pod as it is then.
+        """Claim a pod for the user whom ``name`` belongs to; return the changed pod.
 
-        Raises ``NameTaken`` if the user has another worker, ``NoSuchWorker`` if this one is gone
-        or somebody else's.
+        Raises ``NameTaken`` if the user has another worker, ``NoSuchWorker`` if this one is gone or
+        somebody else's.
         """
         own, _ = pods.pod_and_uid(handle)
         if own == name:
@@ -57,7 +58,7 @@ class Claims:
             raise NameTaken(name)
 
     def _lock(self, handle: WorkerHandle, name: str) -> None:
-        """Make the Lease this pod's: a new one, or one whose pod is gone."""
+        """Make the Lease this pod's: create it, or take over one whose pod is gone."""
         lease = self._lease(handle, name)
         for _ in range(_TRIES):
             if self._tried(lambda: self._api.create(self._path(""), lease)):
@@ -77,7 +78,7 @@ class Claims:
         raise NameTaken(name)
 
     def _tried(self, change: Callable[[], object]) -> bool:
-        """Whether the change was made; False if another one came before it."""
+        """Return whether the change was made; False if another one came before it."""
         try:
             change()
         except ApiError as error:
@@ -127,7 +128,7 @@ class Claims:
         return pod
 
     def _lives(self, holder: str) -> bool:
-        """Whether the pod that a Lease points at is still there, even if it has ended."""
+        """Return whether the pod that a Lease names still exists, even if it has ended."""
         name, _, uid = holder.partition(":")
         pod = self._api.find(self._api.path("pods", name))
         return pod is not None and pod["metadata"]["uid"] == uid

@@ -1,4 +1,4 @@
-"""Make the backend ``kubernetes`` from the settings."""
+"""Makes the backend ``kubernetes`` from the settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pondflight.workers.kubernetes.pod import Placement
 
 
 def create(settings: Settings, layout: Layout, instance: str) -> KubernetesBackend:
-    """Return the backend; nothing is asked of an API server yet."""
+    """Return the backend; nothing is sent to an API server yet."""
     kubernetes = settings.kubernetes
     access = Access(kubernetes.kubeconfig, kubernetes.context, kubernetes.namespace)
     return KubernetesBackend(
@@ -25,7 +25,7 @@ def create(settings: Settings, layout: Layout, instance: str) -> KubernetesBacke
 
 
 def placement_of(settings: Settings) -> Placement:
-    """Return what the operator has decided over pods."""
+    """Return what the operator has decided about pods."""
     kubernetes, duckdb = settings.kubernetes, settings.duckdb
     return Placement(
         service_account=kubernetes.service_account,

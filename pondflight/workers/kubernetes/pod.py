@@ -1,8 +1,8 @@
 """The pod of a worker: everything that Kubernetes is asked for, in one place.
 
-By the standard "restricted", and beyond it: a worker runs what its user sends. It has no identity
-in the cluster, no capability and no way to gain one, no writable disk but a small one of fixed
-size, and fixed shares of memory and processor.
+It follows the standard "restricted", and goes beyond it, since a worker runs what its user sends.
+It has no identity in the cluster, no capability and no way to gain one, no writable disk except a
+small one of fixed size, and fixed shares of memory and processor.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Json = dict[str, Any]
 
 CREDENTIAL = "pondflight.credential-sha256"
 GATE = "pondflight.room"
-"""A pod is not scheduled before it is known that there is room for it."""
+"""A pod is not scheduled before it is certain that there is room for it."""
 CONTAINER = "worker"
 FIELD_OWNER = "pondflight"
 
@@ -76,19 +76,19 @@ class Placement:
 
     @property
     def mounted(self) -> list[str]:
-        """Where the template mounts volumes in the worker."""
+        """Return where the template mounts volumes in the worker."""
         containers = self.template.get("spec", {}).get("containers", [])
         return [mount["mountPath"] for one in containers for mount in one.get("volumeMounts", [])]
 
 
 def selector(instance: str, user: str | None = None) -> str:
-    """The label selector of a deployment's workers, or of those of one user."""
+    """Return the label selector for a deployment's workers, or for those of one user."""
     found = f"{INSTANCE}={instance}"
     return found if user is None else f"{found},{USER}={user}"
 
 
 def manifest(spec: WorkerSpec, layout: Layout, placement: Placement) -> Json:
-    """Return the pod of a worker, gated: it waits until ``GATE`` is taken away."""
+    """Return the pod of a worker, gated: it waits until ``GATE`` is removed."""
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -131,7 +131,7 @@ def manifest(spec: WorkerSpec, layout: Layout, placement: Placement) -> Json:
 
 
 def secret(spec: WorkerSpec, pod: Mapping[str, Any]) -> Json:
-    """The secret with a worker's credential, for engines that take nothing else; the pod's own."""
+    """Return the secret with a worker's credential, for engines that need it; the pod owns it."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -146,19 +146,19 @@ def secret(spec: WorkerSpec, pod: Mapping[str, Any]) -> Json:
 
 
 def needs_secret(spec: WorkerSpec, layout: Layout) -> bool:
-    """Whether the worker is given its credential itself, rather than the hash of it."""
+    """Return whether the worker gets its credential itself, rather than the hash of it."""
     environment = layout.engine.environment(spec, scratch=SCRATCH)
     return spec.credential in environment.values()
 
 
 def owner(pod: Mapping[str, Any]) -> Json:
-    """A reference to the pod: what has it goes with the pod."""
+    """Return a reference to the pod: what has it is deleted with the pod."""
     metadata = pod["metadata"]
     return {"apiVersion": "v1", "kind": "Pod", "name": metadata["name"], "uid": metadata["uid"]}
 
 
 def volume_claim(spec: WorkerSpec, layout: Layout, placement: Placement) -> Json:
-    """The claim of the volume with a user's own tables; it outlives all workers."""
+    """Return the claim of the volume with a user's own tables; it outlives all workers."""
     claim: Json = {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
@@ -179,9 +179,10 @@ def volume_claim(spec: WorkerSpec, layout: Layout, placement: Placement) -> Json
 
 
 def claim_name(spec: WorkerSpec, layout: Layout) -> str:
-    """The name of that claim. The name of a deployment outlives a change of JWT_SECRET.
+    """Return the name of that claim.
 
-    It is hashed, since it may have what Kubernetes has in no name.
+    The name of a deployment outlives a change of JWT_SECRET. It is hashed, since Kubernetes does
+    not allow all its characters in a name.
     """
     name = layout.deployment
     owner = f"n{hashlib.sha256(name.encode()).hexdigest()[:12]}" if name else spec.instance
@@ -189,14 +190,14 @@ def claim_name(spec: WorkerSpec, layout: Layout) -> str:
 
 
 def handle_of(pod: Mapping[str, Any], port: int, skew: float = 0.0) -> WorkerHandle:
-    """The worker that a pod is; ``skew`` is what this host's clock is ahead, in seconds.
+    """Return the worker of a pod; ``skew`` is how far this host's clock is ahead, in seconds.
 
-    Raises ``LookupError``, ``TypeError``, ``ValueError`` or ``AttributeError`` for what is none.
+    Raises ``LookupError``, ``TypeError``, ``ValueError`` or ``AttributeError`` if it is not one.
     """
     metadata = pod["metadata"]
     labels = metadata["labels"]
     name, user = metadata["name"], labels[USER]
-    if user and not user_in(name):  # a warm one that has been claimed
+    if user and not user_in(name):  # a warm pod that has been claimed
         name = f"pondflight-{labels[INSTANCE]}-{user}"
     phase = phase_of(pod)
     address = pod.get("status", {}).get("podIP", "") if phase is Phase.RUNNING else ""
@@ -214,13 +215,13 @@ def handle_of(pod: Mapping[str, Any], port: int, skew: float = 0.0) -> WorkerHan
 
 
 def pod_and_uid(handle: WorkerHandle) -> tuple[str, str]:
-    """The name and the uid of a worker's pod."""
+    """Return the name and the uid of a worker's pod."""
     name, _, uid = handle.id.partition(":")
     return name, uid
 
 
 def phase_of(pod: Mapping[str, Any]) -> Phase:
-    """What the pod is doing; one that is being deleted has ended, whatever it still does."""
+    """Return the pod's phase; a pod that is being deleted has ended, whatever it still does."""
     status = pod.get("status", {})
     if pod["metadata"].get("deletionTimestamp") or status.get("phase") in {"Failed", "Succeeded"}:
         return Phase.ENDED
@@ -230,13 +231,13 @@ def phase_of(pod: Mapping[str, Any]) -> Phase:
 
 
 def terminated(pod: Mapping[str, Any]) -> Mapping[str, Any]:
-    """How the worker's container ended; empty while it has not."""
+    """Return how the worker's container ended; empty while it has not."""
     found: Mapping[str, Any] = _state(pod).get("terminated") or {}
     return found
 
 
 def stuck(pod: Mapping[str, Any]) -> tuple[str, bool]:
-    """Why the pod does not run, and whether waiting is of no use; empty: nothing is known."""
+    """Return why the pod does not run, and whether waiting is useless; an empty text: not known."""
     waiting = _state(pod).get("waiting") or {}
     reason = waiting.get("reason", "")
     if reason and reason not in {"ContainerCreating", "PodInitializing"}:
@@ -319,7 +320,7 @@ def _volumes(spec: WorkerSpec, layout: Layout, placement: Placement) -> list[Jso
 
 
 def _tolerations(placement: Placement) -> list[Json]:
-    """Those of the operator, and those that give up a lost node sooner than in five minutes."""
+    """Return the operator's tolerations, and those that give up a lost node sooner."""
     lost = [
         {
             "key": key,

@@ -1,4 +1,4 @@
-"""How the operator's pod template is merged into a worker's pod (``settings.pods`` checks it)."""
+"""Merges the operator's pod template into a worker's pod (``settings.pods`` checks it)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Json = dict[str, Any]
 
 
 def merged(pod: Json, template: Mapping[str, Any]) -> Json:
-    """``pod`` with what ``template`` adds. Of two with one name, the pod's own stands."""
+    """Return ``pod`` with the additions of ``template``; of two with one name, the pod's wins."""
     result = copy.deepcopy(pod)
     for kind, values in _mapping(template, "metadata").items():
         result["metadata"][kind] = {**values, **result["metadata"].get(kind, {})}
@@ -33,7 +33,7 @@ def _extend(container: Json, template: Mapping[str, Any]) -> None:
 
 
 def _joined(ours: list[Any], theirs: list[Any]) -> list[Any]:
-    """Both lists; of two with one name, or one path, ours."""
+    """Return both lists; if two items have one name, or one path, ours wins."""
 
     def key(item: Any) -> object:
         return item.get("mountPath") or item.get("name") if isinstance(item, Mapping) else None

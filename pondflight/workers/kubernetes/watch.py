@@ -1,6 +1,7 @@
-"""A watch that wakes up whoever waits for a pod. What is true is asked of the API server then.
+"""A watch that wakes those who wait for a pod.
 
-If it breaks off, or never comes about, waiting takes a little longer; nothing else is lost.
+They then ask the API server for the state. If the watch breaks, or is never established, waiting
+takes a little longer; nothing else is lost.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _PAUSE_SECONDS = 1.0
 
 
 class Watch:
-    """Watches the workers of a deployment, from the first time that somebody waits."""
+    """Watches the workers of a deployment, from the first wait on."""
 
     def __init__(self, api: KubernetesApi, instance: str) -> None:
         self._api = api
@@ -69,7 +70,7 @@ class Watch:
         for event in self._api.events(
             path, seconds=_SECONDS, labelSelector=wanted, resourceVersion=now
         ):
-            if self._stop.is_set() or event["type"] == "ERROR":  # too old: from now on, then
+            if self._stop.is_set() or event["type"] == "ERROR":  # too old: watch from now on
                 return
             if event["type"] != "BOOKMARK":
                 self._see(event)
