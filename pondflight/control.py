@@ -20,8 +20,9 @@ OFFER_HEADER = "x-pondflight-offer"
 """A session that the response to this call, which has none, hands out to its client."""
 
 KEPT_HEADER = "x-pondflight-kept"
-"""In a worker's answer: ``s-`` and the session for which it keeps something (temporary tables,
-settings, a transaction), as its client knows it."""
+"""In a worker's answer, what would go with it: ``s-`` and the session for which it keeps something
+(temporary tables, settings, a transaction), as its client knows it; before that a ``t`` if it has
+tables in memory, which are all sessions'; ``t-`` if it has nothing but those."""
 
 CALL_HEADER = "x-pondflight-call"
 """Id of the call, chosen by the caller, so that it can be cancelled from outside: by the proxy
@@ -98,10 +99,12 @@ first message, nor any unary call."""
 STATUS = "pondflight.status"
 """The body is the id of the proxy that asks; with a minus before it, it asks for the last time.
 Answers ``{"owner": key, "promised": bool, "running": n, "idle_seconds": s, "sessions": n,
-"rss_bytes": n, "cpu_seconds": s, "other_proxies": n, "missing_walls": [text], "retired": bool}``.
+"rss_bytes": n, "cpu_seconds": s, "other_proxies": n, "missing_walls": [text], "retired": bool,
+"fresh": bool}``.
 ``owner`` is empty while the worker is nobody's, ``promised`` says that a user was named but is not
 served yet, other proxies are those that asked within 30 s, walls are those of the operating system
-(``engine.guards.confinement``), and for ``retired`` see ``RETIRE``."""
+(``engine.guards.confinement``), for ``retired`` see ``RETIRE``, and a fresh worker is one that
+nobody has sent ``CONFIGURE``."""
 
 POOL_STATUS = "pondflight.pool_status"
 """To the proxy, by an administrator. Answers ``{"ready": bool, "active": n, "total_spawned": n,

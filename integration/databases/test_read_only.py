@@ -13,6 +13,7 @@ from integration.databases.support import NO_LIMITS
 from integration.deployment import Deployment
 from integration.servers import Postgres
 from pondflight import control
+from pondflight.engine.duck import literal
 
 _BEGIN = re.compile(r"statement: (BEGIN\b.*)")
 _READ_ONLY = re.compile(r"\bREAD ONLY\b")
@@ -67,10 +68,25 @@ def test_with_read_only_false_it_writes(deploy: Deploy, postgres: Postgres, coun
     assert count(postgres) == rows + 1
 
 
+def attached_by_sql(deploy: Deploy, postgres: Postgres) -> Deployment:
+    """As ``deployment_of``, for writing, by the administrator's own SQL."""
+    login = {"HOST": "127.0.0.1", "PORT": str(postgres.port), "DATABASE": "counter"}
+    login |= {"USER": postgres.user, "PASSWORD": postgres.password}
+    secret = ", ".join(f"{name} {literal(value)}" for name, value in login.items())
+    sql = f"CREATE SECRET s (TYPE postgres, {secret}); ATTACH '' AS c (TYPE postgres, SECRET s)"
+    return deploy({"duckdb": {"init_sql": sql}, "security": NO_LIMITS})
+
+
+@pytest.mark.parametrize("by_sql", [False, True], ids=["configured", "init_sql"])
 def test_a_call_that_only_queries_is_read_only_at_a_server_that_may_be_written(
-    deploy: Deploy, postgres: Postgres, counter: str
+    deploy: Deploy, postgres: Postgres, counter: str, *, by_sql: bool
 ) -> None:
-    deployment, rows = deployment_of(deploy, counter, read_only=False), count(postgres)
+    rows = count(postgres)
+    deployment = (
+        attached_by_sql(deploy, postgres)
+        if by_sql
+        else deployment_of(deploy, counter, read_only=False)
+    )
     headers = {"authorization": f"Bearer {deployment.token()}", control.QUERY_HEADER: "1"}
     options = flight.FlightCallOptions(
         headers=[(name.encode(), value.encode()) for name, value in headers.items()]

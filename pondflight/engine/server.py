@@ -76,7 +76,9 @@ class EngineServer(FlightSqlServer[WorkerCall]):
         self._storage = storage or Storage()
         self.room = Room(scratch, set_aside_memory)
         self._tickets = Tickets()
-        self._sessions = Sessions(database, self.room, self._tickets.forget)
+        self._sessions = Sessions(
+            database, self.room, self._tickets.forget, in_memory=self._storage.file is None
+        )
         self.breakdown = Breakdown(database)
         self._databases = Databases(database, scratch)
         self._user_calls = UserCalls(self._sessions, self._databases, self._tickets)
@@ -276,6 +278,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             "other_proxies": self._proxies.hear(proxy),
             "missing_walls": self._missing_walls,
             "retired": self._door.closed,
+            "fresh": self._ownership.fresh,
         }
 
     def explain(self, error: PondflightError) -> PondflightError:

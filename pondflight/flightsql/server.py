@@ -46,7 +46,7 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
     """
 
     reads_values = True
-    """Whether to check text in uploads for UTF-8; a server that only relays them need not."""
+    """Whether to check uploads down to their values; a server that only relays them need not."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         writer: flight.FlightMetadataWriter,
     ) -> None:
         """DoPut."""
-        upload = Upload(reader, text=self.reads_values)
+        upload = Upload(reader, values=self.reads_values)
         self._run(
             context,
             lambda call: self.on_do_put(call, _command(descriptor), descriptor, upload, writer),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final, TypeVar
 
 import pyarrow as pa
@@ -37,13 +38,14 @@ def abandon(writer: flight.FlightStreamWriter) -> None:
 class Upload:
     """A schema, and the chunks that ``reader`` gets from the client.
 
-    ``text``: strings must be UTF-8 (``validity.check``). Raises ``InvalidArgument`` for what is not
-    valid Arrow, and ``LimitExceeded`` for what does not fit into memory.
+    ``values``: they are read here, and not only relayed, so they are checked as well. Raises
+    ``InvalidArgument`` for what is not valid Arrow, and ``LimitExceeded`` for what does not fit
+    into memory.
     """
 
-    def __init__(self, reader: flight.MetadataRecordBatchReader, *, text: bool = True) -> None:
+    def __init__(self, reader: flight.MetadataRecordBatchReader, *, values: bool = True) -> None:
         self._reader = reader
-        self._text = text
+        self._check = partial(validity.check, text=True) if values else validity.check_to_send
         self._empty = False
 
     @property
@@ -80,7 +82,7 @@ class Upload:
             if chunk.data is None and chunk.app_metadata == _ABANDONED:
                 raise Cancelled("the rest of the upload did not come")
             if chunk.data is not None:
-                validity.check(chunk.data, text=self._text)
+                self._check(chunk.data)
             yield chunk
             del chunk  # so that its memory is free before the next one has come
 

@@ -3,13 +3,15 @@
 pyarrow's reader believes the offsets in a batch. One that points outside of its buffer has whoever
 uses the batch read memory that is not part of it, or crash; and to send a batch on is to use it.
 
-``validate()`` alone sees the first and the last offset of each array, and code that slices uses
-those between. So only columns of a fixed width pass with that: there is nothing in them to follow.
-All else is checked value by value.
+``validate()`` alone sees the first and the last offset of each array. That is all that sending a
+batch on uses of a column whose offsets lead to bytes, or to values of a fixed width; deeper down,
+and for whoever reads values, those between count as well, and are checked one by one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import pyarrow as pa
@@ -29,18 +31,37 @@ _LISTS: Final = (
     (pa.types.is_large_list_view, pa.large_list_view),
 )
 _BINARY: Final = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
+_BYTES: Final = frozenset({*_BINARY, *_BINARY.values()})
 
 
 def check(batch: pa.RecordBatch, *, text: bool) -> None:
     """Raise ``InvalidArgument`` unless all of ``batch`` can be read.
 
-    ``text``: and unless strings are UTF-8, as whoever reads the values must. Numbers that have
-    more digits than their type are let through: so travels the largest HUGEINT.
+    ``text``: and unless strings are UTF-8, as whoever takes them for text must know. Numbers that
+    have more digits than their type are let through: so travels the largest HUGEINT.
     """
-    try:
+    with _damage():
         batch.validate()
         for column in batch.columns:
             _check(column, text=text)
+
+
+def check_to_send(batch: pa.RecordBatch) -> None:
+    """Raise ``InvalidArgument`` unless ``batch`` can be sent on as it came.
+
+    No value in it may be read: whoever does so has to ``check`` it.
+    """
+    with _damage():
+        batch.validate()
+        for column in batch.columns:
+            if not _is_flat(column.type):
+                _check(column, text=False)
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
         raise InvalidArgument(f"the Arrow data is damaged: {error}") from None
 
@@ -50,16 +71,15 @@ def _check(column: pa.Array, *, text: bool) -> None:
     if isinstance(kind, pa.BaseExtensionType):
         _check(column.storage, text=text)
     elif kind in _BINARY:
-        column.view(_BINARY[kind]).validate(full=True)
-        if text and not _ascii(column):
-            column.validate(full=True)
+        is_plain = not text or _ascii(column)
+        (column.view(_BINARY[kind]) if is_plain else column).validate(full=True)
     elif not _has_fixed_width(kind):
-        plain = _plain(kind)
+        plain = _plain(kind, text=text)
         (column if plain == kind else column.view(plain)).validate(full=True)
 
 
 def _ascii(column: pa.Array) -> bool:
-    """Whether a string column, whose offsets are valid, has only ASCII in it.
+    """Whether what the first and the last offset of a string column span is ASCII.
 
     Many times as fast as asking of each value whether it is UTF-8.
     """
@@ -71,16 +91,30 @@ def _ascii(column: pa.Array) -> bool:
     return bool(used.to_pybytes().isascii())
 
 
+def _is_flat(kind: pa.DataType) -> bool:
+    """Whether nothing below the offsets of such a column, if it has any, has offsets."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _is_flat(kind.storage_type)
+    if kind in _BYTES or _has_fixed_width(kind):
+        return True
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return is_list and _has_fixed_width(kind.value_type)
+
+
 def _has_fixed_width(kind: pa.DataType) -> bool:
     return any(fits(kind) for fits in _FIXED)
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """``kind`` with the same buffers, in which every decimal is valid, whatever its digits."""
-    if pa.types.is_decimal(kind):
-        return pa.binary(kind.byte_width)
+def _plain(kind: pa.DataType, *, text: bool) -> pa.DataType:
+    """``kind`` with the same buffers, in which every decimal is valid, whatever its digits.
+
+    And every string, unless ``text`` matters.
+    """
+    bytes_of_string = None if text else _BINARY.get(kind)
+    if bytes_of_string is not None or pa.types.is_decimal(kind):
+        return bytes_of_string or pa.binary(kind.byte_width)
     children = [kind.field(i) for i in range(kind.num_fields)]
-    children = [field.with_type(_plain(field.type)) for field in children]
+    children = [field.with_type(_plain(field.type, text=text)) for field in children]
     if pa.types.is_struct(kind):
         return pa.struct(children)
     if pa.types.is_union(kind):

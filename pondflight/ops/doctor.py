@@ -10,46 +10,31 @@ import json
 import os
 import secrets
 import socket
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from pondflight import dsn
 from pondflight.addresses import joined, reachable
 from pondflight.engine.guards.confinement import missing_walls
-from pondflight.errors import DeadlineExceeded, PondflightError
 from pondflight.flightsql.client import DIRECT
-from pondflight.flightsql.status import ConnectionLost
+from pondflight.ops.elsewhere import elsewhere
 from pondflight.ops.findings import Finding, failure, ok, skipped, warning
-from pondflight.settings import FILE_TYPES, AttachedDatabase, Settings
+from pondflight.ops.trial import HERE, Trial, attached
+from pondflight.settings import Settings
 from pondflight.units import format_size
-from pondflight.workers.backends.base import (
-    Backend,
-    BackendError,
-    BackendUnreachable,
-    StartFailed,
-    WorkerHandle,
-)
+from pondflight.workers.backends.base import BackendUnreachable
 from pondflight.workers.backends.process import ProcessBackend
-from pondflight.workers.connection import Connection
-from pondflight.workers.engines import Engine, PondflightEngine
+from pondflight.workers.engines import PondflightEngine
 from pondflight.workers.factory import engine_of, layout_of
 from pondflight.workers.naming import Naming, instance_of
-from pondflight.workers.provision import entry_of, files_of, walls_of
-from pondflight.workers.spec import WorkerSpec
 
 _SECONDS = 3.0
-_ATTACH_SECONDS = 30.0
-_POLL_SECONDS = 0.05
-_CONFINE = "let the engine's seccomp profile permit Landlock and seccomp, as that of Docker 23 does"
 _FORWARD_PROXY = {"http_proxy", "https_proxy", "all_proxy", "grpc_proxy"}
 
 
@@ -58,6 +43,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _secret(settings)
     yield from _ports(settings)
     yield from _forward_proxy()
+    if settings.workers.backend not in {"process", "docker"}:
+        yield from elsewhere(settings)
+        return
     yield _memory(settings)
     yield _confinement(settings)
     yield from _from_the_host(settings)
@@ -199,101 +187,22 @@ def _from_the_host(settings: Settings) -> Iterator[Finding]:
         if settings.workers.backend != "process":
             return
     with closing(ProcessBackend()) as backend:
-        trial = Trial(backend, PondflightEngine(), _naming(), "this host")
-        yield from _attached(settings, trial)
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """Where a worker is started as a test; ``place`` in words."""
-
-    backend: Backend
-    engine: Engine
-    naming: Naming
-    place: str
+        trial = Trial(
+            backend,
+            PondflightEngine(),
+            _naming(),
+            HERE,
+            for_servers="it was reached: check user, password and database name",
+            for_files="it can be read: check that it is a file of this type",
+            for_silence="see its log",
+        )
+        yield from attached(settings, trial)
 
 
 def _naming() -> Naming:
     """Return names that no proxy takes for those of its own workers."""
     secret = secrets.token_hex(16)
     return Naming(secret, instance_of(secret, "doctor"))
-
-
-def _attached(settings: Settings, trial: Trial) -> Iterator[Finding]:
-    """Check that a worker becomes ready, and that another one can attach each database."""
-    databases, place = settings.duckdb.attached_databases, trial.place
-    try:
-        with _worker(settings, trial) as (connection, seconds):
-            yield ok(f"worker on {place}", f"ready after {seconds:.1f} s")
-            missing = connection.status().missing_walls
-            if set(missing) - set(missing_walls()):  # what the kernel lacks was reported before
-                yield warning(f"confinement on {place}", "; ".join(missing), _CONFINE)
-    except (BackendError, PondflightError) as error:
-        lines = error.log if isinstance(error, StartFailed) else []
-        yield failure(
-            f"worker on {place}", f"does not start: {error}", " | ".join(lines) or "see above"
-        )
-        for database in databases:
-            yield skipped(f"database {database.alias}", f"no worker on {place} to try it from")
-        return
-    for database in databases:
-        yield _attach(settings, trial, database)
-
-
-def _attach(settings: Settings, trial: Trial, database: AttachedDatabase) -> Finding:
-    check, place = f"database {database.alias}", trial.place
-    on_host = place == "this host"
-    unreachable = _why_unreachable(database) if on_host else ""
-    if unreachable:
-        is_file = database.type in FILE_TYPES
-        advice = "check the path, and who may read it" if is_file else "check address and firewalls"
-        return failure(check, f"from {place}: {unreachable}", advice)
-    wanted = {"databases": [entry_of(database)], "require_all": True}
-    try:
-        with _worker(settings, trial, database) as (connection, _):
-            connection.configure(wanted, owner="", timeout=_ATTACH_SECONDS)
-    except (BackendError, PondflightError):
-        if on_host:
-            advice = "it was reached: check user, password and database name, or that it is a file "
-            advice += "of this type"
-        elif database.type in FILE_TYPES:
-            advice = "the file is one of the Docker host, and user 1000 has to be able to read it"
-        else:
-            advice = "check that containers reach it: localhost is the container itself there"
-        return failure(check, f"from {place}: it cannot be attached", advice)
-    return ok(check, f"from {place}: attached")
-
-
-def _why_unreachable(database: AttachedDatabase) -> str:
-    """Return why this host cannot reach a database, before any login; empty if it can."""
-    where = database.connection_string.get_secret_value()
-    if database.type in FILE_TYPES:
-        path = Path(where)
-        if not path.is_file():
-            return "there is no such file"
-        return "" if os.access(path, os.R_OK) else "the file may not be read by this user"
-    try:
-        addresses = dsn.parse(database.type.value, where).addresses
-    except dsn.Misshapen as error:
-        return f"the connection string {error}"
-    reasons = [_why_silent(address) for address in addresses]
-    return reasons[0] if all(reasons) else ""
-
-
-def _why_silent(address: dsn.Address) -> str:
-    """Return why this host cannot reach an address; empty if it can."""
-    if address.is_socket:
-        return ""  # the connection attempt will tell
-    where = f"{address.host}:{address.port}"
-    try:
-        with socket.create_connection((address.host, address.port), _SECONDS):
-            return ""
-    except socket.gaierror:
-        return f"the host name {address.host} is not known"
-    except TimeoutError:
-        return f"{where} does not answer within {_SECONDS:g} s"
-    except OSError as error:
-        return f"{where} cannot be reached ({error.strerror})"
 
 
 # -- Docker -----------------------------------------------------------------------------------
@@ -328,71 +237,13 @@ def _docker(settings: Settings) -> Iterator[Finding]:
         if problems:
             yield skipped("workers", "they cannot start like this")
             return
-        trial = Trial(backend, engine_of(settings), naming, "a container")
-        yield from _attached(settings, trial)
-
-
-@contextmanager
-def _worker(
-    settings: Settings, trial: Trial, *databases: AttachedDatabase
-) -> Iterator[tuple[Connection, float]]:
-    """Start a worker that belongs to nobody; yield it with the seconds it took; remove it.
-
-    It can read the files of ``databases``.
-    """
-    began = time.monotonic()
-    deadline = began + settings.workers.start_timeout.total_seconds()
-    generation, naming = secrets.token_hex(8), trial.naming
-    spec = WorkerSpec(
-        name=naming.of_spare(generation),
-        instance=naming.instance,
-        user="",
-        generation=generation,
-        credential=naming.credential(generation),
-        spec_hash="doctor",
-        memory_limit=settings.containers.memory_limit,
-        cpu_limit=settings.containers.cpu_limit,
-        most=1,
-        files=files_of(databases),
-        walls=walls_of(settings, databases),
-    )
-    handle = trial.backend.start(spec)
-    try:
-        with closing(_ready(trial, handle, spec.credential, deadline)) as connection:
-            yield connection, time.monotonic() - began
-    finally:
-        trial.backend.stop(handle)
-
-
-def _ready(trial: Trial, handle: WorkerHandle, credential: str, deadline: float) -> Connection:
-    """Return a connection to a worker as soon as it answers. Raises ``StartFailed`` otherwise."""
-    _raise_if_ended(trial, handle)
-    if not handle.location:
-        raise StartFailed("it has no address in its network (containers.network)", [])
-    connection = trial.engine.connect(handle.location, credential)
-    try:
-        while True:
-            try:
-                connection.ping(timeout=max(0.1, deadline - time.monotonic()))
-            except (ConnectionLost, DeadlineExceeded):
-                _raise_if_ended(trial, handle)
-                if time.monotonic() > deadline:
-                    raise StartFailed(
-                        "it was started and goes on running, but does not answer from here; if "
-                        "addresses of containers cannot be reached, set containers.publish",
-                        trial.backend.logs(handle),
-                    ) from None
-                time.sleep(_POLL_SECONDS)
-            else:
-                return connection
-    except BaseException:
-        connection.close()
-        raise
-
-
-def _raise_if_ended(trial: Trial, handle: WorkerHandle) -> None:
-    end = trial.backend.exit_of(handle)
-    if end is not None:
-        memory = ": out of memory (containers.memory_limit)" if end.out_of_memory else ""
-        why = f"it ended with exit code {end.code}{memory}"
-        raise StartFailed(why, trial.backend.logs(handle))
+        trial = Trial(
+            backend,
+            engine_of(settings),
+            naming,
+            "a container",
+            for_servers="check that containers reach it: localhost is the container itself there",
+            for_files="the file is one of the Docker host, and user 1000 has to be able to read it",
+            for_silence="if addresses of containers cannot be reached, set containers.publish",
+        )
+        yield from attached(settings, trial)

@@ -128,7 +128,9 @@ class CallerCheck:
         if len(users) != 1 or len(sessions) > 1:
             raise Unauthenticated
         # Of a session's token and the token that it was made from, the latter may be newer.
-        token, identity = max(found.items(), key=lambda pair: (not pair[1].session, pair[1].until))
+        token, identity = max(
+            found.items(), key=lambda pair: (not pair[1].session, pair[1].until, pair[0])
+        )
         if any(sub != identity.sub for sub, _ in ended):
             raise Unauthenticated
         renew = bool(ended) or any(map(self._tokens.should_renew, found.values()))
@@ -136,9 +138,12 @@ class CallerCheck:
 
 
 def _credentials(headers: Headers) -> list[tuple[str | None, str]]:
-    """Return the user name, if one was sent, and the token of each value."""
+    """Return the user name, if one was sent, and the token of each value.
+
+    Some fronts join the values with commas.
+    """
     found: list[tuple[str | None, str]] = []
-    for value in headers.get("authorization", []):
+    for value in ",".join(headers.get("authorization", ())).split(","):
         scheme, _, rest = value.strip().partition(" ")
         basic = scheme.lower() == "basic"
         found.append(_basic(rest.strip()) if basic else (None, bearer(value)))

@@ -227,9 +227,10 @@ class Relay:
         caller = call.identity
         lease = self._pool.lease(_user(call), call.raise_if_cancelled)
         call.on_done(lambda _: lease.release())
-        told = self._pool.told(_user(call), caller.session)
+        told = self._pool.told(_user(call), caller.session, caller.offered)
         if told is not None:
             raise told
+        lease.worker.connection.kept.called(caller.session, caller.offered)
         call.on_cancel(_Once(self._aside, lease))
         headers = {**headers, **call.trace.headers()}
         if call.statements is not None:

@@ -106,4 +106,4 @@ def _zone(name: str) -> dt.tzinfo:
         zone: dt.tzinfo = pa.lib.string_to_tzinfo(name)
     except Exception:  # noqa: BLE001 - a zone that this machine does not know: then its instant
         return dt.UTC
-    return zone  # type: ignore[no-any-return]
+    return zone

@@ -105,6 +105,7 @@ class Adoption:
                 self._remove(handle)
             return
         worker = Worker(self._runtime, handle.user)
+        worker.adopted = True
         worker.attach(handle, connection)
         worker.status = status
         worker.last_heard = self._runtime.monotonic()
@@ -119,9 +120,10 @@ class Adoption:
     def _is_in_order(self, handle: WorkerHandle, status: WorkerStatus) -> bool:
         """Return whether it serves the user in its name, or nobody if the name is nobody's.
 
-        Otherwise its proxy went away in the middle of a start, of a claim, or of ending it.
+        Otherwise its proxy went away in the middle of a start, of a claim, or of ending it; or that
+        proxy is about to configure it, or to remove it since it has not answered in time.
         """
-        if status.retired or status.promised:
+        if status.retired or status.promised or status.fresh:
             return False
         return status.owner is None or status.owner == handle.user
 
@@ -159,8 +161,18 @@ class Adoption:
             self._roster.changed.notify_all()
         return True
 
-    def _remove(self, handle: WorkerHandle) -> None:
+    def remove_dead(self, handle: WorkerHandle) -> None:
+        """Remove a worker of a user that has ended, and that this proxy has never used."""
+        end = self._backend.exit_of(handle)
+        if end is not None and end.code:
+            self._roster.losses.note_unknown(handle.user, (Reason.CRASHED, end))
         self._backend.stop(handle)
+
+    def _remove(self, handle: WorkerHandle) -> None:
+        if handle.user and handle.phase is Phase.ENDED:
+            self.remove_dead(handle)
+        else:
+            self._backend.stop(handle)
         self._roster.count_stop(Reason.LEFTOVER)
         events.info(
             Event.CONTAINER_STOPPED,

@@ -61,6 +61,7 @@ class WorkerStatus:
     ``other_proxies`` that have asked for its status within 30 s
     ``missing_walls`` of the operating system around it, in words
     ``retired``       it takes no statements any more, and waits for its end
+    ``fresh``         nobody has configured it: only its starter may, or has given it up
     """
 
     owner: str | None = None
@@ -72,6 +73,7 @@ class WorkerStatus:
     other_proxies: int = 0
     missing_walls: tuple[str, ...] = ()
     retired: bool = False
+    fresh: bool = False
 
 
 class Connection(Protocol):
@@ -186,6 +188,7 @@ class ControlConnection:
             other_proxies=answer.get("other_proxies", 0),
             missing_walls=tuple(answer.get("missing_walls", ())),
             retired=answer.get("retired", False),
+            fresh=answer.get("fresh", False),
         )
 
     def retire(self, quiet: float, *, timeout: float) -> bool:

@@ -28,13 +28,6 @@ class Engine(Protocol):
     def port(self) -> int:
         """Return the port that it listens on inside the container."""
 
-    @property
-    def knows_its_user(self) -> bool:
-        """Return whether it can be bound to one user, and refuses others from then on.
-
-        Only such workers can be kept warm.
-        """
-
     def arguments(self, spec: WorkerSpec, *, scratch: str, memory: int) -> list[str] | None:
         """Return arguments for the image's entry point; None for the image's own.
 
@@ -61,7 +54,6 @@ class PondflightEngine:
     name: str = "pondflight"
     port: int = 8815
     host: str = "0.0.0.0"  # noqa: S104  its container's own
-    knows_its_user: bool = True
 
     def arguments(self, spec: WorkerSpec, *, scratch: str, memory: int) -> list[str] | None:
         """Return the arguments of ``pondflight worker``.
@@ -93,7 +85,6 @@ class LoginEngine:
     name: str
     database: str
     port: int = 31337
-    knows_its_user: bool = False
 
     def arguments(self, spec: WorkerSpec, *, scratch: str, memory: int) -> list[str] | None:
         """Return None: the image's entry point starts the server without arguments."""

@@ -61,7 +61,7 @@ class Pool:
         self._runtime = runtime
         self._closing = False
         self._naming = Naming(settings.secret, settings.instance)
-        self._roster = Roster(backend, runtime)
+        self._roster = Roster(backend, runtime, settings.idle_timeout)
         adoption = Adoption(self._roster, backend, settings, self._naming, runtime)
         self._starter = Starter(self._roster, backend, settings, self._naming, adoption, runtime)
         self._admission = Admission(
@@ -147,12 +147,13 @@ class Pool:
         lease.worker.replaced = True
         self._roster.retire(lease.worker, Reason.REMOVED)
 
-    def told(self, user: User, session: str) -> Unavailable | None:
+    def told(self, user: User, session: str, offered: str | None = None) -> Unavailable | None:
         """Return, once, what a call of a session has to be told before it runs.
 
-        Its worker ended by itself since its last call, and had kept state for the session.
+        Its worker ended by itself since its last call, and had kept something for the session.
+        ``offered`` is the session that a client without one is offered.
         """
-        end = self._roster.losses.take(self.key(user), session)
+        end = self._roster.losses.take(self.key(user), session, offered)
         if end is None:
             return None
         return Unavailable(

@@ -34,14 +34,14 @@ class Roster:
     that nothing is started beside it.
     """
 
-    def __init__(self, backend: Backend, runtime: Runtime) -> None:
+    def __init__(self, backend: Backend, runtime: Runtime, remember: float) -> None:
         self.changed = runtime.condition()
         self.users: dict[str, Worker] = {}
         self.spares: list[Worker] = []
         self.started = 0
         self.stopped: Counter[Reason] = Counter()
-        self.losses = Losses()
-        """The sessions that have yet to be told that their worker ended."""
+        self.losses = Losses(runtime.monotonic, remember)
+        """The sessions that have yet to be told that their worker ended; for ``remember`` s."""
         self._backend = backend
         self._stops = runtime.executor(_CONCURRENT_STOPS, "worker-stop")
 
@@ -119,8 +119,8 @@ class Roster:
                 return False
             worker.move(State.STOPPING)
             worker.ended = reason, end or WorkerExit()
-            if reason in UNASKED and worker.key:
-                self.losses.note(worker.key, list(worker.connection.kept.names), worker.ended)
+            if not reason.spares_busy:
+                self._note_losses(worker)
             self.changed.notify_all()
         self._submit(worker)
         return True
@@ -161,6 +161,8 @@ class Roster:
             worker.close()
             self.forget(worker)
             return
+        if reason.spares_busy:
+            self._note_losses(worker)
         try:
             self._backend.stop(worker.handle)
         except Exception as error:
@@ -184,6 +186,15 @@ class Roster:
             container_id=worker.handle.id,
             **extra,
         )
+
+    def _note_losses(self, worker: Worker) -> None:
+        assert worker.ended is not None
+        reason, _ = worker.ended
+        if reason in UNASKED and worker.key:
+            kept = worker.connection.kept
+            self.losses.note(worker.key, kept, worker.ended)
+            if worker.adopted:
+                self.losses.note_unknown(worker.key, worker.ended, kept.others)
 
     def _withdraw(self, worker: Worker) -> bool:
         """Let a worker take no more statements; return False if another proxy uses or claimed it.

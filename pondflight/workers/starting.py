@@ -54,6 +54,7 @@ _OUTCOMES = {
 }
 _RETRY_SECONDS = 0.01
 _LIFE_SIGN_SECONDS = 0.5
+_ASK_SECONDS = 3.0
 _NAME_SECONDS = 0.05
 _TAKEN_SECONDS = 5.0
 _HANGS_SECONDS = 12.0
@@ -162,41 +163,52 @@ class Starter:
         """Take over the worker that has the user's name; return False if there is none any more.
 
         A worker that has ended, takes no more statements, was left half started, or hangs is
-        removed.
+        removed. A fresh one is never used: its starter may be about to give it up, and could not
+        be told.
         """
         name, began = self._naming.of_user(worker.key), self._runtime.monotonic()
         patience = min(_HANGS_SECONDS, self._settings.start_timeout / 2)
         while True:
+            waited = self._runtime.monotonic() - began > patience
             handle = self._backend.find(name)
             if handle is None:
                 return False
             try:
                 if handle.phase is Phase.RUNNING and self._try_adopt(
-                    worker, user, handle, deadline
+                    worker, user, handle, deadline, waited=waited
                 ):
                     return True
             except _Retired:
                 self._backend.stop(handle)
                 return False
             old = self._adoption.age(handle) > self._settings.start_timeout
-            hangs = handle.phase is Phase.RUNNING and self._runtime.monotonic() - began > patience
-            if handle.phase is Phase.ENDED or (old and (hangs or handle.phase is Phase.CREATED)):
+            hangs = handle.phase is Phase.RUNNING and waited
+            if handle.phase is Phase.ENDED:  # another proxy may be ending it, so it is not counted
+                self._adoption.remove_dead(handle)
+                return False
+            if old and (hangs or handle.phase is Phase.CREATED):
                 self._backend.stop(handle)
-                if handle.phase is not Phase.ENDED:  # else another proxy may be ending it
-                    self._roster.count_stop(Reason.UNRESPONSIVE if hangs else Reason.LEFTOVER)
+                self._roster.count_stop(Reason.UNRESPONSIVE if hangs else Reason.LEFTOVER)
                 return False
             if self._runtime.monotonic() >= deadline + _LIFE_SIGN_SECONDS:  # by then it is old
                 raise StartFailed("the worker that exists does not answer", [])
             self._runtime.sleep(_NAME_SECONDS)
 
-    def _try_adopt(self, worker: Worker, user: User, handle: WorkerHandle, deadline: float) -> bool:
+    def _try_adopt(
+        self, worker: Worker, user: User, handle: WorkerHandle, deadline: float, *, waited: bool
+    ) -> bool:
         try:
             connection = self._adoption.connect(handle)
         except ConnectionLost:
             return False
         try:
             # This finds a worker that hangs sooner than configuring it would.
-            if connection.status().retired:
+            status = connection.status()
+            if status.fresh and not waited:
+                # Its starter is about to configure it, or could not and removes it any moment.
+                connection.close()
+                return False
+            if status.retired or (status.fresh and connection.retire(0.0, timeout=_ASK_SECONDS)):
                 raise _Retired  # noqa: TRY301
             self._configure(connection, worker.key, user, deadline)
             connection.ping(timeout=self._left(deadline))
@@ -207,6 +219,7 @@ class Starter:
             connection.close()
             raise
         worker.attach(handle, connection)
+        worker.adopted = True
         return True
 
     def _start_one(self, worker: Worker, user: User) -> None:

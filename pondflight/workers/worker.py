@@ -42,6 +42,8 @@ class Worker:
         """The number of callers who wait for it."""
         self.claimed = False
         """Whether a warm worker is being given to a user."""
+        self.adopted = False
+        """Whether another proxy has used it before."""
         self.in_flight = 0
         self.last_used = self._runtime.monotonic()
         self.last_heard = 0.0

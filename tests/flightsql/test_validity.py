@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from pondflight.errors import InvalidArgument
-from pondflight.flightsql.validity import check
+from pondflight.flightsql.validity import check, check_to_send
 
 WIDEST = pa.py_buffer(struct.pack("<qq", -1, (1 << 63) - 1))
 """The largest HUGEINT: a digit more than the decimal has that it travels as."""
@@ -66,6 +66,7 @@ HUGE = pa.decimal128(38, 0)
 def test_what_is_valid_passes(array: pa.Array) -> None:
     check(batch(array), text=True)
     check(batch(array), text=False)
+    check_to_send(batch(array))
 
 
 class Writable:
@@ -143,6 +144,41 @@ def test_what_points_elsewhere_is_refused(name: str) -> None:
     for reads_text in (False, True):
         with pytest.raises(InvalidArgument, match="the Arrow data is damaged"):
             check(batch(DAMAGED[name]), text=reads_text)
+
+
+HARMLESS_TO_SEND = {"inside", "inside, before", "inside, of 64 bits"}
+
+
+@pytest.mark.parametrize("name", set(DAMAGED) - HARMLESS_TO_SEND)
+def test_what_would_be_followed_in_sending_is_not_sent(name: str) -> None:
+    with pytest.raises(InvalidArgument, match="the Arrow data is damaged"):
+        check_to_send(batch(DAMAGED[name]))
+
+
+@pytest.mark.parametrize("name", HARMLESS_TO_SEND)
+def test_what_is_sent_unread_has_no_byte_but_its_own(name: str) -> None:
+    damaged = batch(DAMAGED[name])
+    check_to_send(damaged)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, damaged.schema) as writer:
+        writer.write_batch(damaged)
+    (sent,) = pa.ipc.open_stream(sink.getvalue())
+    for came, went in zip(damaged["c"].buffers(), sent["c"].buffers(), strict=True):
+        assert (came and came.to_pybytes()) == (went and went.to_pybytes())
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.string()), pa.struct([("s", pa.string())])], ids=str)
+def test_text_below_other_values_is_utf_8_for_who_reads_it(kind: pa.DataType) -> None:
+    broken = text(b"a\xff", 0, 2)
+    array = (
+        pa.StructArray.from_arrays([broken], fields=[kind.field(0)])
+        if pa.types.is_struct(kind)
+        else pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), broken)
+    )
+    check(batch(array), text=False)
+    check_to_send(batch(array))
+    with pytest.raises(InvalidArgument, match="UTF"):
+        check(batch(array), text=True)
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])

@@ -22,6 +22,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
+from google.protobuf import message
 from pyarrow import flight
 
 from pondflight.auth.tokens import Tokens
@@ -207,8 +208,11 @@ class Target:
 _CONFIG = "security: {rate_limit: {requests_per_minute: 1000000, burst_size: 1000000}}"
 
 
-def _prepared(handle: bytes) -> object:
-    return wire.new("CommandPreparedStatementQuery", prepared_statement_handle=handle)
+def _prepared(handle: bytes) -> message.Message:
+    query: message.Message = wire.new(
+        "CommandPreparedStatementQuery", prepared_statement_handle=handle
+    )
+    return query
 
 
 def _handle_of(sql: str) -> bytes:

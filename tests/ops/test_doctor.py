@@ -6,12 +6,14 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from pondflight.engine.guards.confinement import missing_walls
 from tests.ports import free_ports
+from tests.workers.fly_api import FlyApiFake
 
 SECRET = "kW8rX2vN5qT9zL4mB7cJ1hG6fD3sA0pY"
 
@@ -20,7 +22,7 @@ def doctor(tmp_path: Path, config: str, **environ: str) -> tuple[int, dict[str, 
     """Its exit code, and what it found: check and place by verdict, message and advice."""
     path = tmp_path / "config.yaml"
     path.write_text(config)
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("JWT_", "DOCKER_"))}
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("JWT_", "DOCKER_", "AWS_"))}
     done = subprocess.run(
         [sys.executable, "-m", "pondflight", "doctor", "--config", str(path), "--json"],
         env=clean | {"JWT_SECRET": SECRET} | ports() | environ,
@@ -94,6 +96,43 @@ def test_each_thing_that_is_wrong_is_told_with_what_to_do(tmp_path: Path) -> Non
     }
     assert all(row["advice"] for row in failures.values())
     assert "room for 0 workers of 900g" in found["memory"]["message"]
+
+
+def test_workers_elsewhere_are_tried_there_and_this_host_is_left_aside(tmp_path: Path) -> None:
+    database = (
+        "{alias: far, type: postgres, connection_string: 'postgresql://u:hunter2@127.0.0.1:1/d'}"
+    )
+    with closing(FlyApiFake(tmp_path)) as fake:
+        config = (
+            f"workers: {{backend: fly}}\nfly: {{app: ponds, url: '{fake.url}'}}\n"
+            f"duckdb: {{attached_databases: [{database}]}}\n"
+        )
+        code, found = doctor(tmp_path, config, FLY_API_TOKEN=fake.token)
+        assert found["fly"]["verdict"] == "ok"
+        assert found["worker on a Machine"]["message"].startswith("ready after ")
+        assert found["database far"]["message"] == "from a Machine: it cannot be attached"
+        assert code == 1
+        assert not {"memory", "confinement", "worker on this host"} & found.keys()
+        assert sum(call.startswith("DELETE ") for call in fake.calls) == 2  # nothing is left
+
+        code, found = doctor(tmp_path, config, FLY_API_TOKEN="wrong")
+        assert code == 1
+        assert found["fly"]["verdict"] == "failure"
+        assert "fly.token" in found["fly"]["advice"]
+        assert found["workers"]["verdict"] == "skipped"
+
+
+def test_credentials_of_a_cloud_that_are_missing_are_told(tmp_path: Path) -> None:
+    config = (
+        "workers: {backend: ecs}\n"
+        "ecs: {region: eu-central-1, cluster: c, task_definition: 't:1', table: t, "
+        "subnets: [subnet-0a], security_groups: [sg-0a]}\n"
+    )
+    nothing = {"HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"}
+    code, found = doctor(tmp_path, config, **nothing)
+    assert code == 1
+    assert found["aws"]["message"] == "AWS: Unable to locate credentials"
+    assert "credentials" in found["aws"]["advice"]
 
 
 def test_port_at_which_nothing_answers_may_be_taken_all_the_same(tmp_path: Path) -> None:

@@ -134,6 +134,37 @@ def test_a_session_is_found_whatever_the_order_of_the_tokens() -> None:
         assert CHECK.response_headers("do_get", {}, caller) == {}
 
 
+def test_values_that_a_front_has_joined_are_the_same_values() -> None:
+    token = TOKENS.mint("ada", HOUR)
+    session = TOKENS.mint_session(TOKENS.verify(token), "one-of-hers-----")
+    password = basic("ada", token)
+    for order in (
+        [f"Bearer {token}, Bearer {session}"],
+        [f"Bearer {session},Bearer {token}"],
+        [f"{password[0]},bearer {session}"],
+        [*password, f"Bearer {session} , Bearer {token}"],
+    ):
+        caller = CHECK.authenticate("do_get", {"authorization": order})
+        assert (caller.identity.sub, caller.session) == ("ada", "one-of-hers-----")
+
+
+@pytest.mark.parametrize("rest", ["Bearer {other}", "Basic dG9rZW46", "", "Digest x", "{token}"])
+def test_what_contradicts_a_token_does_so_in_one_value_as_well(rest: str) -> None:
+    token, other = TOKENS.mint("ada", HOUR), TOKENS.mint("bob", HOUR)
+    rest = rest.format(other=other, token=token)
+    for value in (f"Bearer {token},{rest}", f"{rest},Bearer {token}"):
+        with pytest.raises(Unauthenticated):
+            CHECK.authenticate("do_get", {"authorization": [value]})
+
+
+def test_of_two_tokens_that_end_together_the_same_one_counts_in_any_order() -> None:
+    tokens = several(*(TOKENS.mint("ada", HOUR, team=team) for team in ("red", "blue")))
+    first, last = (
+        CHECK.authenticate("do_get", {"authorization": order}) for order in (tokens, tokens[::-1])
+    )
+    assert first.identity.claims == last.identity.claims
+
+
 @pytest.mark.parametrize("claims", [{"sub": "bob"}, {"sub": "ada", "admin": True}])
 def test_tokens_that_contradict_each_other_are_refused(claims: dict[str, Any]) -> None:
     one, other = TOKENS.mint("ada", HOUR), TOKENS.mint(claims.pop("sub"), HOUR, **claims)

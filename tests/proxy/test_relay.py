@@ -6,10 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
-from typing import Any
 
 import adbc_driver_manager
 import pyarrow as pa
@@ -200,6 +196,32 @@ def test_a_worker_killed_mid_stream_is_an_error_and_the_next_call_starts_another
     assert deployment.pool.stats() == {"active": 2, "total_spawned": 3, "total_stopped": 1}
 
 
+def test_an_update_whose_worker_is_killed_is_not_sent_again(
+    make_deployment: MakeDeployment, user: str
+) -> None:
+    deployment = make_deployment()
+    client = deployment.client(user)
+    client.rows("SELECT 1")
+    errors: list[Exception] = []
+
+    def update() -> None:
+        command = wire.new("CommandStatementUpdate", query=f"CREATE TABLE t AS {ENDLESS}")
+        try:
+            client.put(wire.pack(command), pa.table({}))
+        except flight.FlightError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=update)
+    thread.start()
+    ((_, worker),) = deployment.pool.connections()
+    wait_until(lambda: worker.status().running == 1)
+    os.kill(worker_pid(deployment, user), signal.SIGKILL)
+    thread.join(20)  # anew it would never end
+    assert isinstance(errors[0], flight.FlightUnavailableError)
+    assert "while this call was running" in str(errors[0])
+    assert deployment.pool.stats()["total_spawned"] == 1
+
+
 def test_a_statement_that_a_worker_refuses_since_it_is_being_ended_runs_on_the_next(
     make_deployment: MakeDeployment, user: str
 ) -> None:
@@ -238,85 +260,3 @@ def test_bad_input_is_refused_in_words_and_the_proxy_lives_on(
         assert "Traceback" not in str(error)
         assert ".py" not in str(error)
     assert client.rows("SELECT 1") == [(1,)]
-
-
-def test_a_session_that_lost_its_state_with_its_worker_is_told_once(
-    make_deployment: MakeDeployment, user: str
-) -> None:
-    deployment = make_deployment()
-    with (
-        deployment.connect(user, autocommit=True) as stateful,
-        deployment.connect(user, autocommit=True) as stateless,
-    ):
-        with stateful.cursor() as cursor:
-            cursor.execute("CREATE TEMP TABLE t AS SELECT 1 AS i")
-        with stateless.cursor() as cursor:
-            cursor.execute("SELECT 1")
-            cursor.fetchall()
-        _lose_worker(deployment, user)
-        with stateless.cursor() as cursor:
-            cursor.execute("SELECT 2")
-            assert cursor.fetchall() == [(2,)]
-        with stateful.cursor() as cursor:
-            with pytest.raises(Exception, match="temporary tables, settings and open transactions"):
-                cursor.execute("SELECT 3")
-            cursor.execute("SELECT 3")
-            assert cursor.fetchall() == [(3,)]
-
-
-def test_what_the_first_call_of_a_connection_kept_is_told_of_as_well(
-    make_deployment: MakeDeployment, user: str
-) -> None:
-    """It had no session yet, and was offered one."""
-    deployment = make_deployment()
-    with deployment.connect(user, autocommit=True) as connection, connection.cursor() as cursor:
-        cursor.execute("SET VARIABLE x = 1")
-        _lose_worker(deployment, user)
-        with pytest.raises(Exception, match="this session are gone"):
-            cursor.execute("SELECT getvariable('x')")
-
-
-class BreaksBehindTheAnswer:
-    """A worker's client: its worker is killed when a DoPut is answered, and has yet to end."""
-
-    def __init__(self, client: flight.FlightClient, kill: Callable[[], None]) -> None:
-        self._client = client
-        self._kill = kill
-        self._answered = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    def do_put(self, *arguments: Any) -> tuple[flight.FlightStreamWriter, BreaksBehindTheAnswer]:
-        up, self._answers = self._client.do_put(*arguments)
-        return up, self
-
-    def read(self) -> pa.Buffer | None:
-        if not self._answered:
-            self._answered = True
-            answer: pa.Buffer | None = self._answers.read()
-            return answer
-        self._kill()
-        raise flight.FlightUnavailableError("Flight returned unavailable error: gone")
-
-
-def test_a_loss_behind_the_answer_is_left_for_the_next_call_to_tell(
-    make_deployment: MakeDeployment, user: str
-) -> None:
-    """Clients leave an update with its count; what is said behind it, they do not hear."""
-    deployment = make_deployment()
-    with deployment.connect(user, autocommit=True) as connection, connection.cursor() as cursor:
-        cursor.execute("SET VARIABLE x = 1")
-        (worker,) = (connection for _, connection in deployment.pool.connections())
-        kill = partial(_lose_worker, deployment, user)
-        worker.client = BreaksBehindTheAnswer(worker.client, kill)
-        with suppress(adbc_driver_manager.Error):
-            cursor.execute("SET VARIABLE x = 2")
-        wait_until(lambda: deployment.pool.stats()["total_stopped"] and not deployment.proxy.calls)
-        with pytest.raises(adbc_driver_manager.Error, match="this session are gone"):
-            cursor.execute("SELECT getvariable('x')")
-
-
-def _lose_worker(deployment: Deployment, user: str) -> None:
-    os.kill(worker_pid(deployment, user), signal.SIGKILL)
-    wait_until(lambda: deployment.pool.stats()["total_stopped"])

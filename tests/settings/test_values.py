@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -246,7 +247,7 @@ def test_masked_settings_hide_every_secret_and_can_be_read_again(read: Load) -> 
         + "ai: {claude_api_key: sk-hunter2}\ncontainers: {idle_timeout: 90s, memory_limit: 1024m}",
         {"JWT_SECRET": SECRET, "OPENAI_API_KEY": "hunter2"},
     )
-    masked = settings.masked()
+    masked: dict[str, Any] = settings.masked()
     text = yaml.safe_dump(masked, sort_keys=False)
     assert "hunter2" not in text
     assert SECRET not in text
@@ -280,7 +281,7 @@ def test_masked_settings_hide_every_secret_and_can_be_read_again(read: Load) -> 
 
 
 def test_masked_defaults_load_to_the_defaults(read: Load) -> None:
-    masked = Settings().masked()
+    masked: dict[str, Any] = Settings().masked()
     del masked["security"]["jwt_secret"]
     assert read(yaml.safe_dump(masked)) == load(None, {})
 

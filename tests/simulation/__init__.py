@@ -2,5 +2,5 @@
 
 ``scheduler`` runs the pool's threads one at a time under a clock of its own; ``engine`` is what
 starts workers, and all that can go wrong with it; ``world`` has proxies and users, and checks what
-must hold.
+must hold; in ``morning``, ten thousand users of a cluster come at once.
 """

@@ -39,7 +39,7 @@ from tests.simulation.scheduler import Event, Group, Killed, Scheduler, Simulate
 CALL_SECONDS = 10.0
 """How long a proxy waits for the engine."""
 RECENTLY = 1.0
-"""What was decided while a worker hung may be done so many seconds after it has come to itself."""
+"""What was decided while a worker hung may be asked of the engine so many seconds after that."""
 
 
 @dataclass(eq=False)
@@ -57,6 +57,7 @@ class Container:
     phase: Phase = Phase.CREATED
     end: WorkerExit | None = None
     removed: bool = False
+    runs_at: float = 0.0
     answers_at: float = 0.0
     """It boots until then."""
     silent_until: float = -1.0
@@ -66,12 +67,16 @@ class Container:
     served: set[str] = field(default_factory=set)
     """The users whose statements it has run."""
     retired: bool = False
+    fresh: bool = True
+    """Nobody has told it anything since it began."""
     running: Counter[str] = field(default_factory=Counter)
     """Statements, by proxy."""
     last_used: float = 0.0
     heard: dict[str, float] = field(default_factory=dict)
     """When each proxy last asked for its status."""
     ended: Event | None = None
+    leaving: int = 0
+    """Calls to remove it that the engine has yet to answer: it is not restarted meanwhile."""
 
     @property
     def alive(self) -> bool:
@@ -92,6 +97,29 @@ class Faults:
     never_ready: float = 0.0
 
 
+@dataclass(frozen=True)
+class Latency:
+    """How long things take, in seconds: from, to. ``calls`` of a start go before it is admitted.
+
+    ``leg``    a call on its way to the engine, and the answer on its way back
+    ``place``  from the admission until the worker's process runs, and its proxy knows
+    ``boot``   from then on until it answers
+    ``page``   workers in one answer to a list
+    """
+
+    leg: tuple[float, float] = (0.001, 0.02)
+    place: tuple[float, float] = (0.0, 0.0)
+    boot: tuple[float, float] = (0.05, 0.6)
+    calls: tuple[str, ...] = ("list",)
+    page: int = 1 << 30
+
+
+DOCKER = Latency()
+KUBERNETES = Latency(
+    leg=(0.005, 0.04), place=(0.6, 4.0), boot=(0.4, 1.0), calls=("count", "rival"), page=500
+)
+
+
 class Refused(Unavailable):
     """A worker that is being ended has not run a statement."""
 
@@ -99,9 +127,10 @@ class Refused(Unavailable):
 class Engine:
     """All containers, and the faults that are on."""
 
-    def __init__(self, scheduler: Scheduler, faults: Faults) -> None:
+    def __init__(self, scheduler: Scheduler, faults: Faults, latency: Latency = DOCKER) -> None:
         self.scheduler = scheduler
         self.faults = faults
+        self.latency = latency
         self.machine = Group("engine")
         self.containers: dict[str, Container] = {}
         self.names: dict[str, Container | None] = {}
@@ -120,6 +149,10 @@ class Engine:
     def alive(self) -> list[Container]:
         """Return the containers that run."""
         return [c for c in self.containers.values() if c.alive]
+
+    def count(self) -> int:
+        """Return how many containers have not ended."""
+        return sum(c.phase is not Phase.ENDED for c in self.containers.values())
 
     # -- what it does -------------------------------------------------------------------------
 
@@ -149,7 +182,10 @@ class Engine:
         random, faults = self.scheduler.random, self.faults
         container.phase = Phase.RUNNING
         container.last_used = self.scheduler.now
-        container.answers_at = self.scheduler.now + random.uniform(0.05, 0.6)
+        container.runs_at = self.scheduler.now
+        if self.latency.place[1]:
+            container.runs_at += random.uniform(*self.latency.place)
+        container.answers_at = container.runs_at + random.uniform(*self.latency.boot)
         if random.random() < faults.never_ready:
             container.answers_at = float("inf")
         elif random.random() < faults.stillborn:
@@ -182,12 +218,15 @@ class Engine:
             self._end(container)
 
     def restart(self, container: Container) -> None:
-        """``docker restart``: a new process, which knows nobody, at the same address."""
-        if container.alive:
+        """``docker restart``: a new process, which knows nobody, at the same address.
+
+        Docker refuses it from the moment at which it has been asked to remove the container.
+        """
+        if container.alive and not container.leaving:
             self._end(container)
             container.ended = Event(self.scheduler)
             container.owner = container.claimant = ""
-            container.retired = False
+            container.retired, container.fresh = False, True
             container.served.clear()
             container.answers_at = self.scheduler.now + 0.5
 
@@ -248,7 +287,7 @@ class SimulatedBackend:
         self.engine.calls[what] += 1
         if not self._circuit.admits():
             raise BackendUnreachable("it has not answered lately")
-        scheduler.sleep(random.uniform(0.001, 0.02))
+        scheduler.sleep(random.uniform(*engine.latency.leg))
         if random.random() < faults.slow:
             scheduler.sleep(random.uniform(0.5, 8.0))
         if scheduler.now < engine.refuses_until:
@@ -268,7 +307,7 @@ class SimulatedBackend:
             scheduler.sleep(CALL_SECONDS)
             self._circuit.failed()
             raise BackendUnreachable("its answer did not come")
-        scheduler.sleep(random.uniform(0.001, 0.02))
+        scheduler.sleep(random.uniform(*engine.latency.leg))
         self._circuit.succeeded()
 
     def on_exit(self, callback: ExitCallback) -> None:
@@ -280,12 +319,15 @@ class SimulatedBackend:
         try:
             with self._call("create"):
                 made = self.engine.create(spec)
-            with self._call("list"):
-                there = [c for c in self.engine.containers.values() if c.phase is not Phase.ENDED]
-            if len(there) > spec.most:
+            there = 0
+            for what in self.engine.latency.calls:
+                with self._call(what):
+                    there = self.engine.count()
+            if there > spec.most:
                 raise NoRoom  # noqa: TRY301
             with self._call("start"):
                 self.engine.start(made)
+            self._await_running(made)
         except Killed:
             raise
         except BaseException:
@@ -298,18 +340,33 @@ class SimulatedBackend:
             raise
         return self.engine.handle(made)
 
+    def _await_running(self, made: Container) -> None:
+        wait = made.runs_at - self.runtime.scheduler.now
+        if wait > 0:
+            self.runtime.scheduler.sleep(wait)
+            with self._call("look"):
+                if not made.alive:
+                    raise StartFailed("it ended before it ran", [])
+
     def stop(self, handle: WorkerHandle) -> None:
         """Remove the container, whatever runs on it."""
-        with self._call("remove"):
-            container = self.engine.containers.get(handle.id)
-            if container is not None:
-                self._check_stop(container)
-                self.engine.remove(container)
+        container = self.engine.containers.get(handle.id)
+        if container is None:
+            with self._call("remove"):
+                return
+        container.leaving += 1
+        asked = self.runtime.scheduler.now
+        try:
+            with self._call("remove"):
+                if not container.removed:
+                    self._check_stop(container, asked)
+                    self.engine.remove(container)
+        finally:
+            container.leaving -= 1
 
-    def _check_stop(self, container: Container) -> None:
-        now = self.runtime.scheduler.now
+    def _check_stop(self, container: Container, asked: float) -> None:
         busy = container.alive and container.running.total()
-        well = now - container.silent_until > RECENTLY
+        well = asked - container.silent_until > RECENTLY
         if busy and well and not self.ending:
             self.engine.violations.append(
                 f"{container.name} was stopped by {self.runtime.group.name} while it ran "
@@ -330,7 +387,10 @@ class SimulatedBackend:
         return self.engine.handle(container)
 
     def list_workers(self) -> list[WorkerHandle]:
-        """All containers."""
+        """All containers, a page at a time."""
+        for _ in range(len(self.engine.containers) // self.engine.latency.page):
+            with self._call("list"):
+                pass
         with self._call("list"):
             return [self.engine.handle(c) for c in self.engine.containers.values()]
 
@@ -393,11 +453,13 @@ class SimulatedConnection:
     def _reach(self, timeout: float) -> Container:
         """Get through to the worker, or not."""
         scheduler, container = self._scheduler, self._container
-        scheduler.sleep(scheduler.random.uniform(0.0005, 0.005))
-        if container is None or not container.alive:
-            raise ConnectionLost("nobody listens")
-        if scheduler.now < container.answers_at:
+        if container is not None and container.alive and scheduler.now < container.answers_at:
+            # Asking a hundred times while it boots finds nothing that asking ten times does not.
+            scheduler.sleep(scheduler.random.uniform(0.02, 0.12))
             raise ConnectionLost("nobody listens yet")
+        scheduler.sleep(scheduler.random.uniform(0.0005, 0.005))
+        if container is None or not container.alive or scheduler.now < container.answers_at:
+            raise ConnectionLost("nobody listens")
         if scheduler.now < container.silent_until:
             wait = min(timeout, container.silent_until - scheduler.now)
             if container.ended is not None:
@@ -413,6 +475,7 @@ class SimulatedConnection:
     def configure(self, configuration: dict[str, Any], *, owner: str, timeout: float) -> None:
         """Tell it its owner."""
         container = self._reach(timeout)
+        container.fresh = False
         if container.claimant and container.claimant != owner:
             raise PermissionDenied("it serves another user")
         container.claimant = owner
@@ -441,6 +504,7 @@ class SimulatedConnection:
             memory=1,
             cpu_seconds=0.0,
             retired=container.retired,
+            fresh=container.fresh,
             other_proxies=sum(
                 now - when < 30 for who, when in container.heard.items() if who != me
             ),
@@ -502,7 +566,6 @@ class SimulatedEngine:
 
     name = "simulated"
     port = 1
-    knows_its_user = True
 
     def __init__(self, backend: SimulatedBackend) -> None:
         self._backend = backend

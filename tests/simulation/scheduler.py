@@ -36,6 +36,8 @@ class Group:
 class Task:
     """A thread."""
 
+    __slots__ = ("done", "epoch", "function", "greenlet", "group", "joining", "ready", "woken")
+
     def __init__(self, function: Callable[[], None], group: Group) -> None:
         self.function = function
         self.group = group
@@ -114,7 +116,8 @@ class Scheduler:
         """Let others go on first."""
         task = self.me()
         self._make_ready(task)
-        self._leave(task)
+        self._hub.switch()
+        self.me()
 
     def block(self, timeout: float | None = None) -> bool:
         """Wait to be woken, at most ``timeout`` seconds; return whether that was so."""
@@ -122,9 +125,11 @@ class Scheduler:
         task.epoch += 1
         task.woken = False
         if timeout is not None:
-            when = self.now + max(0.0, timeout)
+            when = self.now + timeout if timeout > 0.0 else self.now
             heapq.heappush(self._timers, (when, next(self._count), task, task.epoch))
-        self._leave(task)
+        self._hub.switch()
+        if not task.group.alive:
+            raise Killed
         return task.woken
 
     def wake(self, task: Task) -> None:
@@ -150,9 +155,11 @@ class Scheduler:
             self._ready.append(task)
 
     def _step(self) -> None:
-        chosen = self.random.randrange(len(self._ready)) if len(self._ready) > 1 else 0
-        self._ready[chosen], self._ready[-1] = self._ready[-1], self._ready[chosen]
-        task = self._ready.pop()
+        ready = self._ready
+        if len(ready) > 1:
+            chosen = int(self.random.random() * len(ready))
+            ready[chosen], ready[-1] = ready[-1], ready[chosen]
+        task = ready.pop()
         task.ready = False
         self.steps += 1
         if task.greenlet is None:
@@ -163,11 +170,6 @@ class Scheduler:
         self.current = task
         task.greenlet.switch()
         self.current = None
-
-    def _leave(self, task: Task) -> None:
-        self._hub.switch()
-        if not task.group.alive:
-            raise Killed
 
     def _body(self, task: Task) -> None:
         try:

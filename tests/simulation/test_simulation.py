@@ -46,6 +46,26 @@ def test_a_worker_that_is_ended_while_another_proxy_uses_it_is_found(
         _run_until_violation()
 
 
+def test_an_engine_restarts_nothing_that_it_has_been_asked_to_remove() -> None:
+    """Else a worker that takes no more statements would take them again, and then be ended."""
+    world = World(0)
+    proxy = world.proxies[0]
+    proxy.begin()
+    world.scheduler.run(1.0)
+    world._visit("ann", proxy)
+    world.scheduler.run(20.0)
+    (container,) = (c for c in world.engine.alive() if c.owner)
+    backend, handle = proxy.backend, world.engine.handle(container)
+    assert backend is not None
+    world.faults.slow = 1.0
+    world.scheduler.spawn(lambda: backend.stop(handle), proxy.group)
+    world.scheduler.run(20.1)
+    world.engine.restart(container)
+    assert container.owner
+    world.scheduler.run(30.0)
+    assert container.removed
+
+
 def test_a_worker_that_is_left_behind_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pondflight.workers.adoption.Adoption.adopt_unknown", lambda *_: None)
     with pytest.raises(Violation, match=r"known to no proxy|left behind"):

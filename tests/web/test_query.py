@@ -257,6 +257,19 @@ def test_session_keeps_what_belongs_to_it(stack: Stack) -> None:
     assert stack.query("s", "SELECT a FROM mine", pondflight_session=session).status == 400
 
 
+def test_tables_that_went_with_their_worker_are_told_of_once(stack: Stack) -> None:
+    stack.query("lossy", "CREATE TABLE mine AS SELECT 5 AS a")
+    stopped = stack.pool.stats()["total_stopped"]
+    key = stack.pool.key_of("lossy")
+    (worker,) = (one for one in stack.pool.backend.list_workers() if one.user == key)
+    os.kill(int(worker.id), signal.SIGKILL)
+    wait_until(lambda: stack.pool.stats()["total_stopped"] > stopped)
+    told = stack.query("lossy", "SELECT a FROM mine")
+    assert told.status == 503
+    assert "so are tables in memory" in told.json["detail"]
+    assert stack.query("lossy", "SELECT a FROM mine").status == 400
+
+
 @pytest.mark.parametrize("name", ["short", "a" * 65, "0123456789abcde;", "0123456789abcdeé"])
 def test_session_of_a_bad_name_is_400(stack: Stack, name: str) -> None:
     answer = stack.query("s", "SELECT 1", pondflight_session=name)

@@ -43,7 +43,8 @@ def held(first: bytes) -> Receive:
 def refusal(reading: Any) -> int:
     with pytest.raises(ProblemError) as caught:
         asyncio.run(reading)
-    status: int = caught.value.document["status"]
+    status = caught.value.document["status"]
+    assert isinstance(status, int)
     return status
 
 

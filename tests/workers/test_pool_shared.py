@@ -6,17 +6,21 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 from pyarrow import flight
 
+from pondflight.errors import PondflightError
 from pondflight.workers import admission
 from pondflight.workers.backends.base import BackendUnreachable, WorkerHandle
 from pondflight.workers.backends.process import ProcessBackend
-from pondflight.workers.connection import ControlConnection
+from pondflight.workers.connection import ControlConnection, WorkerStatus
 from pondflight.workers.pool import Lease, Pool, User
+from pondflight.workers.runtime import MACHINE
 from pondflight.workers.spec import WorkerSpec
 from pondflight.workers.states import Reason, State
+from pondflight.workers.worker import Worker
 from tests.waiting import wait_until
 from tests.workers.conftest import MakePool, leased, stopped, visit
 
@@ -243,3 +247,27 @@ def test_a_proxy_that_ends_spares_the_workers_that_another_one_uses(make_pool: M
         assert stopped(two, Reason.SHUTDOWN) == 2
     finally:
         ProcessBackend.close(backend)
+
+
+@pytest.mark.parametrize("subject", ["ann", None])
+def test_a_worker_that_nobody_has_configured_serves_nobody(
+    make_pool: MakePool, subject: str | None
+) -> None:
+    """Who started it may have given it up, and end it any moment: there was no telling it."""
+    backend = ProcessBackend()
+    one, two = (make_pool(backend=backend, secret=SECRET, start_timeout=8.0) for _ in range(2))
+    user = None if subject is None else User(subject)
+    worker = Worker(MACHINE, one.key(user) if user else "", generation="0123456789abcdef")
+    left = one._starter._launch(worker, user)
+    wait_until(lambda: _status(two, left).fresh)
+    two.sweep()
+    assert two.workers() == []
+    if subject is not None:
+        assert visit(two, subject) != left.id
+        assert left.id not in {handle.id for handle in backend.list_workers()}
+
+
+def _status(pool: Pool, handle: WorkerHandle) -> WorkerStatus:
+    with suppress(PondflightError):
+        return pool._sweeper._adoption.connect(handle).status(timeout=5)
+    return WorkerStatus()

@@ -16,7 +16,13 @@ from pathlib import Path
 import duckdb
 
 from pondflight.dsn import MYSQL, POSTGRES
-from pondflight.engine.databases.faults import Fault, Kind, fault_of, missing_name
+from pondflight.engine.databases.faults import (
+    Fault,
+    Kind,
+    fault_of,
+    missing_name,
+    without_addresses,
+)
 from pondflight.engine.databases.files import CannotOpen, Files
 from pondflight.engine.databases.lossless import Server
 from pondflight.engine.databases.mysql_columns import lowered, twins
@@ -167,7 +173,9 @@ class Databases:
     def attached_servers(self) -> list[Server]:
         """Return the attached databases of servers."""
         ours = [one for one in self._servers if one.present]
-        return [Server(one.alias, one.system, one.exact, one.twins) for one in ours] + self._more
+        return [
+            Server(one.alias, one.system, one.exact, one.twins, one.writable) for one in ours
+        ] + self._more
 
     def find_servers(self) -> bool:
         """Return whether any database is on a server, attached or not.
@@ -177,13 +185,16 @@ class Databases:
         ours = {server.alias.lower() for server in self._servers}
         with self._database.cursor() as cursor:
             found = cursor.execute(
-                "SELECT database_name, type FROM system.main.duckdb_databases()"
+                "SELECT database_name, type, readonly FROM system.main.duckdb_databases()"
             ).fetchall()
             self._more = [
                 Server(
-                    alias, system, twins=lowered(twins(cursor, alias) if system == MYSQL else {})
+                    alias,
+                    system,
+                    twins=lowered(twins(cursor, alias) if system == MYSQL else {}),
+                    writable=not readonly,
                 )
-                for alias, system in found
+                for alias, system, readonly in found
                 if system in (MYSQL, POSTGRES) and alias.lower() not in ours
             ]
         return bool(self._servers or self._more)
@@ -264,6 +275,8 @@ class Databases:
                 return _unavailable(Kind.BROKEN, server.alias)
         if _NO_DECIMAL.search(error.message):
             return self._explain_by_types(error)
+        if isinstance(error, SqlError):
+            error.message = without_addresses(error.message)
         return self._explain_by_file(error)
 
     def _explain_by_types(self, error: PondflightError) -> PondflightError:
@@ -295,8 +308,8 @@ class Databases:
 
         DuckDB's own READ ONLY does not cover servers that are attached for writing.
         """
-        for server in self._servers:
-            if server.present and server.writable:
+        for server in self.attached_servers:
+            if server.writable:
                 call, text = _ONLY_READ[server.system]
                 cursor.execute(f"CALL system.main.{call}({literal(server.alias)}, {literal(text)})")
 

@@ -84,6 +84,15 @@ def fault_of(text: str) -> Fault | None:
     return Fault(Kind.BROKEN, "the connection broke") if _BROKEN.search(text) else None
 
 
+_PEER = re.compile(r"\bconnection to server (?:at|on socket) .*?(?= failed)")
+"""As libpq puts it, also in the words of a server that has failed to reach another."""
+
+
+def without_addresses(text: str) -> str:
+    """``text`` without the address of any server that could not be reached."""
+    return _PEER.sub("connection to a server", text)
+
+
 _MISSING = re.compile(
     r'Catalog "(?P<a>[^"]+)" does not exist|Catalog with name (?P<b>\S+) does not exist'
     r'|because schema "(?P<c>[^"]+)" does not exist|Schema with name (?P<d>\S+) does not exist'

@@ -59,14 +59,15 @@ _ADVICE = (
 class Server:
     """An attached database of a server.
 
-    ``exact``: its values must not be changed. ``twins``: names of tables, in lower case, that are
-    equal to DuckDB.
+    ``exact``: its values must not be changed. ``twins``: names of tables, in lower case, that
+    are equal to DuckDB. ``writable``: it is attached for writing.
     """
 
     alias: str
     system: str
     exact: bool = True
     twins: frozenset[str] = frozenset()
+    writable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from pondflight.dsn import MYSQL, POSTGRES
+from pondflight.engine.duck import sql_errors
 from pondflight.engine.sql.lexer import tokenize
 from pondflight.engine.sql.statement import Statement
 from pondflight.engine.types.parameters import Values
@@ -92,11 +93,12 @@ def read_plan(cursor: duckdb.DuckDBPyConnection, statement: Statement, values: V
     """
     if not _PIVOTS.isdisjoint(token.text for token in tokenize(statement.planned)):
         return QueryPlan((), is_whole=False)  # it runs as several statements
-    try:
-        row = cursor.execute(f"EXPLAIN (FORMAT json) {statement.planned}", values).fetchone()
-        return QueryPlan(json.loads(row[1]) if row else (), is_whole=row is not None)
-    except (duckdb.ProgrammingError, duckdb.NotSupportedError, ValueError):
-        return QueryPlan((), is_whole=False)
+    with sql_errors(lines_above=1):
+        try:
+            row = cursor.execute(f"EXPLAIN (FORMAT json)\n{statement.planned}", values).fetchone()
+            return QueryPlan(json.loads(row[1]) if row else (), is_whole=row is not None)
+        except (duckdb.ProgrammingError, duckdb.NotSupportedError, ValueError):
+            return QueryPlan((), is_whole=False)
 
 
 def whole(value: str | list[str]) -> str:

@@ -64,7 +64,8 @@ class Ingest:
     def _load(self, call: Call, session: str, command: StatementIngest, upload: Upload) -> int:
         _check_target(command)
         servers = self._databases.attached_servers
-        lent = self._sessions.lent(call, session, session_state=command.temporary)
+        own = command.temporary
+        lent = self._sessions.lent(call, session, session_state=own, tables=not own)
         with _Source(call, upload) as source, lent as one, one.cursor.use(call) as cursor:
             if not command.temporary:
                 self._pushdown.check_insert(cursor, command.catalog or None, source.schema.names)

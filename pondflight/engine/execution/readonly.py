@@ -116,8 +116,8 @@ class Queries:
         # Before the next checks, since the errors of this one tell the place in the text.
         columns = self._describer.columns(cursor, statement, None)
         assert columns is not None  # it is a SELECT
-        cursor.execute(f"EXPLAIN (FORMAT json) {text}")
-        row = cursor.fetchone()
+        with sql_errors(lines_above=1):
+            row = cursor.execute(f"EXPLAIN (FORMAT json)\n{text}").fetchone()
         plan: str = row[1] if row else "[]"
         self._refuse(_functions(json.loads(plan)) - SCANS)
         # That plan leaves out expressions; this one has them, but does not exist for all

@@ -76,11 +76,22 @@ class Sessions:
     """The sessions of one worker."""
 
     def __init__(
-        self, database: duckdb.DuckDBPyConnection, room: Room, ended: Callable[[str], None]
+        self,
+        database: duckdb.DuckDBPyConnection,
+        room: Room,
+        ended: Callable[[str], None],
+        *,
+        in_memory: bool = True,
     ) -> None:
-        """Create the sessions; ``ended`` is called with the id of each session that has ended."""
+        """Create the sessions; ``ended`` is called with the id of each session that has ended.
+
+        ``in_memory``: tables are lost when the worker ends.
+        """
         self.limits = SessionLimits()
         self._ended = ended
+        self._in_memory = in_memory
+        self._tables = False
+        """Whether there may be tables in memory."""
         self._database = database
         self._room = room
         self._changed = threading.Condition()
@@ -148,22 +159,32 @@ class Sessions:
 
     # -- borrowing ----------------------------------------------------------------------------
 
-    def lent(self, call: Call, session_id: str, *, session_state: bool = False) -> _Lent:
+    def lent(
+        self, call: Call, session_id: str, *, session_state: bool = False, tables: bool = False
+    ) -> _Lent:
         """Borrow a session, and give it back."""
-        return _Lent(self, call, session_id, session_state=session_state)
+        return _Lent(self, call, session_id, session_state=session_state, tables=tables)
 
-    def borrow(self, call: Call, session_id: str, *, session_state: bool = False) -> Session:
+    def borrow(
+        self, call: Call, session_id: str, *, session_state: bool = False, tables: bool = False
+    ) -> Session:
         """Return the session in which the next statement has to run; give it back afterwards.
 
-        ``session_state``: the statement changes or needs the session's own state. Raises
-        ``LimitExceeded`` if there are as many sessions as allowed, and none ends soon.
+        ``session_state``: the statement changes or needs the session's own state; ``tables``: it
+        creates something that all sessions may use. Raises ``LimitExceeded`` if there are as many
+        sessions as allowed, and none ends soon.
         """
         deadline = time.monotonic() + _ROOM_SECONDS
         with self._changed:
+            self._tables |= tables and self._in_memory
+            # The answer has not begun: a call's first statement runs before that.
+            mark = "t" if self._tables else ""
             while True:
                 session = self._sessions.get(session_id)
                 open_ones = self._transactions_of(session_id)
                 if session is None and not (session_state or open_ones):
+                    if mark:
+                        call.send_header(control.KEPT_HEADER, f"{mark}-")
                     return self.passing()
                 if session is None and self._has_room():
                     session = self._sessions[session_id] = Session(session_id, self._new_cursor())
@@ -173,11 +194,10 @@ class Sessions:
                     if session.offer != call.identity.offer:
                         session.offer = None
                     session.in_use += 1
-                    # The answer has not begun: a call's first statement runs before that.
                     name = call.identity.session or call.identity.offer or ""
                     if session_id != DEFAULT and not open_ones:
                         name = session_id  # another connection's, for its ticket
-                    call.send_header(control.KEPT_HEADER, f"s-{name}")
+                    call.send_header(control.KEPT_HEADER, f"{mark}s-{name}")
                     return session
                 if time.monotonic() > deadline:
                     raise LimitExceeded(
@@ -269,16 +289,26 @@ class _Lent:
     """A session, borrowed while inside."""
 
     def __init__(
-        self, sessions: Sessions, call: Call, session_id: str, *, session_state: bool
+        self,
+        sessions: Sessions,
+        call: Call,
+        session_id: str,
+        *,
+        session_state: bool,
+        tables: bool,
     ) -> None:
         self._sessions = sessions
         self._call = call
         self._session_id = session_id
         self._session_state = session_state
+        self._tables = tables
 
     def __enter__(self) -> Session:
         self._session = self._sessions.borrow(
-            self._call, self._session_id, session_state=self._session_state
+            self._call,
+            self._session_id,
+            session_state=self._session_state,
+            tables=self._tables,
         )
         return self._session
 

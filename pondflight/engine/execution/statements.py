@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import chain, islice
 
@@ -31,7 +31,7 @@ from pondflight.engine.execution.plans import (
 )
 from pondflight.engine.execution.results import Result
 from pondflight.engine.execution.schemas import parameter_schema, result_schema, unbound_schema
-from pondflight.engine.execution.sessions import Sessions
+from pondflight.engine.execution.sessions import Session, Sessions
 from pondflight.engine.execution.tickets import Tickets
 from pondflight.engine.guards.callers import Call
 from pondflight.engine.guards.journal import Journal
@@ -157,9 +157,7 @@ class Statements:
             prepared = PreparedStatement(
                 handle=handle.encode(),
                 dataset_schema=schema if is_update else schema or NOT_KNOWN_YET,
-                parameter_schema=parameter_schema(self._describer, cursor, statements)
-                if has_parameters
-                else EMPTY_SCHEMA,
+                parameter_schema=parameter_schema(self._describer, cursor, statements),
                 is_update=is_update,
             )
         if schema is None or not alone or not statements[0].lazy:
@@ -213,10 +211,9 @@ class Statements:
         for statement in first:
             self._run_all(call, session, statement, None)
         if last.lazy:
-            early = None
+            alone = not first and bound is None and not last.parameters
             with self._sessions.lent(call, session) as one, one.cursor.use(call) as cursor:
-                if not first and bound is None and not last.parameters:
-                    early = self._early.run(call, one, last)
+                early = self._early.run(call, one, last) if alone else None
                 schema = (
                     early.schema if early else result_schema(self._describer, cursor, [last], bound)
                 )
@@ -230,12 +227,8 @@ class Statements:
             return replace(plan, ticket=handle)
         if last.returns_rows:
             result = self._run_for_rows(call, session, last, bound)
-            handle = Handle(
-                id=self._tickets.new(session, result),
-                session=session,
-                transaction=transaction,
-                is_result=True,
-            )
+            key = self._tickets.new(session, result)
+            handle = Handle(id=key, session=session, transaction=transaction, is_result=True)
             return Plan(result.schema, handle, result.count)
         count = self._run_all(call, session, last, bound)
         if plain:
@@ -343,7 +336,7 @@ class Statements:
     ) -> int:
         if statement.session_state:
             call.on_done(lambda _: self._describer.forget_types())
-        lent = self._sessions.lent(call, session, session_state=statement.session_state)
+        lent = self._lent(call, session, statement)
         if statement.timeout is not None:
             longest = self._sessions.limits.statement_timeout
             with lent as one:
@@ -361,6 +354,13 @@ class Statements:
                     self._executor.run(one.cursor, statement, values)
                     for values in parameters.rows(statement, bound)
                 )
+
+    def _lent(
+        self, call: Call, session: str, statement: Statement
+    ) -> AbstractContextManager[Session]:
+        return self._sessions.lent(
+            call, session, session_state=statement.session_state, tables=statement.makes_tables
+        )
 
     @contextmanager
     def _renaming(self, statement: Statement) -> Iterator[None]:
@@ -380,7 +380,7 @@ class Statements:
         self, call: Call, session: str, statement: Statement, bound: pa.Table | None
     ) -> Result:
         noted = self._journal.during(call, statement.text, statement.kind)
-        lent = self._sessions.lent(call, session, session_state=statement.session_state)
+        lent = self._lent(call, session, statement)
         room = self._storage.writing(call, self._database, adds=statement.adds)
         names = self._renaming(statement)
         with noted as entry, lent as one, room, names, one.cursor.use(call):

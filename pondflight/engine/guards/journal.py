@@ -31,6 +31,9 @@ _NUMBER = re.compile(r"\d[\w.]*")
 _KIND = re.compile(r"(?:[A-Z][\w ]* Error: )*?([A-Z][\w ]* Error): ?(.*)")
 _SAYS_NAMES_ONLY = {"Catalog Error", "Binder Error", "Parser Error"}
 _NAME = re.compile(r'''"(?:[^"]|"")*"''')
+_NAMED = re.compile(r"with name (.+)(?= does not exist)")
+"""What the catalog does not have: perhaps the value of a parameter."""
+_WORD = re.compile(r"\w+")
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _REST_OF_NUMBER = re.compile(r"^\w+")
 _UNENDED = re.compile(r"""(?:\w+&)?['"].*|\$\w*\$.*|/\*.*""", re.DOTALL)
@@ -157,7 +160,7 @@ def _shown(entry: Entry, text: str) -> dict[str, object]:
         error = str(entry.error)
     elif text == "masked":
         sql = masked(entry.sql)
-        error = "" if entry.error is None else _masked_error(entry.error)
+        error = "" if entry.error is None else _masked_error(entry.error, entry.sql, sql)
     return {
         "id": entry.id,
         "text": sql[:LONGEST_TEXT],
@@ -189,10 +192,11 @@ def masked(sql: str) -> str:
     return " ".join("".join(pieces).split())
 
 
-def _masked_error(error: PondflightError) -> str:
+def _masked_error(error: PondflightError, sql: str, shown: str) -> str:
     """Return the kind of an error, and the part of its first line that cannot contain a value.
 
-    Only errors from before the run contain nothing but the statement's own names.
+    Only errors from before the run contain nothing but the statement's own names. A value may be a
+    name as well (``nextval('s')``): what is masked in ``shown`` is masked in the error, too.
     """
     line = error.message.partition("\n")[0]
     found = _KIND.match(line)
@@ -201,7 +205,19 @@ def _masked_error(error: PondflightError) -> str:
             return "failed"
         return line if isinstance(error, Internal) else _without_values(line)
     kind, rest = found.groups()
-    return f"{kind}: {_without_values(rest)}" if kind in _SAYS_NAMES_ONLY else kind
+    if kind not in _SAYS_NAMES_ONLY:
+        return kind
+    may_be_said = _words(shown)
+    rest = _NAMED.sub(
+        lambda named: named[0] if _words(named[1]) <= may_be_said else "with name ?", rest
+    )
+    hidden = _words(sql) - may_be_said
+    rest = _WORD.sub(lambda word: "?" if word[0].casefold() in hidden else word[0], rest)
+    return f"{kind}: {_without_values(rest)}"
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(text.casefold()))
 
 
 def _without_values(text: str) -> str:

@@ -17,11 +17,12 @@ class Ownership:
     """The owner of this worker, and the configuration that came with the claim.
 
     ``owner`` is empty until a configuration has succeeded. Only the first to try may try again:
-    half of a configuration may already be that user's databases.
+    half of a configuration may already be that user's databases. ``fresh`` until anybody has tried.
     """
 
     def __init__(self) -> None:
         self.owner = ""
+        self.fresh = True
         self._claimant = ""
         self._lock = threading.Lock()
         self._answer: Json = {}
@@ -39,6 +40,7 @@ class Ownership:
         owner = wanted.pop("owner", "")
         if not isinstance(owner, str):
             raise InvalidArgument("the owner is not text")
+        self.fresh = False
         with self._lock:
             if self._claimant and owner != self._claimant:
                 raise PermissionDenied("this worker serves another user")

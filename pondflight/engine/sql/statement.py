@@ -32,6 +32,7 @@ _SETTING = {_Type.SET, _Type.VARIABLE_SET}
 _ADDING = {"INSERT", "CREATE", "UPDATE", "COPY", "COPY_DATABASE", "MERGE_INTO", "EXECUTE"} | {
     "EXPORT"
 }
+_MAKING = {"CREATE", "COPY_DATABASE"}
 _GROWING = {"add", "type"}  # in ALTER
 TransactionVerb = Literal["begin", "commit", "rollback"]
 _VERBS: dict[str, TransactionVerb] = {
@@ -79,6 +80,12 @@ class Statement:
     adds: bool
     transaction: TransactionVerb | None
     timeout: Assignment | None
+
+    @property
+    def makes_tables(self) -> bool:
+        """Return whether it creates something that other sessions may use, and would miss."""
+        temporary = self.kind == _Type.CREATE.name and self.session_state
+        return self.effect in _MAKING and not temporary
 
     @property
     def is_update(self) -> bool:

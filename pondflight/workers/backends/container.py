@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from pondflight.control import Json
 from pondflight.workers.engines import STORAGE, Engine
 from pondflight.workers.spec import WorkerSpec
 
@@ -64,7 +65,7 @@ def identity(spec: WorkerSpec) -> dict[str, str]:
     }
 
 
-def configuration(spec: WorkerSpec, layout: Layout) -> dict[str, object]:
+def configuration(spec: WorkerSpec, layout: Layout) -> Json:
     """Return the body of Docker's "create a container" call."""
     scratch = layout.scratch_of(spec.memory_limit)
     port = f"{layout.engine.port}/tcp"

@@ -52,7 +52,7 @@ _PIPES = 8
 def _write_bytecode() -> None:
     """Compile what workers import, since behind their walls they cannot write bytecode.
 
-    It takes 10 ms if that is done already, as by ``pip install``. A read-only installation stays.
+    It takes 10 ms if there is nothing to do, as after ``pip install``, and never fails.
     """
     if not sys.dont_write_bytecode:
         compileall.compile_dir(Path(pondflight.__file__).parent, quiet=2)

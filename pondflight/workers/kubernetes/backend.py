@@ -34,7 +34,7 @@ from pondflight.workers.backends.ownership import (
 )
 from pondflight.workers.kubernetes import pod as pods
 from pondflight.workers.kubernetes.api import ApiError, KubernetesApi
-from pondflight.workers.kubernetes.checks import check
+from pondflight.workers.kubernetes.checks import Room, check, room
 from pondflight.workers.kubernetes.claims import Claims
 from pondflight.workers.kubernetes.pod import Placement
 from pondflight.workers.kubernetes.watch import Watch
@@ -275,6 +275,10 @@ class KubernetesBackend:
     def check(self) -> list[Problem]:
         """Check that the API server answers, permits what is needed, and would accept a worker."""
         return check(self._api, self.layout, self.placement, self._ownership.instance)
+
+    def room(self, memory: int, cpu: float) -> Room | None:
+        """Return how many workers of that size the quotas allow; None if they may not be read."""
+        return room(self._api, self.layout, self.placement, memory, cpu)
 
     def close(self) -> None:
         """Close the connections; the pods continue."""

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
+
+from kubernetes.utils.quantity import parse_quantity
 
 from pondflight.workers.backends.base import BackendUnreachable, Problem
 from pondflight.workers.backends.container import Layout
@@ -50,7 +54,47 @@ def check(api: KubernetesApi, layout: Layout, placement: Placement, instance: st
     return []
 
 
-def _specimen(instance: str) -> WorkerSpec:
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many workers the quotas of the namespace allow, and which limit decides; empty: none."""
+
+    workers: int = 0
+    limit: str = ""
+
+
+def room(
+    api: KubernetesApi, layout: Layout, placement: Placement, memory: int, cpu: float
+) -> Room | None:
+    """Return the room for workers of ``memory`` bytes and ``cpu`` cores, whatever runs now.
+
+    None if the quotas may not be read. Those of some pods only (scopes) are left aside.
+    """
+    pod = pods.manifest(_specimen("quota", memory, cpu), layout, placement)
+    try:
+        quotas = api.get(api.path("resourcequotas"))["items"]
+    except (ApiError, BackendUnreachable):
+        return None
+    resources = pod["spec"]["containers"][0]["resources"]
+    needs = {"pods": "1", "count/pods": "1"}
+    for kind in ("requests", "limits"):
+        needs |= {f"{kind}.{name}": value for name, value in resources[kind].items()}
+    needs |= resources["requests"]  # a plain "cpu" is that of the requests
+    found = [
+        Room(int(_number(hard) // _number(needs[name])), f"{name}: {hard}")
+        for quota in quotas
+        if not {"scopes", "scopeSelector"} & quota["spec"].keys()
+        for name, hard in quota["spec"].get("hard", {}).items()
+        if name in needs
+    ]
+    return min(found, key=lambda one: one.workers, default=Room())
+
+
+def _number(quantity: str) -> Decimal:
+    """The number that ``100m`` or ``56Gi`` stands for."""
+    return Decimal(parse_quantity(quantity))  # type: ignore[no-untyped-call]
+
+
+def _specimen(instance: str, memory: int = 64 << 20, cpu: float = 0.1) -> WorkerSpec:
     generation = "0" * 16
     return WorkerSpec(
         name=f"pondflight-{instance}-spare-{generation}",
@@ -59,14 +103,18 @@ def _specimen(instance: str) -> WorkerSpec:
         generation=generation,
         credential="none",
         spec_hash="",
-        memory_limit=64 << 20,
-        cpu_limit=0.1,
+        memory_limit=memory,
+        cpu_limit=cpu,
         most=1,
     )
 
 
 def _missing(api: KubernetesApi) -> Iterator[str]:
-    """Yield the rights that the API server does not grant to this proxy, such as "create pods"."""
+    """Yield the rights that the API server does not grant to this proxy, such as "create pods".
+
+    One call lists the rules. Not every authorizer can list all of them, so a right that they do
+    not cover is asked for by itself.
+    """
     review = api.create(
         "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews",
         {
@@ -75,14 +123,32 @@ def _missing(api: KubernetesApi) -> Iterator[str]:
             "spec": {"namespace": api.namespace},
         },
     )
-    status = review["status"]
-    if status.get("incomplete"):  # an authorizer that cannot list its rules
-        return
-    rules = status.get("resourceRules") or []
+    rules = review["status"].get("resourceRules") or []
     for (group, resource), verbs in NEEDED.items():
         for verb in verbs:
-            if not any(_covers(rule, group, resource, verb) for rule in rules):
+            covered = any(_covers(rule, group, resource, verb) for rule in rules)
+            if not covered and not _permitted(api, group, resource, verb):
                 yield f"{verb} {resource}"
+
+
+def _permitted(api: KubernetesApi, group: str, resource: str, verb: str) -> bool:
+    kind, _, part = resource.partition("/")
+    wanted = {
+        "namespace": api.namespace,
+        "verb": verb,
+        "group": group,
+        "resource": kind,
+        "subresource": part,
+    }
+    review = api.create(
+        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+        {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": wanted},
+        },
+    )
+    return bool(review["status"].get("allowed"))
 
 
 def _covers(rule: Mapping[str, Any], group: str, resource: str, verb: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pondflight.dsn import Address
-from pondflight.engine.databases.faults import Kind, fault_of, missing_name
+from pondflight.engine.databases.faults import Kind, fault_of, missing_name, without_addresses
 from pondflight.engine.databases.plan import Plan, Spec, plan
 
 GATE = 4711
@@ -114,3 +114,16 @@ def test_an_error_about_something_else_is_none() -> None:
     assert fault_of('Catalog Error: Table with name "orders" does not exist!') is None
     assert missing_name('Binder Error: Catalog "Shop" does not exist!') == "shop"
     assert missing_name("Catalog Error: Table with name orders does not exist!") is None
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        'at "10.255.255.1", port 5999',
+        'at "db.internal" (10.0.0.7), port 5432',
+        'on socket "/srv/pg/.s.PGSQL.5432"',
+    ],
+)
+def test_nobody_is_told_where_a_server_behind_the_server_is(place: str) -> None:
+    told = 'ERROR:  could not connect to server "far"\nDETAIL:  connection to {} failed: x'
+    assert without_addresses(told.format(f"server {place}")) == told.format("a server")
