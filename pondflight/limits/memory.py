@@ -54,7 +54,7 @@ class MemoryStorage(Storage, MovingWindowSupport):
         return ValueError
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Whether ``amount`` more fit into the window of ``expiry`` seconds; counted if so."""
+        """Return whether ``amount`` more fit into the window of ``expiry`` seconds; count it."""
         now = self.clock()
         with self._lock:
             self._tidy(now)
