@@ -31,8 +31,8 @@ _WALLS = Walls(mode="required", heap=True)
 def main() -> None:
     """Measure starts with and without walls, in turns; then uploads, and checks of batches.
 
-    Both in processor time, which depends little on what else the machine does. Then the checks'
-    cost in time: uploads to a server that checks and to one that does not, in turns.
+    Both in processor time, which depends little on what else the machine does. Then what the checks
+    cost in time: uploads to a server that checks, and to one that does not, in turns.
     """
     _starts()
     _uploads()

@@ -14,14 +14,23 @@ import pytest
 
 from integration.bundle.clients import connect
 from integration.bundle.conftest import Start
-from integration.bundle.front import NAME, Caddy, Front, Nginx
+from integration.bundle.front import NAME, Caddy, Front, Nginx, Traefik
 from integration.deployment import Deployment
 
 SERVICE = "/arrow.flight.protocol.FlightService/"
 LARGE = 64 << 20
+_OURS = "UNAUTHENTICATED: authentication failed"
+_OUR_BOUND = "RESOURCE_EXHAUSTED: the request is larger than 16 MiB"
+# Traefik answers in HTTP, which gRPC translates.
+UNAUTHENTICATED = {Caddy: _OURS, Nginx: _OURS, Traefik: "UNAUTHENTICATED: "}
+TOO_LARGE = {
+    Caddy: _OUR_BOUND,
+    Nginx: _OUR_BOUND,
+    Traefik: "UNKNOWN: Received http2 header with status: 413",
+}
 
 
-@pytest.fixture(scope="module", name="front", params=[Caddy, Nginx])
+@pytest.fixture(scope="module", name="front", params=[Caddy, Nginx, Traefik])
 def fixture_front(request: pytest.FixtureRequest, start: Start, deployment: Deployment) -> Front:
     return start(request.param, deployment)
 
@@ -56,23 +65,23 @@ def resident(deployment: Deployment) -> int:
 
 @pytest.mark.parametrize("method", ["GetFlightInfo", "DoAction", "DoPut", "Handshake"])
 def test_nothing_of_a_call_without_a_token_gets_through(
-    channel: grpc.Channel, deployment: Deployment, method: str
+    front: Front, channel: grpc.Channel, deployment: Deployment, method: str
 ) -> None:
     before = resident(deployment)
-    assert call(channel, method, bytes(LARGE)).startswith("UNAUTHENTICATED: authentication failed")
+    assert call(channel, method, bytes(LARGE)).startswith(UNAUTHENTICATED[type(front)])
     time.sleep(0.2)
     assert resident(deployment) - before < LARGE // 4
 
 
 @pytest.mark.parametrize("method", ["GetFlightInfo", "GetSchema", "DoGet", "DoAction"])
 def test_a_message_that_is_too_large_does_not_get_through(
-    channel: grpc.Channel, deployment: Deployment, method: str
+    front: Front, channel: grpc.Channel, deployment: Deployment, method: str
 ) -> None:
+    if method == "DoGet" and isinstance(front, Traefik):
+        pytest.skip("Traefik would hold back the answer, too")
     before = resident(deployment)
     token = ("authorization", f"Bearer {deployment.token('ada')}")
-    assert call(channel, method, bytes(LARGE), token).startswith(
-        "RESOURCE_EXHAUSTED: the request is larger than 16 MiB"
-    )
+    assert call(channel, method, bytes(LARGE), token).startswith(TOO_LARGE[type(front)])
     time.sleep(0.2)
     assert resident(deployment) - before < LARGE // 2
 

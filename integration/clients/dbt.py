@@ -22,7 +22,8 @@ def python() -> str:
 def run_suite(deployment: Deployment, folder: Path, *modules: str) -> str:
     """Run modules of dbt's basic suite, or all of it; return pytest's output.
 
-    dbt writes into ``folder``. "dbt docs" has a variant here: an adapter has to name its types.
+    dbt writes into ``folder``. The tests of "dbt docs" are variants: an adapter has to say what it
+    calls its types.
     """
     basic = "dbt.tests.adapter.basic"
     suite = [f"{basic}.{name}" for name in modules] or [basic, f"--deselect={_DOCS}", "dbt_docs"]

@@ -2,12 +2,11 @@
 
 ::
 
-    python -m integration.kubernetes.build            # waits; prints the directory
-    python -m integration.kubernetes.build --start    # in the background, niced
+    python -m integration.kubernetes.build    # prints the directory
 
-One program (``server/main.go``) has etcd, API server, controller manager, scheduler, kubelet and
-kube-proxy. It is kept in the user's cache directory by what it is made of, so a second run takes no
-time. A first one takes seven minutes of two processors, four gigabytes of memory, five of disk.
+One program (``server/main.go``) has etcd, API server, controller manager, scheduler and kubelet. It
+is kept in the user's cache directory by what it is made of, so a second run takes no time. A first
+one takes seven minutes of two processors, four gigabytes of memory, five of disk.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ PROGRAMS = (
     "etcd",
     "kube-apiserver",
     "kube-controller-manager",
-    "kube-proxy",
     "kube-scheduler",
     "kubelet",
 )
@@ -36,26 +34,31 @@ _SOURCES = ("go.mod", "go.sum", "main.go", "pause/main.go")
 
 
 def directory() -> Path:
-    """Where the programs are, or will be."""
-    digest = hashlib.sha256()
+    """Where the programs are kept, or will be."""
+    digest = hashlib.sha256(" ".join(_FLAGS).encode())
     for name in _SOURCES:
         digest.update((SERVER / name).read_bytes())
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pondflight"
     return cache / f"kubernetes-{digest.hexdigest()[:12]}"
 
 
-def is_built() -> bool:
-    """Whether the programs are there."""
-    return (directory() / "pause").exists()
+def programs() -> Path | None:
+    """Where the programs are: where PONDFLIGHT_KUBERNETES says, or kept; None: nowhere yet."""
+    if given := os.environ.get("PONDFLIGHT_KUBERNETES"):
+        return Path(given)
+    folder = directory()
+    return folder if (folder / "pause").exists() else None
 
 
 def build() -> Path:
     """Build what is not there yet; the directory of the programs. Waits for another build."""
+    if (there := programs()) is not None:
+        return there
     folder = directory()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not is_built():
+        if programs() is None:
             _build(folder)
     return folder
 
@@ -72,6 +75,7 @@ def _build(folder: Path) -> None:
         "GOMODCACHE": str(work / "modules"),
         "GOCACHE": str(work / "cache"),
         "CGO_ENABLED": "0",
+        "GOGC": "400",  # of memory there is enough; a twentieth of the compiler's time
         "GOFLAGS": "-buildvcs=false -modcacherw -mod=readonly",
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
@@ -117,24 +121,5 @@ def _linker_flags() -> str:
     return " ".join(flags)
 
 
-def start() -> None:
-    """Begin to build in the background, at the lowest priority that still gets on."""
-    if is_built():
-        return
-    folder = directory()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log").open("wb") as log:
-        subprocess.Popen(
-            ["nice", "-n", "10", sys.executable, "-m", "integration.kubernetes.build"],
-            stdout=log,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-
-
 if __name__ == "__main__":
-    if "--start" in sys.argv[1:]:
-        start()
-    else:
-        print(build())
+    print(build())

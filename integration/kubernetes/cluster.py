@@ -1,6 +1,6 @@
-"""A control plane of our own: etcd, API server and, where a suite needs them, the controllers.
+"""A control plane of our own: etcd, API server, controllers and, for real nodes, the scheduler.
 
-All of it listens on 127.0.0.1, and is gone with its directory.
+All of it is gone with its directory.
 """
 
 from __future__ import annotations
@@ -33,22 +33,36 @@ _CONTROLLERS = (
     "root-ca-certificate-publisher-controller",
     "serviceaccount-controller",
 )
+_OF_NODES = (
+    "deployment-controller",
+    "node-lifecycle-controller",
+    "replicaset-controller",
+    "taint-eviction-controller",
+)
 
 
 class Cluster:
-    """A control plane; ``programs`` is where ``build`` has put it, ``folder`` is its own."""
+    """A control plane; ``programs`` is where ``build`` has put it, ``folder`` is its own.
 
-    def __init__(self, programs: Path, folder: Path) -> None:
-        self._programs = programs
+    ``host`` is the address of its API server; all else listens on 127.0.0.1. ``nodes``: real ones
+    join it, and so it has a scheduler, Deployments, and gives up what does not answer.
+    """
+
+    def __init__(
+        self, programs: Path, folder: Path, *, host: str = HOST, nodes: bool = False
+    ) -> None:
+        self.programs = programs
         self.folder = folder
+        self.host = host
+        self._nodes = nodes
         self.authority = Authority(folder)
-        self.port = free_ports(1)[0]
-        self.url = f"https://{HOST}:{self.port}"
+        self.port = free_ports(1, host)[0]
+        self.url = f"https://{host}:{self.port}"
         self._etcd = f"http://{HOST}:{free_ports(1)[0]}"
         self._peers = f"http://{HOST}:{free_ports(1)[0]}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._server = self.authority.issue(
-            "kube-apiserver", hosts=(HOST, "10.96.0.1", "localhost", "kubernetes.default.svc")
+            "kube-apiserver", hosts=(host, "10.96.0.1", "localhost", "kubernetes.default.svc")
         )
         self._kubelets = self.authority.issue("kubelets", organisation="system:masters")
         self._tokens = self.authority.signing_key()
@@ -83,8 +97,19 @@ class Cluster:
             f"--bind-address={HOST}",
             f"--secure-port={free_ports(1)[0]}",
             f"--cert-dir={self.folder}",
-            f"--controllers={','.join(_CONTROLLERS)}",
+            f"--controllers={','.join(_CONTROLLERS + (_OF_NODES if self._nodes else ()))}",
         )
+        if self._nodes:
+            scheduler = self.credentials("system:kube-scheduler")
+            self._run(
+                "kube-scheduler",
+                *(f"--{kind}kubeconfig={scheduler}" for kind in ("", "authentication-")),
+                f"--authorization-kubeconfig={scheduler}",
+                "--leader-elect=false",
+                f"--bind-address={HOST}",
+                f"--secure-port={free_ports(1)[0]}",
+                f"--cert-dir={self.folder}",
+            )
 
     def start_server(self) -> None:
         """Start the API server, and wait until it is ready."""
@@ -93,8 +118,8 @@ class Cluster:
         self._run(
             "kube-apiserver",
             f"--etcd-servers={self._etcd}",
-            f"--bind-address={HOST}",
-            f"--advertise-address={HOST}",
+            f"--bind-address={self.host}",
+            f"--advertise-address={self.host}",
             f"--secure-port={self.port}",
             "--endpoint-reconciler-type=none",
             f"--cert-dir={self.folder}",
@@ -173,7 +198,7 @@ class Cluster:
     def _run(self, program: str, *arguments: str) -> None:
         with (self.folder / f"{program}.log").open("ab") as log:
             self._processes[program] = subprocess.Popen(
-                [str(self._programs / program), *arguments],
+                [str(self.programs / program), *arguments],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "GOMAXPROCS": "2"},

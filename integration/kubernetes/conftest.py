@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import shutil
 import tempfile
@@ -25,20 +24,19 @@ from pondflight.workers.policy import Shape
 from tests.ports import free_ports
 from tests.proxy.conftest import Deployment
 
-PROGRAMS = os.environ.get("PONDFLIGHT_KUBERNETES")
-"""Directory of the programs, if it is not the one that ``build`` keeps."""
+PROGRAMS = build.programs()
 RESTRICTED = {
     f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")
 }
 
-if not PROGRAMS and not build.is_built():
+if PROGRAMS is None:
     collect_ignore_glob = ["test_*.py"]
 
 
 def pytest_report_header() -> str:
     """Say it where it can be seen."""
-    if PROGRAMS or build.is_built():
-        return f"Kubernetes: {PROGRAMS or build.directory()}"
+    if PROGRAMS is not None:
+        return f"Kubernetes: {PROGRAMS}"
     return "integration/kubernetes is not run without its server: make integration-kubernetes"
 
 
@@ -50,8 +48,9 @@ def fixture_port() -> int:
 
 @pytest.fixture(name="cluster", scope="session")
 def fixture_cluster() -> Iterator[Cluster]:
+    assert PROGRAMS is not None
     folder = Path(tempfile.mkdtemp(prefix="pf-k8s-"))
-    cluster = Cluster(Path(PROGRAMS) if PROGRAMS else build.directory(), folder)
+    cluster = Cluster(PROGRAMS, folder)
     try:
         cluster.start()
         yield cluster

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,59 @@ def _lists(backend: KubernetesBackend) -> bool:
     with contextlib.suppress(BackendUnreachable):
         return backend.list_workers() == []
     return False
+
+
+def test_api_server_that_is_slow_costs_new_users_some_seconds_and_others_nothing(
+    deploy: MakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = deploy(sweep_interval=1.0)
+    ann = deployment.client("ann")
+    ann.rows("SELECT 1")
+    assert isinstance(deployment.backend, KubernetesBackend)
+    api = deployment.backend._api
+    send = api._send
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.4)
+        return send(*arguments)
+
+    monkeypatch.setattr(api, "_send", slow)
+    with ThreadPoolExecutor(1) as executor:
+        bob = executor.submit(deployment.client("bob").rows, "SELECT 2")
+        longest = 0.0
+        while not bob.done():
+            began = time.monotonic()
+            assert ann.rows("SELECT 1") == [(1,)]
+            longest = max(longest, time.monotonic() - began)
+        assert bob.result() == [(2,)]
+    assert longest < 0.4
+    assert deployment.backend.reachable
+
+
+def test_watch_that_grew_old_begins_again(
+    backend: KubernetesBackend, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.stop_server()
+    cluster.start_server()  # it knows nothing of what was before
+    path = backend._api.path("pods")
+    (refusal,) = backend._api.events(path, seconds=5, resourceVersion="1")
+    assert (refusal["type"], refusal["object"]["code"]) == ("ERROR", 410)
+
+    real = backend._api.get
+    asked: list[dict[str, Any]] = []
+
+    def get(path: str, **query: Any) -> dict[str, Any]:
+        found = real(path, **query)
+        if query.get("limit") == 1 and not asked:
+            asked.append(query)
+            found["metadata"]["resourceVersion"] = "1"
+        return found
+
+    monkeypatch.setattr(backend._api, "get", get)
+    handle = backend.start(make_spec())
+    assert asked
+    assert handle.phase is Phase.RUNNING
+    backend.stop(handle)
 
 
 def test_server_errors_count_as_no_answer(cluster: Cluster, namespace: str, port: int) -> None:

@@ -72,7 +72,8 @@ def test_no_proxy_ends_what_another_one_uses(deploy: MakeDeployment) -> None:
     time.sleep(0.7)
     two.pool.sweep()  # now it is idle, whoever asks
     wait_until(lambda: not pods(two))
-    assert two.pool.counts()["stopped"][Reason.IDLE_TIMEOUT] == 1
+    stopped = [proxy.pool.counts()["stopped"] for proxy in (one, two)]
+    assert sum(found[Reason.IDLE_TIMEOUT] for found in stopped) == 1
     assert client.rows("SELECT 1") == [(1,)]
 
 
@@ -180,22 +181,34 @@ def test_a_proxy_killed_under_load_leaves_its_users_to_the_others(
     secret = secrets.token_urlsafe(32)
     proxies = [product(cluster, namespace, tmp_path / name, secret) for name in ("one", "two")]
     one, two = proxies
+    users = [f"user-{number}" for number in range(4)]
+
+    def load(user: str) -> None:
+        client = Client(one.flight_uri, one.token(user))
+        try:
+            client.rows(f"CREATE TABLE t AS SELECT '{user}' AS n")
+            barrier.wait()
+            client.rows(SLOW)
+        finally:
+            client.close()
+
+    barrier = threading.Barrier(len(users) + 1)
     try:
         for proxy in proxies:
             proxy.start()
-        ann = Client(one.flight_uri, one.token("ann"))
-        ann.rows("CREATE TABLE t AS SELECT 42 AS n")
-        with ThreadPoolExecutor(1) as executor:
-            lost = executor.submit(ann.rows, SLOW)
+        with ThreadPoolExecutor(len(users)) as executor:
+            lost = [executor.submit(load, user) for user in users]
+            barrier.wait(60)
             time.sleep(0.5)
             one.stop(signal.SIGKILL)
-            with pytest.raises(flight.FlightUnavailableError):
-                lost.result(60)
-        ann.close()
-        ann = Client(two.flight_uri, two.token("ann"))
-        assert ann.rows("SELECT n FROM t") == [(42,)]
-        ann.close()
-        assert node.stand_ins.started == 1
+            for future in lost:
+                with pytest.raises(flight.FlightUnavailableError):
+                    future.result(60)
+        for user in users:
+            client = Client(two.flight_uri, two.token(user))
+            assert client.rows("SELECT n FROM t") == [(user,)]
+            client.close()
+        assert node.stand_ins.started == len(users)
     finally:
         for proxy in proxies:
             proxy.stop()

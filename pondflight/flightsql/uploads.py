@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from functools import partial
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
 import pyarrow as pa
@@ -19,6 +19,10 @@ MOST_FIELDS: Final = 1 << 15
 _ABANDONED: Final = b"pondflight: the rest of this upload does not come"
 
 _NO_SCHEMA: Final = "Client never sent a data message"
+
+_AHEAD: Final = range(64 << 10, 16 << 20)
+"""Sizes in bytes of the batches that a thread checks ahead. Smaller ones are quicker without it,
+and two of the larger ones would take too much memory."""
 
 T = TypeVar("T")
 
@@ -45,7 +49,7 @@ class Upload:
 
     def __init__(self, reader: flight.MetadataRecordBatchReader, *, values: bool = True) -> None:
         self._reader = reader
-        self._check = partial(validity.check, text=True) if values else validity.check_to_send
+        self._values = values
         self._empty = False
 
     @property
@@ -74,6 +78,18 @@ class Upload:
         """
         if not self.schema.names and self._empty:
             return
+        if self._values:
+            ahead = range(0) if validity.is_quick(self.schema) else _AHEAD
+            yield from _checked(self._chunks(), ahead)
+            return
+        for chunk in self._chunks():
+            if chunk.data is not None:
+                validity.check_to_send(chunk.data)
+            yield chunk
+            del chunk  # so that its memory is free before the next one has come
+
+    def _chunks(self) -> Iterator[flight.FlightStreamChunk]:
+        """Yield the chunks unchecked."""
         while True:
             try:
                 chunk = _read(self._reader.read_chunk)
@@ -81,15 +97,51 @@ class Upload:
                 return
             if chunk.data is None and chunk.app_metadata == _ABANDONED:
                 raise Cancelled("the rest of the upload did not come")
-            if chunk.data is not None:
-                self._check(chunk.data)
             yield chunk
-            del chunk  # so that its memory is free before the next one has come
+            del chunk
 
     def read_all(self) -> pa.Table:
         """Return all batches as a table."""
         schema = self.schema
         return pa.Table.from_batches([c.data for c in self if c.data is not None], schema)
+
+
+def _checked(
+    chunks: Iterator[flight.FlightStreamChunk], ahead: range
+) -> Iterator[flight.FlightStreamChunk]:
+    """Yield ``chunks`` once their values are known to be readable.
+
+    pyarrow checks them without the GIL. So a thread checks the next batch, if its size in bytes is
+    in ``ahead``, while the caller works on the previous one.
+    """
+    with ThreadPoolExecutor(1, "upload-check") as pool:
+        waiting: Future[flight.FlightStreamChunk] | None = None
+        for chunk in chunks:
+            data = chunk.data
+            coming = _begin(pool, chunk) if data is not None and data.nbytes in ahead else None
+            if waiting is not None:
+                yield waiting.result()
+            waiting = coming
+            if coming is None:
+                yield _check(chunk)
+            del chunk, data, coming
+        if waiting is not None:
+            yield waiting.result()
+
+
+def _begin(pool: Executor, chunk: flight.FlightStreamChunk) -> Future[flight.FlightStreamChunk]:
+    try:
+        return pool.submit(_check, chunk)
+    except RuntimeError:  # no thread is left
+        done: Future[flight.FlightStreamChunk] = Future()
+        done.set_result(_check(chunk))
+        return done
+
+
+def _check(chunk: flight.FlightStreamChunk) -> flight.FlightStreamChunk:
+    if chunk.data is not None:
+        validity.check(chunk.data, text=True)
+    return chunk
 
 
 def _read(read: Callable[[], T]) -> T:

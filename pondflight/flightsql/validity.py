@@ -1,11 +1,11 @@
-"""Whether a batch that came over the wire is what it claims to be.
+"""Checks whether a batch that came over the wire is valid Arrow.
 
-pyarrow's reader believes the offsets in a batch. One that points outside of its buffer has whoever
-uses the batch read memory that is not part of it, or crash; and to send a batch on is to use it.
+pyarrow's reader trusts the offsets in a batch. An offset outside of its buffer makes whoever uses
+the batch read other memory, or crash; and sending a batch on is using it.
 
-``validate()`` alone sees the first and the last offset of each array. That is all that sending a
-batch on uses of a column whose offsets lead to bytes, or to values of a fixed width; deeper down,
-and for whoever reads values, those between count as well, and are checked one by one.
+``validate()`` looks only at the first and the last offset of each array. Sending a batch on uses no
+others as long as the offsets of its columns lead to bytes or to values of a fixed width. In nested
+columns, and for whoever reads values, the offsets between count as well, and all are checked.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _BYTES: Final = frozenset({*_BINARY, *_BINARY.values()})
 
 
 def check(batch: pa.RecordBatch, *, text: bool) -> None:
-    """Raise ``InvalidArgument`` unless all of ``batch`` can be read.
+    """Raise ``InvalidArgument`` unless every value of ``batch`` can be read.
 
-    ``text``: and unless strings are UTF-8, as whoever takes them for text must know. Numbers that
-    have more digits than their type are let through: so travels the largest HUGEINT.
+    ``text``: strings must be UTF-8, too. Numbers may have more digits than their type allows: the
+    largest HUGEINT is sent like that.
     """
     with _damage():
         batch.validate()
@@ -46,10 +46,15 @@ def check(batch: pa.RecordBatch, *, text: bool) -> None:
             _check(column, text=text)
 
 
+def is_quick(schema: pa.Schema) -> bool:
+    """Return whether ``check`` takes the same time for batches of any length."""
+    return all(_has_fixed_width(kind) for kind in schema.types)
+
+
 def check_to_send(batch: pa.RecordBatch) -> None:
     """Raise ``InvalidArgument`` unless ``batch`` can be sent on as it came.
 
-    No value in it may be read: whoever does so has to ``check`` it.
+    That is less than ``check`` asks: the values of such a batch must not be read.
     """
     with _damage():
         batch.validate()
@@ -79,9 +84,9 @@ def _check(column: pa.Array, *, text: bool) -> None:
 
 
 def _ascii(column: pa.Array) -> bool:
-    """Whether what the first and the last offset of a string column span is ASCII.
+    """Return whether all bytes between a string column's first and last offset are ASCII.
 
-    Many times as fast as asking of each value whether it is UTF-8.
+    This is many times faster than asking whether each value is UTF-8.
     """
     _, offsets, data = column.buffers()
     if len(column) == 0 or data is None:
@@ -92,7 +97,7 @@ def _ascii(column: pa.Array) -> bool:
 
 
 def _is_flat(kind: pa.DataType) -> bool:
-    """Whether nothing below the offsets of such a column, if it has any, has offsets."""
+    """Return whether a column of this type has no offsets, or only its own."""
     if isinstance(kind, pa.BaseExtensionType):
         return _is_flat(kind.storage_type)
     if kind in _BYTES or _has_fixed_width(kind):
@@ -106,9 +111,9 @@ def _has_fixed_width(kind: pa.DataType) -> bool:
 
 
 def _plain(kind: pa.DataType, *, text: bool) -> pa.DataType:
-    """``kind`` with the same buffers, in which every decimal is valid, whatever its digits.
+    """Return a type with the same buffers as ``kind``, in which any decimal is valid.
 
-    And every string, unless ``text`` matters.
+    Without ``text``, any string is valid in it as well.
     """
     bytes_of_string = None if text else _BINARY.get(kind)
     if bytes_of_string is not None or pa.types.is_decimal(kind):

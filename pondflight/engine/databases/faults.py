@@ -85,11 +85,11 @@ def fault_of(text: str) -> Fault | None:
 
 
 _PEER = re.compile(r"\bconnection to server (?:at|on socket) .*?(?= failed)")
-"""As libpq puts it, also in the words of a server that has failed to reach another."""
+"""How libpq names an address, also in the error of a server that failed to reach another one."""
 
 
 def without_addresses(text: str) -> str:
-    """``text`` without the address of any server that could not be reached."""
+    """Return ``text`` without the addresses of servers that could not be reached."""
     return _PEER.sub("connection to a server", text)
 
 
