@@ -8,6 +8,7 @@ pyarrow give up formatting the traceback and send the class name alone.
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import secrets
@@ -31,6 +32,8 @@ from pondflight.errors import (
     Unauthenticated,
     Unavailable,
 )
+
+log = logging.getLogger(__name__)
 
 
 class _Quiet(Exception):
@@ -130,7 +133,7 @@ def from_pyarrow(error: BaseException) -> PondflightError:
     """Return the error that one of our Flight servers raised, from pyarrow's client's exception.
 
     A failure of the connection itself is ``ConnectionLost``; its text is replaced, since gRPC's
-    contains addresses.
+    contains addresses. An exception that is not pyarrow's is logged, and becomes ``Internal``.
     """
     text = str(error).split(_CONTEXT, 1)[0]
     if text.startswith((_TRANSPORT, _CLOSED)) and not isinstance(
@@ -148,7 +151,14 @@ def from_pyarrow(error: BaseException) -> PondflightError:
     for kind, leaf in _LEAVES:
         if isinstance(error, kind):
             return leaf(text)
-    return Internal(text)
+    from_wire = isinstance(error, pa.ArrowException | flight.FlightError | OSError)
+    return Internal(text) if from_wire else _unexpected(error)
+
+
+def _unexpected(error: BaseException) -> PondflightError:
+    leaf = leaf_of(error)
+    log.error("%s", leaf.message, exc_info=error)
+    return leaf
 
 
 _LEAVES: tuple[tuple[type[BaseException], Callable[[str], PondflightError]], ...] = (

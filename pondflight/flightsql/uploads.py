@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import cached_property
 from typing import Final, TypeVar
 
 import pyarrow as pa
@@ -52,7 +53,7 @@ class Upload:
         self._values = values
         self._empty = False
 
-    @property
+    @cached_property
     def schema(self) -> pa.Schema:
         """Return the schema; it has no columns if the client ended its stream without sending any.
 
@@ -69,6 +70,7 @@ class Upload:
             raise InvalidArgument(
                 f"the upload has over {MOST_FIELDS:,} columns, with the fields inside of them"
             )
+        validity.check_names(schema)
         return schema
 
     def __iter__(self) -> Iterator[flight.FlightStreamChunk]:

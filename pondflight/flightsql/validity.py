@@ -46,6 +46,24 @@ def check(batch: pa.RecordBatch, *, text: bool) -> None:
             _check(column, text=text)
 
 
+def check_names(parent: pa.Schema | pa.DataType) -> None:
+    """Raise ``InvalidArgument`` unless the names of all fields and time zones are UTF-8."""
+    try:
+        if isinstance(parent, pa.DictionaryType):
+            check_names(parent.value_type)
+        elif isinstance(parent, pa.BaseExtensionType):
+            check_names(parent.storage_type)
+        elif isinstance(parent, pa.TimestampType):
+            _ = parent.tz
+        else:
+            number = len(parent) if isinstance(parent, pa.Schema) else parent.num_fields
+            for field in map(parent.field, range(number)):
+                _ = field.name
+                check_names(field.type)
+    except UnicodeDecodeError:
+        raise InvalidArgument("a name in the schema of the upload is not UTF-8") from None
+
+
 def is_quick(schema: pa.Schema) -> bool:
     """Return whether ``check`` takes the same time for batches of any length."""
     return all(_has_fixed_width(kind) for kind in schema.types)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from pondflight.errors import InvalidArgument
-from pondflight.flightsql.validity import check, check_to_send
+from pondflight.flightsql.validity import check, check_names, check_to_send
 
 WIDEST = pa.py_buffer(struct.pack("<qq", -1, (1 << 63) - 1))
 """The largest HUGEINT: a digit more than the decimal has that it travels as."""
@@ -190,3 +190,29 @@ def test_text_is_utf_8_for_who_reads_it(
     check(batch(array), text=False)
     with pytest.raises(InvalidArgument, match="UTF"):
         check(batch(array), text=True)
+
+
+def renamed(schema: pa.Schema, name: str) -> pa.Schema:
+    """``schema`` as it is read where ``name`` has been sent as what is not UTF-8."""
+    sent = schema.serialize().to_pybytes()
+    return pa.ipc.read_schema(pa.py_buffer(sent.replace(name.encode(), b"\xff" * len(name))))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (pa.int8(), "column"),
+        (pa.struct([("inner", pa.int8())]), "inner"),
+        (pa.list_(pa.field("inner", pa.int8())), "inner"),
+        (pa.map_(pa.string(), pa.struct([("inner", pa.int8())])), "inner"),
+        (pa.dense_union([pa.field("inner", pa.int8())]), "inner"),
+        (pa.dictionary(pa.int8(), pa.struct([("inner", pa.int8())])), "inner"),
+        (pa.run_end_encoded(pa.int32(), pa.timestamp("s", "Europe/Rome")), "Europe/Rome"),
+    ],
+    ids=str,
+)
+def test_names_are_utf_8(kind: pa.DataType, name: str) -> None:
+    schema = pa.schema([("column", kind)])
+    check_names(schema)
+    with pytest.raises(InvalidArgument, match="a name in the schema of the upload is not UTF-8"):
+        check_names(renamed(schema, name))

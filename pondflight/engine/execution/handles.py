@@ -16,6 +16,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from pondflight.errors import InvalidArgument, NotFound
+from pondflight.flightsql import validity
 from pondflight.flightsql.decoding import checked_sql
 
 T = TypeVar("T")
@@ -119,6 +120,7 @@ def _ipc(table: pa.Table) -> bytes:
 
 def _table(data: bytes) -> pa.Table:
     table = pa.ipc.open_stream(data).read_all()
+    validity.check_names(table.schema)
     table.validate(full=True)
     return table
 
