@@ -190,7 +190,6 @@ def _status(number: int) -> pods.Json:
         "podIP": address,
         "podIPs": [{"ip": address}],
         "hostIP": ADDRESS,
-        "qosClass": "Burstable",
         "startTime": now,
         "conditions": [
             {"type": kind, "status": "True", "lastTransitionTime": now} for kind in kinds

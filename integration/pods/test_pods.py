@@ -16,7 +16,7 @@ from integration.pods.conftest import IDLE_SECONDS, PROXIES, Installation
 from integration.pods.node import NAME, RealNode
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)  # the first of them imports the images
 MEMORY = 512 << 20
 
 
