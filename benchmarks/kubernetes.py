@@ -27,6 +27,7 @@ from integration.kubernetes import build
 from integration.kubernetes.cluster import Cluster
 from integration.kubernetes.node import create_namespace
 from integration.pods.node import ADDRESS, RealNode, make_bridge
+from pondflight.control import Json
 from pondflight.workers.backends.container import Layout
 from pondflight.workers.engines import PondflightEngine
 from pondflight.workers.kubernetes import pod as pods
@@ -154,7 +155,7 @@ def _sweep(cluster: Cluster, api: KubernetesApi) -> None:
     )
 
 
-def _pod(number: int) -> pods.Json:
+def _pod(number: int) -> Json:
     key = _NAMING.key(f"user{number}")
     generation = f"{number:016x}"
     spec = WorkerSpec(
@@ -171,7 +172,7 @@ def _pod(number: int) -> pods.Json:
     return pods.manifest(spec, _LAYOUT, Placement())
 
 
-def _status(number: int) -> pods.Json:
+def _status(number: int) -> Json:
     address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
     now = "2026-01-01T00:00:00Z"
     container = {
