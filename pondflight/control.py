@@ -33,11 +33,11 @@ SESSION_COOKIE = "arrow_flight_session_id"
 
 PROMISE_HEADER = "x-pondflight-promise"
 """Present on CreatePreparedStatement: where the statement is a query that can be run as it is, a
-second result follows, the FlightInfo that GetFlightInfo would give (``proxy.early_infos``). Present
-on that or on GetFlightInfo: the rows may come along, in the FlightInfo's ``app_metadata``: an id of
-``PROMISE_ID`` characters and an Arrow stream. A worker runs only those queries early that it knows
-to be quick and steady (``engine.execution.early_rows``), and only while no other proxy may change
-anything without its knowing (``engine.guards.door``)."""
+second result follows, the FlightInfo that GetFlightInfo would give (``proxy.early_infos``), and
+maybe a third, the rows: an id of ``PROMISE_ID`` characters and an Arrow stream. Present on
+GetFlightInfo: the rows may come along in the FlightInfo's ``app_metadata``. A worker runs only
+those queries early that it knows to be quick and steady (``engine.execution.early_rows``), and only
+while no other proxy may change anything without its knowing (``engine.guards.door``)."""
 
 PROMISE_ID = 16
 """The number of characters in the id of promised rows."""
@@ -54,6 +54,11 @@ FETCHED_HEADER = "x-pondflight-fetched"
 
 Only now does the worker's journal record that their query has run.
 """
+
+ACTION_HEADER = "x-pondflight-action"
+"""On GetFlightInfo: the call is the action of that name, with its body as the command; the bodies
+of its results are the tickets of the FlightInfo's endpoints. A call with one answer costs much less
+than DoAction, which streams. Only for workers that say so (``STATUS``)."""
 
 KEEPS_NOTHING = b'{"i":"",'
 """The start of a prepared statement's handle for which the worker keeps nothing.
@@ -100,11 +105,11 @@ STATUS = "pondflight.status"
 """The body is the id of the proxy that asks; with a minus before it, it asks for the last time.
 Answers ``{"owner": key, "promised": bool, "running": n, "idle_seconds": s, "sessions": n,
 "rss_bytes": n, "cpu_seconds": s, "other_proxies": n, "missing_walls": [text], "retired": bool,
-"fresh": bool}``.
+"fresh": bool, "takes_actions": bool}``.
 ``owner`` is empty while the worker is nobody's, ``promised`` says that a user was named but is not
 served yet, other proxies are those that asked within 30 s, walls are those of the operating system
-(``engine.guards.confinement``), for ``retired`` see ``RETIRE``, and a fresh worker is one that
-nobody has sent ``CONFIGURE``."""
+(``engine.guards.confinement``), for ``retired`` see ``RETIRE``, a fresh worker is one that nobody
+has sent ``CONFIGURE``, and for ``takes_actions`` see ``ACTION_HEADER``."""
 
 POOL_STATUS = "pondflight.pool_status"
 """To the proxy, by an administrator. Answers ``{"ready": bool, "active": n, "total_spawned": n,

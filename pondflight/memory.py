@@ -11,9 +11,17 @@ import os
 from pathlib import Path
 from typing import Final
 
+_M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 ARENAS = 2
+
+_KEPT = 32 << 20
+"""Free bytes at the end of an arena that a proxy keeps. glibc would give the buffers of a stream
+back and get others, page by page, for every batch; ``trim`` gives them back when all is quiet."""
+
+_LARGEST_IN_ARENA = 32 << 20
+"""The most that glibc allows."""
 
 
 UPLOADS: Final = 256 << 20
@@ -27,9 +35,9 @@ decompressed it, and 13 KB can become 400 MB. Buffers of uncompressed uploads ar
 def tame(*, apart: int | None = None, arrow: int | None = None) -> None:
     """Apply the settings to this process and its children. Call it before importing pyarrow.
 
-    ``apart``: in this process, freed buffers of that many bytes and more return to the system at
-    once. By default glibc learns to keep them. ``arrow``: the most bytes of Arrow's own buffers in
-    this process; an allocation above that fails with ``MemoryError``.
+    ``apart``: in this process, buffers of so many bytes and more are given back to the system as
+    soon as they are free. By default glibc learns to keep them. ``arrow``: of a proxy, the most
+    bytes of Arrow's own buffers; an allocation above that fails with ``MemoryError``.
     """
     if arrow is None:
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
@@ -45,6 +53,9 @@ def tame(*, apart: int | None = None, arrow: int | None = None) -> None:
     try:
         # glibc has read its environment already; other C libraries have no mallopt.
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, ARENAS)
+        if arrow is not None:
+            ctypes.CDLL(None).mallopt(_M_TRIM_THRESHOLD, _KEPT)
+            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGEST_IN_ARENA)
         if apart is not None:
             ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, apart)
     except (OSError, AttributeError):

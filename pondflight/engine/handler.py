@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import pyarrow as pa
 from pyarrow import flight
@@ -95,11 +96,14 @@ class EngineHandler(MetadataHandler):
     def prepare_and_promise(
         self, call: Call, request: c.CreatePreparedStatement
     ) -> Iterator[bytes]:
-        """Yield the prepared statement, and its FlightInfo if that can be known already."""
+        """Yield the prepared statement; its FlightInfo and rows, if those can be known already."""
         prepared = self._prepare(call, request)
         yield answers.prepared(prepared.statement)
         if prepared.plan is not None:
-            yield promise(prepared.statement, prepared.plan())
+            plan = prepared.plan()
+            yield promise(prepared.statement, replace(plan, rows=b""))
+            if plan.rows:
+                yield plan.rows
 
     def close_prepared_statement(self, call: Call, request: c.ClosePreparedStatement) -> None:
         """Forget large parameters that are kept for the handle."""

@@ -22,6 +22,7 @@ from pondflight.engine.execution.executor import Executor
 from pondflight.engine.execution.flightinfo import flight_info
 from pondflight.engine.execution.handles import Handle
 from pondflight.engine.execution.ingest import Ingest
+from pondflight.engine.execution.plans import EMPTY_SCHEMA
 from pondflight.engine.execution.readonly import Queries
 from pondflight.engine.execution.room import MEMORY, Room
 from pondflight.engine.execution.sessions import Sessions
@@ -47,12 +48,14 @@ from pondflight.errors import (
 )
 from pondflight.flightsql import FlightSqlServer, Upload, dispatch
 from pondflight.flightsql import commands as c
-from pondflight.flightsql.decoding import decode_action
+from pondflight.flightsql.decoding import decode_action, decode_ticket
+from pondflight.flightsql.server import command_of
 from pondflight.flightsql.streams import Result
 from pondflight.telemetry import tracing
 
 log = logging.getLogger(__name__)
 SWEEP_SECONDS = 5.0
+_NOTHING = flight.FlightDescriptor.for_command(b"")
 _QUERY_ONLY = "this call may run a query and nothing else"
 
 
@@ -170,9 +173,14 @@ class EngineServer(FlightSqlServer[WorkerCall]):
     # -- calls that may run a query and nothing else -------------------------------------------
 
     def on_get_flight_info(
-        self, call: Call, command: c.Command, descriptor: flight.FlightDescriptor
+        self, call: Call, descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo:
         """Return where to fetch a result; a refused statement goes into the journal."""
+        if call.identity.action is not None:
+            bodies = self.on_do_action(call, call.identity.action, descriptor.command)
+            endpoints = [flight.FlightEndpoint(body, []) for body in bodies]
+            return flight.FlightInfo(EMPTY_SCHEMA, _NOTHING, endpoints, -1, -1)
+        command = command_of(descriptor)
         try:
             if not call.identity.query_only or isinstance(command, c.METADATA):
                 return dispatch.get_flight_info(self._handler, call, command, descriptor)
@@ -184,8 +192,9 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             self._journal.refused(call, _sql_of(command), error)
             raise
 
-    def on_do_get(self, call: Call, command: c.Command, ticket: flight.Ticket) -> Result:
+    def on_do_get(self, call: Call, ticket: flight.Ticket) -> Result:
         """Return the rows that a ticket stands for."""
+        command = decode_ticket(ticket.ticket)
         if not call.identity.query_only or isinstance(command, c.METADATA):
             return dispatch.do_get(self._handler, call, command)
         if not isinstance(command, c.StatementTicket):
@@ -279,6 +288,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
             "missing_walls": self._missing_walls,
             "retired": self._door.closed,
             "fresh": self._ownership.fresh,
+            "takes_actions": True,
         }
 
     def explain(self, error: PondflightError) -> PondflightError:

@@ -12,7 +12,8 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Generic, Protocol, TypeVar
+from types import MappingProxyType
+from typing import Generic, Protocol, TypeVar, cast
 
 from pyarrow import flight
 
@@ -32,6 +33,8 @@ Identity_co = TypeVar("Identity_co", covariant=True)
 
 POLL_SECONDS = 0.05
 _QUIET_LOOKS = 3
+_METHODS = {method: method.name.lower() for method in flight.FlightMethod}
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Authenticator(Protocol[Identity]):
@@ -70,29 +73,26 @@ class Call(Generic[Identity_co]):
     """
 
     trace: Span = UNTRACED
+    context: flight.ServerCallContext | None = None
+    error: PondflightError | None = None
+    """The error with which it is failing, once that is known."""
+    statements: int | None = None
+    """How many SQL statements it may run; ``None``: not counted."""
+    rows_left = False
+    """Whether it streams a result whose last row was not taken yet."""
+    # Few calls have the rest: what every call sets costs every call.
+    _deadline = _limit = _alarm = _patience = _sending_since = math.inf
+    _on_alarm: Callable[[], None]
+    _sent: frozenset[str] = frozenset()
+    _reason: PondflightError | None = None
+    _done = False
 
     def __init__(self, method: str, headers: Headers, identity: Identity_co) -> None:
         self.method = method
         self.headers = headers
         self.identity = identity
         self.started = time.monotonic()
-        self.context: flight.ServerCallContext | None = None
-        self._deadline = math.inf
-        self._limit = math.inf
-        self._alarm = math.inf
-        self._on_alarm: Callable[[], None] = _nothing
-        self._patience = math.inf
-        self._sending_since = math.inf
-        self.error: PondflightError | None = None
-        """The error with which it is failing, once that is known."""
-        self.statements: int | None = None
-        """How many SQL statements it may run; ``None``: not counted."""
-        self.rows_left = False
-        """Whether it streams a result whose last row was not taken yet."""
-        self._sent: set[str] = set()
         self._lock = threading.Lock()
-        self._reason: PondflightError | None = None
-        self._done = False
         self._on_cancel: list[Callable[[], None]] = []
         self._on_done: list[Callable[[PondflightError | None], None]] = []
 
@@ -107,7 +107,7 @@ class Call(Generic[Identity_co]):
         Only before the answer begins.
         """
         if self.context is not None and name not in self._sent:
-            self._sent.add(name)
+            self._sent |= {name}
             self.context.add_header(name, value)
 
     def limit(self, seconds: float) -> None:
@@ -219,9 +219,13 @@ class Call(Generic[Identity_co]):
 
 
 class CallTable(Generic[Identity]):
-    """The running calls of one server, and the thread that notices that clients are gone."""
+    """The running calls of one server, and the thread that notices that clients are gone.
 
-    def __init__(self) -> None:
+    ``on_quiet`` is called from that thread when no call has come or run for a moment.
+    """
+
+    def __init__(self, on_quiet: Callable[[], None] = lambda: None) -> None:
+        self._on_quiet = on_quiet
         self._calls: set[Call[Identity]] = set()
         self._lock = threading.Lock()
         self._closed = False
@@ -278,6 +282,7 @@ class CallTable(Generic[Identity]):
             quiet = quiet + 1 if seen == self._entered and not self._calls else 0
             seen = self._entered
             if quiet >= _QUIET_LOOKS:
+                _guarded(self._on_quiet)
                 self._sleep()
                 quiet = 0
 
@@ -300,10 +305,6 @@ class CallTable(Generic[Identity]):
             call.notify_cancelled()
 
 
-def _nothing() -> None:
-    """Do nothing."""
-
-
 def _guarded(callback: Callable[..., None], *arguments: object) -> None:
     """Run ``callback`` and log what it raises, since others still have to be told."""
     try:
@@ -323,10 +324,10 @@ class CallMiddleware(flight.ServerMiddleware, Generic[Identity]):
         self._table = table
         self._headers = headers
 
-    def sending_headers(self) -> dict[str, str]:
+    def sending_headers(self) -> Mapping[str, str]:
         """Return the response headers once, although pyarrow asks twice for unary calls."""
-        headers, self._headers = self._headers, {}
-        return dict(headers)
+        headers, self._headers = self._headers, _NO_HEADERS
+        return headers
 
     def call_completed(self, exception: BaseException | None) -> None:
         """End the call: pyarrow calls this before the call's context dies."""
@@ -354,19 +355,27 @@ class CallMiddlewareFactory(flight.ServerMiddlewareFactory, Generic[Identity]):
     ) -> CallMiddleware[Identity]:
         """Authenticate the call, and create its ``Call``. Values of binary headers are left out."""
         threads.keep()
-        method = info.method.name.lower()
-        lowered = {
-            name.lower(): [v for v in values if isinstance(v, str)]
-            for name, values in headers.items()
-        }
+        method = _METHODS[info.method]
+        texts = _texts(headers)
         try:
             if self._admit is not None:
                 self._admit()
-            identity = self._authenticator.authenticate(method, lowered)
-            response = self._authenticator.response_headers(method, lowered, identity)
+            identity = self._authenticator.authenticate(method, texts)
+            response = self._authenticator.response_headers(method, texts, identity)
         except Exception as error:  # noqa: BLE001  whatever it is, no traceback leaves
             raise to_pyarrow(leaf_of(error)) from None
-        return CallMiddleware(Call(method, lowered, identity), self._table, response)
+        return CallMiddleware(Call(method, texts, identity), self._table, response)
+
+
+def _texts(headers: dict[str, list[str | bytes]]) -> Headers:
+    """``headers`` with names in lower case, as they nearly always are, and without bytes."""
+    for name in headers:
+        if name.endswith("-bin") or not name.islower():
+            return {
+                name.lower(): [value for value in values if isinstance(value, str)]
+                for name, values in headers.items()
+            }
+    return cast("Headers", headers)
 
 
 class NoHandshake(flight.ServerAuthHandler):

@@ -1,9 +1,9 @@
 """Flight SQL on pyarrow's server: each RPC is authenticated, watched and decoded.
 
-Then a method per RPC (``on_…``) gets the decoded command and the raw bytes. A server that executes
-passes a ``Handler``, which has a method per message; one that treats all messages alike, such as a
-relay, overrides the ``on_…`` methods and needs no handler. Every exception is sent as one of our
-errors, without a traceback.
+Then a method per RPC (``on_…``) gets what was sent. A server that executes passes a ``Handler``,
+which has a method per message; one that treats all messages alike, such as a relay, overrides the
+``on_…`` methods and needs no handler. Every exception is sent as one of our errors, without a
+traceback.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         **options: object,
     ) -> None:
         self.handler = handler or Handler[Identity]()
-        self.calls = CallTable[Identity]()
+        self.calls = CallTable[Identity](self.on_quiet)
         factory = CallMiddlewareFactory(self.calls, authenticator, admit)
         super().__init__(
             location, auth_handler=NoHandshake(), middleware={"call": factory}, **options
@@ -75,10 +75,7 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         self, context: flight.ServerCallContext, descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo:
         """GetFlightInfo."""
-        return self._run(
-            context,
-            lambda call: self.on_get_flight_info(call, _command(descriptor), descriptor),
-        )
+        return self._run(context, lambda call: self.on_get_flight_info(call, descriptor))
 
     def get_schema(
         self, context: flight.ServerCallContext, descriptor: flight.FlightDescriptor
@@ -87,7 +84,7 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         return self._run(
             context,
             lambda call: flight.SchemaResult(
-                self.on_get_schema(call, _command(descriptor), descriptor)
+                self.on_get_schema(call, command_of(descriptor), descriptor)
             ),
             in_get_schema=True,
         )
@@ -98,7 +95,9 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         """DoGet."""
 
         def start(call: Call[Identity]) -> flight.FlightDataStream:
-            result = self.on_do_get(call, decode_ticket(ticket.ticket), ticket)
+            result = self.on_do_get(call, ticket)
+            if isinstance(result, flight.FlightDataStream):
+                return result
             return to_flight_stream(result, call, lambda error: self._failed(call, error))
 
         return self._run(context, start)
@@ -114,7 +113,7 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         upload = Upload(reader, values=self.reads_values)
         self._run(
             context,
-            lambda call: self.on_do_put(call, _command(descriptor), descriptor, upload, writer),
+            lambda call: self.on_do_put(call, command_of(descriptor), descriptor, upload, writer),
         )
 
     def do_action(
@@ -149,10 +148,10 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
     # -- one method per RPC: decoded, authenticated, watched ----------------------------------
 
     def on_get_flight_info(
-        self, call: Call[Identity], command: c.Command, descriptor: flight.FlightDescriptor
+        self, call: Call[Identity], descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo:
-        """Return where to fetch the result of ``command``."""
-        return dispatch.get_flight_info(self.handler, call, command, descriptor)
+        """Return where to fetch the result of the command in ``descriptor``."""
+        return dispatch.get_flight_info(self.handler, call, command_of(descriptor), descriptor)
 
     def on_get_schema(
         self, call: Call[Identity], command: c.Command, descriptor: flight.FlightDescriptor
@@ -160,9 +159,11 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         """Return the schema of the rows that ``command`` would give."""
         return dispatch.get_schema(self.handler, call, command)
 
-    def on_do_get(self, call: Call[Identity], command: c.Command, ticket: flight.Ticket) -> Result:
-        """Return the rows that a ticket stands for."""
-        return dispatch.do_get(self.handler, call, command)
+    def on_do_get(
+        self, call: Call[Identity], ticket: flight.Ticket
+    ) -> Result | flight.FlightDataStream:
+        """Return the rows that a ticket stands for, or a stream that can be sent as it is."""
+        return dispatch.do_get(self.handler, call, decode_ticket(ticket.ticket))
 
     def on_do_put(
         self,
@@ -203,6 +204,9 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
     def on_call(self, call: Call[Identity]) -> None:
         """Called before each call is handled; subclasses override it."""
 
+    def on_quiet(self) -> None:
+        """Called when no call has come or run for a moment; subclasses override it."""
+
     def on_error(self, call: Call[Identity], error: PondflightError) -> None:
         """Called with a call's error before it is sent; response trailers can still be set."""
 
@@ -219,7 +223,8 @@ class FlightSqlServer(flight.FlightServerBase, Generic[Identity]):
         return leaf
 
 
-def _command(descriptor: flight.FlightDescriptor) -> c.Command:
+def command_of(descriptor: flight.FlightDescriptor) -> c.Command:
+    """Return the command in ``descriptor``; raises ``InvalidArgument`` if there is none."""
     if descriptor.descriptor_type != flight.DescriptorType.CMD:
         raise InvalidArgument(
             "the descriptor has no command: send a Flight SQL command, or SQL text in UTF-8"

@@ -21,7 +21,7 @@ from limits.storage import Storage, storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 
 from pondflight.errors import ConfigError
-from pondflight.limits.memory import MemoryStorage
+from pondflight.limits.memory import Hits, Payments, Windows
 from pondflight.telemetry.logs import Event, get_logger
 
 log = get_logger()
@@ -31,6 +31,8 @@ T = TypeVar("T")
 MEMORY: Final = "memory"
 _RETRY_SECONDS: Final = 10.0
 _REDIS_SECONDS: Final = 1.0
+_PAID_SECONDS: Final = 7200
+_FETCHED_SECONDS: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,35 +69,40 @@ class Counter:
     """
 
     def __init__(self, storage: str = MEMORY) -> None:
-        self._memory = MovingWindowRateLimiter(MemoryStorage())
-        self._shared = None if storage == MEMORY else _redis(storage)
+        self._windows = Windows()
+        self._payments = Payments()
+        self._redis = None if storage == MEMORY else _redis(storage)
         self._lost_until = 0.0
         self._lock = threading.Lock()
 
     def take(self, rate: Rate, user: str, amount: int = 1) -> float | None:
         """Count ``amount`` for ``user``; return None, or the seconds to wait for room for one."""
-        return self._with_storage(lambda limiter: _take(limiter, rate, _key(user), amount))
+        found = self._in_redis(lambda redis: (_take(redis, rate, _key(user), amount),))
+        if found is not None:
+            return found[0]
+        taken = self._windows.take((rate.name, user), rate.amount, rate.seconds, amount)
+        return None if isinstance(taken, Hits) else taken
 
-    def add(self, name: str, user: str, seconds: int) -> int:
-        """Add one to a plain counter that expires after ``seconds``; return its value."""
-        key = f"pondflight/{name}/{_key(user)}"
-        return self._with_storage(lambda limiter: limiter.storage.incr(key, seconds))
+    def pay(self, thing: str, user: str) -> None:
+        """Note that ``user`` has paid for ``thing`` once."""
+        key = f"pondflight/paid/{thing}/{_key(user)}"
+        if self._in_redis(lambda redis: redis.storage.incr(key, _PAID_SECONDS)) is None:
+            self._payments.add((thing, user))
 
-    def used(self, name: str, bound: str, user: str, seconds: int) -> bool:
-        """Add one to a plain counter; return whether it now exceeds the one named ``bound``."""
-        above = f"pondflight/{bound}/{_key(user)}"
-        key = f"pondflight/{name}/{_key(user)}"
-        return self._with_storage(
-            lambda limiter: limiter.storage.incr(key, seconds) > limiter.storage.get(above)
-        )
+    def spend(self, thing: str, user: str) -> bool:
+        """Return whether ``user`` has paid for ``thing``, once for each payment."""
+        name = f"{thing}/{_key(user)}"
+        found = self._in_redis(lambda redis: _spend(redis.storage, name))
+        return self._payments.spend((thing, user)) if found is None else found
 
-    def _with_storage(self, use: Callable[[MovingWindowRateLimiter], T]) -> T:
-        if self._shared is not None and time.monotonic() >= self._lost_until:
+    def _in_redis(self, use: Callable[[MovingWindowRateLimiter], T]) -> T | None:
+        """Return what ``use`` finds in the Redis; None if there is none, or it does not answer."""
+        if self._redis is not None and time.monotonic() >= self._lost_until:
             try:
-                return use(self._shared)
+                return use(self._redis)
             except Exception as error:  # noqa: BLE001 - whatever Redis's client raises
                 self._lost(error)
-        return use(self._memory)
+        return None
 
     def _lost(self, error: Exception) -> None:
         with self._lock:
@@ -109,12 +116,19 @@ class Counter:
         )
 
 
-def _take(limiter: MovingWindowRateLimiter, rate: Rate, key: str, amount: int) -> float | None:
-    if limiter.hit(rate.item, key, cost=amount):
+def _take(redis: MovingWindowRateLimiter, rate: Rate, key: str, amount: int) -> float | None:
+    if redis.hit(rate.item, key, cost=amount):
         return None
-    reset = limiter.get_window_stats(rate.item, key).reset_time
-    clock = limiter.storage.clock if isinstance(limiter.storage, MemoryStorage) else time.time
-    return min(max(reset - clock(), 0.0), float(rate.seconds))
+    reset = redis.get_window_stats(rate.item, key).reset_time
+    return min(max(reset - time.time(), 0.0), float(rate.seconds))
+
+
+def _spend(storage: Storage, name: str) -> bool:
+    fetched = storage.incr(f"pondflight/fetched/{name}", _FETCHED_SECONDS)
+    if fetched <= storage.get(f"pondflight/paid/{name}"):
+        return True
+    storage.incr(f"pondflight/paid/{name}", _PAID_SECONDS)  # who has not paid does so now
+    return False
 
 
 @lru_cache(maxsize=1024)

@@ -30,6 +30,7 @@ _MOST_CREDENTIALS = 8
 ANY_USER = "token"
 """A user name that goes with any token, for tools that insist on one."""
 
+_BEARER = "Bearer "
 _SESSION = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
 
 
@@ -37,20 +38,17 @@ _SESSION = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
 class Caller:
     """Who calls.
 
-    ``session`` is empty for the default session; ``offered`` is the one that the response hands
-    out, if any. ``renew``: the response has a new token of ``session``.
+    ``user`` is the one whose worker gets the call. ``session`` is empty for the default session;
+    ``offered`` is the one that the response hands out, if it hands out any. ``renew``: it hands out
+    another token of ``session``.
     """
 
     identity: Identity
+    user: User
     token: str
     session: str
-    offered: str | None
+    offered: str | None = None
     renew: bool = False
-
-    @property
-    def user(self) -> User:
-        """Return the user whose worker gets the call."""
-        return User(self.identity.sub, self.identity.claims, self.identity.demo)
 
 
 Call: TypeAlias = calls.Call[Caller]
@@ -70,7 +68,11 @@ class CallerCheck:
         one user.
         """
         try:
-            caller = self._agreed(_credentials(headers))
+            values = headers.get("authorization", ())
+            if len(values) == 1 and values[0].startswith(_BEARER) and "," not in values[0]:
+                caller = self._alone(values[0][len(_BEARER) :].strip())
+            else:
+                caller = self._agreed(_credentials(values))
             if caller.identity.action is not None and method != "do_action":
                 raise Unauthenticated  # noqa: TRY301  counted with the others
         except Unauthenticated:
@@ -101,12 +103,10 @@ class CallerCheck:
         """Return the caller of a call with one token, as ``_agreed`` would: nearly all calls."""
         identity = self._tokens.verify(token, calls=True)
         renew = self._tokens.should_renew(identity)
-        return Caller(identity, token, identity.session or "", None, renew)
+        return Caller(identity, _user(identity), token, identity.session or "", None, renew)
 
     def _agreed(self, sent: Sequence[tuple[str | None, str]]) -> Caller:
         """Return the caller and session for which the tokens of one call speak, in any order."""
-        if len(sent) == 1 and sent[0][0] is None:
-            return self._alone(sent[0][1])
         found: dict[str, Identity] = {}
         ended: list[tuple[str, str]] = []
         for user, token in sent:
@@ -134,16 +134,20 @@ class CallerCheck:
         if any(sub != identity.sub for sub, _ in ended):
             raise Unauthenticated
         renew = bool(ended) or any(map(self._tokens.should_renew, found.values()))
-        return Caller(identity, token, next(iter(sessions), ""), None, renew)
+        return Caller(identity, _user(identity), token, next(iter(sessions), ""), None, renew)
 
 
-def _credentials(headers: Headers) -> list[tuple[str | None, str]]:
+def _user(identity: Identity) -> User:
+    return User(identity.sub, identity.claims, identity.demo)
+
+
+def _credentials(values: Sequence[str]) -> list[tuple[str | None, str]]:
     """Return the user name, if one was sent, and the token of each value.
 
     Some fronts join the values with commas.
     """
     found: list[tuple[str | None, str]] = []
-    for value in ",".join(headers.get("authorization", ())).split(","):
+    for value in ",".join(values).split(","):
         scheme, _, rest = value.strip().partition(" ")
         basic = scheme.lower() == "basic"
         found.append(_basic(rest.strip()) if basic else (None, bearer(value)))

@@ -1,10 +1,11 @@
 """FlightInfos and rows that came before they were asked for, kept for the client's next call.
 
 Nearly every client prepares a query, asks for its FlightInfo at once, and runs it once. The worker
-knows that FlightInfo when it prepares the statement; for a query that is quick and steady, it knows
-the rows as well (``control.PROMISE_HEADER``). So the client's next calls are answered here. Answers
-that are not fresh are requested from the worker again, and so is everything learnt before or while
-something ran there that may have changed its tables.
+knows that FlightInfo when it prepares the statement, and of a query that is quick and steady it
+knows the rows as well (``control.PROMISE_HEADER``). So what comes next is answered here, if it
+comes as clients send it: by the command and the ticket that the worker has named, byte for byte.
+What is older than a moment is asked of the worker again, and so is all that was known before, or
+learnt while, something ran there that may have changed what its tables are.
 """
 
 from __future__ import annotations
@@ -21,9 +22,8 @@ from pyarrow import flight
 
 from pondflight import control
 from pondflight.errors import Internal, PondflightError
-from pondflight.flightsql import commands as c
 from pondflight.flightsql import validity
-from pondflight.flightsql.decoding import decode_command
+from pondflight.proxy.changes import Changes, Seen
 
 SECONDS: Final = 0.25
 """Seconds for which a FlightInfo is valid."""
@@ -35,31 +35,19 @@ _LONGEST: Final = 96 << 10
 _MOST_BYTES: Final = 16 << 20
 
 
-@dataclass(eq=False, slots=True)
-class _Changes:
-    """Changes to the tables of one worker: how many calls began or ended, and how many run now."""
-
-    number: int = 0
-    running: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class Since:
     """When a worker was asked, and how many changes there had been by then."""
 
     asked: float
-    changes: _Changes
-    number: int
-
-    @property
-    def holds(self) -> bool:
-        """Return whether nothing has changed since, nor is about to."""
-        return self.number == self.changes.number and not self.changes.running
+    seen: Seen
 
 
 @dataclass(frozen=True, slots=True)
 class _Promise:
-    info: flight.FlightInfo
+    """A FlightInfo, or rows."""
+
+    info: flight.FlightInfo | None
     rows: bytes
     session: str
     since: Since
@@ -75,49 +63,24 @@ class EarlyRows:
 
 
 class Promises:
-    """What came early, by worker and handle or ticket; each is given out once.
+    """What came early, by worker and command or ticket; each is given out once.
 
     ``worker`` is the key of the worker's user, ``session`` that of the call.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, changes: Changes | None = None) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, bytes], _Promise] = OrderedDict()
         self._bytes = 0
-        self._changes: dict[str, _Changes] = {}
+        self._changes = changes or Changes()
 
-    def since(self, worker: str, *, changes: bool = False) -> Since:
-        """Note the time and the changes before a worker is asked.
-
-        ``changes``: the call may change tables, until ``end``.
-        """
-        with self._lock:
-            found = self._changes.get(worker)
-            if found is None:
-                if len(self._changes) >= _MOST:
-                    self._changes = {k: one for k, one in self._changes.items() if one.running}
-                found = self._changes[worker] = _Changes()
-            found.number += changes
-            found.running += changes
-            return Since(time.monotonic(), found, found.number)
+    def since(self, worker: str) -> Since:
+        """Note the time and the changes before a worker is asked."""
+        return Since(time.monotonic(), self._changes.seen(worker))
 
     def changing(self, worker: str, session: str) -> Change:
         """Wrap a call that may change tables: what came before or meanwhile is not used."""
-        return Change(self, worker, session, self.since(worker, changes=True))
-
-    def changed(self, changes: _Changes, *, ends: bool = False) -> None:
-        """Note that tables may have changed, and that a client is about to know.
-
-        ``ends``: the change is over.
-        """
-        with self._lock:
-            changes.number += 1
-            changes.running -= ends
-
-    def unchanged(self, changes: _Changes) -> None:
-        """Note that a call that might have changed tables has ended, and has not."""
-        with self._lock:
-            changes.running -= 1
+        return Change(self, self._changes, worker, session)
 
     def keep(self, worker: str, session: str, answer: Sequence[bytes], since: Since) -> list[bytes]:
         """Return the client's part of a worker's answer to CreatePreparedStatement.
@@ -125,42 +88,35 @@ class Promises:
         The rest is kept here.
         """
         prepared, *more = answer
-        for data in more:
+        if more:
             try:
-                info = flight.FlightInfo.deserialize(data)
-                command = decode_command(info.descriptor.command)
-            except (PondflightError, ValueError, TypeError):  # TypeError: a path has no command
-                continue
-            if isinstance(command, c.PreparedStatementQuery):
-                handle = command.prepared_statement_handle
-                info = self.keep_rows(worker, session, info, since)
-                self._put(worker, handle, _Promise(info, b"", session, since, len(data)))
+                info = flight.FlightInfo.deserialize(more[0])
+                command = info.descriptor.command
+                if not info.app_metadata:  # an older worker's rows
+                    self._put(worker, command, _Promise(info, b"", session, since, len(more[0])))
+                    if len(more) > 1:
+                        self.keep_rows(worker, session, info, more[1], since)
+            except (ValueError, TypeError):  # TypeError: a path has no command
+                pass
         return [prepared]
 
     def keep_rows(
-        self, worker: str, session: str, info: flight.FlightInfo, since: Since
-    ) -> flight.FlightInfo:
-        """Return ``info`` without the rows that came with it, if any did; keep those."""
-        rows: bytes = info.app_metadata
-        if not rows or len(info.endpoints) != 1:
-            return info
-        (endpoint,) = info.endpoints
-        bare = flight.FlightInfo(
-            info.schema, info.descriptor, [endpoint], info.total_records, info.total_bytes
-        )
-        promise = _Promise(bare, rows, session, since, len(rows))
-        self._put(worker, endpoint.ticket.ticket, promise)
-        return bare
+        self, worker: str, session: str, info: flight.FlightInfo, rows: bytes, since: Since
+    ) -> None:
+        """Keep the rows of the one ticket in ``info``."""
+        if len(info.endpoints) == 1:
+            ticket = info.endpoints[0].ticket.ticket
+            self._put(worker, ticket, _Promise(None, rows, session, since, len(rows)))
 
-    def take(self, worker: str, session: str, handle: bytes) -> flight.FlightInfo | None:
-        """Return the FlightInfo of a handle, if it is here, still valid, and this session's."""
-        promise = self._pop(worker, session, handle, SECONDS)
+    def take(self, worker: str, session: str, command: bytes) -> flight.FlightInfo | None:
+        """Return the FlightInfo of a command, if it is here, still good, and this session's."""
+        promise = self._pop(worker, session, command, SECONDS)
         return None if promise is None else promise.info
 
     def rows(self, worker: str, session: str, ticket: bytes) -> EarlyRows | None:
         """Return the rows of a ticket, if they are here, still valid, and this session's."""
         promise = self._pop(worker, session, ticket, ROWS_SECONDS)
-        if promise is None:
+        if promise is None or promise.info is not None:
             return None
         key, data = promise.rows[: control.PROMISE_ID], promise.rows[control.PROMISE_ID :]
         try:
@@ -176,8 +132,6 @@ class Promises:
             return
         oldest = time.monotonic() - SECONDS
         with self._lock:
-            if self._changes.get(worker) is not promise.since.changes:
-                return
             self._drop((worker, key))
             self._kept[worker, key] = promise
             self._bytes += promise.size
@@ -191,9 +145,9 @@ class Promises:
     def _pop(self, worker: str, session: str, key: bytes, seconds: float) -> _Promise | None:
         with self._lock:
             promise = self._drop((worker, key))
-            if promise is None or not promise.since.holds:
-                return None
-        if promise.since.asked < time.monotonic() - seconds:
+        if promise is None or promise.since.asked < time.monotonic() - seconds:
+            return None
+        if not self._changes.none_since(promise.since.seen):
             return None
         return promise if promise.session in ("", session) else None
 
@@ -207,27 +161,32 @@ class Promises:
 class Change:
     """A call that may change tables, while inside."""
 
-    def __init__(self, promises: Promises, worker: str, session: str, since: Since) -> None:
+    def __init__(self, promises: Promises, changes: Changes, worker: str, session: str) -> None:
         self._promises = promises
+        self._changes = changes
         self._worker = worker
         self._session = session
-        self._since = since
+        self._since = Since(time.monotonic(), changes.begin(worker))
         self._only_reads = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._only_reads:
-            self._promises.unchanged(self._since.changes)
-        else:
-            self._promises.changed(self._since.changes, ends=True)
+        self._changes.end(self._since.seen.place, changed=not self._only_reads)
 
     def told(self) -> None:
         """Note that the client is about to see the changes before the call ends."""
-        self._promises.changed(self._since.changes)
+        self._changes.note(self._since.seen.place)
 
     def answered(self, info: flight.FlightInfo) -> flight.FlightInfo:
         """Return the client's part of a worker's FlightInfo. One with rows has changed nothing."""
-        self._only_reads = bool(info.app_metadata)
-        return self._promises.keep_rows(self._worker, self._session, info, self._since)
+        rows: bytes = info.app_metadata
+        self._only_reads = bool(rows)
+        if not rows:
+            return info
+        bare = flight.FlightInfo(
+            info.schema, info.descriptor, info.endpoints, info.total_records, info.total_bytes
+        )
+        self._promises.keep_rows(self._worker, self._session, bare, rows, self._since)
+        return bare

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from pondflight.errors import LimitExceeded, Unavailable
@@ -39,8 +39,8 @@ class InFlight:
     def __init__(self, limits: CallLimits) -> None:
         self._limits = limits
         self._lock = threading.Lock()
-        self._running: Counter[tuple[bool, str]] = Counter()
-        self._all: Counter[bool] = Counter()
+        self._running: dict[tuple[bool, str], int] = {}
+        self._all = {False: 0, True: 0}
         self._promised: OrderedDict[bytes, float] = OrderedDict()
 
     def enter(self, call: Call) -> None:
@@ -52,7 +52,8 @@ class InFlight:
         key = action, call.identity.identity.sub
         limits = self._limits
         with self._lock:
-            if self._running[key] >= limits.user:
+            running = self._running.get(key, 0)
+            if running >= limits.user:
                 raise LimitExceeded(
                     f"{limits.user} of your calls are running (server.max_calls_per_user): "
                     "wait until one has ended",
@@ -63,7 +64,7 @@ class InFlight:
                     f"{limits.everyone} calls are running (server.max_calls): try again",
                     retry_after=1.0,
                 )
-            self._running[key] += 1
+            self._running[key] = running + 1
             self._all[action] += 1
         call.limit_idleness(limits.idle)
         call.on_done(lambda _: self._leave(key))

@@ -23,8 +23,6 @@ from pondflight.telemetry.logs import Event, Seldom, get_logger
 log = get_logger()
 
 _CHEAPER: Final = 10
-_PAID_SECONDS: Final = 7200
-_FETCHED_SECONDS: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +66,11 @@ class Charges:
     def promised(self, call: Call, tickets: list[bytes]) -> None:
         """Record the tickets of a counted statement, so that fetching each once is free."""
         for ticket in tickets:
-            self._counter.add(f"paid/{_digest(ticket)}", _user(call), _PAID_SECONDS)
+            self._counter.pay(_digest(ticket), call.identity.identity.sub)
 
     def fetch(self, call: Call, ticket: bytes) -> None:
-        """Count a fetch of a result, unless it is paid for; it runs a statement."""
-        digest, user = _digest(ticket), _user(call)
-        paid = f"paid/{digest}"
-        if self._counter.used(f"fetched/{digest}", paid, user, _FETCHED_SECONDS):
-            self._counter.add(paid, user, _PAID_SECONDS)
+        """The call fetches a result; if that is not paid, it runs a statement."""
+        if not self._counter.spend(_digest(ticket), call.identity.identity.sub):
             self.run(call)
 
     def _take(
@@ -122,11 +117,6 @@ class _Free(Charges):
 
 
 FREE: Final = _Free()
-
-
-def _user(call: Call) -> str:
-    caller = call.identity
-    return caller.identity.sub
 
 
 def _digest(ticket: bytes) -> str:

@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 import pyarrow as pa
 from pyarrow import flight
 
-from pondflight import control
+from pondflight import control, memory
 from pondflight.errors import (
     Cancelled,
     Internal,
@@ -32,7 +32,7 @@ from pondflight.proxy import statement_metrics as meter
 from pondflight.proxy.aside import SECONDS, Aside
 from pondflight.proxy.callers import Call
 from pondflight.proxy.reserve import Reserve
-from pondflight.workers.pool import Pool, User
+from pondflight.workers.pool import Pool
 from pondflight.workers.worker import Lease
 
 T = TypeVar("T")
@@ -40,6 +40,7 @@ _EMPTY = pa.schema([])
 _NO_MORE: Mapping[str, str] = MappingProxyType({})
 _MOST_DEAD_WORKERS = 2
 _CANCELLED = "the statement was cancelled"
+_MANY_BATCHES = 8
 
 
 class Relay:
@@ -49,6 +50,14 @@ class Relay:
         self._pool = pool
         self._aside = Aside()
         self._reserve = Reserve()
+        self._passed = 0
+        """Batches that have passed since ``tidy``, roughly."""
+
+    def tidy(self) -> None:
+        """Give back the memory of batches that have passed; call it when none does."""
+        if self._passed >= _MANY_BATCHES:
+            self._passed = 0
+            memory.trim()
 
     def close(self) -> None:
         """Shut down the threads without waiting for them."""
@@ -56,7 +65,7 @@ class Relay:
 
     def key(self, call: Call) -> str:
         """Return the key of the caller's worker."""
-        return self._pool.key(_user(call))
+        return self._pool.key(call.identity.user)
 
     def unary(
         self,
@@ -79,18 +88,22 @@ class Relay:
         headers: Mapping[str, str] = _NO_MORE,
     ) -> list[bytes]:
         """Relay a DoAction call to the caller's worker and return the bodies of its results."""
-        return self.unary(
-            call,
-            lambda client, options: [
-                result.body.to_pybytes()
-                for result in client.do_action(flight.Action(kind, body), options)
-            ],
-            headers,
-        )
+
+        def act(lease: Lease, options: flight.FlightCallOptions) -> list[bytes]:
+            client = lease.worker.client
+            if not lease.worker.status.takes_actions:
+                results = client.do_action(flight.Action(kind, body), options)
+                return [result.body.to_pybytes() for result in results]
+            info = client.get_flight_info(flight.FlightDescriptor.for_command(body), options)
+            return [endpoint.ticket.ticket for endpoint in info.endpoints]
+
+        answer = self._send(call, act, {**headers, control.ACTION_HEADER: kind})
+        meter.answered(call)
+        return answer
 
     def action_aside(self, call: Call, kind: str, body: bytes) -> None:
-        """Send an action to the caller's worker, if it runs, without waiting for an answer."""
-        lease = self._pool.lease_running(_user(call))
+        """DoAction, if there is a worker, without waiting for it or for its answer."""
+        lease = self._pool.lease_running(call.identity.user)
         if lease is None:
             return
         options = lease.worker.options(session=call.identity.session, timeout=SECONDS)
@@ -105,26 +118,22 @@ class Relay:
             lease.release()
 
     def has_worker(self, call: Call) -> bool:
-        """Return whether the caller's worker runs.
-
-        Calls that only end something do not start one.
-        """
-        lease = self._pool.lease_running(_user(call))
+        """Whether the caller's worker runs. Calls that only end something do not start one."""
+        lease = self._pool.lease_running(call.identity.user)
         if lease is None:
             return False
         lease.release()
         return True
 
-    def fetched(self, call: Call, key: str) -> bool:
-        """Note that the caller gets rows that its worker sent early under ``key``.
+    def fetched(self, worker: str, key: str) -> bool:
+        """Note that a caller gets rows that its worker sent early; return False if it has ended.
 
         Returns False if that worker has ended. The worker is told with the next call of any kind.
         """
-        lease = self._pool.lease_running(_user(call))
-        if lease is None:
+        connection = self._pool.connection(worker)
+        if connection is None:
             return False
-        lease.worker.connection.fetched.append(key)
-        lease.release()
+        connection.fetched.append(key)
         return True
 
     def stream(self, call: Call, ticket: flight.Ticket) -> ResultStream:
@@ -147,6 +156,7 @@ class Relay:
                 for chunk in reader:
                     _check(chunk.data)
                     meter.sent(chunk.data)
+                    self._passed += 1
                     call.sending()
                     yield chunk.data
                     call.sent()
@@ -192,6 +202,7 @@ class Relay:
         user = self.key(call)
         for chunk in upload:
             meter.received(chunk.data)
+            self._passed += 1
             if chunk.data is None:
                 up.write_metadata(chunk.app_metadata)
             else:
@@ -225,9 +236,9 @@ class Relay:
         self, call: Call, headers: Mapping[str, str] = _NO_MORE
     ) -> tuple[Lease, flight.FlightCallOptions]:
         caller = call.identity
-        lease = self._pool.lease(_user(call), call.raise_if_cancelled)
+        lease = self._pool.lease(caller.user, call.raise_if_cancelled)
         call.on_done(lambda _: lease.release())
-        told = self._pool.told(_user(call), caller.session, caller.offered)
+        told = self._pool.told(caller.user, caller.session, caller.offered)
         if told is not None:
             raise told
         lease.worker.connection.kept.called(caller.session, caller.offered)
@@ -274,11 +285,6 @@ def _check(batch: pa.RecordBatch) -> None:
         raise Internal("the worker sent damaged data") from error
 
 
-def _user(call: Call) -> User:
-    caller = call.identity
-    return caller.user
-
-
 class _NeverSent(Unavailable):
     """The call never reached a worker, or was refused there: the next worker may get it."""
 
@@ -305,7 +311,7 @@ class _worker_errors:  # noqa: N801  reads as a noun where it is used
             raise self._call.cancelled from error
         leaf = from_pyarrow(error)
         if isinstance(leaf, ConnectionLost):
-            user, session = _user(self._call), self._call.identity.session
+            user, session = self._call.identity.user, self._call.identity.session
             told = self._pool.lost(self._lease, user)
             if not isinstance(leaf, NotConnected) and not self.unheard:
                 self._pool.told(user, session)  # that is happening now

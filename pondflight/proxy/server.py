@@ -26,8 +26,9 @@ from pondflight.errors import (
 )
 from pondflight.flightsql import FlightSqlServer, Upload, dispatch, wire
 from pondflight.flightsql import commands as c
-from pondflight.flightsql.decoding import decode_action
+from pondflight.flightsql.decoding import decode_action, decode_ticket
 from pondflight.flightsql.schemas import schema_of
+from pondflight.flightsql.server import command_of
 from pondflight.flightsql.sqlinfo import sql_info_table
 from pondflight.flightsql.streams import Result
 from pondflight.limits.headroom import Headroom
@@ -35,6 +36,7 @@ from pondflight.limits.statements import count, count_handle
 from pondflight.proxy import statement_metrics as meter
 from pondflight.proxy.administration import ACTIONS, Administration
 from pondflight.proxy.callers import Call, Caller, CallerCheck
+from pondflight.proxy.changes import Changes
 from pondflight.proxy.databases import NO_DATABASES, Databases
 from pondflight.proxy.early_infos import Change, Promises
 from pondflight.proxy.in_flight import CallLimits, InFlight
@@ -81,12 +83,13 @@ class ProxyServer(FlightSqlServer[Caller]):
         certificate: Certificate | None = None,
         headroom: Headroom | None = None,
         call_limits: CallLimits = _LIMITS,
+        changes: Changes | None = None,
         siblings: Callable[[], Sequence[metrics.Share]] = tuple,
     ) -> None:
         self._in_flight = InFlight(call_limits)
         self._pool = pool
         self._relay = Relay(pool)
-        self._promises = Promises()
+        self._promises = Promises(changes)
         self._administration = Administration(pool)
         self._charges = charges
         self._databases = databases
@@ -139,42 +142,63 @@ class ProxyServer(FlightSqlServer[Caller]):
         if self._demo_seconds is not None and call.identity.identity.demo:
             call.limit(self._demo_seconds)
 
+    def on_quiet(self) -> None:
+        """Give back the memory of streams that have ended."""
+        self._relay.tidy()
+
     def on_error(self, call: Call, error: PondflightError) -> None:
         """Add the trailer ``retry-after`` if the error says when to retry."""
         if isinstance(error, Unavailable) and error.retry_after is not None and call.context:
             call.context.add_trailer("retry-after", str(math.ceil(error.retry_after)))
 
     def on_get_flight_info(
-        self, call: Call, command: c.Command, descriptor: flight.FlightDescriptor
+        self, call: Call, descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo:
         """Return the FlightInfo: of metadata from here, of statements from the worker.
 
         Only the rows of metadata need the worker.
         """
         self._refuse_if_draining()
-        info = self._info(call, command, descriptor)
+        info = self._promised(call, descriptor) or self._info(call, descriptor)
         for endpoint in info.endpoints:
             self._in_flight.promised(endpoint.ticket.ticket)
         return info
 
-    def _info(
-        self, call: Call, command: c.Command, descriptor: flight.FlightDescriptor
-    ) -> flight.FlightInfo:
+    def _promised(
+        self, call: Call, descriptor: flight.FlightDescriptor
+    ) -> flight.FlightInfo | None:
+        """Return the FlightInfo of a query that was just prepared, if its worker has sent it."""
+        if _is_query_only(call):
+            return None
+        command = descriptor.command or b""
+        info = self._promises.take(self._relay.key(call), call.identity.session, command)
+        if info is None:
+            return None
+        statement = meter.Statement(call, c.PreparedStatementQuery)
+        self._charges.run(call)
+        return self._told(call, statement, info)
+
+    def _info(self, call: Call, descriptor: flight.FlightDescriptor) -> flight.FlightInfo:
+        command = command_of(descriptor)
         if isinstance(command, c.METADATA):
             self._pool.prestart(call.identity.user)
             return dispatch.metadata_info(command, descriptor)
-        statement = meter.Statement(call, command)
+        statement = meter.Statement(call, type(command))
         self._pay(call, command)
-        info = self._promised(call, command)
-        if info is None:
-            with self._changing(call) as change:
-                info = change.answered(
-                    self._relay.unary(
-                        call,
-                        lambda client, options: client.get_flight_info(descriptor, options),
-                        _PROMISE,
-                    )
+        with self._changing(call) as change:
+            info = change.answered(
+                self._relay.unary(
+                    call,
+                    lambda client, options: client.get_flight_info(descriptor, options),
+                    _PROMISE,
                 )
+            )
+        return self._told(call, statement, info)
+
+    def _told(
+        self, call: Call, statement: meter.Statement, info: flight.FlightInfo
+    ) -> flight.FlightInfo:
+        """Return ``info``, which the client gets for a statement; note its tickets as paid."""
         tickets = [endpoint.ticket.ticket for endpoint in info.endpoints]
         if tickets == [_HAS_RUN]:
             tickets = []
@@ -190,12 +214,6 @@ class ProxyServer(FlightSqlServer[Caller]):
     def _changing(self, call: Call) -> Change:
         return self._promises.changing(self._relay.key(call), call.identity.session)
 
-    def _promised(self, call: Call, command: c.Command) -> flight.FlightInfo | None:
-        if not isinstance(command, c.PreparedStatementQuery) or _is_query_only(call):
-            return None
-        handle = command.prepared_statement_handle
-        return self._promises.take(self._relay.key(call), call.identity.session, handle)
-
     def on_get_schema(
         self, call: Call, command: c.Command, descriptor: flight.FlightDescriptor
     ) -> pa.Schema:
@@ -208,9 +226,14 @@ class ProxyServer(FlightSqlServer[Caller]):
             call, lambda client, options: client.get_schema(descriptor, options).schema
         )
 
-    def on_do_get(self, call: Call, command: c.Command, ticket: flight.Ticket) -> Result:
+    def on_do_get(self, call: Call, ticket: flight.Ticket) -> Result | flight.FlightDataStream:
         """Return the worker's rows."""
-        self._in_flight.fetched(ticket.ticket)
+        data = ticket.ticket
+        self._in_flight.fetched(data)
+        early = self._early_rows(call, ticket)
+        if early is not None:
+            return early
+        command = decode_ticket(data)
         match command:
             case c.StatementTicket(statement_handle=control.HAS_RUN):
                 return pa.table({})
@@ -220,23 +243,29 @@ class ProxyServer(FlightSqlServer[Caller]):
                 return dialect.table_types()
             case c.GetXdbcTypeInfo():
                 return dialect.xdbc_type_info(command.data_type)
-        meter.Statement(call, command)
+        meter.Statement(call, type(command))
         if isinstance(command, c.METADATA):
             self._charges.look(call)
         else:
-            self._charges.fetch(call, ticket.ticket)
-        early = self._early_rows(call, ticket.ticket)
-        return self._relay.stream(call, ticket) if early is None else early
+            self._charges.fetch(call, data)
+        return self._relay.stream(call, ticket)
 
-    def _early_rows(self, call: Call, ticket: bytes) -> pa.Table | None:
+    def _early_rows(
+        self, call: Call, ticket: flight.Ticket
+    ) -> Result | flight.FlightDataStream | None:
         """Return the rows behind a ticket if the worker has sent them already; else None."""
         if _is_query_only(call):
             return None
-        early = self._promises.rows(self._relay.key(call), call.identity.session, ticket)
-        if early is None or not self._relay.fetched(call, early.key):
+        worker = self._relay.key(call)
+        early = self._promises.rows(worker, call.identity.session, ticket.ticket)
+        if early is None:
             return None
+        meter.Statement(call, c.StatementTicket)
+        self._charges.fetch(call, ticket.ticket)
+        if not self._relay.fetched(worker, early.key):
+            return self._relay.stream(call, ticket)
         meter.sent(early.table)
-        return early.table
+        return flight.RecordBatchStream(early.table)
 
     def on_do_put(
         self,
@@ -249,7 +278,7 @@ class ProxyServer(FlightSqlServer[Caller]):
         """Pass the client's rows on to the worker."""
         self._refuse_if_draining()
         binds = isinstance(command, c.PreparedStatementQuery)
-        meter.Statement(call, command, goes_on=binds)
+        meter.Statement(call, type(command), goes_on=binds)
         if not binds:
             self._pay(call, command)
         if binds:
@@ -281,7 +310,7 @@ class ProxyServer(FlightSqlServer[Caller]):
         if not isinstance(request, c.CreatePreparedStatement):
             with self._changing(call):
                 return self._relay.action(call, kind, body)
-        meter.Statement(call, request, goes_on=True)
+        meter.Statement(call, c.CreatePreparedStatement, goes_on=True)
         self._charges.look(call)
         worker = self._relay.key(call)
         since = self._promises.since(worker)

@@ -36,15 +36,15 @@ _relay_seconds = cache(metrics.RELAY_SECONDS.labels)
 
 
 class Statement:
-    """Counted when ``call`` ends.
+    """Counted when ``call`` ends; unless all went well and it ``goes_on`` in another call.
 
-    It is not counted yet if it succeeds and the statement ``goes_on`` in another call.
+    ``command``: the type of what it was sent as.
     """
 
-    def __init__(self, call: Call, command: object, *, goes_on: bool = False) -> None:
+    def __init__(self, call: Call, command: type, *, goes_on: bool = False) -> None:
         self._goes_on = goes_on
         self._started = call.started
-        self._kind = _KINDS.get(type(command), "catalog")
+        self._kind = _KINDS.get(command, "catalog")
         call.on_done(self._ended)
 
     def has_run(self, *, rows_to_come: bool) -> None:

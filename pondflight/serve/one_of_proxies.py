@@ -9,9 +9,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
+from functools import partial
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any
 
 from pondflight import lifeline, memory
 
@@ -19,15 +20,15 @@ memory.tame(arrow=memory.UPLOADS)  # before pyarrow is imported
 
 from pondflight.errors import Unavailable  # noqa: E402
 from pondflight.limits.headroom import Headroom, allow_descriptors  # noqa: E402
-from pondflight.limits.rates import MEMORY, Counter, Rate  # noqa: E402
+from pondflight.limits.leases import Back, Lease, LeasedCounter, Owner  # noqa: E402
+from pondflight.limits.rates import MEMORY, Rate  # noqa: E402
+from pondflight.proxy.changes import Changes  # noqa: E402
 from pondflight.serve import shared_port  # noqa: E402
 from pondflight.serve.desk import Asker, Desk  # noqa: E402
-from pondflight.serve.proxies import ASK_SECONDS, PARENT, Order, share_of  # noqa: E402
+from pondflight.serve.proxies import ASK_SECONDS, CHANGES, PARENT, Order, share_of  # noqa: E402
 from pondflight.serve.proxy import Proxy  # noqa: E402
 from pondflight.telemetry import logs, metrics, tracing  # noqa: E402
 from pondflight.workers.backends.shared import SharedProcesses  # noqa: E402
-
-T = TypeVar("T")
 
 
 def main() -> None:
@@ -53,6 +54,10 @@ def main() -> None:
     def siblings() -> list[metrics.Share]:
         return [share for share in map(share_of, others) if share is not None]
 
+    counter = LeasedCounter(
+        lambda *asked: _lease(parent, order.number, *asked),
+        [partial(_spend, other) for other in others],
+    )
     in_memory = settings.security.rate_limit.storage.get_secret_value() == MEMORY
     with closing(
         Proxy(
@@ -60,37 +65,36 @@ def main() -> None:
             order.certificate,
             headroom=Headroom(),
             backend=SharedProcesses(parent) if settings.workers.backend == "process" else None,
-            counter=_CountedByParent(parent) if in_memory else None,
+            counter=counter if in_memory else None,
+            changes=Changes(order.folder / CHANGES, settings.server.processes, order.number),
             siblings=siblings,
         )
     ) as proxy:
         shared_port.listening(proxy.listen)
-        desk = Desk(order.folder, str(order.number), order.key, {"share": proxy.share})
+        services: dict[str, Callable[..., Any]] = {
+            "share": proxy.share,
+            "recall": counter.recall,
+            "spend_here": counter.spend_here,
+        }
+        desk = Desk(order.folder, str(order.number), order.key, services)
         signals.get()
         proxy.drain(hurried.is_set, lambda: None)
         desk.close()
 
 
-class _CountedByParent(Counter):
-    """Rate limits that are counted for all processes together."""
+def _lease(
+    parent: Asker, number: int, rate: Rate, user: str, amount: int, back: Back
+) -> Lease | float:
+    try:
+        return parent.ask(Owner.lease, number, rate, user, amount, back)
+    except (OSError, EOFError):
+        raise Unavailable("the server is ending: connect again in a moment") from None
 
-    def __init__(self, parent: Asker) -> None:
-        self._parent = parent
 
-    def take(self, rate: Rate, user: str, amount: int = 1) -> float | None:
-        return self._ask(Counter.take, rate, user, amount)
-
-    def add(self, name: str, user: str, seconds: int) -> int:
-        return self._ask(Counter.add, name, user, seconds)
-
-    def used(self, name: str, bound: str, user: str, seconds: int) -> bool:
-        return self._ask(Counter.used, name, bound, user, seconds)
-
-    def _ask(self, question: Callable[..., T], *arguments: object) -> T:
-        try:
-            return self._parent.ask(question, *arguments)
-        except (OSError, EOFError):
-            raise Unavailable("the server is ending: connect again in a moment") from None
+def _spend(other: Asker, thing: str, user: str) -> bool:
+    with suppress(OSError, EOFError):  # it is about to be replaced
+        return other.ask(LeasedCounter.spend_here, thing, user)
+    return False
 
 
 if __name__ == "__main__":

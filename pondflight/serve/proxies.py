@@ -21,7 +21,9 @@ from pathlib import Path
 
 from pondflight.errors import ConfigError
 from pondflight.limits.headroom import Headroom
-from pondflight.limits.rates import MEMORY, Counter
+from pondflight.limits.leases import Back, LeasedCounter, Owner
+from pondflight.limits.rates import MEMORY
+from pondflight.proxy import changes
 from pondflight.serve import shared_port
 from pondflight.serve.child import Child
 from pondflight.serve.desk import Asker, Desk
@@ -31,13 +33,14 @@ from pondflight.telemetry import logs, metrics
 from pondflight.tls import Certificate
 from pondflight.workers.backends.base import Backend
 from pondflight.workers.backends.shared import QUESTIONS
+from pondflight.workers.connection import SIBLINGS
 from pondflight.workers.factory import create_backend
 
 log = logs.get_logger()
 
 PARENT = "parent"
-COUNTS = ("take", "add", "used")
-"""The functions of the parent's counter."""
+CHANGES = "changes"
+"""The file in which proxies note what may have changed tables (``proxy.changes``)."""
 
 _NO_SHARED_PORT = (
     "server.processes is {}, but processes cannot share a port here ({}): that needs Linux 5.5 and "
@@ -92,19 +95,22 @@ class Proxies:
         self._order = Order(
             settings, certificate, 0, self._folder, secrets.token_bytes(32), logs.level()
         )
+        changes.create(self._folder / CHANGES, settings.server.processes)
         services: dict[str, Callable[..., object]] = {}
         self._backend: Backend | None = None
         if settings.workers.backend == "process":
             self._backend = create_backend(settings, "", headroom)
             services |= {name: getattr(self._backend, name) for name in QUESTIONS}
         if settings.security.rate_limit.storage.get_secret_value() == MEMORY:
-            counter = Counter()
-            services |= {name: getattr(counter, name) for name in COUNTS}
+            services["lease"] = Owner(settings.server.processes, self._recall).lease
         self._desk = Desk(self._folder, PARENT, self._order.key, services)
         self._proxies = [
             _ProxyProcess(replace(self._order, number=number))
             for number in range(settings.server.processes)
         ]
+
+    def _recall(self, number: int, rate: str, user: str) -> Back:
+        return self._proxies[number].recall(rate, user)
 
     def listen(self) -> None:
         """Start them, and wait until all take calls. Raises ``ConfigError`` if one does not."""
@@ -178,6 +184,12 @@ class _ProxyProcess:
         """Return its figures; None if it does not answer, or does not listen yet."""
         return share_of(self._asker)
 
+    def recall(self, rate: str, user: str) -> Back:
+        """What it holds of a user's rate, and gives back."""
+        with contextlib.suppress(OSError, EOFError):  # it has ended, and what it held is lost
+            return self._asker.ask(LeasedCounter.recall, rate, user)
+        return ()
+
     def mend(self) -> None:
         if self._child is None or self.alive() or time.monotonic() - self._started < _AGAIN_SECONDS:
             return
@@ -205,5 +217,8 @@ def share_of(asker: Asker) -> metrics.Share | None:
 
 
 def _environment(folder: Path) -> Mapping[str, str]:
-    """Return our whole environment: the process is a part of this program, with the same needs."""
-    return dict(os.environ) | {metrics.SHARED: str(folder)}
+    """All of ours: it is a part of this program, and needs what this one would need without it."""
+    return dict(os.environ) | {
+        metrics.SHARED: str(folder),
+        SIBLINGS: folder.name.rpartition("-")[2],  # as long as the parent lives, nobody else's
+    }

@@ -12,6 +12,7 @@ from pondflight.addresses import Origins, joined
 from pondflight.errors import Cancelled
 from pondflight.limits.headroom import Headroom
 from pondflight.limits.rates import Counter
+from pondflight.proxy.changes import Changes
 from pondflight.proxy.databases import Database, Databases
 from pondflight.proxy.in_flight import CallLimits
 from pondflight.proxy.rate_limits import Charges, Limits
@@ -42,6 +43,7 @@ class Proxy:
         headroom: Headroom,
         backend: Backend | None = None,
         counter: Counter | None = None,
+        changes: Changes | None = None,
         siblings: Callable[[], Sequence[Share]] = tuple,
     ) -> None:
         assert settings.security.jwt_secret is not None
@@ -50,6 +52,7 @@ class Proxy:
         self._headroom = headroom
         self._secret = settings.security.jwt_secret.get_secret_value()
         self._counter = counter or Counter(settings.security.rate_limit.storage.get_secret_value())
+        self._changes = changes
         self._siblings = siblings
         self._server: ProxyServer | None = None
         chosen = pool_settings(settings, self._secret)
@@ -78,6 +81,7 @@ class Proxy:
                 server.max_calls_per_user,
                 server.stream_idle_timeout.total_seconds() or math.inf,
             ),
+            changes=self._changes,
             siblings=self._siblings,
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -26,8 +27,11 @@ from pondflight.workers.losses import KeptSessions
 
 STATUS_SECONDS = 3.0
 
-PROXY = secrets.token_hex(8)
-"""The id of this proxy, by which workers distinguish the proxies that share them."""
+SIBLINGS = "PONDFLIGHT_SIBLINGS"
+"""Variable with what the ids of all proxies begin with that see each other's changes at once."""
+
+PROXY = ".".join(filter(None, (os.environ.get(SIBLINGS), secrets.token_hex(8))))
+"""The id of this proxy, which tells workers the proxies that share them apart."""
 _CANCEL_SECONDS = 5.0
 _MOST_FETCHED = 100
 """As many as a worker's journal has entries."""
@@ -62,6 +66,7 @@ class WorkerStatus:
     ``missing_walls`` of the operating system around it, in words
     ``retired``       it takes no statements any more, and waits for its end
     ``fresh``         nobody has configured it: only its starter may, or has given it up
+    ``takes_actions`` by GetFlightInfo as well (``control.ACTION_HEADER``)
     """
 
     owner: str | None = None
@@ -74,6 +79,7 @@ class WorkerStatus:
     missing_walls: tuple[str, ...] = ()
     retired: bool = False
     fresh: bool = False
+    takes_actions: bool = False
 
 
 class Connection(Protocol):
@@ -189,6 +195,7 @@ class ControlConnection:
             missing_walls=tuple(answer.get("missing_walls", ())),
             retired=answer.get("retired", False),
             fresh=answer.get("fresh", False),
+            takes_actions=answer.get("takes_actions", False),
         )
 
     def retire(self, quiet: float, *, timeout: float) -> bool:

@@ -108,6 +108,15 @@ class Pool:
                 return None
             return self._roster.lease(worker)
 
+    def connection(self, key: str) -> Connection | None:
+        """Return the connection to the worker with that key, if it is ready, and note its use."""
+        with self._roster.changed:
+            worker = self._roster.users.get(key)
+            if worker is None or not worker.state.usable:
+                return None
+            worker.used()
+            return worker.connection
+
     def prestart(self, user: User) -> None:
         """Begin to start a worker that will be needed soon; its errors appear when it is needed."""
         key = self.key(user)

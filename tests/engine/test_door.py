@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 
+import pyarrow as pa
 import pytest
 from pyarrow import flight
 
 from pondflight import control
 from pondflight.engine.guards.callers import Call, WorkerCall
 from pondflight.engine.guards.door import Door
+from pondflight.flightsql import wire
 from tests.engine.conftest import MakeClient
 from tests.flight import Client
 
@@ -33,6 +35,22 @@ def test_a_worker_closes_its_door_only_if_nobody_is_inside(make_client: MakeClie
         user.rows("SELECT 1")
     (status,) = pool.act(control.STATUS)
     assert json.loads(status)["retired"]
+
+
+def test_actions_come_by_get_flight_info_as_well(make_client: MakeClient) -> None:
+    make_client().act(control.CONFIGURE, b'{"owner": "ann"}')
+    kind = "CreatePreparedStatement"
+    user = make_client(**{control.CALL_HEADER: "a-1"})
+    quick = make_client(**{control.CALL_HEADER: "a-2", control.ACTION_HEADER: kind})
+    for query in ("SELECT 42", "SELECT ?"):
+        body = wire.pack(wire.new("ActionCreatePreparedStatementRequest", query=query))
+        (prepared,) = user.act(kind, body)
+        (endpoint,) = quick.info(body).endpoints
+        assert len(endpoint.ticket.ticket) == len(prepared)  # a handle may have an id of its own
+    body = wire.pack(wire.new("ActionCreatePreparedStatementRequest", query="SELECT x"))
+    for ask in (lambda: user.act(kind, body), lambda: quick.info(body)):
+        with pytest.raises(pa.ArrowInvalid, match='column "x" was not found'):
+            ask()
 
 
 def call(proxy: str) -> Call:

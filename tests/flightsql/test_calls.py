@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import pyarrow as pa
@@ -244,6 +245,22 @@ def test_the_table_sleeps_while_no_call_comes_and_notices_the_next(
     finally:
         table.close()
     assert not table._thread.is_alive()
+
+
+def test_when_no_call_has_come_for_a_moment_somebody_is_told_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calls, "POLL_SECONDS", 0.001)
+    told: SimpleQueue[bool] = SimpleQueue()
+    table: CallTable[None] = CallTable(lambda: told.put(True))
+    assert told.get(timeout=10)
+    with pytest.raises(Empty):
+        told.get(timeout=0.1)
+    call = Call("do_get", {}, None)
+    table.enter(call, None)
+    table.leave(call)
+    assert told.get(timeout=10)
+    table.close()
 
 
 def test_a_stream_that_ends_before_its_last_row_counts_as_cancelled() -> None:

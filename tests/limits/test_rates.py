@@ -11,7 +11,7 @@ from pyarrow import flight
 from pondflight.errors import ConfigError
 from pondflight.flightsql import wire
 from pondflight.limits import memory as limits_memory
-from pondflight.limits.memory import MemoryStorage
+from pondflight.limits.memory import Hits, Payments, Windows
 from pondflight.limits.rates import Counter, Rate
 from pondflight.proxy.rate_limits import Limits
 from pondflight.telemetry import logs
@@ -54,9 +54,9 @@ def test_counter_goes_on_alone_where_the_redis_is_gone() -> None:
     counter, rate = Counter("redis://127.0.0.1:1/0"), Rate("x", 1, 60)
     assert counter.take(rate, "a") is None
     assert counter.take(rate, "a") is not None
-    assert counter.add("n", "a", 60) == 1
-    assert not counter.used("m", "n", "a", 60)
-    assert counter.used("m", "n", "a", 60)
+    counter.pay("ticket", "a")
+    assert counter.spend("ticket", "a")
+    assert not counter.spend("ticket", "a")
 
 
 def connect(stack: Stack, sub: str) -> dbapi.Connection:
@@ -186,40 +186,59 @@ class Clock:
 
 def test_window_moves_with_the_time() -> None:
     clock = Clock()
-    storage = MemoryStorage(clock=clock)
-    assert [storage.acquire_entry("a", 3, 10) for _ in range(4)] == [True, True, True, False]
-    assert storage.get_moving_window("a", 3, 10) == (clock.now, 3)
+    windows = Windows(clock=clock)
+
+    def taken(key: str, amount: int = 1) -> bool:
+        return isinstance(windows.take(key, 3, 10, amount), Hits)
+
+    assert [taken("a") for _ in range(4)] == [True, True, True, False]
     clock.now += 9.9
-    assert not storage.acquire_entry("a", 3, 10)
+    assert windows.take("a", 3, 10) == pytest.approx(0.1)
     clock.now += 0.2
-    assert storage.acquire_entry("a", 3, 10)
-    assert storage.get_moving_window("a", 3, 10) == (clock.now, 1)
-    assert not storage.acquire_entry("a", 3, 10, amount=3)
-    assert storage.get_moving_window("b", 3, 10) == (clock.now, 0)
+    assert taken("a")
+    assert not taken("a", 3)
+    assert taken("a", 2)
+    assert taken("b", 3)
 
 
-def test_counter_is_forgotten_in_time_and_when_there_are_too_many() -> None:
+def test_what_is_given_back_can_be_taken_again() -> None:
     clock = Clock()
-    storage = MemoryStorage(clock=clock)
-    assert [storage.incr("a", 10) for _ in range(3)] == [1, 2, 3]
-    clock.now += 11
-    assert storage.get("a") == 0
-    assert storage.incr("a", 10) == 1
-    for number in range(limits_memory.MOST_COUNTERS + 10):
-        storage.incr(f"n{number}", 10)
-    assert storage.get("a") == 0
-    assert len(storage._counters) == limits_memory.MOST_COUNTERS
+    windows = Windows(clock=clock)
+    hits = windows.take("a", 10, 10, 2, share=4, ahead=1.0)
+    assert isinstance(hits, Hits)
+    assert hits.amount == 4  # two of the eight that were left come with it
+    windows.give_back("a", hits, 2)
+    assert isinstance(windows.take("a", 10, 10, 8), Hits)
+    assert isinstance(windows.take("a", 10, 10), float)
+    clock.now += 10.5
+    assert isinstance(windows.take("a", 10, 10, 8), float)  # it counts until the lease was over
+    clock.now += 0.6
+    assert isinstance(windows.take("a", 10, 10, 10), Hits)
+    windows.give_back("a", hits, 2)  # too late: it has been forgotten
+    assert isinstance(windows.take("a", 10, 10), float)
+
+
+def test_payments_are_spent_once_and_the_oldest_are_forgotten() -> None:
+    payments = Payments()
+    for _ in range(2):
+        payments.add("a")
+    assert [payments.spend("a") for _ in range(3)] == [True, True, False]
+    payments.add("a")
+    for number in range(limits_memory.MOST_PAYMENTS):
+        payments.add(number)
+    assert not payments.spend("a")
+    assert len(payments._left) == limits_memory.MOST_PAYMENTS
 
 
 def test_users_who_are_gone_are_forgotten() -> None:
     clock = Clock()
-    storage = MemoryStorage(clock=clock)
+    windows = Windows(clock=clock)
     for number in range(500):
-        storage.acquire_entry(f"user-{number}", 3, 10)
+        windows.take(f"user-{number}", 3, 10)
     clock.now += 100
     for _ in range(limits_memory._TIDY_EVERY):
-        storage.acquire_entry("b", 10_000, 10)
-    assert set(storage._windows) == {"b"}
+        windows.take("b", 10_000, 10)
+    assert set(windows._windows) == {"b"}
 
 
 def test_redis_without_its_client_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

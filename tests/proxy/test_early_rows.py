@@ -150,6 +150,41 @@ def test_a_session_with_a_state_of_its_own_is_asked(shared: Deployment, user: st
             assert asked() == before + 1
 
 
+def test_a_session_that_reads_elsewhere_gets_its_own_rows_early(
+    shared: Deployment, user: str
+) -> None:
+    client = shared.client(user)
+    connections = [shared.connect(user, autocommit=True) for _ in range(2)]
+    for number, connection in enumerate(connections):
+        client.table(f"CREATE SCHEMA s{number}")
+        client.table(f"CREATE TABLE s{number}.t AS SELECT {number} AS i")
+        with connection.cursor() as cursor:
+            cursor.execute(f"USE s{number}")
+    for number, connection in enumerate(connections):
+        for _ in range(TRIES):
+            before = asked()
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT i FROM t")
+                assert cursor.fetchall() == [(number,)]
+            if asked() == before:
+                break
+        else:
+            raise AssertionError("never early")
+        connection.close()
+
+
+def test_in_a_transaction_nothing_is_run_before_it_is_fetched(
+    shared: Deployment, user: str
+) -> None:
+    with shared.connect(user) as connection:
+        for _ in range(5):
+            before = asked()
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 42")
+                assert cursor.fetchall() == [(42,)]
+            assert asked() == before + 1
+
+
 @pytest.mark.parametrize("change", ["INSERT INTO t VALUES (2)", "DELETE FROM t", "DROP TABLE t"])
 def test_a_change_ends_what_came_early(shared: Deployment, user: str, change: str) -> None:
     client, other = shared.client(user), shared.client(user)
@@ -218,7 +253,9 @@ def test_what_was_asked_before_a_change_is_not_kept(*, running: bool) -> None:
     descriptor = flight.FlightDescriptor.for_command(command(b"h"))
     info = flight.FlightInfo(SCHEMA, descriptor, [], -1, -1).serialize()
     assert kept.keep("w", "s", [b"prepared", info], since) == [b"prepared"]
-    assert kept.take("w", "s", b"h") is None
+    assert kept.take("w", "s", command(b"h")) is None
     if running:
         kept.keep("w", "s", [b"prepared", info], kept.since("w"))
-        assert kept.take("w", "s", b"h") is None  # what it will have changed is not known yet
+        assert (
+            kept.take("w", "s", command(b"h")) is None
+        )  # what it will have changed is not known yet

@@ -114,20 +114,20 @@ def promise(handle: bytes = b"h") -> bytes:
 def test_each_is_given_once_to_its_own_worker_and_session() -> None:
     kept = Promises()
     assert kept.keep("w", "s", [b"prepared", promise()], kept.since("w")) == [b"prepared"]
-    assert kept.take("other", "s", b"h") is None
-    info = kept.take("w", "s", b"h")
+    assert kept.take("other", "s", command(b"h")) is None
+    info = kept.take("w", "s", command(b"h"))
     assert info is not None
     assert info.schema == SCHEMA
-    assert kept.take("w", "s", b"h") is None
+    assert kept.take("w", "s", command(b"h")) is None
     kept.keep("w", "s", [b"prepared", promise()], kept.since("w"))
-    assert kept.take("w", "other", b"h") is None
+    assert kept.take("w", "other", command(b"h")) is None
 
 
 @pytest.mark.usefixtures("no_time_limit")
 def test_a_client_whose_first_call_had_no_session_is_known_again() -> None:
     kept = Promises()
     kept.keep("w", "", [b"prepared", promise()], kept.since("w"))
-    assert kept.take("w", "s", b"h") is not None
+    assert kept.take("w", "s", command(b"h")) is not None
 
 
 @pytest.mark.usefixtures("no_time_limit")
@@ -135,10 +135,10 @@ def test_only_so_many_are_kept_and_none_that_is_large() -> None:
     kept = Promises()
     for number in range(2000):
         kept.keep("w", "", [b"prepared", promise(str(number).encode())], kept.since("w"))
-    assert kept.take("w", "", b"0") is None
-    assert kept.take("w", "", b"1999") is not None
+    assert kept.take("w", "", command(b"0")) is None
+    assert kept.take("w", "", command(b"1999")) is not None
     kept.keep("w", "", [b"prepared", promise(b"x" * 100_000)], kept.since("w"))
-    assert kept.take("w", "", b"x" * 100_000) is None
+    assert kept.take("w", "", command(b"x" * 100_000)) is None
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from pondflight.engine.server import EngineServer
 from pondflight.errors import InvalidArgument, NotSupported, Unauthenticated
 from pondflight.flightsql import commands as c
 from pondflight.flightsql.calls import Headers
+from pondflight.flightsql.server import command_of
 
 PREFIX = "GIZMOSQL" if "GIZMOSQL_PASSWORD" in os.environ else "SQLFLITE"
 USERNAME, PASSWORD = os.environ[f"{PREFIX}_USERNAME"], os.environ[f"{PREFIX}_PASSWORD"]
@@ -62,14 +63,15 @@ class StandIn(EngineServer):
     """The server, without a control channel, for commands only."""
 
     def on_get_flight_info(
-        self, call: Call, command: c.Command, descriptor: flight.FlightDescriptor
+        self, call: Call, descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo:
+        command = command_of(descriptor)
         if isinstance(command, c.StatementQuery):
             if command.plain:
                 raise InvalidArgument("the descriptor is not a Flight SQL command")
             if os.environ["PRINT_QUERIES"] == "1":
                 print(command.query, flush=True)
-        return super().on_get_flight_info(call, command, descriptor)
+        return super().on_get_flight_info(call, descriptor)
 
     def on_do_action(self, call: Call, kind: str, body: bytes) -> Iterable[bytes]:
         if kind.startswith("pondflight."):

@@ -80,29 +80,33 @@ _WINDOWS: Final = frozenset(
 
 
 class EarlyRows:
-    """What is known of the texts that ran last. Safe to use from many threads."""
+    """What is known of the texts that ran last. Safe to use from many threads.
+
+    A text means what the names in it stand for: so each session with a state of its own (``owner``:
+    its id) is one by itself, and all others (``None``) are one together.
+    """
 
     def __init__(self, database: duckdb.DuckDBPyConnection) -> None:
         ((self._catalog,),) = database.execute("SELECT current_database()").fetchall()
         self._lock = threading.Lock()
-        self._quick: OrderedDict[str, bool | None] = OrderedDict()
-        """Whether each text that was quick is steady; ``None``: not checked yet."""
+        self._quick: OrderedDict[tuple[str | None, str], bool | None] = OrderedDict()
+        """By owner and text that was quick, whether it is steady; ``None``: nobody has asked."""
 
-    def ran(self, text: str, seconds: float, rows: int) -> None:
-        """Record a complete run of ``text``."""
+    def ran(self, owner: str | None, text: str, seconds: float, rows: int) -> None:
+        """Record a whole run of ``text``."""
         if seconds > QUICK_SECONDS or rows > MOST_ROWS or len(text) > _LONGEST:
-            self.drop(text)
+            self.drop(owner, text)
             return
         with self._lock:
-            self._quick.setdefault(text, None)
-            self._quick.move_to_end(text)
+            self._quick.setdefault((owner, text), None)
+            self._quick.move_to_end((owner, text))
             if len(self._quick) > _MOST_TEXTS:
                 self._quick.popitem(last=False)
 
-    def drop(self, text: str) -> None:
-        """Note that ``text`` is no longer quick."""
+    def drop(self, owner: str | None, text: str) -> None:
+        """It is not quick any more."""
         with self._lock:
-            self._quick.pop(text, None)
+            self._quick.pop((owner, text), None)
 
     def forget(self, kind: str) -> None:
         """Note a statement of that ``kind``: names may mean something else from now on."""
@@ -110,16 +114,18 @@ class EarlyRows:
             with self._lock:
                 self._quick.clear()
 
-    def may_run(self, cursor: duckdb.DuckDBPyConnection, statement: Statement) -> bool:
-        """Return whether to run ``statement`` early on ``cursor``, which belongs to no session."""
-        text = statement.text
+    def may_run(
+        self, cursor: duckdb.DuckDBPyConnection, owner: str | None, statement: Statement
+    ) -> bool:
+        """Whether to run ``statement`` early on ``cursor``, which is the owner's."""
+        key = owner, statement.text
         with self._lock:
-            known = self._quick.get(text, False)
+            known = self._quick.get(key, False)
         if known is None:
-            known = self._is_steady(cursor, text)
+            known = self._is_steady(cursor, statement.text)
             with self._lock:
-                if text in self._quick:  # nothing has changed meanwhile
-                    self._quick[text] = known
+                if key in self._quick:  # nothing has changed meanwhile
+                    self._quick[key] = known
                 else:
                     known = False
         return known

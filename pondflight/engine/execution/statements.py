@@ -305,8 +305,9 @@ class Statements:
 
         def closed() -> None:
             self._sessions.give_back(session)
-            if values is None and session.passing and result.finished is not None:
-                self._early.ran(statement.text, result.finished - entry.clock, result.count)
+            if values is None and result.finished is not None:
+                seconds = result.finished - entry.clock
+                self._early.ran(session, statement.text, seconds, result.count)
 
         result.on_close(closed)
         call.on_done(lambda _: result.close())

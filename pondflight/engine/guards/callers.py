@@ -28,11 +28,13 @@ class WorkerCall:
     """The ids of promised rows that were fetched since the proxy's last call."""
     statements: int | None = None
     """How many statements it may run; ``None``: any number."""
+    action: str | None = None
+    """The action that it is, in place of GetFlightInfo."""
 
     @property
     def proxy(self) -> str:
-        """Return the id of the proxy that relays the call."""
-        return (self.call_id or "").rpartition("-")[0]
+        """Return the id of the proxy that relays the call; siblings have one together."""
+        return (self.call_id or "").rpartition("-")[0].partition(".")[0]
 
 
 Call: TypeAlias = calls.Call[WorkerCall]
@@ -61,6 +63,7 @@ class CredentialCheck:
             wants_promise=control.PROMISE_HEADER in headers,
             fetched=tuple(filter(None, (_first(headers, control.FETCHED_HEADER) or "").split(","))),
             statements=_number(_first(headers, control.STATEMENTS_HEADER)),
+            action=_first(headers, control.ACTION_HEADER),
         )
 
     def response_headers(
