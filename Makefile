@@ -53,7 +53,7 @@ faults: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## break connections 1,00
 	@[ "$$(id -u)" != 0 ] || PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/python -m integration.faults
 
 # One of them: make integration SUITE=integration/http
-SUITE ?= integration --ignore integration/docker --ignore integration/kubernetes --ignore integration/long
+SUITE ?= integration --ignore integration/docker --ignore integration/kubernetes --ignore integration/long --ignore integration/pods
 integration: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp $(TOOLS)/tools.stamp pages ## run the suites that need real servers and clients
 	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/pytest $(SUITE) $(ARGS)
 
@@ -63,10 +63,10 @@ integration-long: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp $(TOOLS)/tools.
 truth: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## ask databases, DuckDB and pondflight the same: ARGS="--statements 5000"
 	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/python -m integration.truth $(ARGS)
 
-# Beside a Docker engine of our own, which leaves nothing behind; as root.
+# Beside a Docker engine of our own, which leaves nothing behind; as root. Pods only where Kubernetes has been built.
 integration-docker: $(VENV)/dev.stamp $(CLIENTS)/integration.stamp ## run the suites that need a Docker engine
 	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" $(CLIENTS)/bin/python -m integration.docker.engine --install -- \
-		$(CLIENTS)/bin/pytest integration/docker integration/bundle/test_compose.py \
+		$(CLIENTS)/bin/pytest integration/docker integration/pods integration/bundle/test_compose.py \
 		integration/bundle/test_migration.py integration/bundle/test_scale.py integration/bundle/test_scenarios.py $(ARGS)
 
 # Beside a Kubernetes control plane of our own, which is built from Go modules when it is first needed.

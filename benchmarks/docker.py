@@ -83,7 +83,8 @@ def _deployment(engine: Engine, **environ: str) -> Iterator[Server]:
         yield server
 
 
-def _first_statement(server: Server, sub: str) -> float:
+def first_statement(server: Server, sub: str) -> float:
+    """Seconds that a user's first statement takes, on a connection of its own."""
     client = flight.FlightClient(server.uri)
     headers = [(b"authorization", f"Bearer {server.token(sub)}".encode())]
     options = flight.FlightCallOptions(timeout=_SECONDS, headers=headers)
@@ -98,19 +99,20 @@ def _first_statement(server: Server, sub: str) -> float:
 
 def _cold() -> list[float]:
     with _deployment(Engine.current()) as server:
-        return [_first_statement(server, f"user{n}") for n in range(_NEW_USERS)]
+        return [first_statement(server, f"user{n}") for n in range(_NEW_USERS)]
 
 
 def _warm() -> list[float]:
     with _deployment(Engine.current(), WORKER_WARM=str(_WARM)) as server:
         times = []
         for number in range(_NEW_USERS):
-            _wait(lambda: _ready_spares(server) == _WARM)
-            times.append(_first_statement(server, f"user{number}"))
+            _wait(lambda: ready_spares(server) == _WARM)
+            times.append(first_statement(server, f"user{number}"))
         return times
 
 
-def _ready_spares(server: Server) -> int:
+def ready_spares(server: Server) -> int:
+    """How many warm workers there are that nobody has claimed."""
     return sum(w["state"] == "ready" and not w["key"] for w in _admin(server).workers())
 
 
@@ -118,10 +120,10 @@ def _many(engine: Engine) -> tuple[list[float], float, float]:
     with _deployment(engine, CONTAINER_MAX_PER_HOST=str(_MANY)) as server:
         with ThreadPoolExecutor(_AT_ONCE) as executor:
             at_once = list(
-                executor.map(lambda n: _first_statement(server, f"user{n}"), range(_AT_ONCE))
+                executor.map(lambda n: first_statement(server, f"user{n}"), range(_AT_ONCE))
             )
         for number in range(_AT_ONCE, _MANY):
-            _first_statement(server, f"user{number}")
+            first_statement(server, f"user{number}")
         assert len(_admin(server).workers()) == _MANY
         stats = engine.docker("stats", "--no-stream", "--format", "{{json .MemUsage}}")
         used = sorted(_megabytes(json.loads(line)) for line in stats.splitlines())

@@ -37,8 +37,14 @@ BASE_IMAGE = "pondflight-base:bookworm"
 VARIABLE = "PONDFLIGHT_TEST_ENGINE"
 """Names the directory of the engine, inside."""
 
-PACKAGES = ("docker.io", "slirp4netns", "debootstrap", "iptables", "iproute2", "ca-certificates")
-_PROGRAMS = ("dockerd", "/usr/bin/docker", "slirp4netns", "debootstrap", "iptables", "ip")
+PACKAGES = (
+    *("docker.io", "slirp4netns", "debootstrap", "iptables", "iproute2", "ca-certificates"),
+    "containernetworking-plugins",  # for integration/pods
+)
+_PROGRAMS = (
+    *("dockerd", "/usr/bin/docker", "slirp4netns", "debootstrap", "iptables", "ip"),
+    "/usr/lib/cni/bridge",
+)
 _BASE = ("bookworm", "python3,python3-venv,ca-certificates,curl")
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 _RESOLVER = "10.0.2.3"

@@ -31,9 +31,9 @@ def test_two_proxies_share_what_a_user_may_do(redis: Redis) -> None:
 
 def test_ticket_of_one_proxy_is_paid_for_at_the_other(redis: Redis) -> None:
     one, two = Counter(redis.url), Counter(redis.url)
-    one.add("paid/x", "alice", 60)
-    assert not two.used("fetched/x", "paid/x", "alice", 60)
-    assert one.used("fetched/x", "paid/x", "alice", 60)
+    one.pay("x", "alice")
+    assert two.spend("x", "alice")
+    assert not one.spend("x", "alice")
 
 
 def test_demo_tokens_are_counted_together(redis: Redis) -> None:

@@ -16,6 +16,7 @@ USERS = int(os.environ.get("USERS", "6"))
 
 
 # The driver closes a cursor again whose statement could not be closed, since its connection broke.
+@pytest.mark.filterwarnings("ignore:Failed to close cursor")
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <function Cursor.__del__")
 @pytest.mark.timeout(3 * SECONDS + 900)  # Maven downloads the driver the first time
 def test_everybody_sees_their_own_and_nothing_is_left_behind(tmp_path: Path) -> None:

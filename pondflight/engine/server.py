@@ -139,7 +139,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
 
     @property
     def last_heard(self) -> float:
-        """The monotonic time at which a proxy last made a call."""
+        """Return the monotonic time at which a proxy last made a call."""
         return self._check.last_heard
 
     def on_call(self, call: Call) -> None:

@@ -1,4 +1,7 @@
-"""The requests of clients: Flight SQL's messages as types. ``decoding`` reads them from bytes."""
+"""The requests of clients: Flight SQL's messages as types. ``decoding`` reads them from bytes.
+
+It is one list in the order of the protocol, and longer than other files because the protocol is.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,10 @@ from pondflight.workers.naming import Naming, instance_of
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """``well`` is what is so if its backend has no objection; the others as in ``Trial``."""
+    """The sentences for one kind of place; ``well``: what holds if its backend finds no problem.
+
+    The others are as in ``Trial``.
+    """
 
     name: str
     well: str
@@ -54,10 +57,10 @@ _PLACES = {
 
 
 def elsewhere(settings: Settings) -> Iterator[Finding]:
-    """What the backend has to say, then a worker there, and each database from there."""
+    """Yield the backend's problems, then the trial of a worker there, and of each database."""
     name = settings.workers.backend
     place = _PLACES[name]
-    secret = secrets.token_hex(16)  # no proxy takes what is made with it for its own
+    secret = secrets.token_hex(16)  # no proxy takes what is named with it for its own
     naming = Naming(secret, instance_of(secret, settings.workers.instance))
     with closing(create_backend(settings, secret)) as backend:
         problems = backend.check()
@@ -82,7 +85,7 @@ def elsewhere(settings: Settings) -> Iterator[Finding]:
 
 
 def _quotas(settings: Settings, backend: Backend) -> Iterator[Finding]:
-    """How many workers the quotas of a namespace have room for."""
+    """Yield how many workers the quotas of a namespace have room for."""
     if settings.workers.backend != "kubernetes":
         return
     from pondflight.workers.kubernetes.backend import KubernetesBackend  # noqa: PLC0415 - slow

@@ -1,4 +1,4 @@
-"""A worker that is started to see how it goes, and whether databases can be attached there."""
+"""A worker that is started as a test, and attaches databases where it runs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Trial:
 
 
 def attached(settings: Settings, trial: Trial) -> Iterator[Finding]:
-    """A worker gets ready; and another one for each database can attach it."""
+    """Check that a worker becomes ready, and that another one can attach each database."""
     databases, place = settings.duckdb.attached_databases, trial.place
     try:
         with _worker(settings, trial) as (connection, seconds):
@@ -96,7 +96,7 @@ def _attach(settings: Settings, trial: Trial, database: AttachedDatabase) -> Fin
 
 
 def _why_unreachable(database: AttachedDatabase) -> str:
-    """What keeps this host from a database before any password matters; empty if nothing."""
+    """Return why this host cannot reach a database, before any login; empty if it can."""
     where = database.connection_string.get_secret_value()
     if database.type in FILE_TYPES:
         path = Path(where)
@@ -112,9 +112,9 @@ def _why_unreachable(database: AttachedDatabase) -> str:
 
 
 def _why_silent(address: dsn.Address) -> str:
-    """What keeps this host from an address; empty if nothing."""
+    """Return why this host cannot reach an address; empty if it can."""
     if address.is_socket:
-        return ""  # the attempt will tell
+        return ""  # the connection attempt will tell
     where = f"{address.host}:{address.port}"
     try:
         with socket.create_connection((address.host, address.port), _SECONDS):
@@ -131,9 +131,9 @@ def _why_silent(address: dsn.Address) -> str:
 def _worker(
     settings: Settings, trial: Trial, *databases: AttachedDatabase
 ) -> Iterator[tuple[Connection, float]]:
-    """A worker that is ready, and after how many seconds it was. It is nobody's, and is removed.
+    """Start a worker that belongs to nobody; yield it with the seconds it took; remove it.
 
-    It sees the files of ``databases``.
+    It can read the files of ``databases``.
     """
     began = time.monotonic()
     deadline = began + settings.workers.start_timeout.total_seconds()
@@ -160,7 +160,7 @@ def _worker(
 
 
 def _ready(trial: Trial, handle: WorkerHandle, credential: str, deadline: float) -> Connection:
-    """A connection to a worker as soon as it answers; ``StartFailed`` if it does not."""
+    """Return a connection to a worker as soon as it answers. Raises ``StartFailed`` otherwise."""
     _raise_if_ended(trial, handle)
     if not handle.location:
         raise StartFailed("it has no address in its network", [])

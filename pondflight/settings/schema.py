@@ -50,7 +50,7 @@ class Key:
 
     @property
     def is_list(self) -> bool:
-        """Whether the key holds a list."""
+        """Return whether the key holds a list."""
         return self.shape in {Shape.VALUES, Shape.SECTIONS}
 
     @property

@@ -113,7 +113,7 @@ class Configuration:
 
     @property
     def address(self) -> tuple[str, int]:
-        """The host and port at which this machine reaches the HTTP process."""
+        """Return the host and port at which this machine reaches the HTTP process."""
         host, _, port = self.bind.rpartition(":")
         return reachable(host.strip("[]")), int(port)
 

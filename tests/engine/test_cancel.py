@@ -52,7 +52,7 @@ def test_a_statement_that_runs_is_cancelled_by_another_call(
 
     thread = threading.Thread(target=run)
     thread.start()
-    wait_until(lambda: engine._journal.show("none"))
+    wait_until(lambda: any(one.fetching for one in engine._tickets._tickets.values()))
     started = time.monotonic()
     assert cancel(make_client(session), info) == CancelStatus.CANCELLED
     thread.join(10)
@@ -206,6 +206,7 @@ def test_a_statement_that_cannot_be_interrupted_ends_its_worker(
 ) -> None:
     ended = threading.Event()
     monkeypatch.setattr(timeouts, "end_worker", ended.set)
+    monkeypatch.setattr(timeouts, "PATIENCE", 0.1)
     client.info("SET statement_timeout = '200ms'")
     long = "SELECT levenshtein(repeat('a', 30000), repeat('b', 30000) || x) FROM range(1) t(x)"
     with pytest.raises(flight.FlightTimedOutError, match=r"its limit of 0\.2 s"):

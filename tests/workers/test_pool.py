@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -434,6 +435,7 @@ def test_worker_that_does_not_answer_is_stopped_by_force_only(make_pool: MakePoo
     pool = make_pool(health_interval=60.0)
     first = visit(pool, "ann")
     os.kill(int(first), signal.SIGSTOP)
+    wait_until(lambda: Path(f"/proc/{first}/stat").read_text().rpartition(")")[2].split()[0] == "T")
     with pytest.raises(Unavailable, match="does not answer: use --force"):
         pool.stop_worker("ann")
     pool.stop_worker("ann", force=True)

@@ -206,7 +206,7 @@ class _Parser:
                 yield position
 
     def _is_simple(self, start: int, end: int) -> bool:
-        """Whether the tokens compare a column with constants or NULL."""
+        """Return whether the tokens compare a column with constants or NULL."""
         if start >= end or self._name(start) is None:
             return False
         match self._tokens[start + 1 : end]:

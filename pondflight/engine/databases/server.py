@@ -81,7 +81,7 @@ class ServerDatabase:
 
     @property
     def state(self) -> State:
-        """The current state of the database."""
+        """Return the current state of the database."""
         return self._state
 
     @property

@@ -30,7 +30,7 @@ class EarlyRun:
     entry: Entry
 
     def stream(self) -> bytes:
-        """The rows as an Arrow stream."""
+        """Return the rows as an Arrow stream."""
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, self.schema) as writer:
             for batch in self.batches:

@@ -157,9 +157,7 @@ class Statements:
             prepared = PreparedStatement(
                 handle=handle.encode(),
                 dataset_schema=schema if is_update else schema or NOT_KNOWN_YET,
-                parameter_schema=parameter_schema(self._describer, cursor, statements)
-                if has_parameters
-                else EMPTY_SCHEMA,
+                parameter_schema=parameter_schema(self._describer, cursor, statements),
                 is_update=is_update,
             )
         if schema is None or not alone or not statements[0].lazy:
@@ -213,10 +211,9 @@ class Statements:
         for statement in first:
             self._run_all(call, session, statement, None)
         if last.lazy:
-            early = None
+            alone = not first and bound is None and not last.parameters
             with self._sessions.lent(call, session) as one, one.cursor.use(call) as cursor:
-                if not first and bound is None and not last.parameters:
-                    early = self._early.run(call, one, last)
+                early = self._early.run(call, one, last) if alone else None
                 schema = (
                     early.schema if early else result_schema(self._describer, cursor, [last], bound)
                 )
@@ -230,12 +227,8 @@ class Statements:
             return replace(plan, ticket=handle)
         if last.returns_rows:
             result = self._run_for_rows(call, session, last, bound)
-            handle = Handle(
-                id=self._tickets.new(session, result),
-                session=session,
-                transaction=transaction,
-                is_result=True,
-            )
+            key = self._tickets.new(session, result)
+            handle = Handle(id=key, session=session, transaction=transaction, is_result=True)
             return Plan(result.schema, handle, result.count)
         count = self._run_all(call, session, last, bound)
         if plain:
@@ -367,10 +360,7 @@ class Statements:
         self, call: Call, session: str, statement: Statement
     ) -> AbstractContextManager[Session]:
         return self._sessions.lent(
-            call,
-            session,
-            session_state=statement.session_state,
-            tables=statement.makes_tables,
+            call, session, session_state=statement.session_state, tables=statement.makes_tables
         )
 
     @contextmanager

@@ -25,7 +25,7 @@ class UserCalls:
 
     @property
     def idle_seconds(self) -> float:
-        """Seconds since a call last began or ended."""
+        """Return the seconds since a call last began or ended."""
         return time.monotonic() - self._last
 
     def enter(self, call: Call, transaction: bytes | None = None) -> str:

@@ -255,7 +255,7 @@ class Sandbox:
         return self.allow_network and path[1:].startswith(NETWORK)
 
     def _check_copy(self, tokens: list[Token]) -> None:
-        """The file must be named, not computed: DuckDB would also write over attached files."""
+        """Check that the file is a literal: DuckDB would even overwrite attached files."""
         places = (
             place
             for place, (token, after) in enumerate(pairwise(tokens), 1)

@@ -121,7 +121,7 @@ def kind_of(type_name: str) -> Kind | None:
 
 
 def metadata_key(name: str) -> bytes:
-    """Flight SQL's key for metadata of a column."""
+    """Return Flight SQL's key for metadata of a column."""
     return f"ARROW:FLIGHT:SQL:{name}".encode()
 
 

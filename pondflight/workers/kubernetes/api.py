@@ -22,6 +22,7 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 
+from pondflight.control import Json
 from pondflight.workers.backends.base import BackendUnreachable
 from pondflight.workers.circuit import Circuit
 
@@ -32,8 +33,6 @@ _BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS})
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _MERGE = "application/merge-patch+json"
 _PATCH = "application/json-patch+json"
-
-Json = dict[str, Any]
 
 
 class ApiError(Exception):

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from http import HTTPStatus
-from typing import Any
 
+from pondflight.control import Json
 from pondflight.workers.backends.base import (
     BackendError,
     BackendUnreachable,
@@ -36,7 +36,7 @@ from pondflight.workers.kubernetes import pod as pods
 from pondflight.workers.kubernetes.api import ApiError, KubernetesApi
 from pondflight.workers.kubernetes.checks import Room, check, room
 from pondflight.workers.kubernetes.claims import Claims
-from pondflight.workers.kubernetes.pod import Placement
+from pondflight.workers.kubernetes.pod import Placement, Pod
 from pondflight.workers.kubernetes.watch import Watch
 from pondflight.workers.naming import is_worker, user_in
 from pondflight.workers.spec import WorkerSpec
@@ -105,7 +105,7 @@ class KubernetesBackend:
                 self._delete(pod["metadata"]["name"], pod["metadata"]["uid"])
             raise
 
-    def _create(self, spec: WorkerSpec) -> dict[str, Any]:
+    def _create(self, spec: WorkerSpec) -> Json:
         body = pods.manifest(spec, self.layout, self.placement)
         try:
             with _as_failure():
@@ -116,7 +116,7 @@ class KubernetesBackend:
             remove_unseen(self, spec)
             raise
 
-    def _create_pod(self, spec: WorkerSpec, body: dict[str, Any]) -> dict[str, Any]:
+    def _create_pod(self, spec: WorkerSpec, body: Json) -> Json:
         for attempt in range(_TRIES):
             try:
                 return self._api.create(self._api.path("pods"), body)
@@ -146,20 +146,20 @@ class KubernetesBackend:
             return
         require_room(self.list_workers(), spec.most)
 
-    def _require_no_rival(self, spec: WorkerSpec, pod: Mapping[str, Any]) -> None:
+    def _require_no_rival(self, spec: WorkerSpec, pod: Pod) -> None:
         """Give way to a warm worker that is being claimed for the same user; see ``claim``."""
         if spec.user and any(
             other["metadata"]["uid"] != pod["metadata"]["uid"] for other in self._of(spec.user)
         ):
             raise NameTaken(spec.name)
 
-    def _admit(self, pod: Mapping[str, Any]) -> None:
+    def _admit(self, pod: Pod) -> None:
         self._api.merge(
             self._api.path("pods", pod["metadata"]["name"]),
             {"metadata": {"uid": pod["metadata"]["uid"]}, "spec": {"schedulingGates": []}},
         )
 
-    def _running(self, pod: Mapping[str, Any], deadline: float) -> WorkerHandle:
+    def _running(self, pod: Pod, deadline: float) -> WorkerHandle:
         name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
         while True:
             # Checked after each wait, and once a second whether or not the watch works.
@@ -287,21 +287,19 @@ class KubernetesBackend:
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _look(self, name: str) -> dict[str, Any] | None:
+    def _look(self, name: str) -> Json | None:
         try:
             return self._api.find(self._api.path("pods", name))
         except ApiError as error:
             raise BackendUnreachable(error.message) from error
 
-    def _of(self, user: str) -> list[dict[str, Any]]:
+    def _of(self, user: str) -> list[Json]:
         """Return the pods of a user: at most one, except for a moment."""
         wanted = pods.selector(self._ownership.instance, user)
-        found: list[dict[str, Any]] = self._api.get(self._api.path("pods"), labelSelector=wanted)[
-            "items"
-        ]
+        found: list[Json] = self._api.get(self._api.path("pods"), labelSelector=wanted)["items"]
         return found
 
-    def _pages(self) -> Iterator[dict[str, Any]]:
+    def _pages(self) -> Iterator[Json]:
         """Yield all pods, a page at a time; start again if the list became too old meanwhile."""
         path, wanted = self._api.path("pods"), pods.selector(self._ownership.instance)
         for attempt in range(_TRIES):
@@ -318,10 +316,10 @@ class KubernetesBackend:
                 if error.status != HTTPStatus.GONE or attempt == _TRIES - 1:
                     raise BackendUnreachable(error.message) from error
 
-    def _handle(self, pod: Mapping[str, Any]) -> WorkerHandle:
+    def _handle(self, pod: Pod) -> WorkerHandle:
         return pods.handle_of(pod, self.layout.engine.port, self._api.skew)
 
-    def _ours(self, pod: Mapping[str, Any]) -> WorkerHandle | None:
+    def _ours(self, pod: Pod) -> WorkerHandle | None:
         """Return the worker of a pod; None for what only looks like one."""
 
         def read() -> WorkerHandle:

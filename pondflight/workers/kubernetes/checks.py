@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
+from pondflight.control import Json
 from pondflight.workers.backends.base import BackendUnreachable, Problem
 from pondflight.workers.backends.container import Layout
 from pondflight.workers.kubernetes import pod as pods
@@ -90,7 +90,7 @@ def room(
 
 
 def _number(quantity: str) -> Decimal:
-    """The number that ``100m`` or ``56Gi`` stands for."""
+    """Return the number for which ``100m`` or ``56Gi`` stands."""
     return Decimal(parse_quantity(quantity))  # type: ignore[no-untyped-call]
 
 
@@ -151,7 +151,7 @@ def _permitted(api: KubernetesApi, group: str, resource: str, verb: str) -> bool
     return bool(review["status"].get("allowed"))
 
 
-def _covers(rule: Mapping[str, Any], group: str, resource: str, verb: str) -> bool:
+def _covers(rule: Json, group: str, resource: str, verb: str) -> bool:
     if rule.get("resourceNames"):
         return False
     return all(

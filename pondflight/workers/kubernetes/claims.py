@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
 
+from pondflight.control import Json
 from pondflight.workers.backends.base import NameTaken, NoSuchWorker, Phase, WorkerHandle
 from pondflight.workers.backends.container import INSTANCE, MANAGED, USER
 from pondflight.workers.kubernetes import pod as pods
@@ -28,7 +28,7 @@ class Claims:
         self._api = api
         self._instance = instance
 
-    def take(self, handle: WorkerHandle, name: str) -> dict[str, Any]:
+    def take(self, handle: WorkerHandle, name: str) -> Json:
         """Claim a pod for the user whom ``name`` belongs to; return the changed pod.
 
         Raises ``NameTaken`` if the user has another worker, ``NoSuchWorker`` if this one is gone or
@@ -87,7 +87,7 @@ class Claims:
             raise
         return True
 
-    def _lease(self, handle: WorkerHandle, name: str) -> dict[str, Any]:
+    def _lease(self, handle: WorkerHandle, name: str) -> Json:
         own, uid = pods.pod_and_uid(handle)
         return {
             "apiVersion": "coordination.k8s.io/v1",
@@ -100,7 +100,7 @@ class Claims:
             "spec": {"holderIdentity": handle.id},
         }
 
-    def _label(self, handle: WorkerHandle, user: str) -> dict[str, Any]:
+    def _label(self, handle: WorkerHandle, user: str) -> Json:
         """Write the user on the pod, if it is this very pod and nobody's."""
         own, uid = pods.pod_and_uid(handle)
         try:
@@ -120,7 +120,7 @@ class Claims:
             raise NoSuchWorker(handle.id)
         return pod
 
-    def _alive(self, handle: WorkerHandle) -> dict[str, Any]:
+    def _alive(self, handle: WorkerHandle) -> Json:
         name, uid = pods.pod_and_uid(handle)
         pod = self._api.find(self._api.path("pods", name))
         if pod is None or pod["metadata"]["uid"] != uid or pods.phase_of(pod) is Phase.ENDED:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pondflight.control import Json
 from pondflight.workers.backends.base import Phase, WorkerHandle
 from pondflight.workers.backends.container import (
     GENERATION,
@@ -29,8 +30,6 @@ from pondflight.workers.kubernetes.template import merged
 from pondflight.workers.naming import user_in
 from pondflight.workers.spec import WorkerSpec
 
-Json = dict[str, Any]
-
 CREDENTIAL = "pondflight.credential-sha256"
 GATE = "pondflight.room"
 """A pod is not scheduled before it is certain that there is room for it."""
@@ -44,6 +43,8 @@ _STORAGE_OVERHEAD = 1.25
 """What a file system, and a database that is being rewritten, need beyond the data."""
 _LOST = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _SECRET_KEY = "credential"  # noqa: S105  its name
+Pod = Mapping[str, Any]
+"""A pod, or a part of one, as the API server has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def manifest(spec: WorkerSpec, layout: Layout, placement: Placement) -> Json:
     return merged(pod, placement.template)
 
 
-def secret(spec: WorkerSpec, pod: Mapping[str, Any]) -> Json:
+def secret(spec: WorkerSpec, pod: Pod) -> Json:
     """Return the secret with a worker's credential, for engines that need it; the pod owns it."""
     return {
         "apiVersion": "v1",
@@ -151,7 +152,7 @@ def needs_secret(spec: WorkerSpec, layout: Layout) -> bool:
     return spec.credential in environment.values()
 
 
-def owner(pod: Mapping[str, Any]) -> Json:
+def owner(pod: Pod) -> Json:
     """Return a reference to the pod: what has it is deleted with the pod."""
     metadata = pod["metadata"]
     return {"apiVersion": "v1", "kind": "Pod", "name": metadata["name"], "uid": metadata["uid"]}
@@ -189,7 +190,7 @@ def claim_name(spec: WorkerSpec, layout: Layout) -> str:
     return f"pondflight-{owner}-{spec.storage}"
 
 
-def handle_of(pod: Mapping[str, Any], port: int, skew: float = 0.0) -> WorkerHandle:
+def handle_of(pod: Pod, port: int, skew: float = 0.0) -> WorkerHandle:
     """Return the worker of a pod; ``skew`` is how far this host's clock is ahead, in seconds.
 
     Raises ``LookupError``, ``TypeError``, ``ValueError`` or ``AttributeError`` if it is not one.
@@ -220,7 +221,7 @@ def pod_and_uid(handle: WorkerHandle) -> tuple[str, str]:
     return name, uid
 
 
-def phase_of(pod: Mapping[str, Any]) -> Phase:
+def phase_of(pod: Pod) -> Phase:
     """Return the pod's phase; a pod that is being deleted has ended, whatever it still does."""
     status = pod.get("status", {})
     if pod["metadata"].get("deletionTimestamp") or status.get("phase") in {"Failed", "Succeeded"}:
@@ -230,13 +231,13 @@ def phase_of(pod: Mapping[str, Any]) -> Phase:
     return Phase.CREATED
 
 
-def terminated(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+def terminated(pod: Pod) -> Pod:
     """Return how the worker's container ended; empty while it has not."""
-    found: Mapping[str, Any] = _state(pod).get("terminated") or {}
+    found: Pod = _state(pod).get("terminated") or {}
     return found
 
 
-def stuck(pod: Mapping[str, Any]) -> tuple[str, bool]:
+def stuck(pod: Pod) -> tuple[str, bool]:
     """Return why the pod does not run, and whether waiting is useless; an empty text: not known."""
     waiting = _state(pod).get("waiting") or {}
     reason = waiting.get("reason", "")
@@ -249,10 +250,10 @@ def stuck(pod: Mapping[str, Any]) -> tuple[str, bool]:
     return "", False
 
 
-def _state(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+def _state(pod: Pod) -> Pod:
     for status in pod.get("status", {}).get("containerStatuses") or []:
         if status["name"] == CONTAINER:
-            found: Mapping[str, Any] = status.get("state") or {}
+            found: Pod = status.get("state") or {}
             return found
     return {}
 

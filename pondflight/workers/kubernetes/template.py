@@ -6,12 +6,13 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from pondflight.control import Json
 from pondflight.settings.pods import CONTAINER
 
-Json = dict[str, Any]
+Fields = Mapping[str, Any]
 
 
-def merged(pod: Json, template: Mapping[str, Any]) -> Json:
+def merged(pod: Json, template: Fields) -> Json:
     """Return ``pod`` with the additions of ``template``; of two with one name, the pod's wins."""
     result = copy.deepcopy(pod)
     for kind, values in _mapping(template, "metadata").items():
@@ -27,21 +28,21 @@ def merged(pod: Json, template: Mapping[str, Any]) -> Json:
     return result
 
 
-def _extend(container: Json, template: Mapping[str, Any]) -> None:
+def _extend(container: Json, template: Fields) -> None:
     for name in sorted(CONTAINER & template.keys()):
         container[name] = _joined(container.get(name, []), template[name])
 
 
-def _joined(ours: list[Any], theirs: list[Any]) -> list[Any]:
+def _joined(ours: list[object], theirs: list[object]) -> list[object]:
     """Return both lists; if two items have one name, or one path, ours wins."""
 
-    def key(item: Any) -> object:
+    def key(item: object) -> object:
         return item.get("mountPath") or item.get("name") if isinstance(item, Mapping) else None
 
     taken = {key(item) for item in ours} - {None}
     return [*ours, *(copy.deepcopy(item) for item in theirs if key(item) not in taken)]
 
 
-def _mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _mapping(parent: Fields, name: str) -> Fields:
     found = parent.get(name)
     return found if isinstance(found, Mapping) else {}

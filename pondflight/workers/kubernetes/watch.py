@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any
 
+from pondflight.control import Json
 from pondflight.workers.backends.base import BackendUnreachable, Phase
 from pondflight.workers.kubernetes import pod as pods
 from pondflight.workers.kubernetes.api import ApiError, KubernetesApi
@@ -75,7 +75,7 @@ class Watch:
             if event["type"] != "BOOKMARK":
                 self._see(event)
 
-    def _see(self, event: dict[str, Any]) -> None:
+    def _see(self, event: Json) -> None:
         pod = event["object"]
         decisive = event["type"] == "DELETED" or pods.phase_of(pod) is not Phase.CREATED
         if decisive or pods.stuck(pod)[1]:
