@@ -31,7 +31,8 @@ Json = dict[str, Any]
 
 BASE = Path(__file__).parents[2] / "deploy" / "kubernetes" / "base"
 PROXIES = 2
-IDLE_SECONDS = 40
+IDLE_SECONDS = 30
+EARLY = "a user who came before all others, and has gone"
 _PROGRAMS = build.programs()
 
 if not os.environ.get(VARIABLE) or _PROGRAMS is None:
@@ -77,6 +78,7 @@ class Installation:
         except AssertionError:
             print(self.kubectl("describe", "nodes,pods,replicasets", "--all-namespaces"))
             raise
+        self.rows(EARLY, "SELECT 1")
 
     def _adapted(self, one: Json) -> Json:
         """The manifest, for a cluster with neither registry nor a Service of the API server."""
@@ -107,6 +109,11 @@ class Installation:
         )
         assert not done.returncode, done.stdout + done.stderr
         return done.stdout
+
+    def in_proxy(self, *command: str) -> str:
+        """What a command prints in the pod of a proxy."""
+        proxy = ("deploy/pondflight", "--container", "proxy")
+        return self.kubectl("--namespace", "pondflight", "exec", *proxy, "--", *command)
 
     def addresses(self) -> list[str]:
         """Of the proxies that are ready."""

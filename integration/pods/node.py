@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import tarfile
@@ -29,7 +30,6 @@ _SUBNET = "10.88.0.0/24"
 _BRIDGE = "pods0"
 _PAUSE = "pondflight-pause:1"
 _CGROUPS = Path("/sys/fs/cgroup")
-_CGROUP = "pondflight-pods"
 _IN_MEMORY = ("/run", "/var/lib", "/var/log")
 _SECONDS = 60.0
 
@@ -52,6 +52,7 @@ class RealNode:
         self._folder = folder
         self._socket = folder / "containerd.sock"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._cgroup = f"pondflight-{secrets.token_hex(4)}"
         folder.mkdir(parents=True, exist_ok=True)
         script = " && ".join(f"mount -t tmpfs tmpfs {path}" for path in _IN_MEMORY)
         self._holder = subprocess.Popen(
@@ -79,12 +80,11 @@ class RealNode:
             self.kill(name)
         for pid, command in _commands():
             if b"containerd-shim" in command and str(self._socket).encode() in command:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                _kill(pid)
+        for folder in _cgroups(self._cgroup):
+            _remove_cgroup(folder)
         with self._holder:
             self._holder.kill()
-        for folder in _cgroups():
-            _remove_cgroup(folder)
         subprocess.run(["ip", "link", "delete", _BRIDGE], check=False)
 
     def kill(self, name: str) -> None:
@@ -105,7 +105,7 @@ class RealNode:
         kubeconfig = self._cluster.credentials(f"system:node:{NAME}", organisation="system:nodes")
         config = self._folder / "kubelet.yaml"
         config.write_text(yaml.safe_dump(self._kubelet_configuration()))
-        for folder in _cgroups():
+        for folder in _cgroups(self._cgroup):
             _make_cgroup(folder)
         self._run(
             "kubelet",
@@ -130,7 +130,7 @@ class RealNode:
             },
             "authorization": {"mode": "Webhook"},
             "cgroupDriver": "cgroupfs",
-            "cgroupRoot": f"/{_CGROUP}",
+            "cgroupRoot": f"/{self._cgroup}",
             "containerRuntimeEndpoint": f"unix://{self._socket}",
             "enforceNodeAllocatable": [],
             # How full the host's disk is does not matter here.
@@ -251,11 +251,11 @@ def _wait(what: str, condition: Any) -> None:
         time.sleep(0.05)
 
 
-def _cgroups() -> list[Path]:
-    """The node's cgroup in each hierarchy."""
+def _cgroups(name: str) -> list[Path]:
+    """A node's cgroup in each hierarchy."""
     if (_CGROUPS / "cgroup.controllers").exists():
-        return [_CGROUPS / _CGROUP]
-    return [path / _CGROUP for path in _CGROUPS.iterdir() if path.is_dir()]
+        return [_CGROUPS / name]
+    return [path / name for path in _CGROUPS.iterdir() if path.is_dir()]
 
 
 def _make_cgroup(folder: Path) -> None:
@@ -266,8 +266,18 @@ def _make_cgroup(folder: Path) -> None:
 
 
 def _remove_cgroup(folder: Path) -> None:
-    for path in sorted(folder.rglob("*/"), key=lambda one: -len(one.parts)):
-        with contextlib.suppress(OSError):
-            path.rmdir()
-    with contextlib.suppress(OSError):
-        folder.rmdir()
+    """End what still runs in a cgroup, and remove it with all that are in it."""
+    deadline = time.monotonic() + _SECONDS
+    while folder.exists() and time.monotonic() < deadline:
+        for path in sorted(folder.rglob("cgroup.procs"), key=lambda one: -len(one.parts)):
+            with contextlib.suppress(OSError):
+                for pid in path.read_text().split():
+                    if pid != "0":  # of another namespace
+                        _kill(int(pid))
+                path.parent.rmdir()
+        time.sleep(0.05)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

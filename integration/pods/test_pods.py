@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from adbc_driver_flightsql import dbapi
 
-from integration.pods.conftest import IDLE_SECONDS, PROXIES, Installation
+from integration.pods.conftest import EARLY, IDLE_SECONDS, PROXIES, Installation
 from integration.pods.node import NAME, RealNode
 from tests.waiting import wait_until
 
@@ -84,9 +84,8 @@ def test_kernel_holds_what_the_pod_asks_for(installation: Installation) -> None:
 
 def test_doctor_in_a_proxys_pod_finds_all_well(installation: Installation) -> None:
     """Also the walls that a worker has around itself: kubelet's seccomp profile lets it."""
-    text = installation.kubectl(
-        *("--namespace", "pondflight", "exec", "deploy/pondflight", "--container", "proxy", "--"),
-        *("pondflight", "doctor", "--config", "/etc/pondflight/config.yaml", "--json"),
+    text = installation.in_proxy(
+        *("pondflight", "doctor", "--config", "/etc/pondflight/config.yaml", "--json")
     )
     found = {row["check"]: row for row in json.loads(text)["checks"]}
     assert found["kubernetes"]["verdict"] == "ok"
@@ -133,9 +132,16 @@ def test_worker_answers_while_its_node_has_no_kubelet(
         assert installation.rows("ann", "SELECT n FROM kept") == [(43,)]
     finally:
         node.start_kubelet()
+        wait_until(lambda: _knows_its_pods(installation), 30)
+
+
+def _knows_its_pods(installation: Installation) -> bool:
+    with contextlib.suppress(AssertionError):
+        installation.in_proxy("true")
+        return True
+    return False
 
 
 def test_pod_of_a_user_who_is_gone_is_removed(installation: Installation) -> None:
-    assert installation.rows("cid", "SELECT 1") == [(1,)]
-    wait_until(lambda: not installation.pods("cid"), IDLE_SECONDS + 30)
-    assert installation.rows("cid", "SELECT 2") == [(2,)]
+    wait_until(lambda: not installation.pods(EARLY), IDLE_SECONDS + 30)
+    assert installation.rows(EARLY, "SELECT 2") == [(2,)]
