@@ -134,7 +134,7 @@ def _addresses(system: str, host: str, port: str, hosts: str) -> tuple[Address, 
         if len(ports) == 1:
             ports *= len(names)
         if len(ports) != len(names):
-            raise Misshapen("has not as many ports as hosts")
+            raise Misshapen("must have as many ports as hosts")
         pairs = list(zip(names, ports, strict=True))
     else:
         pairs = [_pair(one, port or default) for one in hosts.split(",")]

@@ -76,7 +76,7 @@ def provider_errors(
 def cut_off(name: str) -> PondflightError:
     """Return the error for an answer that ended early."""
     return Unavailable(
-        f"the answer of {name} broke off: what came of it is not all of it",
+        f"the answer of {name} broke off: it is incomplete",
         retry_after=_RETRY_SECONDS,
     )
 

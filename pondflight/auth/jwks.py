@@ -36,7 +36,7 @@ FIRST_PAUSE: Final = 5.0
 STALE: Final = 86_400.0
 """Seconds after which keys are no longer used if they could not be fetched again."""
 
-_NO_KEYS: Final = "the keys of the identity provider are not to be had: try again in a moment"
+_NO_KEYS: Final = "the identity provider's keys cannot be fetched: try again in a moment"
 _TIMEOUT: Final = 5.0
 _LARGEST: Final = 1 << 20
 _PIECE: Final = 64 << 10

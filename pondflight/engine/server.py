@@ -56,7 +56,7 @@ from pondflight.telemetry import tracing
 log = logging.getLogger(__name__)
 SWEEP_SECONDS = 5.0
 _NOTHING = flight.FlightDescriptor.for_command(b"")
-_QUERY_ONLY = "this call may run a query and nothing else"
+_QUERY_ONLY = "this call may only run a query"
 
 
 class EngineServer(FlightSqlServer[WorkerCall]):
@@ -170,7 +170,7 @@ class EngineServer(FlightSqlServer[WorkerCall]):
         self._databases.close()
         self._storage.close(self._database)
 
-    # -- calls that may run a query and nothing else -------------------------------------------
+    # -- calls that may only run a query -------------------------------------------
 
     def on_get_flight_info(
         self, call: Call, descriptor: flight.FlightDescriptor

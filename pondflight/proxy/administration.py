@@ -84,7 +84,7 @@ class Administration:
         for view, connection in self._pool.connections():
             if wanted in {view.id, view.name, view.user}:
                 if not connection.cancel_statement(statement, timeout=_PATIENCE):
-                    raise NotFound("this statement does not run any more")
+                    raise NotFound("this statement is not running any more")
                 return {"cancelled": True}
         raise NotFound("there is no such worker")
 

@@ -291,7 +291,7 @@ class ProxyServer(FlightSqlServer[Caller]):
         """Pass Flight SQL's actions to the worker; the control channel stays closed to users."""
         caller = call.identity
         if caller.identity.action not in (None, kind):
-            raise PermissionDenied("this token is for one action, and not for this one")
+            raise PermissionDenied("this token is for another action")
         if kind not in c.ACTIONS:
             return [self._on_control(call, kind, body)]
         request = decode_action(kind, body)
@@ -305,7 +305,7 @@ class ProxyServer(FlightSqlServer[Caller]):
         elif not self._relay.has_worker(call):
             answer = _ENDING[kind]
             if answer is None:
-                raise NotFound("your worker has stopped, and with it what this call is about")
+                raise NotFound("your worker has stopped, and what this call refers to is gone")
             return answer
         if not isinstance(request, c.CreatePreparedStatement):
             with self._changing(call):

@@ -43,7 +43,7 @@ class Event(StrEnum):
     CONTAINER_LOG = "Container log"
     CONTAINER_ADOPTED = "Container adopted"
     CONTAINER_CLAIMED = "Container claimed"
-    CONTAINER_FOREIGN = "Container with the labels of a worker is none"
+    CONTAINER_FOREIGN = "Container has the labels of a worker, but is none"
     CONTAINER_WARMED = "Container warmed"
     ENGINE_UNREACHABLE = "Container engine unreachable"
     ENGINE_REACHABLE = "Container engine reachable again"

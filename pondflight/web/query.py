@@ -114,5 +114,5 @@ def session_of(req: Request) -> str:
 def _query_only(req: Request) -> bool:
     value = req.get_header(QUERY_HEADER)
     if value not in (None, "1"):
-        raise InvalidArgument(f"{QUERY_HEADER} must be 1, or not be there")
+        raise InvalidArgument(f"{QUERY_HEADER} must be 1, or be left out")
     return value is not None

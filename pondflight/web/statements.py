@@ -122,7 +122,7 @@ def _column(name: str, value: object) -> pa.Array:
         )
     except (pa.ArrowException, OverflowError, ValueError, TypeError):
         raise InvalidArgument(
-            f"parameter {name[:64]!r} is a value of no SQL type: give it as a string, and cast that"
+            f"parameter {name[:64]!r} has no SQL type: send it as a string, and cast that"
         ) from None
 
 

@@ -249,7 +249,7 @@ class Admission:
                 self._fits = error.fits
                 self._narrow_until = self._runtime.monotonic() + _NARROW_SECONDS
         except Exception as error:
-            log.exception("the start of a worker could not be brought to an end")
+            log.exception("the start of a worker could not be completed")
             if not ticket.worker.settled.is_set():
                 self._roster.give_up(ticket.worker, leaf_of(error))
         finally:

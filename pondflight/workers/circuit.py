@@ -59,7 +59,7 @@ class Circuit:
         """
         if not self.admits():
             raise BackendUnreachable(
-                f"{engine} has not answered several times: left in peace for some seconds"
+                f"{engine} has not answered several times: not asked again for some seconds"
             )
         try:
             yield

@@ -50,7 +50,7 @@ def test_attached_database_is_read(
         ("postgres", "postgresql://u:hunter2@h/d?sslmode=on", "has another sslmode than disable"),
         ("postgres", "postgresql://u:hunter2@h/d?connect_timeout=1s", "has a connect_timeout that"),
         ("postgres", "postgresql://u:hunter2@h/d?sslmode", "has an option without a value"),
-        ("postgres", "postgresql://u:hunter2@/d?host=a,b&port=1,2,3", "has not as many ports"),
+        ("postgres", "postgresql://u:hunter2@/d?host=a,b&port=1,2,3", "must have as many ports"),
         ("mysql", "mysql://u:hunter2@h/d?sslmode=require", "has an option that mysql connections"),
         ("mysql", "mysql://u:hunter2@h/d?ssl-mode=on", "has another ssl_mode than disabled"),
         ("mysql", "mysql://u:hunter2@h,g/d", "names more than one host"),

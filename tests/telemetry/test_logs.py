@@ -83,7 +83,7 @@ LINES: dict[Event, tuple[str, dict[str, object], str]] = {
     Event.CONTAINER_FOREIGN: (
         "warning",
         {"container_id": "def456"},
-        'level=warn msg="Container with the labels of a worker is none" container_id=def456',
+        'level=warn msg="Container has the labels of a worker, but is none" container_id=def456',
     ),
     Event.CONTAINER_WARMED: (
         "info",

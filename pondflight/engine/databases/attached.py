@@ -61,7 +61,7 @@ _SENTENCES: Mapping[Kind, str] = {
         "database {name} cannot be attached: it has tables whose names differ only by case or "
         "accents, and DuckDB cannot list its tables; tell the administrator"
     ),
-    Kind.CROWDED: "database {name} has no connection to spare: try again in a moment",
+    Kind.CROWDED: "database {name} has no free connection: try again in a moment",
     Kind.BROKEN: "the connection to database {name} was lost: run the statement again",
 }
 

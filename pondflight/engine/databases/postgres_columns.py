@@ -127,7 +127,7 @@ def _doubts(column: str, type_: str, *, as_double: bool) -> Iterator[Doubt]:
         reason = "NaN, Infinity, or values with more than 15 decimal places"
         yield _doubt(hard, column, reason, of_array=of_array, text_helps=not of_array)
     if element in {"timestamp", "timestamptz"}:
-        reason = "times after the year 294246, which DuckDB has not"
+        reason = "times after the year 294246, which DuckDB cannot hold"
         yield _doubt(_FAR, column, reason, of_array=of_array)
     if element == "interval":
         yield _doubt("NOT isfinite({0})", column, "an infinite interval", of_array=of_array)

@@ -267,7 +267,7 @@ class Statements:
             return ResultStream(result.schema, iter(result))
         statement, *more = self.parse(handle.query)
         if more or not statement.lazy:
-            raise NotFound("unknown ticket: only a FlightInfo gives tickets")
+            raise NotFound("unknown ticket: take it from a FlightInfo")
         bound = self.bound(handle)
         runs = parameters.rows(statement, bound)
         values = list(islice(runs, 1))

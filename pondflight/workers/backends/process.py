@@ -186,7 +186,7 @@ class ProcessBackend:
             try:
                 self._on_exit(process.handle(), found)
             except Exception:
-                log.exception("the end of a worker could not be dealt with")
+                log.exception("the end of a worker could not be handled")
 
 
 class _Process:

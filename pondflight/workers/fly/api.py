@@ -224,7 +224,9 @@ def _json(response: requests.Response) -> Any:
     try:
         return response.json()
     except ValueError:
-        raise BackendUnreachable("Fly.io's Machines API answers what is no JSON") from None
+        raise BackendUnreachable(
+            "Fly.io's Machines API answers something that is not JSON"
+        ) from None
 
 
 def _said(response: requests.Response) -> str:
