@@ -53,8 +53,7 @@ class Changes:
 
     def seen(self, worker: str) -> Seen:
         """Return the numbers of a worker, by its key, for ``none_since``."""
-        place = zlib.crc32(worker.encode()) % _PLACES
-        return self._seen(place)
+        return self._seen(_place(worker))
 
     def none_since(self, seen: Seen) -> bool:
         """Return whether nothing has changed since, and nothing that may change tables runs."""
@@ -66,7 +65,7 @@ class Changes:
 
     def begin(self, worker: str) -> Seen:
         """Note that what may change tables runs until ``end``; return the numbers then."""
-        place = self.seen(worker).place
+        place = _place(worker)
         with self._lock:
             self._counts[place] += 1
             self._running[place] += 1
@@ -91,6 +90,10 @@ class Changes:
 def create(file: Path, processes: int) -> None:
     """Create the file that so many processes share."""
     file.write_bytes(bytes(_size(processes)))
+
+
+def _place(worker: str) -> int:
+    return zlib.crc32(worker.encode()) % _PLACES
 
 
 def _size(processes: int) -> int:
