@@ -118,6 +118,13 @@ def worker(threads: int = 1, walls: Walls = NO_WALLS) -> Iterator[Server]:
             process.stdout.close()
 
 
+def beside_engine(benchmark: str) -> None:
+    """Run a benchmark in a process of its own, beside a Docker engine of its own; needs root."""
+    python = [sys.executable, "-m"]
+    command = [*python, "integration.docker.engine", "--", *python, "benchmarks", benchmark]
+    subprocess.run(command, check=True)  # noqa: S603 - our own program
+
+
 def latencies(runs: int, *actions: Callable[[], object]) -> list[list[float]]:
     """Return the milliseconds of each run of each action, sorted.
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +17,7 @@ from datetime import timedelta
 
 from pyarrow import flight
 
-from benchmarks.bench import MB, Server, percentile, served, show
+from benchmarks.bench import MB, Server, beside_engine, percentile, served, show
 from integration.docker.engine import BASE_IMAGE, IMAGE, VARIABLE, Engine
 from pondflight.ops.client import AdminClient
 
@@ -36,9 +34,7 @@ def main() -> None:
     elif os.geteuid() != 0 or shutil.which("dockerd") is None:
         print("\ndocker: not measured; it needs root and Debian's docker.io (see its docstring)")
     else:
-        command = [sys.executable, "-m", "integration.docker.engine", "--"]
-        command += [sys.executable, "-m", "benchmarks", "docker"]
-        subprocess.run(command, check=True)  # noqa: S603 - our own program
+        beside_engine("docker")
 
 
 def _measure(engine: Engine) -> None:

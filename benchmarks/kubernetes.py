@@ -11,8 +11,6 @@ import contextlib
 import os
 import resource
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.bench import MB, Server, percentile, served, show
+from benchmarks.bench import MB, Server, beside_engine, percentile, served, show
 from benchmarks.docker import first_statement, ready_spares
 from integration.docker.engine import IMAGE, VARIABLE, Engine
 from integration.kubernetes import build
@@ -54,9 +52,7 @@ def main() -> None:
     elif os.geteuid() != 0 or shutil.which("dockerd") is None or build.programs() is None:
         print("\nkubernetes: not measured (see the docstring of benchmarks/kubernetes.py)")
     else:
-        command = [sys.executable, "-m", "integration.docker.engine", "--"]
-        command += [sys.executable, "-m", "benchmarks", "kubernetes"]
-        subprocess.run(command, check=True)  # noqa: S603 - our own program
+        beside_engine("kubernetes")
 
 
 def _measure(engine: Engine) -> None:
